@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* libstreamer: model weights from storage to memory. The C ABI that every binding uses.
+ *
+ * Conventions, which hold for every item below:
+ *  - Handles are pointers to incomplete structs. One function makes each, one function ends it; ending
+ *    NULL does nothing.
+ *  - A function that can fail returns a streamer_status and takes `streamer_error **error_out` last.
+ *    Outputs are written only on success. error_out may be NULL; otherwise a status of 100 or more
+ *    stores an error there that the caller owns (streamer_error_free). An error belongs to no thread.
+ *  - Statuses below 100 are outcomes, not errors, and store no error.
+ *  - A parameter that points to a const handle may be used by several threads at once. A non-const
+ *    handle is for one thread at a time, except where an item says otherwise.
+ *  - Structs that the caller fills begin with struct_size and have a STREAMER_*_INIT macro: start from
+ *    it, always. They only grow at the end. Structs that the library fills work likewise: set
+ *    struct_size (the macro does), and no byte beyond it is written.
+ *  - Strings in are UTF-8 and NUL-terminated, and copied before the call returns. Strings out are
+ *    UTF-8, borrowed, and live as long as the handle they were asked of.
+ *  - Sizes and offsets are bytes. Ranges are half-open: [offset, offset + size).
+ *  - Nothing here throws, prints, ends the process, installs signal handlers or changes its locale.
+ *  - After fork() only the parent may go on using loads; in the child every call on a load or on its
+ *    tensors fails with STREAMER_ERROR_UNSUPPORTED or does nothing.
+ *
+ * Every item is since 0.1 unless it says otherwise. What is not in this header is no promise. */
+#ifndef STREAMER_H_
+#define STREAMER_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define STREAMER_API __attribute__((visibility("default")))
+#else
+#define STREAMER_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Version ---------------------------------------------------------------------------------- */
+
+#define STREAMER_VERSION_MAJOR 0
+#define STREAMER_VERSION_MINOR 1
+#define STREAMER_VERSION_PATCH 0
+/* major * 1000000 + minor * 1000 + patch, as streamer_version() returns it. */
+#define STREAMER_VERSION_NUMBER 1000
+
+/* The version of the library that runs, which may be newer than the header compiled against.
+ * Thread-safe. */
+STREAMER_API uint32_t streamer_version(void);
+/* The same as "0.1.0". Static storage. Thread-safe. */
+STREAMER_API const char *streamer_version_string(void);
+
+/* ---- Status and errors ------------------------------------------------------------------------ */
+
+typedef int32_t streamer_status;
+
+/* Outcomes. */
+#define STREAMER_OK 0
+/* Every tensor of the load was yielded. */
+#define STREAMER_END 1
+/* The timeout passed and nothing was ready; the load goes on. */
+#define STREAMER_NOT_READY 2
+
+/* Errors. A kind is a decision the caller can take. Values are never reused; new ones may come. */
+#define STREAMER_ERROR_INVALID_ARGUMENT 100
+#define STREAMER_ERROR_UNSUPPORTED 101
+#define STREAMER_ERROR_CANCELLED 102
+#define STREAMER_ERROR_MEMORY_LIMIT 103
+#define STREAMER_ERROR_NOT_FOUND 200
+#define STREAMER_ERROR_PERMISSION_DENIED 201
+#define STREAMER_ERROR_CREDENTIALS_EXPIRED 202
+#define STREAMER_ERROR_OBJECT_CHANGED 203
+#define STREAMER_ERROR_THROTTLED 204
+#define STREAMER_ERROR_TIMED_OUT 205
+#define STREAMER_ERROR_IO 206
+#define STREAMER_ERROR_CORRUPT 300
+#define STREAMER_ERROR_OUT_OF_MEMORY 400
+#define STREAMER_ERROR_DEVICE 401
+#define STREAMER_ERROR_INTERNAL 900
+
+/* "not_found" for 200, "ok" for 0, "unknown" for what this version does not know. Static storage.
+ * Thread-safe. */
+STREAMER_API const char *streamer_status_name(streamer_status status);
+
+typedef struct streamer_error streamer_error;
+
+/* Every field of an error. Strings are never NULL (empty: none) and live as long as the error. */
+typedef struct streamer_error_info {
+  size_t struct_size;
+  streamer_status status;
+  int32_t os_error;     /* errno, 0: none */
+  int32_t http_status;  /* 0: none */
+  uint32_t attempts;    /* how often it was tried, at least 1 */
+  const char *message;  /* what was tried, what came back, what to do; without the place */
+  const char *uri;      /* the object */
+  uint64_t range_offset;
+  uint64_t range_size; /* 0: the error is about the whole object */
+  const char *service_code;
+  const char *request_id;
+} streamer_error_info;
+#define STREAMER_ERROR_INFO_INIT {sizeof(streamer_error_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+STREAMER_API void streamer_error_get_info(const streamer_error *error, streamer_error_info *info_out);
+/* "URI bytes A-B: message" in one line, borrowed from the error. */
+STREAMER_API const char *streamer_error_line(const streamer_error *error);
+STREAMER_API void streamer_error_free(streamer_error *error);
+
+/* ---- Log -------------------------------------------------------------------------------------- */
+
+#define STREAMER_LOG_TRACE 0
+#define STREAMER_LOG_DEBUG 1
+#define STREAMER_LOG_INFO 2
+#define STREAMER_LOG_WARNING 3
+#define STREAMER_LOG_ERROR 4
+#define STREAMER_LOG_OFF 5
+
+/* line has no newline and is valid during the call only. Called from any thread of the library or of
+ * the caller, one call at a time; must not call into libstreamer, throw or jump out. */
+typedef void (*streamer_log_callback)(int32_t level, const char *line, void *user);
+
+/* Replaces the process's log callback; NULL or STREAMER_LOG_OFF ends logging, as before the first
+ * call. When it returns, the callback before it is no longer running. Thread-safe. */
+STREAMER_API void streamer_log_set(int32_t level, streamer_log_callback callback, void *user);
+
+/* ---- Settings --------------------------------------------------------------------------------- */
+
+/* Everything that can be tuned, by name. What is set here wins over the environment, which is read
+ * when an operation starts, and which wins over the default. */
+typedef struct streamer_settings streamer_settings;
+
+STREAMER_API streamer_status streamer_settings_new(streamer_settings **settings_out,
+                                                   streamer_error **error_out);
+/* An unknown name and a value that the setting cannot have are STREAMER_ERROR_INVALID_ARGUMENT. */
+STREAMER_API streamer_status streamer_settings_set(streamer_settings *settings, const char *name,
+                                                   const char *value, streamer_error **error_out);
+STREAMER_API void streamer_settings_free(streamer_settings *settings);
+
+/* One row of the table of settings. Strings are static; compatible_variable may be NULL. */
+typedef struct streamer_setting_info {
+  size_t struct_size;
+  const char *name;
+  const char *variable;            /* the environment variable */
+  const char *compatible_variable; /* another that is read if the first is not set */
+  const char *default_value;
+  const char *values; /* what it may be */
+  const char *meaning;
+} streamer_setting_info;
+#define STREAMER_SETTING_INFO_INIT {sizeof(streamer_setting_info), 0, 0, 0, 0, 0, 0}
+
+STREAMER_API size_t streamer_setting_count(void);
+/* STREAMER_ERROR_INVALID_ARGUMENT for an index that is not below the count. */
+STREAMER_API streamer_status streamer_setting_get_info(size_t index, streamer_setting_info *info_out,
+                                                       streamer_error **error_out);
+
+/* ---- Listing ---------------------------------------------------------------------------------- */
+
+/* What stands directly under a URI, sorted by URI. */
+typedef struct streamer_listing streamer_listing;
+
+typedef struct streamer_entry_info {
+  size_t struct_size;
+  const char *uri;
+  uint64_t bytes;   /* 0 for a folder */
+  int32_t is_folder; /* 1: a directory or a common prefix; its URI ends in '/' */
+} streamer_entry_info;
+#define STREAMER_ENTRY_INFO_INIT {sizeof(streamer_entry_info), 0, 0, 0}
+
+/* uri: a directory, or one file, which then is the only entry. settings may be NULL. */
+STREAMER_API streamer_status streamer_listing_open(const char *uri, const streamer_settings *settings,
+                                                   streamer_listing **listing_out,
+                                                   streamer_error **error_out);
+STREAMER_API size_t streamer_listing_count(const streamer_listing *listing);
+STREAMER_API streamer_status streamer_listing_get_info(const streamer_listing *listing, size_t index,
+                                                       streamer_entry_info *info_out,
+                                                       streamer_error **error_out);
+STREAMER_API void streamer_listing_free(streamer_listing *listing);
+
+/* ---- Checkpoint ------------------------------------------------------------------------------- */
+
+/* One or more safetensors objects read as one set of tensors, each pinned to the version it had when
+ * it was opened. Immutable: any number of threads and loads may use it at once. Loads and tensors
+ * keep what they need of it, so it may be closed while they live. */
+typedef struct streamer_checkpoint streamer_checkpoint;
+
+/* uris: count of them; each a safetensors file, a directory, or a *.safetensors.index.json. In a
+ * directory that holds a model.safetensors.index.json the shards that it names are opened, else every
+ * *.safetensors file. Accepted forms: "/path", "path", "file:///path". Reads the headers only, those
+ * of many objects at once, and checks every rule of the format; blocks meanwhile. settings may be
+ * NULL. */
+STREAMER_API streamer_status streamer_checkpoint_open(const char *const *uris, size_t count,
+                                                      const streamer_settings *settings,
+                                                      streamer_checkpoint **checkpoint_out,
+                                                      streamer_error **error_out);
+STREAMER_API void streamer_checkpoint_close(streamer_checkpoint *checkpoint);
+
+#define STREAMER_DTYPE_F4 1
+#define STREAMER_DTYPE_F6_E2M3 2
+#define STREAMER_DTYPE_F6_E3M2 3
+#define STREAMER_DTYPE_BOOL 4
+#define STREAMER_DTYPE_U8 5
+#define STREAMER_DTYPE_I8 6
+#define STREAMER_DTYPE_F8_E5M2 7
+#define STREAMER_DTYPE_F8_E4M3 8
+#define STREAMER_DTYPE_F8_E8M0 9
+#define STREAMER_DTYPE_F8_E4M3FNUZ 10
+#define STREAMER_DTYPE_F8_E5M2FNUZ 11
+#define STREAMER_DTYPE_I16 12
+#define STREAMER_DTYPE_U16 13
+#define STREAMER_DTYPE_F16 14
+#define STREAMER_DTYPE_BF16 15
+#define STREAMER_DTYPE_I32 16
+#define STREAMER_DTYPE_U32 17
+#define STREAMER_DTYPE_F32 18
+#define STREAMER_DTYPE_C64 19
+#define STREAMER_DTYPE_F64 20
+#define STREAMER_DTYPE_I64 21
+#define STREAMER_DTYPE_U64 22
+
+/* "BF16", as safetensors spells it; NULL for a number that is no dtype. Static storage. */
+STREAMER_API const char *streamer_dtype_name(int32_t dtype);
+/* Bits of one element (4, 6, 8 .. 64); 0 for a number that is no dtype. */
+STREAMER_API uint32_t streamer_dtype_bits(int32_t dtype);
+
+/* One tensor as it is stored. Pointers live as long as the checkpoint. */
+typedef struct streamer_tensor_info {
+  size_t struct_size;
+  const char *name; /* NUL-terminated; a name may itself hold NULs, so trust name_size */
+  size_t name_size;
+  int32_t dtype; /* STREAMER_DTYPE_* */
+  uint32_t rank; /* number of dimensions; 0: a scalar */
+  const uint64_t *shape;
+  uint64_t bytes;
+  size_t object;          /* index of its object */
+  uint64_t object_offset; /* of its first byte in the object */
+} streamer_tensor_info;
+#define STREAMER_TENSOR_INFO_INIT {sizeof(streamer_tensor_info), 0, 0, 0, 0, 0, 0, 0, 0}
+
+/* Tensors are numbered from 0 in storage order: by object, then by offset, then by name. */
+STREAMER_API size_t streamer_checkpoint_tensor_count(const streamer_checkpoint *checkpoint);
+/* Bytes of all tensors together. */
+STREAMER_API uint64_t streamer_checkpoint_bytes(const streamer_checkpoint *checkpoint);
+STREAMER_API streamer_status streamer_checkpoint_get_tensor_info(const streamer_checkpoint *checkpoint,
+                                                                 size_t tensor,
+                                                                 streamer_tensor_info *info_out,
+                                                                 streamer_error **error_out);
+/* The number of the tensor of that name; STREAMER_ERROR_NOT_FOUND if there is none. */
+STREAMER_API streamer_status streamer_checkpoint_find(const streamer_checkpoint *checkpoint,
+                                                      const char *name, size_t name_size,
+                                                      size_t *tensor_out, streamer_error **error_out);
+
+/* One stored file of the checkpoint. Pointers live as long as the checkpoint. */
+typedef struct streamer_object_info {
+  size_t struct_size;
+  const char *uri;
+  uint64_t bytes;
+  uint64_t header_bytes;   /* of the JSON header, without the 8 bytes that hold its length */
+  size_t tensor_count;
+  size_t metadata_count;   /* entries of its __metadata__ */
+} streamer_object_info;
+#define STREAMER_OBJECT_INFO_INIT {sizeof(streamer_object_info), 0, 0, 0, 0, 0}
+
+STREAMER_API size_t streamer_checkpoint_object_count(const streamer_checkpoint *checkpoint);
+STREAMER_API streamer_status streamer_checkpoint_get_object_info(const streamer_checkpoint *checkpoint,
+                                                                 size_t object,
+                                                                 streamer_object_info *info_out,
+                                                                 streamer_error **error_out);
+/* One entry of an object's __metadata__, in the order of the file; both strings live as long as the
+ * checkpoint. */
+STREAMER_API streamer_status streamer_checkpoint_get_metadata(const streamer_checkpoint *checkpoint,
+                                                              size_t object, size_t entry,
+                                                              const char **key_out,
+                                                              const char **value_out,
+                                                              streamer_error **error_out);
+
+/* ---- Plan ------------------------------------------------------------------------------------- */
+
+/* What a load shall bring, and where to: a list of items. Made from a checkpoint, filled by its one
+ * owner, then given to any number of loads. */
+typedef struct streamer_plan streamer_plan;
+
+#define STREAMER_PART_WHOLE 0 /* the whole tensor */
+#define STREAMER_PART_SLICE 1 /* [slice_start, slice_stop) along dimension slice_dimension */
+#define STREAMER_PART_BYTES 2 /* bytes [bytes_offset, bytes_offset + bytes_size) of the tensor */
+
+typedef struct streamer_plan_item {
+  size_t struct_size;
+  size_t tensor; /* its number in the checkpoint */
+  int32_t part;  /* STREAMER_PART_* */
+  uint32_t slice_dimension;
+  uint64_t slice_start;
+  uint64_t slice_stop;
+  uint64_t bytes_offset;
+  uint64_t bytes_size;
+  /* Where the bytes shall land: host memory of the caller that stays valid until the load ended, with
+   * at least as many bytes as the part has. NULL: memory of the library. */
+  void *destination;
+  size_t destination_bytes;
+  uint64_t tag; /* the caller's own; comes back with the tensor */
+} streamer_plan_item;
+#define STREAMER_PLAN_ITEM_INIT {sizeof(streamer_plan_item), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+STREAMER_API streamer_status streamer_plan_new(const streamer_checkpoint *checkpoint,
+                                               streamer_plan **plan_out, streamer_error **error_out);
+/* Adds count items that stand items[0].struct_size bytes apart. All or, on an error, none. An item
+ * that is out of the tensor's bounds, a slice of a sub-byte dtype that does not fall on bytes, and a
+ * destination that is too small are STREAMER_ERROR_INVALID_ARGUMENT. The same tensor may be added
+ * several times. */
+STREAMER_API streamer_status streamer_plan_add(streamer_plan *plan, const streamer_plan_item *items,
+                                               size_t count, streamer_error **error_out);
+/* Adds every tensor whose name matches (fnmatch: * ? [..]; * also crosses '/' and '.'), in storage
+ * order. NULL or "*" adds all. *added_out, if not NULL, is how many; none is not an error. */
+STREAMER_API streamer_status streamer_plan_add_matching(streamer_plan *plan, const char *glob,
+                                                        size_t *added_out,
+                                                        streamer_error **error_out);
+/* Gives every item added so far, and none other may be there or come with one, its place in one buffer
+ * of the caller: packed in the order of the items, each at a multiple of alignment (a power of two up
+ * to 4096; 0: 64) from the buffer's start. Ask streamer_plan_buffer_bytes() for the size first. The
+ * plan takes no further item after that. */
+STREAMER_API streamer_status streamer_plan_set_buffer(streamer_plan *plan, void *buffer, size_t bytes,
+                                                      size_t alignment, streamer_error **error_out);
+STREAMER_API uint64_t streamer_plan_buffer_bytes(const streamer_plan *plan, size_t alignment);
+STREAMER_API size_t streamer_plan_item_count(const streamer_plan *plan);
+/* Bytes of all items together. */
+STREAMER_API uint64_t streamer_plan_bytes(const streamer_plan *plan);
+STREAMER_API void streamer_plan_free(streamer_plan *plan);
+
+/* ---- Load ------------------------------------------------------------------------------------- */
+
+/* One pass that brings a plan's items to memory. */
+typedef struct streamer_load streamer_load;
+
+/* How items come out of streamer_load_next(). */
+#define STREAMER_ORDER_COMPLETION 0 /* as soon as each one's last byte is there */
+#define STREAMER_ORDER_PLAN 1       /* in the order in which the load reads */
+
+/* In which order the load reads. */
+#define STREAMER_READ_STORAGE_ORDER 0 /* by object and offset: the fastest */
+#define STREAMER_READ_ITEM_ORDER 1    /* as the items were added */
+
+/* What streamer_load_next() does when the memory limit is used up by tensors that the caller holds, so
+ * that nothing can become ready until one is released. */
+#define STREAMER_WHEN_FULL_FAIL 0 /* STREAMER_ERROR_MEMORY_LIMIT; release, then call it again */
+#define STREAMER_WHEN_FULL_WAIT 1 /* waits, for another thread to release or for the timeout */
+
+typedef struct streamer_load_options {
+  size_t struct_size;
+  int32_t order;      /* STREAMER_ORDER_* */
+  int32_t read_order; /* STREAMER_READ_* */
+  int32_t when_full;  /* STREAMER_WHEN_FULL_* */
+} streamer_load_options;
+#define STREAMER_LOAD_OPTIONS_INIT {sizeof(streamer_load_options), 0, 0, 0}
+
+/* Starts reading and returns at once. plan, options (NULL: the defaults) and settings (may be NULL)
+ * are copied. A memory limit below the largest item that needs memory of the library is
+ * STREAMER_ERROR_MEMORY_LIMIT and names the tensor and both sizes. */
+STREAMER_API streamer_status streamer_load_start(const streamer_plan *plan,
+                                                 const streamer_load_options *options,
+                                                 const streamer_settings *settings,
+                                                 streamer_load **load_out, streamer_error **error_out);
+
+typedef struct streamer_tensor streamer_tensor;
+
+/* Waits up to timeout_ms (negative: without end; 0: not at all) for the next item and yields it:
+ * STREAMER_OK stores a tensor that the caller owns, STREAMER_NOT_READY and STREAMER_END store nothing.
+ * Each item is yielded exactly once. The first error of a load ends it: every later call returns the
+ * same error; STREAMER_ERROR_MEMORY_LIMIT alone leaves the load going. One thread at a time. */
+STREAMER_API streamer_status streamer_load_next(streamer_load *load, int64_t timeout_ms,
+                                                streamer_tensor **tensor_out,
+                                                streamer_error **error_out);
+/* Stops reading; a streamer_load_next() under way or to come returns STREAMER_ERROR_CANCELLED. Returns
+ * at once; memory of the caller may still be written until streamer_load_free() returned.
+ * Thread-safe, also beside streamer_load_next(). */
+STREAMER_API void streamer_load_cancel(streamer_load *load);
+/* Cancels what is left and waits for the reads under way to land: afterwards no memory of the caller
+ * is written. Tensors that were yielded stay valid. */
+STREAMER_API void streamer_load_free(streamer_load *load);
+
+/* Counters of a load. Times in nanoseconds. Taken while the load runs they are a snapshot. */
+typedef struct streamer_load_stats {
+  size_t struct_size;
+  uint64_t items_total;
+  uint64_t items_ready;
+  uint64_t bytes_total;       /* of the items */
+  uint64_t bytes_ready;       /* landed so far, of the items */
+  uint64_t bytes_read;        /* from storage, with what was read beside the items */
+  uint64_t bytes_direct;      /* of bytes_read: past the page cache */
+  uint64_t bytes_page_cache;  /* of bytes_read: found in the page cache */
+  uint64_t bytes_buffered;    /* of bytes_read: through the page cache, and not known to be in it */
+  uint64_t bytes_bounced;     /* of bytes_read: copied once more on the way */
+  uint64_t chunks;
+  uint64_t retries;
+  uint64_t readers;
+  uint64_t memory_limit;      /* in force; UINT64_MAX: none */
+  uint64_t arena_bytes;       /* memory of the library for this load */
+  uint64_t elapsed_ns;        /* from the start to the last byte, or to now */
+  uint64_t reader_cpu_ns;     /* of all readers together, as the next five */
+  uint64_t storage_wait_ns;
+  uint64_t window_wait_ns;    /* for the memory limit */
+  uint64_t bandwidth_wait_ns; /* for max_bandwidth */
+  uint64_t consumer_wait_ns;  /* in streamer_load_next() */
+  uint32_t uses_io_uring;     /* 1: at least one read went through it */
+  uint32_t held_back_by;      /* STREAMER_HELD_BACK_BY_* */
+  const char *notes;          /* what was not to be had and what was done instead, one line each,
+                               * without a secret; lives as long as the load */
+} streamer_load_stats;
+#define STREAMER_LOAD_STATS_INIT \
+  {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+/* What held a load back: where its readers, or failing that its consumer, spent the time. */
+#define STREAMER_HELD_BACK_BY_NOTHING 0
+#define STREAMER_HELD_BACK_BY_STORAGE 1
+#define STREAMER_HELD_BACK_BY_CPU 2
+#define STREAMER_HELD_BACK_BY_MEMORY_LIMIT 3
+#define STREAMER_HELD_BACK_BY_CONSUMER 4
+#define STREAMER_HELD_BACK_BY_DEVICE_COPY 5
+#define STREAMER_HELD_BACK_BY_BANDWIDTH_CAP 6
+
+/* "storage", "memory limit"; "unknown" for what this version does not know. Static storage. */
+STREAMER_API const char *streamer_held_back_by_name(uint32_t held_back_by);
+
+/* Thread-safe, also beside streamer_load_next(). */
+STREAMER_API void streamer_load_get_stats(const streamer_load *load, streamer_load_stats *stats_out);
+
+/* ---- Tensor ----------------------------------------------------------------------------------- */
+
+#define STREAMER_DEVICE_HOST 0
+
+/* One yielded item. Pointers live as long as the tensor. */
+typedef struct streamer_tensor_view {
+  size_t struct_size;
+  const char *name;
+  size_t name_size;
+  int32_t dtype;
+  uint32_t rank;
+  const uint64_t *shape; /* of the part: a slice's dimension is cut; a byte range is one U8 row */
+  void *data;            /* the bytes, row-major and dense; NULL if there are none */
+  uint64_t bytes;
+  int32_t device; /* STREAMER_DEVICE_* */
+  int32_t part;   /* STREAMER_PART_* */
+  size_t tensor;  /* its number in the checkpoint */
+  size_t item;    /* its number in the plan */
+  uint64_t tag;   /* of the plan's item */
+} streamer_tensor_view;
+#define STREAMER_TENSOR_VIEW_INIT {sizeof(streamer_tensor_view), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+/* Any number of threads at once. The memory may be written by its holder; it is never written by the
+ * library again while the tensor, or a DLPack export of it, lives. */
+STREAMER_API void streamer_tensor_get_view(const streamer_tensor *tensor,
+                                           streamer_tensor_view *view_out);
+/* Gives the tensor's memory back to the load. From any thread, also after the load ended. */
+STREAMER_API void streamer_tensor_release(streamer_tensor *tensor);
+
+/* DLPack (dlpack.h has the types). The export holds the memory until its deleter is called, from any
+ * thread; the tensor may be released before. Dtypes that DLPack does not have, and those of less than
+ * 8 bits, come as rows of bytes (uint8). Versioned is DLPack 1.1; the other is the older struct. */
+struct DLManagedTensorVersioned;
+struct DLManagedTensor;
+STREAMER_API streamer_status streamer_tensor_to_dlpack_versioned(
+    const streamer_tensor *tensor, struct DLManagedTensorVersioned **managed_out,
+    streamer_error **error_out);
+STREAMER_API streamer_status streamer_tensor_to_dlpack(const streamer_tensor *tensor,
+                                                       struct DLManagedTensor **managed_out,
+                                                       streamer_error **error_out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* STREAMER_H_ */

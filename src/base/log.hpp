@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What the library says of itself while it works. Silent until a sink is set.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace streamer::core {
+
+enum class LogLevel : std::int32_t { trace = 0, debug = 1, info = 2, warning = 3, error = 4, off = 5 };
+
+using LogSink = std::function<void(LogLevel level, std::string_view line)>;
+
+// Thread-safe. Replaces the process's sink; lines below level are not made. An empty sink or
+// LogLevel::off ends logging; on return no call into the old sink is under way.
+void set_log_sink(LogLevel level, LogSink sink);
+
+// Thread-safe, one relaxed load. Ask before building a costly line.
+[[nodiscard]] bool log_enabled(LogLevel level) noexcept;
+
+// Thread-safe. Never pass a secret.
+void log_line(LogLevel level, std::string_view line);
+
+}  // namespace streamer::core

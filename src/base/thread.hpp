@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A thread of ours: named, with every signal blocked, joined by its owner.
+
+#include <pthread.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/result.hpp"
+
+namespace streamer::core {
+
+class Thread {
+ public:
+  // name is what top and gdb show; the kernel keeps 15 bytes. body must not throw.
+  static Result<Thread> start(std::string name, std::function<void()> body);
+
+  Thread() = default;
+  Thread(Thread&& other) noexcept : id_(std::exchange(other.id_, std::nullopt)) {}
+  Thread& operator=(Thread&& other) noexcept {
+    std::swap(id_, other.id_);
+    return *this;
+  }
+  ~Thread() { join(); }
+
+  void join() {
+    if (id_) pthread_join(*id_, nullptr);
+    id_.reset();
+  }
+  // In the child after fork() the thread does not exist: forgets it.
+  void abandon() noexcept { id_.reset(); }
+
+ private:
+  std::optional<pthread_t> id_;
+};
+
+}  // namespace streamer::core

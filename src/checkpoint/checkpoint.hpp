@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Safetensors objects, opened and checked, as one set of tensors.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.hpp"
+#include "checkpoint/tensor_table.hpp"
+#include "storage/store.hpp"
+
+namespace streamer::core {
+
+struct CheckpointObject {
+  Object object;
+  std::uint64_t header_bytes = 0;
+  std::uint32_t tensor_count = 0;
+  // __metadata__, in the order of the file.
+  std::vector<std::pair<std::string, std::string>> metadata;
+};
+
+// Immutable once opened. Shared by the handle, its plans, its loads and their tensors, which outlive
+// each other in any order.
+struct Checkpoint {
+  std::vector<CheckpointObject> objects;
+  TensorTable tensors;
+};
+
+// Each of uris is a safetensors file, a folder or a *.safetensors.index.json. Reads headers only, those
+// of many objects at once.
+Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris);
+
+}  // namespace streamer::core

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One pass that brings a plan's items to memory: builds the parts, owns the threads, ends them.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/futex.hpp"
+#include "base/result.hpp"
+#include "base/settings.hpp"
+#include "checkpoint/checkpoint.hpp"
+#include "engine/plan_request.hpp"
+#include "engine/stats.hpp"
+
+namespace streamer::core {
+
+enum class Order { completion, plan };
+enum class ReadOrder { storage, item };
+enum class WhenFull { fail, wait };
+
+struct LoadOptions {
+  Order order = Order::completion;
+  ReadOrder read_order = ReadOrder::storage;
+  WhenFull when_full = WhenFull::fail;
+};
+
+struct LoadCore;
+
+// One yielded item and a count of those who hold its memory. Lives in the load's core; outlives the
+// Load itself.
+class TensorLease {
+ public:
+  // Thread-safe. The last release() gives the memory back and may free the whole load's.
+  void retain() noexcept;
+  void release() noexcept;
+
+  [[nodiscard]] TensorView tensor() const noexcept;  // as stored
+  [[nodiscard]] std::uint32_t tensor_number() const noexcept;
+  [[nodiscard]] Part part() const noexcept;
+  [[nodiscard]] std::span<const std::uint64_t> shape() const noexcept;  // of the part
+  [[nodiscard]] std::byte* data() const noexcept;                       // nullptr if there are no bytes
+  [[nodiscard]] std::uint64_t bytes() const noexcept;
+  [[nodiscard]] std::uint32_t item() const noexcept;  // number of its request
+  [[nodiscard]] std::uint64_t tag() const noexcept;
+
+ private:
+  friend class Load;
+  friend struct LoadCore;
+  LoadCore* core_ = nullptr;
+  std::atomic<std::uint32_t> holders_{0};
+  std::uint32_t index_ = 0;  // in the plan's items
+};
+
+class Load {
+ public:
+  static Result<std::unique_ptr<Load>> start(std::shared_ptr<const Checkpoint> checkpoint,
+                                             std::vector<PlanRequest> requests, LoadOptions options,
+                                             const LoadSettings& settings);
+  // Cancels, waits for the reads under way, and lets go of the core.
+  ~Load();
+
+  enum class Outcome { tensor, end, not_ready };
+  struct Next {
+    Outcome outcome;
+    TensorLease* lease = nullptr;  // held once for the caller if outcome is tensor
+  };
+  // One thread at a time. Waits until the deadline (nullopt: none).
+  Result<Next> next(std::optional<SteadyTime> deadline);
+
+  // Thread-safe, returns at once.
+  void cancel() noexcept;
+  // Thread-safe.
+  [[nodiscard]] LoadStats stats() const;
+  // What was not to be had and what was done instead, one line each. Thread-safe.
+  [[nodiscard]] std::string notes() const;
+
+ private:
+  struct Running;
+  explicit Load(std::unique_ptr<Running> running);
+  std::unique_ptr<Running> running_;
+};
+
+}  // namespace streamer::core

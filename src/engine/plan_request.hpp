@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One thing that a load shall bring: which part of which tensor, and where to.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/result.hpp"
+#include "checkpoint/slice.hpp"
+#include "checkpoint/tensor_table.hpp"
+
+namespace streamer::core {
+
+enum class Part : std::uint8_t { whole, slice, bytes };
+
+struct PlanRequest {
+  std::uint32_t tensor = 0;
+  Part part = Part::whole;
+  // Part::slice: the dimension, its start and its stop. Part::bytes: begin and end in the tensor.
+  std::uint32_t dimension = 0;
+  std::uint64_t start = 0;
+  std::uint64_t stop = 0;
+  // Memory of the caller with room for the part, or nullptr for the load's own.
+  std::byte* destination = nullptr;
+  std::uint64_t tag = 0;  // the caller's own
+};
+
+// The bytes of the object that the request is about. Fails with invalid_argument as slice_bytes()
+// does, and on a byte range outside the tensor.
+Result<StridedRange> requested_bytes(const TensorView& tensor, const PlanRequest& request);
+
+// The shape of what is yielded: the tensor's own, the slice's, or [bytes] for a byte range.
+[[nodiscard]] std::vector<std::uint64_t> requested_shape(const TensorView& tensor,
+                                                         const PlanRequest& request);
+
+}  // namespace streamer::core

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Files of the local or a mounted file system.
+
+#include "base/unique_fd.hpp"
+#include "storage/store.hpp"
+
+namespace streamer::core {
+
+class FileStore final : public Store {
+ public:
+  Result<Object> stat(const Uri& uri) override;
+  Result<bool> is_folder(const Uri& uri) override;
+  Result<std::vector<Entry>> list(const Uri& uri) override;
+  Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) override;
+};
+
+// Opens the object's file with O_RDONLY | O_CLOEXEC | extra_flags (say O_DIRECT) and makes sure that it
+// is the pinned version.
+Result<UniqueFd> open_pinned(const Object& object, int extra_flags = 0);
+
+// Fails with object_changed, naming old and new size, if the open file is no longer the pinned version.
+Result<void> check_pinned(int fd, const Object& object);
+
+}  // namespace streamer::core
