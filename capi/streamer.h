@@ -382,7 +382,7 @@ typedef struct streamer_load_stats {
   uint64_t items_total;
   uint64_t items_ready;
   uint64_t bytes_total;       /* of the items */
-  uint64_t bytes_ready;       /* landed so far, of the items */
+  uint64_t bytes_ready;       /* of the items that are ready */
   uint64_t bytes_read;        /* from storage, with what was read beside the items */
   uint64_t bytes_direct;      /* of bytes_read: past the page cache */
   uint64_t bytes_page_cache;  /* of bytes_read: found in the page cache */

@@ -3,12 +3,13 @@
 // Lets a thread sleep until a lock-free condition may have become true. The side that changes the
 // condition pays one load when nobody sleeps.
 //
-//   sleeper:  const auto ticket = event.prepare();      changer:  make the condition true (any order)
+//   sleeper:  const auto ticket = event.prepare();      changer:  make the condition true (any
+//   order)
 //             if (condition()) event.retract();                   event.notify();
 //             else event.wait(ticket, deadline);
 //
-// Why no wake-up is lost: prepare() and notify() both change sleepers_ by a read-modify-write, so one
-// comes first. If prepare() does, notify() reads the sleeper, bumps the epoch and wakes it. If
+// Why no wake-up is lost: prepare() and notify() both change sleepers_ by a read-modify-write, so
+// one comes first. If prepare() does, notify() reads the sleeper, bumps the epoch and wakes it. If
 // notify() does, its release is read by prepare()'s acquire, so the sleeper's look at the condition
 // sees the change. The epoch makes a bump that falls between prepare() and the kernel's own check
 // end the wait at once.
@@ -24,8 +25,8 @@ class BasicEventCount {
  public:
   // Any thread. Announces a sleeper; exactly one of retract() and wait() must follow.
   std::uint32_t prepare() noexcept {
-    // The ticket is read first: a notify() that misses this sleeper then can only be one whose change
-    // the acquire below makes visible.
+    // The ticket is read first: a notify() that misses this sleeper then can only be one whose
+    // change the acquire below makes visible.
     const std::uint32_t ticket = epoch_.load(std::memory_order_relaxed);
     // acquire: pairs with the release in notify().
     sleepers_.fetch_add(1, std::memory_order_acquire);
@@ -42,14 +43,19 @@ class BasicEventCount {
 
   // Any thread, after the change. Never blocks.
   void notify() noexcept {
-    // release: publishes the change to a prepare() that comes later. Adding zero, not loading: only a
-    // read-modify-write has a place in sleepers_'s order.
-    if (sleepers_.fetch_add(0, std::memory_order_release) == 0) return;
-    epoch_.fetch_add(1, std::memory_order_relaxed);
-    futex_wake_all(epoch_);
+    if (advance()) futex_wake_all(epoch_);
   }
 
-  // For tests that step through every order: would notify() wake anybody?
+  // notify() without the system call, for tests that step through every order. True if there is a
+  // sleeper to wake.
+  bool advance() noexcept {
+    // release: publishes the change to a prepare() that comes later. Adding zero, not loading: only
+    // a read-modify-write has a place in sleepers_'s order.
+    if (sleepers_.fetch_add(0, std::memory_order_release) == 0) return false;
+    epoch_.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+  // For the same tests: a sleeper whose ticket is no longer the epoch does not sleep.
   [[nodiscard]] std::uint32_t epoch() const noexcept {
     return epoch_.load(std::memory_order_relaxed);
   }

@@ -9,7 +9,14 @@
 
 namespace streamer::core {
 
-enum class LogLevel : std::int32_t { trace = 0, debug = 1, info = 2, warning = 3, error = 4, off = 5 };
+enum class LogLevel : std::int32_t {
+  trace = 0,
+  debug = 1,
+  info = 2,
+  warning = 3,
+  error = 4,
+  off = 5
+};
 
 using LogSink = std::function<void(LogLevel level, std::string_view line)>;
 

@@ -128,7 +128,9 @@ std::optional<Source> from_environment(const SettingRow& row) {
 
 }  // namespace
 
-std::span<const SettingRow> setting_rows() noexcept { return kRows; }
+std::span<const SettingRow> setting_rows() noexcept {
+  return kRows;
+}
 
 Result<void> Settings::set(std::string_view name, std::string_view value) {
   const SettingRow* const row = find_row(name);

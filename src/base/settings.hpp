@@ -32,8 +32,8 @@ class Settings {
   // Checks name and value at once.
   Result<void> set(std::string_view name, std::string_view value);
 
-  // The text in force: set in code, else in the environment, else the default. Only for names of the
-  // table. The environment is read now, not earlier.
+  // The text in force: set in code, else in the environment, else the default. Only for names of
+  // the table. The environment is read now, not earlier.
   [[nodiscard]] std::string text(std::string_view name) const;
 
  private:
@@ -51,12 +51,12 @@ enum class FileIo { automatic, direct, buffered };
 // The settings of a load, read once when it starts.
 struct LoadSettings {
   MemoryLimit memory_limit;
-  std::uint32_t concurrency = 0;               // readers; 0: chosen by us
-  std::uint64_t chunk_bytes = 0;               // 0: chosen by us
-  std::uint64_t bandwidth_bytes_per_s = 0;     // 0: no cap
-  std::uint64_t coalesce_gap_bytes = 0;        // gaps up to this are read and dropped
-  std::uint64_t tensor_alignment_bytes = 0;    // 0: the size of the tensor's element
-  std::uint32_t direct_depth = 0;              // direct reads in flight per reader; 0: chosen by us
+  std::uint32_t concurrency = 0;             // readers; 0: chosen by us
+  std::uint64_t chunk_bytes = 0;             // 0: chosen by us
+  std::uint64_t bandwidth_bytes_per_s = 0;   // 0: no cap
+  std::uint64_t coalesce_gap_bytes = 0;      // gaps up to this are read and dropped
+  std::uint64_t tensor_alignment_bytes = 0;  // 0: the size of the tensor's element
+  std::uint32_t direct_depth = 0;            // direct reads in flight per reader; 0: chosen by us
   FileIo file_io = FileIo::automatic;
   bool io_uring = true;
 };

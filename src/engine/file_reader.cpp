@@ -1,1 +1,154 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/file_reader.hpp"
+
+#include <ctime>
+#include <utility>
+
+#include "storage/file_store.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+std::int64_t now_ns() {
+  return std::chrono::steady_clock::now().time_since_epoch().count();
+}
+
+std::uint64_t thread_cpu_ns() {
+  timespec used{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(used.tv_nsec);
+}
+
+std::uint64_t largest_chunk(const Plan& plan) {
+  std::uint64_t largest = 0;
+  for (const Chunk& chunk : plan.chunks())
+    largest = std::max(largest, chunk.size);
+  return largest;
+}
+
+}  // namespace
+
+FileReader::FileReader(LoadCore& core, FileSet& files, const LoadSettings& settings,
+                       std::uint32_t number)
+    : core_(core),
+      files_(files),
+      counters_(core.counters[number]),
+      file_io_(settings.file_io),
+      direct_(core, settings, counters_, largest_chunk(core.plan)) {}
+
+FileReader::~FileReader() = default;
+
+void FileReader::run() {
+  started_ns_ = now_ns();
+  while (!core_.is_stopped() && (!all_claimed_ || direct_.in_flight() != 0))
+    step();
+  // After a stop: what is in flight writes to memory that others will take back.
+  while (direct_.in_flight() != 0)
+    direct_.take_done(true);
+  count_time();
+  core_.readers_running.fetch_sub(1, std::memory_order_release);
+  core_.ready_or_stuck.notify();
+}
+
+void FileReader::step() {
+  if (!claimed_ && !all_claimed_) {
+    if (const auto claimed = core_.cursor.claim()) {
+      claimed_ = core_.plan.chunks()[*claimed];
+    } else {
+      all_claimed_ = true;
+    }
+  }
+  const bool may_start =
+      claimed_ && direct_.has_room() && core_.window.admits(claimed_->position_end);
+  if (may_start) start(*std::exchange(claimed_, std::nullopt));
+  if (direct_.in_flight() != 0) {
+    // Wait only when there is nothing else to do.
+    if (auto done = direct_.take_done(!may_start)) {
+      finish(done->chunk, *done->file, std::move(done->outcome));
+    }
+  } else if (claimed_) {
+    wait_for_window(*claimed_);
+  }
+}
+
+void FileReader::start(const Chunk& chunk) {
+  if (core_.throttle.is_on() && !wait_for_bandwidth(chunk)) return;
+  auto file = file_of(chunk);
+  if (!file) return core_.fail(std::move(file).error());
+  const OpenFile& open = **file;
+  const bool may_be_direct = open.direct && !open.direct_is_refused.load(std::memory_order_relaxed);
+  const Cached cached = may_be_direct && file_io_ == FileIo::direct
+                            ? Cached::not_all
+                            : ask_page_cache(open, {chunk.offset, chunk.size});
+  if (may_be_direct && cached == Cached::not_all) {
+    auto submitted = direct_.submit(chunk, *std::move(file));
+    if (!submitted) core_.fail(std::move(submitted).error());
+    return;
+  }
+  read_buffered(chunk, open, cached);
+}
+
+Result<std::shared_ptr<const OpenFile>> FileReader::file_of(const Chunk& chunk) {
+  if (!last_file_ || last_object_ != chunk.object) {
+    last_file_ = TRY(files_.open(chunk.object));
+    last_object_ = chunk.object;
+  }
+  return last_file_;
+}
+
+void FileReader::read_buffered(const Chunk& chunk, const OpenFile& file, Cached cached) {
+  auto outcome = read_chunk(core_, chunk, file, bounce_, counters_);
+  add(cached == Cached::all ? counters_.bytes_page_cache : counters_.bytes_buffered, chunk.size);
+  finish(chunk, file, std::move(outcome));
+}
+
+void FileReader::finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome) {
+  // Asked after the read: what was read before is then the pinned version's, or nobody gets it.
+  if (outcome) outcome = check_pinned(file.buffered.get(), *file.object);
+  if (!outcome) return core_.fail(std::move(outcome).error());
+  core_.chunk_landed(chunk, counters_);
+  files_.chunk_landed(chunk.object);
+  count_time();
+}
+
+void FileReader::wait_for_window(const Chunk& chunk) {
+  const std::int64_t began = now_ns();
+  // release: pairs with is_stuck(), which then sees all that this reader finished.
+  counters_.waits_for_position.store(chunk.position_end, std::memory_order_release);
+  core_.ready_or_stuck.notify();
+  const std::uint32_t ticket = core_.window_moved.prepare();
+  if (core_.window.admits(chunk.position_end) || core_.is_stopped()) {
+    core_.window_moved.retract();
+  } else {
+    core_.window_moved.wait(ticket, std::nullopt);
+  }
+  counters_.waits_for_position.store(0, std::memory_order_relaxed);
+  add(counters_.window_wait_ns, static_cast<std::uint64_t>(now_ns() - began));
+}
+
+// False if the load stopped meanwhile.
+bool FileReader::wait_for_bandwidth(const Chunk& chunk) {
+  const std::int64_t began = now_ns();
+  const SteadyTime start = core_.throttle.reserve(chunk.size, std::chrono::steady_clock::now());
+  while (!core_.is_stopped() && std::chrono::steady_clock::now() < start) {
+    // Only a stop is of interest, and it wakes those who wait for the window.
+    const std::uint32_t ticket = core_.window_moved.prepare();
+    if (core_.is_stopped()) {
+      core_.window_moved.retract();
+    } else {
+      core_.window_moved.wait(ticket, start);
+    }
+  }
+  add(counters_.bandwidth_wait_ns, static_cast<std::uint64_t>(now_ns() - began));
+  return !core_.is_stopped();
+}
+
+void FileReader::count_time() {
+  counters_.cpu_ns.store(thread_cpu_ns(), std::memory_order_relaxed);
+  counters_.wall_ns.store(static_cast<std::uint64_t>(now_ns() - started_ns_),
+                          std::memory_order_relaxed);
+}
+
+}  // namespace streamer::core

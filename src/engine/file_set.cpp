@@ -1,1 +1,111 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/file_set.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "storage/file_store.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+// cachestat(2), Linux 6.5; older headers lack it. Its number is the same on every architecture.
+constexpr long kCachestat = 451;
+struct CachestatRange {
+  std::uint64_t offset;
+  std::uint64_t size;
+};
+struct Cachestat {
+  std::uint64_t cached;
+  std::uint64_t dirty;
+  std::uint64_t writeback;
+  std::uint64_t evicted;
+  std::uint64_t recently_evicted;
+};
+
+// For kernels and sandboxes that do not answer: the range's last page stands for all of it.
+Cached probe_last_page(int fd, ByteRange range) {
+  std::array<std::byte, 1> byte;
+  iovec to{byte.data(), byte.size()};
+  const ssize_t got = ::preadv2(fd, &to, 1, static_cast<off_t>(range.end() - 1), RWF_NOWAIT);
+  return got == 1 ? Cached::all : Cached::not_all;
+}
+
+}  // namespace
+
+Cached ask_page_cache(const OpenFile& file, ByteRange range) {
+  const int fd = file.buffered.get();
+  CachestatRange asked{range.offset, range.size};
+  Cachestat answer{};
+  if (::syscall(kCachestat, fd, &asked, &answer, 0U) != 0) return probe_last_page(fd, range);
+  const std::uint64_t pages =
+      (round_up(range.end(), kPageBytes) - round_down(range.offset, kPageBytes)) / kPageBytes;
+  return answer.cached >= pages ? Cached::all : Cached::not_all;
+}
+
+FileSet::FileSet(const std::vector<const Object*>& objects, const Plan& plan, FileIo file_io,
+                 Notes& notes)
+    : file_io_(file_io), notes_(notes) {
+  slots_.with([&](std::vector<Slot>& slots) {
+    for (const Object* object : objects)
+      slots.push_back({object, 0, nullptr});
+    for (const Chunk& chunk : plan.chunks())
+      ++slots[chunk.object].chunks_left;
+  });
+}
+
+Result<std::shared_ptr<const OpenFile>> FileSet::open(std::uint32_t object) {
+  using Opened = std::shared_ptr<const OpenFile>;
+  return slots_.with([&](std::vector<Slot>& slots) -> Result<Opened> {
+    Slot& slot = slots[object];
+    if (slot.file) return slot.file;
+    auto file = std::make_shared<OpenFile>();
+    file->object = slot.object;
+    file->buffered = TRY(open_pinned(*slot.object));
+    if (file_io_ != FileIo::buffered) open_direct(*file);
+    slot.file = std::move(file);
+    return slot.file;
+  });
+}
+
+void FileSet::open_direct(OpenFile& file) const {
+  auto direct = open_pinned(*file.object, O_DIRECT);
+  int refusal = direct ? 0 : direct.error().fields().os_error;
+#ifdef STATX_DIOALIGN
+  struct statx status {};
+  if (direct && ::statx(direct->get(), "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 &&
+      (status.stx_mask & STATX_DIOALIGN) != 0) {
+    const bool usable = status.stx_dio_offset_align != 0 &&
+                        status.stx_dio_offset_align <= kPageBytes &&
+                        status.stx_dio_mem_align <= kPageBytes;
+    if (usable) file.memory_alignment = std::max<std::uint64_t>(status.stx_dio_mem_align, 1);
+    if (!usable) refusal = EINVAL;
+  }
+#endif
+  if (direct && refusal == 0) {
+    file.direct = *std::move(direct);
+    return;
+  }
+  notes_.add(fmt::format("the file system of {} does not allow O_DIRECT ({}): read buffered",
+                         file.object->uri.text(), std::generic_category().message(refusal)));
+}
+
+void FileSet::chunk_landed(std::uint32_t object) {
+  slots_.with([&](std::vector<Slot>& slots) {
+    Slot& slot = slots[object];
+    if (--slot.chunks_left == 0) slot.file.reset();
+  });
+}
+
+}  // namespace streamer::core

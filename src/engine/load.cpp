@@ -1,2 +1,326 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/load.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "base/text.hpp"
+#include "base/thread.hpp"
+#include "device/host_memory.hpp"
+#include "engine/file_reader.hpp"
+#include "engine/load_core.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+// Readers that block in their reads need to be many to keep storage busy.
+constexpr std::uint32_t kBlockingReaders = 16;
+constexpr std::uint32_t kMostReaders = 16;
+constexpr std::uint64_t kAutomaticChunkBytes = 2 * kMiB;
+// A capped load reads in steps of this share of a second, so that the cap holds at short range too.
+constexpr std::uint64_t kStepsPerSecond = 20;
+constexpr std::uint64_t kLeastChunkBytes = 64 * kKiB;
+// How much of what is free a load takes if nobody says.
+constexpr std::uint64_t kAutomaticSharePercent = 80;
+
+Error limit_too_small(const TensorView& tensor, std::uint64_t bytes, std::uint64_t limit) {
+  return Error(
+      ErrorKind::memory_limit,
+      fmt::format("tensor \"{}\" needs {} bytes ({}) at once, but the memory limit is {} "
+                  "bytes ({}); raise memory_limit to at least {}",
+                  tensor.name, bytes, format_bytes(bytes), limit, format_bytes(limit), bytes));
+}
+
+struct Largest {
+  std::uint64_t bytes = 0;
+  std::uint32_t tensor = 0;
+};
+
+Result<Largest> largest_item(const TensorTable& tensors, std::span<const PlanRequest> requests) {
+  Largest largest;
+  for (const PlanRequest& request : requests) {
+    const StridedRange range = TRY(requested_bytes(tensors[request.tensor], request));
+    if (request.destination != nullptr || range.total_bytes() <= largest.bytes) continue;
+    largest = {range.total_bytes(), request.tensor};
+  }
+  return largest;
+}
+
+// 0: no limit.
+Result<std::uint64_t> window_bytes(const MemoryLimit& limit, const Largest& largest,
+                                   const TensorTable& tensors) {
+  std::uint64_t bytes = 0;
+  switch (limit.mode) {
+    case MemoryLimit::Mode::unlimited:
+      return 0;
+    case MemoryLimit::Mode::minimum:
+      return std::max<std::uint64_t>(largest.bytes, 1);
+    case MemoryLimit::Mode::bytes:
+      bytes = limit.bytes;
+      break;
+    case MemoryLimit::Mode::automatic:
+      bytes = available_host_memory();
+      if (bytes == UINT64_MAX) return 0;
+      bytes = bytes / 100 * kAutomaticSharePercent;
+      break;
+  }
+  if (bytes < largest.bytes) return limit_too_small(tensors[largest.tensor], largest.bytes, bytes);
+  return std::max<std::uint64_t>(bytes, 1);
+}
+
+std::uint64_t chunk_bytes(const LoadSettings& settings) {
+  const std::uint64_t chosen =
+      settings.chunk_bytes != 0 ? settings.chunk_bytes : kAutomaticChunkBytes;
+  if (settings.bandwidth_bytes_per_s == 0) return chosen;
+  return std::min(chosen,
+                  std::max(settings.bandwidth_bytes_per_s / kStepsPerSecond, kLeastChunkBytes));
+}
+
+std::uint32_t reader_count(const LoadSettings& settings, const Plan& plan) {
+  const auto chunks = static_cast<std::uint32_t>(plan.chunks().size());
+  std::uint32_t readers = settings.concurrency;
+  if (readers == 0) {
+    readers = std::clamp(std::thread::hardware_concurrency(), 2U, kMostReaders);
+    const bool reads_block =
+        !settings.io_uring || settings.file_io == FileIo::buffered || probe_io_uring() != 0;
+    if (reads_block) readers = kBlockingReaders;
+  }
+  return std::min(readers, chunks);
+}
+
+}  // namespace
+
+// ---- TensorLease ----
+
+void TensorLease::retain() noexcept {
+  holders_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void TensorLease::release() noexcept {
+  // release: what this holder did with the memory is over. acquire: the last one passes that on for
+  // all.
+  if (holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) core_->release_item(index_);
+}
+
+TensorView TensorLease::tensor() const noexcept {
+  return core_->checkpoint->tensors[tensor_number()];
+}
+
+std::uint32_t TensorLease::tensor_number() const noexcept {
+  return core_->requests[item()].tensor;
+}
+
+Part TensorLease::part() const noexcept {
+  return core_->requests[item()].part;
+}
+
+std::span<const std::uint64_t> TensorLease::shape() const noexcept {
+  if (part() == Part::whole) return tensor().shape;
+  return core_->part_shapes.find(item())->second;
+}
+
+std::byte* TensorLease::data() const noexcept {
+  const PlanItem& planned = core_->plan.items()[index_];
+  if (planned.bytes == 0) return nullptr;
+  return core_->address({planned.place, planned.in_arena});
+}
+
+std::uint64_t TensorLease::bytes() const noexcept {
+  return core_->plan.items()[index_].bytes;
+}
+
+std::uint32_t TensorLease::item() const noexcept {
+  return core_->plan.items()[index_].request;
+}
+
+std::uint64_t TensorLease::tag() const noexcept {
+  return core_->requests[item()].tag;
+}
+
+// ---- Load ----
+
+struct Load::Running {
+  Running(LoadCore* core_in, std::vector<const Object*> objects, const LoadSettings& settings,
+          LoadOptions options_in, std::uint64_t window)
+      : core(core_in),
+        files(objects, core_in->plan, settings.file_io, core_in->notes),
+        options(options_in),
+        window_bytes(window) {}
+
+  ~Running() {
+    if (::getpid() == process) {
+      threads.clear();  // joins
+      core->let_go();
+      return;
+    }
+    // After fork() the threads are the parent's and the core's locks may be theirs: leave both
+    // alone.
+    for (Thread& thread : threads)
+      thread.abandon();
+  }
+
+  // The consumer's own.
+  std::optional<std::uint32_t> take_ready() {
+    const auto items = core->plan.items();
+    if (options.order == Order::completion) return core->ready.pop();
+    if (yielded == items.size() || !core->countdowns[yielded].is_complete()) return std::nullopt;
+    return yielded;
+  }
+  [[nodiscard]] bool has_ready() const {
+    if (options.order == Order::completion) return core->ready.has_ready();
+    return yielded < core->plan.items().size() && core->countdowns[yielded].is_complete();
+  }
+
+  LoadCore* const core;  // held once
+  FileSet files;
+  const LoadOptions options;
+  const std::uint64_t window_bytes;
+  const pid_t process = ::getpid();
+  const SteadyTime started = std::chrono::steady_clock::now();
+  std::uint32_t yielded = 0;  // the consumer's own
+  std::atomic<std::uint64_t> consumer_wait_ns{0};
+  std::vector<Thread> threads;  // last: join before what they use is gone
+};
+
+Load::Load(std::unique_ptr<Running> running) : running_(std::move(running)) {}
+
+Load::~Load() {
+  if (::getpid() == running_->process) cancel();
+}
+
+Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> checkpoint,
+                                          std::vector<PlanRequest> requests, LoadOptions options,
+                                          const LoadSettings& settings) {
+  const TensorTable& tensors = checkpoint->tensors;
+  const Largest largest = TRY(largest_item(tensors, requests));
+  const std::uint64_t window = TRY(window_bytes(settings.memory_limit, largest, tensors));
+  Plan plan = Plan::make(tensors, requests,
+                         {.chunk_bytes = chunk_bytes(settings),
+                          .coalesce_gap_bytes = settings.coalesce_gap_bytes,
+                          .tensor_alignment_bytes = settings.tensor_alignment_bytes,
+                          .window_bytes = window,
+                          .in_item_order = options.read_order == ReadOrder::item});
+  Arena arena = TRY(Arena::reserve(plan.arena_bytes()));
+
+  const std::uint32_t readers = reader_count(settings, plan);
+  std::vector<const Object*> objects;
+  for (const CheckpointObject& object : checkpoint->objects)
+    objects.push_back(&object.object);
+  auto* const core = new LoadCore(std::move(checkpoint), std::move(requests), std::move(plan),
+                                  std::move(arena), settings.bandwidth_bytes_per_s, readers);
+  auto running = std::make_unique<Running>(core, std::move(objects), settings, options, window);
+  std::unique_ptr<Load> load(new Load(std::move(running)));
+  for (std::uint32_t i = 0; i < readers; ++i) {
+    auto thread =
+        Thread::start(fmt::format("streamer-read{}", i), [load = load.get(), settings, i] {
+          FileReader(*load->running_->core, load->running_->files, settings, i).run();
+        });
+    if (!thread) return std::move(thread).error();
+    load->running_->threads.push_back(*std::move(thread));
+  }
+  return load;
+}
+
+Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
+  Running& running = *running_;
+  LoadCore& core = *running.core;
+  if (::getpid() != running.process) {
+    return Error(ErrorKind::unsupported,
+                 "this load was started before fork() and its readers are in the parent; start a "
+                 "load in the process that uses it");
+  }
+  for (;;) {
+    if (core.is_stopped()) {
+      return core.failure.with([](const std::optional<Error>& failure) { return failure->copy(); });
+    }
+    if (running.yielded == core.plan.items().size()) return Next{Outcome::end};
+    // Before the look for ready items: see is_stuck().
+    const bool is_stuck = core.is_stuck();
+    if (const auto item = running.take_ready()) {
+      ++running.yielded;
+      TensorLease& lease = core.leases[*item];
+      lease.retain();
+      core.retain();
+      return Next{Outcome::tensor, &lease};
+    }
+    if (is_stuck && running.options.when_full == WhenFull::fail) return window_is_full();
+
+    const std::uint32_t ticket = core.ready_or_stuck.prepare();
+    const bool may_wait = !deadline || std::chrono::steady_clock::now() < *deadline;
+    const bool stuck_now = running.options.when_full == WhenFull::fail && core.is_stuck();
+    if (!may_wait || stuck_now || running.has_ready() || core.is_stopped()) {
+      core.ready_or_stuck.retract();
+      if (!may_wait && !running.has_ready() && !core.is_stopped()) return Next{Outcome::not_ready};
+      continue;
+    }
+    const auto began = std::chrono::steady_clock::now();
+    core.ready_or_stuck.wait(ticket, deadline);
+    const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - began;
+    add(running.consumer_wait_ns, static_cast<std::uint64_t>(waited.count()));
+  }
+}
+
+Error Load::window_is_full() const {
+  const LoadCore& core = *running_->core;
+  return Error(ErrorKind::memory_limit,
+               fmt::format("the memory limit of {} bytes ({}) is used up by tensors that were "
+                           "yielded and not yet released, so no other can become ready: release "
+                           "them, or raise memory_limit (all of this load needs {} bytes)",
+                           running_->window_bytes, format_bytes(running_->window_bytes),
+                           core.plan.wanted_bytes()));
+}
+
+void Load::cancel() noexcept {
+  running_->core->fail(Error(ErrorKind::cancelled, "the load was cancelled"));
+}
+
+LoadStats Load::stats() const {
+  const LoadCore& core = *running_->core;
+  LoadStats stats;
+  stats.items_total = core.plan.items().size();
+  stats.bytes_total = core.plan.wanted_bytes();
+  stats.readers = core.readers;
+  stats.memory_limit = running_->window_bytes == 0 ? UINT64_MAX : running_->window_bytes;
+  stats.arena_bytes = core.arena.bytes();
+  std::uint64_t wall_ns = 0;
+  const auto read = [](const auto& counter) { return counter.load(std::memory_order_relaxed); };
+  for (std::uint32_t i = 0; i < std::max(core.readers, 1U); ++i) {
+    const ReaderCounters& counters = core.counters[i];
+    stats.items_ready += read(counters.items_ready);
+    stats.bytes_ready += read(counters.bytes_ready);
+    stats.bytes_direct += read(counters.bytes_direct);
+    stats.bytes_page_cache += read(counters.bytes_page_cache);
+    stats.bytes_buffered += read(counters.bytes_buffered);
+    stats.bytes_bounced += read(counters.bytes_bounced);
+    stats.chunks += read(counters.chunks);
+    stats.retries += read(counters.retries);
+    stats.reader_cpu_ns += read(counters.cpu_ns);
+    stats.window_wait_ns += read(counters.window_wait_ns);
+    stats.bandwidth_wait_ns += read(counters.bandwidth_wait_ns);
+    stats.uses_io_uring = stats.uses_io_uring || read(counters.uses_io_uring);
+    wall_ns += read(counters.wall_ns);
+  }
+  stats.bytes_read = stats.bytes_direct + stats.bytes_page_cache + stats.bytes_buffered;
+  const std::uint64_t accounted =
+      stats.reader_cpu_ns + stats.window_wait_ns + stats.bandwidth_wait_ns;
+  stats.storage_wait_ns = wall_ns - std::min(wall_ns, accounted);
+  const std::int64_t finished = read(core.finished_ns);
+  const std::chrono::nanoseconds until = finished != 0
+                                             ? std::chrono::nanoseconds(finished)
+                                             : std::chrono::steady_clock::now().time_since_epoch();
+  stats.elapsed_ns =
+      static_cast<std::uint64_t>((until - running_->started.time_since_epoch()).count());
+  stats.consumer_wait_ns = read(running_->consumer_wait_ns);
+  return stats;
+}
+
+std::string Load::notes() const {
+  return running_->core->notes.text();
+}
+
+}  // namespace streamer::core

@@ -2,6 +2,7 @@
 #pragma once
 // One pass that brings a plan's items to memory: builds the parts, owns the threads, ends them.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -42,7 +43,7 @@ class TensorLease {
   [[nodiscard]] std::uint32_t tensor_number() const noexcept;
   [[nodiscard]] Part part() const noexcept;
   [[nodiscard]] std::span<const std::uint64_t> shape() const noexcept;  // of the part
-  [[nodiscard]] std::byte* data() const noexcept;                       // nullptr if there are no bytes
+  [[nodiscard]] std::byte* data() const noexcept;  // nullptr if there are no bytes
   [[nodiscard]] std::uint64_t bytes() const noexcept;
   [[nodiscard]] std::uint32_t item() const noexcept;  // number of its request
   [[nodiscard]] std::uint64_t tag() const noexcept;
@@ -81,6 +82,8 @@ class Load {
  private:
   struct Running;
   explicit Load(std::unique_ptr<Running> running);
+  [[nodiscard]] Error window_is_full() const;
+
   std::unique_ptr<Running> running_;
 };
 

@@ -1,1 +1,365 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/plan.hpp"
+
+#include <numeric>
+#include <optional>
+
+namespace streamer::core {
+
+namespace {
+
+// Spans from this size on are laid so that file offset and address agree modulo a page, which lets
+// direct reads land in place. Below it, packing saves more memory than a bounce costs.
+constexpr std::uint64_t kCongruentSpanBytes = 64 * kKiB;
+// Items that cannot lie as the file has them are packed at this alignment: a cache line.
+constexpr std::uint64_t kPackedAlignment = 64;
+// A chunk of a ring takes at most this share of it, so that reading and consuming overlap.
+constexpr std::uint64_t kChunksPerRing = 4;
+
+struct Wanted {
+  StridedRange range;
+  std::uint32_t request = 0;
+  std::uint32_t object = 0;
+  std::uint32_t alignment = 1;
+};
+
+std::uint32_t element_alignment(Dtype dtype) {
+  const std::uint32_t bits = dtype_row(dtype).bits;
+  return bits % 8 == 0 ? bits / 8 : 1;
+}
+
+std::vector<Wanted> order_requests(const TensorTable& tensors,
+                                   std::span<const PlanRequest> requests,
+                                   const PlanOptions& options) {
+  std::vector<Wanted> wanted;
+  wanted.reserve(requests.size());
+  for (std::uint32_t i = 0; i < requests.size(); ++i) {
+    const TensorView tensor = tensors[requests[i].tensor];
+    const auto range = requested_bytes(tensor, requests[i]);
+    const std::uint64_t alignment =
+        std::max<std::uint64_t>(element_alignment(tensor.dtype), options.tensor_alignment_bytes);
+    wanted.push_back({*range, i, tensor.object, static_cast<std::uint32_t>(alignment)});
+  }
+  if (options.in_item_order) return wanted;
+  std::stable_sort(wanted.begin(), wanted.end(), [](const Wanted& a, const Wanted& b) {
+    if (a.object != b.object) return a.object < b.object;
+    if (a.range.offset != b.range.offset) return a.range.offset < b.range.offset;
+    return a.range.total_bytes() < b.range.total_bytes();
+  });
+  return wanted;
+}
+
+std::uint64_t largest_arena_item(std::span<const Wanted> wanted,
+                                 std::span<const PlanRequest> requests) {
+  std::uint64_t largest = 0;
+  for (const Wanted& want : wanted) {
+    if (requests[want.request].destination != nullptr) continue;
+    largest = std::max(largest, want.range.total_bytes());
+  }
+  return largest;
+}
+
+}  // namespace
+
+// Gives every item its place and makes the extents.
+class PlanLayout {
+ public:
+  PlanLayout(Plan& plan, std::span<const Wanted> wanted, std::span<const PlanRequest> requests,
+             const PlanOptions& options, std::uint64_t ring_bytes)
+      : plan_(plan),
+        wanted_(wanted),
+        requests_(requests),
+        gap_bytes_(options.coalesce_gap_bytes),
+        ring_bytes_(ring_bytes) {}
+
+  // Returns the length of the line.
+  std::uint64_t run() {
+    plan_.items_.clear();
+    plan_.extents_.clear();
+    plan_.items_.reserve(wanted_.size());
+    for (std::size_t i = 0; i < wanted_.size();) {
+      if (!is_dense_arena(i)) {
+        place_alone(i++);
+        continue;
+      }
+      const std::size_t end = span_end(i);
+      const std::uint64_t span_bytes = wanted_[end - 1].range.offset +
+                                       wanted_[end - 1].range.total_bytes() -
+                                       wanted_[i].range.offset;
+      const bool congruent =
+          span_bytes >= kCongruentSpanBytes && wanted_[i].range.offset % wanted_[i].alignment == 0;
+      for (bool first = true; i < end; ++i, first = false)
+        place_in_span(i, congruent, first);
+    }
+    return cursor_;
+  }
+
+ private:
+  bool in_arena(std::size_t i) const {
+    return requests_[wanted_[i].request].destination == nullptr;
+  }
+  bool is_dense_arena(std::size_t i) const { return in_arena(i) && wanted_[i].range.count == 1; }
+
+  // The first item from i on that cannot lie as the file has it beside the one before.
+  std::size_t span_end(std::size_t i) const {
+    const bool aligned = wanted_[i].range.offset % wanted_[i].alignment == 0;
+    std::size_t end = i + 1;
+    for (; end < wanted_.size() && aligned && is_dense_arena(end); ++end) {
+      const Wanted& before = wanted_[end - 1];
+      const Wanted& next = wanted_[end];
+      const std::uint64_t before_end = before.range.offset + before.range.total_bytes();
+      if (next.object != before.object || next.range.offset < before_end ||
+          next.range.offset - before_end > std::min(gap_bytes_, kPageBytes) ||
+          next.range.offset % next.alignment != 0) {
+        break;
+      }
+    }
+    return end;
+  }
+
+  void add_item(std::size_t i, Place place) {
+    const std::uint64_t bytes = wanted_[i].range.total_bytes();
+    plan_.items_.push_back({.bytes = bytes,
+                            .place = place.value,
+                            .request = wanted_[i].request,
+                            .in_arena = place.in_arena});
+  }
+
+  // The lowest position from `from` on that is `residue` modulo unit and from which bytes do not
+  // wrap.
+  std::uint64_t fit(std::uint64_t from, std::uint64_t unit, std::uint64_t residue,
+                    std::uint64_t bytes) const {
+    std::uint64_t position = round_down(from, unit) + residue;
+    if (position < from) position += unit;
+    if (ring_bytes_ != 0 && position % ring_bytes_ + bytes > ring_bytes_) {
+      position = (position / ring_bytes_ + 1) * ring_bytes_ + residue;
+    }
+    return position;
+  }
+
+  // A dense item of the arena, beside the one before it where it can be.
+  void place_in_span(std::size_t i, bool congruent, bool first) {
+    const StridedRange& range = wanted_[i].range;
+    const auto item = static_cast<std::uint32_t>(i);
+    if (!first) {
+      Extent& before = plan_.extents_.back();
+      const std::uint64_t position = before.place.value + (range.offset - before.offset);
+      if (ring_bytes_ == 0 || position % ring_bytes_ + range.run_bytes <= ring_bytes_) {
+        before.run_bytes = range.offset + range.run_bytes - before.offset;
+        before.stride_bytes = before.run_bytes;
+        before.last_item = item;
+        cursor_ = position + range.run_bytes;
+        add_item(i, {position, true});
+        return;
+      }
+    }
+    const std::uint64_t alignment = std::max<std::uint64_t>(wanted_[i].alignment, kPackedAlignment);
+    const std::uint64_t position =
+        congruent ? fit(cursor_, kPageBytes, range.offset % kPageBytes, range.run_bytes)
+                  : fit(cursor_, alignment, 0, range.run_bytes);
+    add_extent(item, range.offset, range, {position, true}, 1);
+    cursor_ = position + range.run_bytes;
+    add_item(i, {position, true});
+  }
+
+  // An item of the caller's memory, a strided one, or one without bytes.
+  void place_alone(std::size_t i) {
+    const StridedRange& range = wanted_[i].range;
+    const std::uint64_t bytes = range.total_bytes();
+    const auto item = static_cast<std::uint32_t>(i);
+    Place place{reinterpret_cast<std::uintptr_t>(requests_[wanted_[i].request].destination), false};
+    if (in_arena(i)) {
+      const std::uint64_t alignment =
+          std::max<std::uint64_t>(wanted_[i].alignment, kPackedAlignment);
+      place = {bytes == 0 ? cursor_ : fit(cursor_, alignment, 0, bytes), true};
+      cursor_ = place.value + bytes;
+    }
+    add_item(i, place);
+    if (bytes == 0) return;
+    if (range.count == 1 && extends_last_extent(i, place)) return;
+    if (range.count == 1 || range.stride_bytes - range.run_bytes <= gap_bytes_) {
+      add_extent(item, range.offset, range, place, range.count);
+      return;
+    }
+    for (std::uint64_t run = 0; run < range.count; ++run) {
+      const Place at{place.value + run * range.run_bytes, place.in_arena};
+      add_extent(item, range.offset + run * range.stride_bytes, range, at, 1);
+    }
+  }
+
+  // Neighbours in the file that are neighbours in the caller's memory too are one extent.
+  bool extends_last_extent(std::size_t i, Place place) {
+    if (plan_.extents_.empty() || place.in_arena) return false;
+    Extent& before = plan_.extents_.back();
+    const StridedRange& range = wanted_[i].range;
+    if (before.place.in_arena || before.count != 1 || before.end() != range.offset ||
+        before.place.value + before.run_bytes != place.value ||
+        wanted_[before.last_item].object != wanted_[i].object) {
+      return false;
+    }
+    before.run_bytes += range.run_bytes;
+    before.stride_bytes = before.run_bytes;
+    before.last_item = static_cast<std::uint32_t>(i);
+    return true;
+  }
+
+  void add_extent(std::uint32_t item, std::uint64_t offset, const StridedRange& range, Place place,
+                  std::uint64_t count) {
+    plan_.extents_.push_back({.offset = offset,
+                              .run_bytes = range.run_bytes,
+                              .stride_bytes = range.stride_bytes,
+                              .place = place,
+                              .count = static_cast<std::uint32_t>(count),
+                              .first_item = item,
+                              .last_item = item});
+  }
+
+  Plan& plan_;
+  const std::span<const Wanted> wanted_;
+  const std::span<const PlanRequest> requests_;
+  const std::uint64_t gap_bytes_;
+  const std::uint64_t ring_bytes_;
+  std::uint64_t cursor_ = 0;  // end of what is laid so far
+};
+
+// Cuts extents into chunks.
+class ChunkCutter {
+ public:
+  ChunkCutter(Plan& plan, std::span<const Wanted> wanted, const PlanOptions& options)
+      : plan_(plan), wanted_(wanted), gap_bytes_(options.coalesce_gap_bytes) {
+    chunk_bytes_ = std::max(kPageBytes, round_down(options.chunk_bytes, kPageBytes));
+    if (plan.ring_bytes_ != 0) {
+      const std::uint64_t share = round_down(plan.ring_bytes_ / kChunksPerRing, kPageBytes);
+      chunk_bytes_ = std::min(chunk_bytes_, std::max(share, kPageBytes));
+    }
+  }
+
+  void run() {
+    for (std::uint32_t i = 0; i < plan_.extents_.size(); ++i)
+      cut(i);
+    close();
+  }
+
+ private:
+  void cut(std::uint32_t index) {
+    const Extent& extent = plan_.extents_[index];
+    item_ = extent.first_item;
+    for (std::uint64_t at = extent.offset; at < extent.end();) {
+      if (!open_ || !continues(extent, at)) open(index, at);
+      const std::uint64_t stop = stop_for(extent);
+      if (stop <= at) {
+        close();
+        continue;
+      }
+      take(index, at, stop);
+      at = stop;
+      if (at < extent.end()) close();
+    }
+  }
+
+  bool continues(const Extent& extent, std::uint64_t at) const {
+    const Chunk& chunk = *open_;
+    return chunk.object == wanted_[extent.first_item].object && at >= chunk.end() &&
+           at - chunk.end() <= gap_bytes_ && at < limit();
+  }
+
+  // Where the open chunk must end: a page boundary of the object.
+  std::uint64_t limit() const { return round_down(open_->offset + chunk_bytes_, kPageBytes); }
+
+  // How far the open chunk may take the extent.
+  std::uint64_t stop_for(const Extent& extent) const {
+    std::uint64_t stop = std::min(extent.end(), limit());
+    if (plan_.ring_bytes_ == 0 || !extent.place.in_arena || !first_position_) return stop;
+    // Whoever waits for the chunk's first item must not wait for that item's own release: nothing
+    // beyond one lap from where the item begins.
+    const std::uint64_t lap_end = *first_position_ + plan_.ring_bytes_;
+    if (extent.place.value + extent.total_bytes() <= lap_end) return stop;
+    if (extent.count != 1 || lap_end <= extent.place.value) return extent.offset;
+    stop = std::min(stop, extent.offset + (lap_end - extent.place.value));
+    return stop;
+  }
+
+  void open(std::uint32_t extent, std::uint64_t at) {
+    close();
+    open_ = Chunk{.offset = at,
+                  .object = wanted_[plan_.extents_[extent].first_item].object,
+                  .first_extent = extent,
+                  .last_extent = extent};
+    first_position_.reset();
+    const Extent& first = plan_.extents_[extent];
+    skip_items_before(first, at);
+    open_->first_item = item_;
+    open_->last_item = item_;
+    if (first.place.in_arena) first_position_ = plan_.items_[item_].place;
+  }
+
+  // Moves item_ to the item of the extent that wants the object's byte at, or the next one after
+  // it.
+  void skip_items_before(const Extent& extent, std::uint64_t at) {
+    while (item_ < extent.last_item &&
+           wanted_[item_].range.offset + wanted_[item_].range.run_bytes <= at) {
+      ++item_;
+    }
+  }
+
+  void take(std::uint32_t index, std::uint64_t at, std::uint64_t stop) {
+    const Extent& extent = plan_.extents_[index];
+    Chunk& chunk = *open_;
+    if (extent.place.in_arena && !first_position_) {
+      skip_items_before(extent, at);
+      first_position_ = plan_.items_[item_].place;
+    }
+    chunk.size = stop - chunk.offset;
+    chunk.last_extent = index;
+    skip_items_before(extent, stop - 1);
+    chunk.last_item = item_;
+    const std::uint64_t first_run = (at - extent.offset) / extent.stride_bytes;
+    const std::uint64_t last_run = (stop - 1 - extent.offset) / extent.stride_bytes;
+    chunk.pieces += static_cast<std::uint32_t>(last_run - first_run + 1);
+    if (!extent.place.in_arena) return;
+    const std::uint64_t landed =
+        std::min(extent.total_bytes(),
+                 extent.count == 1 ? stop - extent.offset : (last_run + 1) * extent.run_bytes);
+    chunk.position_end = std::max(chunk.position_end, extent.place.value + landed);
+  }
+
+  void close() {
+    if (open_ && open_->size != 0) {
+      for (std::uint32_t i = open_->first_item; i <= open_->last_item; ++i) {
+        if (plan_.items_[i].bytes != 0) ++plan_.items_[i].chunks;
+      }
+      plan_.chunks_.push_back(*open_);
+    }
+    open_.reset();
+  }
+
+  Plan& plan_;
+  const std::span<const Wanted> wanted_;
+  const std::uint64_t gap_bytes_;
+  std::uint64_t chunk_bytes_ = 0;
+  std::optional<Chunk> open_;
+  std::optional<std::uint64_t> first_position_;  // of the open chunk's first arena item
+  std::uint32_t item_ = 0;
+};
+
+Plan Plan::make(const TensorTable& tensors, std::span<const PlanRequest> requests,
+                const PlanOptions& options) {
+  Plan plan;
+  const std::vector<Wanted> wanted = order_requests(tensors, requests, options);
+  for (const Wanted& want : wanted)
+    plan.wanted_bytes_ += want.range.total_bytes();
+
+  std::uint64_t line_bytes = PlanLayout(plan, wanted, requests, options, 0).run();
+  if (options.window_bytes != 0 && line_bytes > options.window_bytes) {
+    // A page more than the largest item, for where its first byte falls in its page.
+    const std::uint64_t least =
+        std::max(options.window_bytes, largest_arena_item(wanted, requests));
+    plan.ring_bytes_ = round_up(least, kPageBytes) + kPageBytes;
+    line_bytes = PlanLayout(plan, wanted, requests, options, plan.ring_bytes_).run();
+  }
+  plan.arena_bytes_ = plan.ring_bytes_ != 0 ? plan.ring_bytes_ : line_bytes;
+  ChunkCutter(plan, wanted, options).run();
+  return plan;
+}
+
+}  // namespace streamer::core

@@ -1,2 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/stats.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace streamer::core {
+
+std::string_view held_back_by_name(HeldBackBy what) noexcept {
+  switch (what) {
+    case HeldBackBy::nothing:
+      return "nothing";
+    case HeldBackBy::storage:
+      return "storage";
+    case HeldBackBy::cpu:
+      return "CPU";
+    case HeldBackBy::memory_limit:
+      return "memory limit";
+    case HeldBackBy::consumer:
+      return "consumer";
+    case HeldBackBy::device_copy:
+      return "device copy";
+    case HeldBackBy::bandwidth_cap:
+      return "bandwidth cap";
+  }
+  return "unknown";
+}
+
+HeldBackBy judge(const LoadStats& stats) noexcept {
+  // A consumer that waited for more than half of the load was there when items became ready.
+  const bool consumer_was_waiting = stats.consumer_wait_ns > stats.elapsed_ns / 2;
+  const HeldBackBy window = consumer_was_waiting ? HeldBackBy::memory_limit : HeldBackBy::consumer;
+  const std::array<std::pair<std::uint64_t, HeldBackBy>, 4> shares = {{
+      {stats.storage_wait_ns, HeldBackBy::storage},
+      {stats.reader_cpu_ns, HeldBackBy::cpu},
+      {stats.window_wait_ns, window},
+      {stats.bandwidth_wait_ns, HeldBackBy::bandwidth_cap},
+  }};
+  const auto largest = *std::max_element(
+      shares.begin(), shares.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  return largest.first == 0 ? HeldBackBy::nothing : largest.second;
+}
+
+}  // namespace streamer::core

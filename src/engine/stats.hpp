@@ -46,8 +46,9 @@ struct LoadStats {
   bool uses_io_uring = false;
 };
 
-// Where the readers spent most of their time; pure. Waiting for the window is laid to the memory limit
-// while the consumer was waiting too, and else to the consumer, who did not come for what was ready.
+// Where the readers spent most of their time; pure. Waiting for the window is laid to the memory
+// limit while the consumer was waiting too, and else to the consumer, who did not come for what was
+// ready.
 [[nodiscard]] HeldBackBy judge(const LoadStats& stats) noexcept;
 
 }  // namespace streamer::core

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Who reads which chunk: each number is handed out once, in order, wait-free.
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+namespace streamer::core {
+
+template <template <typename> class Atomic = std::atomic>
+class BasicChunkCursor {
+ public:
+  explicit BasicChunkCursor(std::uint32_t chunks) noexcept : chunks_(chunks) {}
+
+  // Any reader. The next chunk, or nullopt once all were claimed.
+  std::optional<std::uint32_t> claim() noexcept {
+    // relaxed: the plan was complete before any reader's thread began, and a claim publishes
+    // nothing.
+    const std::uint64_t claimed = next_.fetch_add(1, std::memory_order_relaxed);
+    if (claimed >= chunks_) return std::nullopt;
+    return static_cast<std::uint32_t>(claimed);
+  }
+
+ private:
+  // 64 bits: readers go on claiming past the end, once each, and must never wrap round.
+  alignas(64) Atomic<std::uint64_t> next_{0};
+  const std::uint32_t chunks_;
+};
+
+using ChunkCursor = BasicChunkCursor<>;
+
+}  // namespace streamer::core

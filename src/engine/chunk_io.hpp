@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Brings one chunk from an open file into place with ordinary reads.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/result.hpp"
+#include "engine/file_set.hpp"
+#include "engine/load_core.hpp"
+
+namespace streamer::core {
+
+// Memory that starts and ends on pages, for reads that cannot land in place. Grows, never shrinks.
+class PageBuffer {
+ public:
+  PageBuffer() = default;
+  // At least bytes of memory; the content before is lost.
+  Result<std::span<std::byte>> get(std::uint64_t bytes);
+
+ private:
+  Arena memory_;
+};
+
+// Whether the chunk's pieces are too small and many to be read one by one.
+[[nodiscard]] bool needs_bounce(const Chunk& chunk) noexcept;
+
+// Copies what the chunk wants out of bytes, which hold the object's bytes from `offset` on.
+void scatter(const LoadCore& core, const Chunk& chunk, std::span<const std::byte> bytes,
+             std::uint64_t offset);
+
+// Blocks. Short reads and EINTR are gone on with; EIO and ESTALE are tried once more on a file that
+// is opened anew, counted in retries. Fails with object_changed if the file ends before the chunk
+// does.
+Result<void> read_chunk(LoadCore& core, const Chunk& chunk, const OpenFile& file,
+                        PageBuffer& bounce, ReaderCounters& counters);
+
+}  // namespace streamer::core

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/direct_reads.hpp"
+
+#include <fmt/format.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "base/check.hpp"
+
+#if STREAMER_HAVE_LIBURING
+#include <liburing.h>
+#endif
+
+namespace streamer::core {
+
+namespace {
+
+// Deep enough for arrays of NVMe drives; adapt_depth() finds what this storage needs.
+constexpr std::uint32_t kMostInFlight = 64;
+constexpr std::uint64_t kMostBytesInFlight = 64 * kMiB;
+constexpr std::uint32_t kFirstInFlight = 4;
+
+// A read that takes longer than this waits in a queue of our own making: more in flight than
+// bandwidth times latency only delays cancelling, which has to wait for it.
+constexpr std::int64_t kSlowReadNs = 40'000'000;
+constexpr std::int64_t kQuickReadNs = 20'000'000;
+
+std::int64_t now_ns() {
+  return std::chrono::steady_clock::now().time_since_epoch().count();
+}
+
+}  // namespace
+
+// One read in flight. Its pages cover the chunk: a first and a last page that the chunk only has
+// part of land in `edges` and are copied from there, all between lands in place. If it cannot,
+// everything lands in `bounce`.
+struct DirectReads::Slot {
+  Chunk chunk;
+  std::shared_ptr<const OpenFile> file;
+  std::array<iovec, 3> entries{};
+  unsigned entry_count = 0;
+  bool is_bounced = false;
+  std::int64_t submitted_ns = 0;
+  bool is_busy = false;
+  std::optional<int> result;  // of a read that was over at once
+  PageBuffer edges;
+  PageBuffer bounce;
+
+  std::uint64_t first_page() const { return round_down(chunk.offset, kPageBytes); }
+  std::uint64_t pages_end() const { return round_up(chunk.end(), kPageBytes); }
+};
+
+#if STREAMER_HAVE_LIBURING
+struct DirectReads::Ring {
+  io_uring ring{};
+
+  static std::unique_ptr<Ring> open(std::uint32_t depth, int& os_error) {
+    auto opened = std::make_unique<Ring>();
+    os_error = -::io_uring_queue_init(depth, &opened->ring, 0);
+    if (os_error == 0) return opened;
+    opened->ring.ring_fd = -1;
+    return nullptr;
+  }
+  ~Ring() {
+    if (ring.ring_fd >= 0) ::io_uring_queue_exit(&ring);
+  }
+
+  int submit(Slot& slot) {
+    io_uring_sqe* const entry = ::io_uring_get_sqe(&ring);
+    STREAMER_CHECK(entry != nullptr);
+    ::io_uring_prep_readv(entry, slot.file->direct.get(), slot.entries.data(), slot.entry_count,
+                          slot.first_page());
+    ::io_uring_sqe_set_data(entry, &slot);
+    int submitted = 0;
+    do {
+      submitted = ::io_uring_submit(&ring);
+    } while (submitted == -EINTR || submitted == -EAGAIN || submitted == -EBUSY);
+    if (submitted >= 0) return 0;
+    // The entry stays queued and goes out with the next: make it one that does nothing.
+    ::io_uring_prep_nop(entry);
+    ::io_uring_sqe_set_data(entry, nullptr);
+    return -submitted;
+  }
+
+  Slot* take(bool wait, int& result) {
+    io_uring_cqe* entry = nullptr;
+    int failed = 0;
+    do {
+      failed = wait ? ::io_uring_wait_cqe(&ring, &entry) : ::io_uring_peek_cqe(&ring, &entry);
+    } while (failed == -EINTR);
+    if (failed != 0) return nullptr;
+    auto* const slot = static_cast<Slot*>(::io_uring_cqe_get_data(entry));
+    result = entry->res;
+    ::io_uring_cqe_seen(&ring, entry);
+    return slot;
+  }
+};
+#else
+struct DirectReads::Ring {
+  static std::unique_ptr<Ring> open(std::uint32_t, int& os_error) {
+    os_error = ENOSYS;
+    return nullptr;
+  }
+  int submit(Slot&) { return ENOSYS; }
+  Slot* take(bool, int&) { return nullptr; }
+};
+#endif
+
+int probe_io_uring() noexcept {
+#if STREAMER_HAVE_LIBURING
+  io_uring ring{};
+  const int failed = ::io_uring_queue_init(1, &ring, 0);
+  if (failed == 0) ::io_uring_queue_exit(&ring);
+  return -failed;
+#else
+  return ENOSYS;
+#endif
+}
+
+DirectReads::DirectReads(LoadCore& core, const LoadSettings& settings, ReaderCounters& counters,
+                         std::uint64_t chunk_bytes)
+    : core_(core),
+      counters_(counters),
+      most_(settings.direct_depth != 0
+                ? settings.direct_depth
+                : static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
+                      kMostBytesInFlight / std::max<std::uint64_t>(chunk_bytes, 1), 2,
+                      kMostInFlight))),
+      depth_(settings.direct_depth != 0 ? most_ : std::min(kFirstInFlight, most_)),
+      wants_ring_(settings.io_uring) {}
+
+DirectReads::~DirectReads() {
+  STREAMER_CHECK(in_flight_ == 0);
+}
+
+Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenFile> file) {
+  if (wants_ring_ && !ring_) {
+    int os_error = 0;
+    ring_ = Ring::open(most_, os_error);
+    wants_ring_ = ring_ != nullptr;
+    if (!ring_) {
+      core_.notes.add(fmt::format("io_uring is not to be had ({}): direct reads block their reader",
+                                  std::generic_category().message(os_error)));
+    }
+  }
+  auto free = std::find_if(slots_.begin(), slots_.end(), [](const auto& s) { return !s->is_busy; });
+  if (free == slots_.end()) free = slots_.insert(free, std::make_unique<Slot>());
+  Slot& slot = **free;
+  slot.chunk = chunk;
+  slot.file = std::move(file);
+  slot.submitted_ns = now_ns();
+  slot.result.reset();
+  TRY(slot.edges.get(2 * kPageBytes));
+  prepare(slot);
+  if (slot.is_bounced) {
+    const auto bytes = TRY(slot.bounce.get(slot.pages_end() - slot.first_page()));
+    slot.entries[0] = {bytes.data(), slot.pages_end() - slot.first_page()};
+    slot.entry_count = 1;
+  }
+  if (ring_) {
+    const int os_error = ring_->submit(slot);
+    if (os_error != 0) slot.result = -os_error;
+    counters_.uses_io_uring.store(true, std::memory_order_relaxed);
+  } else {
+    slot.result = read_now(slot);
+  }
+  slot.is_busy = true;
+  ++in_flight_;
+  return {};
+}
+
+// Lays the entries of a read in place, or says that it must be bounced.
+void DirectReads::prepare(Slot& slot) {
+  const Chunk& chunk = slot.chunk;
+  slot.entry_count = 0;
+  slot.is_bounced = true;
+  if (chunk.pieces != 1) return;
+  Piece piece;
+  core_.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& only) { piece = only; });
+  const std::uint64_t inner_begin = round_up(chunk.offset, kPageBytes);
+  const std::uint64_t inner_end = round_down(chunk.end(), kPageBytes);
+  if (inner_begin >= inner_end) return;
+  std::byte* const inner = core_.address(piece.place) + (inner_begin - chunk.offset);
+  if (reinterpret_cast<std::uintptr_t>(inner) % slot.file->memory_alignment != 0) return;
+
+  const auto edges = slot.edges.get(2 * kPageBytes);
+  const auto push = [&](std::byte* to, std::uint64_t bytes) {
+    slot.entries[slot.entry_count++] = {to, bytes};
+  };
+  if (inner_begin != chunk.offset) push(edges->data(), kPageBytes);
+  push(inner, inner_end - inner_begin);
+  if (inner_end != chunk.end()) push(edges->data() + kPageBytes, kPageBytes);
+  slot.is_bounced = false;
+}
+
+int DirectReads::read_now(const Slot& slot) const {
+  for (;;) {
+    const ssize_t got =
+        ::preadv(slot.file->direct.get(), slot.entries.data(), static_cast<int>(slot.entry_count),
+                 static_cast<off_t>(slot.first_page()));
+    if (got >= 0) return static_cast<int>(got);
+    if (errno != EINTR) return -errno;
+  }
+}
+
+std::optional<DirectReads::Done> DirectReads::take_done(bool wait) {
+  for (const auto& slot : slots_) {
+    if (slot->is_busy && slot->result) return land(*slot, *slot->result);
+  }
+  int result = 0;
+  Slot* const slot = ring_ ? ring_->take(wait, result) : nullptr;
+  if (slot == nullptr) return std::nullopt;
+  adapt_depth(*slot);
+  return land(*slot, result);
+}
+
+DirectReads::Done DirectReads::land(Slot& slot, int result) {
+  slot.is_busy = false;
+  --in_flight_;
+  const Chunk& chunk = slot.chunk;
+  Done done{chunk, std::move(slot.file), {}};
+  const std::uint64_t needed = chunk.end() - slot.first_page();
+  if (result < 0 || static_cast<std::uint64_t>(result) < needed) {
+    // Short, refused or failed: the buffered read finds out why, and says so if it fails too.
+    if (result == -EINVAL) {
+      done.file->direct_is_refused.store(true, std::memory_order_relaxed);
+      core_.notes.add(fmt::format("a direct read of {} was refused: read buffered",
+                                  done.file->object->uri.text()));
+    } else {
+      add(counters_.retries, 1);
+    }
+    done.outcome = read_chunk(core_, chunk, *done.file, slot.bounce, counters_);
+    add(counters_.bytes_buffered, chunk.size);
+    return done;
+  }
+  add(counters_.bytes_direct, chunk.size);
+  if (slot.is_bounced) {
+    const std::span<const std::byte> bytes(static_cast<std::byte*>(slot.entries[0].iov_base),
+                                           slot.entries[0].iov_len);
+    scatter(core_, chunk, bytes, slot.first_page());
+    add(counters_.bytes_bounced, chunk.size);
+    return done;
+  }
+  // The parts of the first and the last page that the chunk wants.
+  const std::uint64_t head = round_up(chunk.offset, kPageBytes) - chunk.offset;
+  const std::uint64_t tail = chunk.end() - round_down(chunk.end(), kPageBytes);
+  const auto edges = slot.edges.get(2 * kPageBytes);
+  core_.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
+    std::byte* const to = core_.address(piece.place);
+    if (head != 0) std::memcpy(to, edges->data() + (kPageBytes - head), head);
+    if (tail != 0) std::memcpy(to + (chunk.size - tail), edges->data() + kPageBytes, tail);
+  });
+  return done;
+}
+
+void DirectReads::adapt_depth(const Slot& slot) {
+  const std::int64_t took = now_ns() - slot.submitted_ns;
+  if (took > kSlowReadNs && depth_ > 1) --depth_;
+  if (took < kQuickReadNs && in_flight_ == depth_ && depth_ < most_) ++depth_;
+}
+
+}  // namespace streamer::core

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The direct reads (O_DIRECT) that one reader has in flight: through io_uring, or one at a time
+// where that is not to be had.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/settings.hpp"
+#include "engine/chunk_io.hpp"
+#include "engine/file_set.hpp"
+#include "engine/load_core.hpp"
+
+namespace streamer::core {
+
+// Whether this kernel and this build can do io_uring; errno if not (ENOSYS without liburing).
+[[nodiscard]] int probe_io_uring() noexcept;
+
+class DirectReads {
+ public:
+  // What is referred to must outlive this. chunk_bytes: the largest chunk.
+  DirectReads(LoadCore& core, const LoadSettings& settings, ReaderCounters& counters,
+              std::uint64_t chunk_bytes);
+  // Nothing may be in flight.
+  ~DirectReads();
+
+  [[nodiscard]] bool has_room() const noexcept { return in_flight_ < depth_; }
+  [[nodiscard]] std::uint32_t in_flight() const noexcept { return in_flight_; }
+
+  // Only with room. The read may be over before this returns; wait_any() still reports it.
+  Result<void> submit(const Chunk& chunk, std::shared_ptr<const OpenFile> file);
+
+  struct Done {
+    Chunk chunk;
+    std::shared_ptr<const OpenFile> file;
+    Result<void> outcome;
+  };
+  // One read that is over, its bytes in place; waits for it if `wait`. Only with something in
+  // flight.
+  std::optional<Done> take_done(bool wait);
+
+ private:
+  struct Slot;
+  struct Ring;
+
+  void prepare(Slot& slot);
+  int read_now(const Slot& slot) const;
+  Done land(Slot& slot, int result);
+  void adapt_depth(const Slot& slot);
+
+  LoadCore& core_;
+  ReaderCounters& counters_;
+  const std::uint32_t most_;  // of depth_
+  std::uint32_t depth_;       // reads that may be in flight at once
+  std::uint32_t in_flight_ = 0;
+  bool wants_ring_;
+  std::unique_ptr<Ring> ring_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+};
+
+}  // namespace streamer::core

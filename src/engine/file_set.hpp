@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The files of a load: opened when their first chunk is claimed, closed when their last one landed.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/guarded.hpp"
+#include "base/result.hpp"
+#include "base/settings.hpp"
+#include "base/unique_fd.hpp"
+#include "engine/notes.hpp"
+#include "engine/plan.hpp"
+#include "storage/store.hpp"
+
+namespace streamer::core {
+
+// One open file, shared by the readers that have chunks of it in flight. Immutable but for the
+// flag.
+struct OpenFile {
+  const Object* object = nullptr;
+  UniqueFd buffered;
+  UniqueFd direct;  // empty: the file system or the settings do not allow O_DIRECT
+  // What an address of a direct read must be a multiple of.
+  std::uint64_t memory_alignment = kPageBytes;
+  // Set once a direct read was refused in spite of all; relaxed, a reader that misses it asks once
+  // more.
+  mutable std::atomic<bool> direct_is_refused{false};
+};
+
+// Whether bytes of a file are in the page cache.
+enum class Cached { all, not_all };
+Cached ask_page_cache(const OpenFile& file, ByteRange range);
+
+class FileSet {
+ public:
+  // What is referred to must outlive the set.
+  FileSet(const std::vector<const Object*>& objects, const Plan& plan, FileIo file_io,
+          Notes& notes);
+
+  // Thread-safe.
+  Result<std::shared_ptr<const OpenFile>> open(std::uint32_t object);
+  // Thread-safe. Once per chunk of the object.
+  void chunk_landed(std::uint32_t object);
+
+ private:
+  struct Slot {
+    const Object* object = nullptr;
+    std::uint32_t chunks_left = 0;
+    std::shared_ptr<const OpenFile> file;
+  };
+
+  void open_direct(OpenFile& file) const;
+
+  const FileIo file_io_;
+  Notes& notes_;
+  Guarded<std::vector<Slot>> slots_;
+};
+
+}  // namespace streamer::core

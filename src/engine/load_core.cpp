@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/load_core.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace streamer::core {
+
+namespace {
+
+std::unordered_map<std::uint32_t, std::vector<std::uint64_t>> shapes_of_parts(
+    const TensorTable& tensors, const std::vector<PlanRequest>& requests) {
+  std::unordered_map<std::uint32_t, std::vector<std::uint64_t>> shapes;
+  for (std::uint32_t i = 0; i < requests.size(); ++i) {
+    if (requests[i].part == Part::whole) continue;
+    shapes.emplace(i, requested_shape(tensors[requests[i].tensor], requests[i]));
+  }
+  return shapes;
+}
+
+// Where each item begins on the line; empty without a ring, where the window needs none.
+std::vector<std::uint64_t> window_positions(const Plan& plan) {
+  std::vector<std::uint64_t> positions;
+  if (plan.ring_bytes() == 0) return positions;
+  positions.reserve(plan.items().size());
+  std::uint64_t last = 0;
+  for (const PlanItem& item : plan.items()) {
+    if (item.in_arena) last = item.place;
+    positions.push_back(last);
+  }
+  return positions;
+}
+
+}  // namespace
+
+LoadCore::LoadCore(std::shared_ptr<const Checkpoint> checkpoint_in,
+                   std::vector<PlanRequest> requests_in, Plan plan_in, Arena arena_in,
+                   std::uint64_t bandwidth_bytes_per_s, std::uint32_t readers_in)
+    : checkpoint(std::move(checkpoint_in)),
+      requests(std::move(requests_in)),
+      plan(std::move(plan_in)),
+      arena(std::move(arena_in)),
+      part_shapes(shapes_of_parts(checkpoint->tensors, requests)),
+      cursor(static_cast<std::uint32_t>(plan.chunks().size())),
+      window(plan.ring_bytes(), window_positions(plan)),
+      ready(static_cast<std::uint32_t>(plan.items().size())),
+      throttle(bandwidth_bytes_per_s),
+      countdowns(std::make_unique<TensorCountdown[]>(plan.items().size())),
+      leases(std::make_unique<TensorLease[]>(plan.items().size())),
+      counters(std::make_unique<ReaderCounters[]>(std::max(readers_in, 1U))),
+      readers(readers_in),
+      readers_running(readers_in),
+      chunks_left(static_cast<std::uint32_t>(plan.chunks().size())) {
+  const auto items = plan.items();
+  for (std::uint32_t i = 0; i < items.size(); ++i) {
+    leases[i].core_ = this;
+    leases[i].index_ = i;
+    countdowns[i].start(items[i].chunks);
+    // Nothing of the window is behind these; whoever holds them holds nobody up.
+    if (!items[i].in_arena || items[i].bytes == 0) window.release(i);
+    if (items[i].chunks == 0) {
+      ready.push({&i, 1});
+      add(counters[0].items_ready, 1);
+    }
+  }
+}
+
+void LoadCore::fail(Error error) {
+  failure.with([&](std::optional<Error>& first) {
+    if (!first) first = std::move(error);
+  });
+  // release: whoever sees the flag finds the failure.
+  stopped.store(true, std::memory_order_release);
+  window_moved.notify();
+  ready_or_stuck.notify();
+}
+
+void LoadCore::chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
+  std::array<std::uint32_t, 256> completed;
+  std::size_t count = 0;
+  std::uint64_t items_ready = 0;
+  std::uint64_t bytes_ready = 0;
+  for (std::uint32_t item = chunk.first_item; item <= chunk.last_item; ++item) {
+    if (plan.items()[item].chunks == 0 || !countdowns[item].chunk_landed()) continue;
+    completed[count++] = item;
+    ++items_ready;
+    bytes_ready += plan.items()[item].bytes;
+    if (count < completed.size()) continue;
+    ready.push({completed.data(), count});
+    count = 0;
+  }
+  if (count != 0) ready.push({completed.data(), count});
+  add(mine.items_ready, items_ready);
+  add(mine.bytes_ready, bytes_ready);
+  add(mine.chunks, 1);
+  if (chunks_left.fetch_sub(1, std::memory_order_relaxed) == 1) {
+    finished_ns.store(std::chrono::steady_clock::now().time_since_epoch().count(),
+                      std::memory_order_relaxed);
+  }
+  if (items_ready != 0) ready_or_stuck.notify();
+}
+
+bool LoadCore::is_stuck() const noexcept {
+  // acquire, here and below: what a reader finished before it began to wait, or ended, is then
+  // visible, so that the caller, who looks for ready items next, finds it.
+  const std::uint32_t running = readers_running.load(std::memory_order_acquire);
+  std::uint32_t shut_out = 0;
+  for (std::uint32_t i = 0; i < readers; ++i) {
+    const std::uint64_t position = counters[i].waits_for_position.load(std::memory_order_acquire);
+    if (position != 0 && !window.admits(position)) ++shut_out;
+  }
+  return running != 0 && shut_out == running;
+}
+
+void LoadCore::release_item(std::uint32_t item) noexcept {
+  const PlanItem& released = plan.items()[item];
+  if (plan.ring_bytes() != 0) {
+    const bool holds_window = released.in_arena && released.bytes != 0;
+    if (holds_window && window.release(item)) window_moved.notify();
+  } else if (released.in_arena) {
+    arena.give_back(released.place, released.bytes);
+  }
+  let_go();
+}
+
+void LoadCore::let_go() noexcept {
+  // release: what this holder did is over. acquire: the one that frees sees that for all others.
+  if (holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+}
+
+}  // namespace streamer::core

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What the readers, the consumer and the yielded tensors of one load share. Has no threads; lives
+// until the Load and every yielded tensor let go of it.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "base/event_count.hpp"
+#include "base/guarded.hpp"
+#include "checkpoint/checkpoint.hpp"
+#include "device/arena.hpp"
+#include "engine/chunk_cursor.hpp"
+#include "engine/load.hpp"
+#include "engine/notes.hpp"
+#include "engine/plan.hpp"
+#include "engine/ready_queue.hpp"
+#include "engine/tensor_countdown.hpp"
+#include "engine/throttle.hpp"
+#include "engine/window.hpp"
+
+namespace streamer::core {
+
+// Counters of one reader, on cache lines of their own. Written by it, read by stats().
+struct alignas(64) ReaderCounters {
+  std::atomic<std::uint64_t> bytes_ready{0};
+  std::atomic<std::uint64_t> items_ready{0};
+  std::atomic<std::uint64_t> bytes_direct{0};
+  std::atomic<std::uint64_t> bytes_page_cache{0};
+  std::atomic<std::uint64_t> bytes_buffered{0};
+  std::atomic<std::uint64_t> bytes_bounced{0};
+  std::atomic<std::uint64_t> chunks{0};
+  std::atomic<std::uint64_t> retries{0};
+  std::atomic<std::uint64_t> wall_ns{0};
+  std::atomic<std::uint64_t> cpu_ns{0};
+  std::atomic<std::uint64_t> window_wait_ns{0};
+  std::atomic<std::uint64_t> bandwidth_wait_ns{0};
+  std::atomic<bool> uses_io_uring{false};
+  // The position that the reader's next chunk needs while it waits for the window; 0: it does not.
+  std::atomic<std::uint64_t> waits_for_position{0};
+};
+
+// relaxed: counters publish nothing.
+inline void add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
+  counter.fetch_add(amount, std::memory_order_relaxed);
+}
+
+struct LoadCore {
+  LoadCore(std::shared_ptr<const Checkpoint> checkpoint_in, std::vector<PlanRequest> requests_in,
+           Plan plan_in, Arena arena_in, std::uint64_t bandwidth_bytes_per_s,
+           std::uint32_t readers);
+
+  // Immutable after construction.
+  const std::shared_ptr<const Checkpoint> checkpoint;
+  const std::vector<PlanRequest> requests;
+  const Plan plan;
+  const Arena arena;
+  const std::unordered_map<std::uint32_t, std::vector<std::uint64_t>> part_shapes;  // by request
+
+  // The byte path.
+  ChunkCursor cursor;
+  Window window;
+  EventCount window_moved;
+  ReadyQueue ready;
+  EventCount ready_or_stuck;  // an item became ready, a reader went to sleep, or the load stopped
+  Throttle throttle;
+  const std::unique_ptr<TensorCountdown[]> countdowns;  // by item
+  const std::unique_ptr<TensorLease[]> leases;          // by item
+  const std::unique_ptr<ReaderCounters[]> counters;     // by reader
+  const std::uint32_t readers;
+  std::atomic<std::uint32_t> readers_running;
+  std::atomic<std::uint32_t> chunks_left;
+  std::atomic<std::int64_t> finished_ns{0};  // steady clock, when the last chunk landed
+
+  // How it ends.
+  std::atomic<bool> stopped{false};
+  Guarded<std::optional<Error>> failure;
+  Notes notes;
+
+  // Any thread. The first failure of a load is the load's; the readers stop.
+  void fail(Error error);
+  [[nodiscard]] bool is_stopped() const noexcept { return stopped.load(std::memory_order_acquire); }
+
+  // Any reader, once per chunk, after its bytes are in place.
+  void chunk_landed(const Chunk& chunk, ReaderCounters& mine);
+  // The one consumer. True if every reader that is left waits for a window that is shut to it.
+  [[nodiscard]] bool is_stuck() const noexcept;
+
+  // The address of a place.
+  [[nodiscard]] std::byte* address(Place place) const noexcept {
+    if (place.in_arena) return arena.data() + plan.arena_offset(place.value);
+    return reinterpret_cast<std::byte*>(place.value);
+  }
+
+  // Holders: the Load, and each item that was yielded and not yet released.
+  void retain() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
+  void let_go() noexcept;
+  void release_item(std::uint32_t item) noexcept;
+
+ private:
+  std::atomic<std::uint32_t> holders_{1};
+};
+
+}  // namespace streamer::core

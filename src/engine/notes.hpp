@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What a load could not have and what it did instead: said once, in its stats and in the log.
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/guarded.hpp"
+#include "base/log.hpp"
+
+namespace streamer::core {
+
+class Notes {
+ public:
+  // Thread-safe. A note that is there already is not added again.
+  void add(std::string note) {
+    notes_.with([&](std::vector<std::string>& notes) {
+      if (std::find(notes.begin(), notes.end(), note) != notes.end()) return;
+      log_line(LogLevel::info, note);
+      notes.push_back(std::move(note));
+    });
+  }
+
+  // Thread-safe. One line each.
+  [[nodiscard]] std::string text() const {
+    return notes_.with([](const std::vector<std::string>& notes) {
+      std::string text;
+      for (const std::string& note : notes)
+        text += note + "\n";
+      return text;
+    });
+  }
+
+ private:
+  mutable Guarded<std::vector<std::string>> notes_;
+};
+
+}  // namespace streamer::core

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What a load will read: requests laid out in order, their bytes cut into chunks. Immutable, pure.
+//
+// Arena items lie on a line of positions that only grows. A load without a memory limit has an
+// arena as long as the line; one with a limit has a ring, and position p stands for byte p %
+// ring_bytes of it. An item never wraps round the ring's end: it is moved to the next lap instead.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "base/result.hpp"
+#include "checkpoint/tensor_table.hpp"
+#include "engine/plan_request.hpp"
+
+namespace streamer::core {
+
+// Where bytes land: a position on the arena's line, or an address of the caller.
+struct Place {
+  std::uint64_t value = 0;
+  bool in_arena = true;
+};
+
+// One request, in the order in which the load reads.
+struct PlanItem {
+  std::uint64_t bytes = 0;
+  std::uint64_t place = 0;  // Place::value
+  std::uint32_t request = 0;
+  std::uint32_t chunks = 0;  // how many it waits for
+  bool in_arena = true;
+};
+
+// Bytes of an object that land densely at one place: count runs, each stride_bytes after the one
+// before. A dense range is one run, and may be that of many items that are neighbours in the
+// object.
+struct Extent {
+  std::uint64_t offset = 0;  // in the object
+  std::uint64_t run_bytes = 0;
+  std::uint64_t stride_bytes = 0;
+  Place place;
+  std::uint32_t count = 1;
+  std::uint32_t first_item = 0;
+  std::uint32_t last_item = 0;
+
+  [[nodiscard]] std::uint64_t end() const noexcept {
+    return offset + stride_bytes * (count - 1) + run_bytes;
+  }
+  [[nodiscard]] std::uint64_t total_bytes() const noexcept { return run_bytes * count; }
+};
+
+// One read request: bytes [offset, offset + size) of an object, some of which no item may want.
+struct Chunk {
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+  std::uint64_t position_end = 0;  // it writes positions below this; 0 if none
+  std::uint32_t object = 0;
+  std::uint32_t first_extent = 0;
+  std::uint32_t last_extent = 0;
+  std::uint32_t first_item = 0;
+  std::uint32_t last_item = 0;
+  std::uint32_t pieces = 0;
+
+  [[nodiscard]] std::uint64_t end() const noexcept { return offset + size; }
+};
+
+// Part of a chunk that lands at one place.
+struct Piece {
+  std::uint64_t offset = 0;  // in the object
+  std::uint64_t size = 0;
+  Place place;
+};
+
+struct PlanOptions {
+  std::uint64_t chunk_bytes = 2 * kMiB;
+  std::uint64_t coalesce_gap_bytes = 16 * kKiB;
+  std::uint64_t tensor_alignment_bytes = 0;  // 0: the size of the tensor's element
+  std::uint64_t window_bytes = 0;            // 0: no limit
+  bool in_item_order = false;                // else by object and offset
+};
+
+class Plan {
+ public:
+  // Every request must be one that requested_bytes() accepts. window_bytes, if not 0, must be at
+  // least the largest arena item.
+  static Plan make(const TensorTable& tensors, std::span<const PlanRequest> requests,
+                   const PlanOptions& options);
+
+  [[nodiscard]] std::span<const PlanItem> items() const noexcept { return items_; }
+  [[nodiscard]] std::span<const Chunk> chunks() const noexcept { return chunks_; }
+  [[nodiscard]] std::uint64_t ring_bytes() const noexcept { return ring_bytes_; }  // 0: no ring
+  [[nodiscard]] std::uint64_t arena_bytes() const noexcept { return arena_bytes_; }
+  [[nodiscard]] std::uint64_t wanted_bytes() const noexcept { return wanted_bytes_; }
+
+  // Calls visit(const Piece&) for each part of the chunk from the object's byte `from` on, in the
+  // order of the object.
+  template <typename Visit>
+  void for_each_piece(const Chunk& chunk, std::uint64_t from, Visit&& visit) const;
+
+  // Where a position stands in the arena.
+  [[nodiscard]] std::uint64_t arena_offset(std::uint64_t position) const noexcept {
+    return ring_bytes_ == 0 ? position : position % ring_bytes_;
+  }
+
+ private:
+  friend class PlanLayout;
+  friend class ChunkCutter;
+
+  std::vector<PlanItem> items_;
+  std::vector<Extent> extents_;
+  std::vector<Chunk> chunks_;
+  std::uint64_t ring_bytes_ = 0;
+  std::uint64_t arena_bytes_ = 0;
+  std::uint64_t wanted_bytes_ = 0;
+};
+
+template <typename Visit>
+void Plan::for_each_piece(const Chunk& chunk, std::uint64_t from, Visit&& visit) const {
+  from = std::max(from, chunk.offset);
+  for (std::uint32_t index = chunk.first_extent; index <= chunk.last_extent; ++index) {
+    const Extent& extent = extents_[index];
+    const std::uint64_t begin = std::max(from, extent.offset);
+    const std::uint64_t end = std::min(chunk.end(), extent.end());
+    if (begin >= end) continue;
+    for (std::uint64_t run = (begin - extent.offset) / extent.stride_bytes; run < extent.count;
+         ++run) {
+      const std::uint64_t run_offset = extent.offset + run * extent.stride_bytes;
+      const std::uint64_t piece_begin = std::max(begin, run_offset);
+      const std::uint64_t piece_end = std::min(end, run_offset + extent.run_bytes);
+      if (run_offset >= end) break;
+      if (piece_begin >= piece_end) continue;  // begins in the gap behind this run
+      const std::uint64_t within = run * extent.run_bytes + (piece_begin - run_offset);
+      visit(Piece{.offset = piece_begin,
+                  .size = piece_end - piece_begin,
+                  .place = {extent.place.value + within, extent.place.in_arena}});
+    }
+  }
+}
+
+}  // namespace streamer::core
