@@ -132,9 +132,14 @@ class PlanLayout {
     std::uint64_t position = round_down(from, unit) + residue;
     if (position < from) position += unit;
     if (ring_bytes_ != 0 && position % ring_bytes_ + bytes > ring_bytes_) {
-      position = (position / ring_bytes_ + 1) * ring_bytes_ + residue;
+      position = lap_end(position) + residue;
     }
     return position;
+  }
+
+  // Where the lap of the ring that position is on ends.
+  std::uint64_t lap_end(std::uint64_t position) const {
+    return (position / ring_bytes_ + 1) * ring_bytes_;
   }
 
   // A dense item of the arena, beside the one before it where it can be.
@@ -144,19 +149,23 @@ class PlanLayout {
     if (!first) {
       Extent& before = plan_.extents_.back();
       const std::uint64_t position = before.place.value + (range.offset - before.offset);
-      if (ring_bytes_ == 0 || position % ring_bytes_ + range.run_bytes <= ring_bytes_) {
+      const std::uint64_t end = position + range.run_bytes;
+      if (ring_bytes_ == 0 || end <= lap_end(before.place.value)) {
         before.run_bytes = range.offset + range.run_bytes - before.offset;
         before.stride_bytes = before.run_bytes;
         before.last_item = item;
-        cursor_ = position + range.run_bytes;
+        cursor_ = end;
         add_item(i, {position, true});
         return;
       }
     }
-    const std::uint64_t alignment = std::max<std::uint64_t>(wanted_[i].alignment, kPackedAlignment);
+    const std::uint64_t unit =
+        congruent ? kPageBytes
+                  : std::max<std::uint64_t>(wanted_[i].alignment, kPackedAlignment);
+    // Where the file aligns the item, so does memory, and so for those that follow in the span.
+    const bool is_aligned = range.offset % wanted_[i].alignment == 0;
     const std::uint64_t position =
-        congruent ? fit(cursor_, kPageBytes, range.offset % kPageBytes, range.run_bytes)
-                  : fit(cursor_, alignment, 0, range.run_bytes);
+        fit(cursor_, unit, is_aligned ? range.offset % unit : 0, range.run_bytes);
     add_extent(item, range.offset, range, {position, true}, 1);
     cursor_ = position + range.run_bytes;
     add_item(i, {position, true});

@@ -1,2 +1,136 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/file_store.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+namespace streamer::core {
+
+namespace {
+
+FileVersion version_of(const struct stat& status) {
+  return {.size = static_cast<std::uint64_t>(status.st_size),
+          .modified_ns = static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 +
+                         status.st_mtim.tv_nsec,
+          .inode = status.st_ino,
+          .device = status.st_dev};
+}
+
+// O_NONBLOCK: opening a FIFO must not wait for a writer; it means nothing for regular files.
+Result<UniqueFd> open_file(const std::string& path, int flags) {
+  for (;;) {
+    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags));
+    if (fd) return fd;
+    if (errno != EINTR) return os_failure("opening the file", errno).at(path);
+  }
+}
+
+Result<FileVersion> version_of_open(int fd, const std::string& path) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return os_failure("asking about the file", errno).at(path);
+  if (S_ISREG(status.st_mode)) return version_of(status);
+  const std::string_view what = S_ISDIR(status.st_mode) ? "a directory" : "no regular file";
+  return Error(ErrorKind::invalid_argument, fmt::format("it is {}; a file is needed", what))
+      .at(path);
+}
+
+struct CloseFolder {
+  void operator()(DIR* folder) const noexcept { ::closedir(folder); }
+};
+
+Error changed(const Object& object, const FileVersion& now) {
+  std::string how = "was replaced or written to";
+  if (now.size < object.size) how = "was truncated";
+  if (now.size > object.size) how = "has grown";
+  return Error(
+             ErrorKind::object_changed,
+             fmt::format("the file {} while it was being read: it had {} bytes when it was opened "
+                         "and has {} now; load it again once nothing writes to it",
+                         how, object.size, now.size))
+      .at(object.uri.text());
+}
+
+}  // namespace
+
+Result<void> check_pinned(int fd, const Object& object) {
+  const FileVersion now = TRY(version_of_open(fd, object.uri.path));
+  if (now != object.version) return changed(object, now);
+  return {};
+}
+
+Result<UniqueFd> open_pinned(const Object& object, int extra_flags) {
+  UniqueFd fd = TRY(open_file(object.uri.path, extra_flags));
+  TRY(check_pinned(fd.get(), object));
+  return fd;
+}
+
+Result<Object> FileStore::stat(const Uri& uri) {
+  const UniqueFd fd = TRY(open_file(uri.path, 0));
+  const FileVersion version = TRY(version_of_open(fd.get(), uri.path));
+  return Object{uri, version.size, version};
+}
+
+Result<bool> FileStore::is_folder(const Uri& uri) {
+  struct stat status {};
+  if (::stat(uri.path.c_str(), &status) != 0) {
+    return os_failure("looking for it", errno).at(uri.text());
+  }
+  return S_ISDIR(status.st_mode);
+}
+
+Result<std::vector<Entry>> FileStore::list(const Uri& uri) {
+  if (!TRY(is_folder(uri))) {
+    const Object object = TRY(stat(uri));
+    return std::vector<Entry>{{uri, object.size, false}};
+  }
+  const std::unique_ptr<DIR, CloseFolder> folder(::opendir(uri.path.c_str()));
+  if (!folder) return os_failure("listing the directory", errno).at(uri.text());
+  std::vector<Entry> entries;
+  for (;;) {
+    errno = 0;
+    const dirent* const read = ::readdir(folder.get());
+    if (read == nullptr && errno != 0) {
+      return os_failure("listing the directory", errno).at(uri.text());
+    }
+    if (read == nullptr) break;
+    const std::string_view name = read->d_name;
+    if (name == "." || name == "..") continue;
+    struct stat status {};
+    // Gone since, or a link to nowhere: not there.
+    if (::fstatat(::dirfd(folder.get()), read->d_name, &status, 0) != 0) continue;
+    const bool is_folder = S_ISDIR(status.st_mode);
+    Entry entry{child(uri, name), is_folder ? 0 : static_cast<std::uint64_t>(status.st_size),
+                is_folder};
+    if (is_folder) entry.uri.path += '/';
+    entries.push_back(std::move(entry));
+  }
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return a.uri.path < b.uri.path; });
+  return entries;
+}
+
+Result<void> FileStore::read(const Object& object, ByteRange range, std::span<std::byte> to) {
+  const UniqueFd fd = TRY(open_pinned(object));
+  for (std::uint64_t done = 0; done < range.size;) {
+    const ssize_t got = ::pread(fd.get(), to.data() + done, range.size - done,
+                                static_cast<off_t>(range.offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return os_failure("reading the file", errno).at(object.uri.text(), range);
+    if (got == 0) {
+      TRY(check_pinned(fd.get(), object));
+      return Error(ErrorKind::io, "the file ended early").at(object.uri.text(), range);
+    }
+    done += static_cast<std::uint64_t>(got);
+  }
+  return check_pinned(fd.get(), object);
+}
+
+}  // namespace streamer::core
