@@ -160,8 +160,7 @@ class PlanLayout {
       }
     }
     const std::uint64_t unit =
-        congruent ? kPageBytes
-                  : std::max<std::uint64_t>(wanted_[i].alignment, kPackedAlignment);
+        congruent ? kPageBytes : std::max<std::uint64_t>(wanted_[i].alignment, kPackedAlignment);
     // Where the file aligns the item, so does memory, and so for those that follow in the span.
     const bool is_aligned = range.offset % wanted_[i].alignment == 0;
     const std::uint64_t position =
@@ -260,8 +259,11 @@ class ChunkCutter {
         close();
         continue;
       }
-      take(index, at, stop);
-      at = stop;
+      // A chunk ends with bytes that are wanted, and the next begins with some.
+      const std::uint64_t run = (stop - 1 - extent.offset) / extent.stride_bytes;
+      const std::uint64_t run_end = extent.offset + run * extent.stride_bytes + extent.run_bytes;
+      take(index, at, std::min(stop, run_end));
+      at = stop < run_end ? stop : extent.offset + (run + 1) * extent.stride_bytes;
       if (at < extent.end()) close();
     }
   }

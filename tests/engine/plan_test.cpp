@@ -139,6 +139,7 @@ class Rehearsal {
   void land(const Chunk& chunk) {
     const RawFile& file = case_.files[chunk.object];
     std::uint32_t pieces = 0;
+    std::uint64_t wanted_end = 0;
     plan_.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
       if (piece.place.in_arena) {
         REQUIRE(piece.place.value + piece.size <= chunk.position_end);
@@ -146,8 +147,10 @@ class Rehearsal {
       }
       std::memcpy(address(piece.place), file.bytes.data() + piece.offset, piece.size);
       ++pieces;
+      wanted_end = piece.offset + piece.size;
     });
-    CHECK(pieces <= chunk.pieces);
+    CHECK(pieces == chunk.pieces);
+    CHECK(wanted_end == chunk.end());
     for (std::uint32_t i = chunk.first_item; i <= chunk.last_item; ++i) {
       if (plan_.items()[i].bytes == 0) continue;
       REQUIRE(chunks_left_[i] > 0);

@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/load.hpp"
+
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <random>
+#include <thread>
+
+#include "device/host_memory.hpp"
+#include "support/catch.hpp"
+#include "support/raw_checkpoint.hpp"
+
+using namespace streamer::core;
+using namespace streamer::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+SteadyTime in(std::chrono::milliseconds time) {
+  return std::chrono::steady_clock::now() + time;
+}
+
+std::vector<PlanRequest> everything(const Checkpoint& checkpoint) {
+  std::vector<PlanRequest> requests;
+  for (std::uint32_t t = 0; t < checkpoint.tensors.size(); ++t)
+    requests.push_back({.tensor = t});
+  return requests;
+}
+
+// Writes the file's dirty pages and drops it from the page cache.
+void make_cold(const std::filesystem::path& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY));
+  REQUIRE(::fsync(fd.get()) == 0);
+  REQUIRE(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED) == 0);
+}
+
+bool allows_direct_reads(const std::filesystem::path& path) {
+  return static_cast<bool>(UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECT)));
+}
+
+struct Lab {
+  explicit Lab(std::vector<RawFile> made) : files(std::move(made)) {
+    checkpoint = make_raw_checkpoint(folder.path(), files);
+  }
+
+  std::filesystem::path path(std::size_t file) const {
+    return folder.path() / std::to_string(file);
+  }
+
+  void check(const TensorLease& lease, const std::vector<PlanRequest>& requests) const {
+    const std::string_view name = lease.tensor().name;
+    const RawFile& file = files[lease.tensor().object];
+    const RawTensor& tensor =
+        file.tensors[std::stoul(std::string(name.substr(name.find('.') + 1)))];
+    const auto expected = expected_bytes(file, tensor, requests[lease.item()]);
+    REQUIRE(lease.bytes() == expected.size());
+    REQUIRE((expected.empty() || std::memcmp(lease.data(), expected.data(), expected.size()) == 0));
+  }
+
+  TemporaryFolder folder;
+  std::vector<RawFile> files;
+  std::shared_ptr<const Checkpoint> checkpoint;
+};
+
+// One file with `count` tensors of `bytes` each.
+std::vector<RawFile> equal_tensors(std::uint32_t count, std::uint64_t bytes) {
+  RawFile file;
+  file.bytes = random_bytes(count * bytes, count + bytes);
+  for (std::uint32_t t = 0; t < count; ++t) {
+    file.tensors.push_back({Dtype::u8, {bytes}, t * bytes});
+  }
+  return {file};
+}
+
+std::unique_ptr<Load> start(const Lab& lab, const LoadSettings& settings,
+                            LoadOptions options = {}) {
+  auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), options, settings);
+  REQUIRE(load);
+  return *std::move(load);
+}
+
+TensorLease* next(Load& load) {
+  auto yielded = load.next(in(30s));
+  if (!yielded) FAIL(yielded.error().line());
+  REQUIRE(yielded->outcome != Load::Outcome::not_ready);
+  return yielded->outcome == Load::Outcome::end ? nullptr : yielded->lease;
+}
+
+// Takes and releases everything, checking each; returns how many there were.
+std::uint32_t drain(Load& load, const Lab& lab) {
+  const auto requests = everything(*lab.checkpoint);
+  std::uint32_t count = 0;
+  while (TensorLease* const lease = next(load)) {
+    lab.check(*lease, requests);
+    lease->release();
+    ++count;
+  }
+  return count;
+}
+
+// Runs body in a child process; what it returns is the child's exit status. For what changes a
+// process for good: limits, filters, forks.
+int in_child(const std::function<int()>& body) {
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) ::_exit(body());
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+}  // namespace
+
+TEST_CASE("every item of every load is byte for byte what was stored, whatever the settings",
+          "[load]") {
+  const std::uint64_t first_seed = 100;
+  for (std::uint64_t seed = first_seed; seed < first_seed + 60; ++seed) {
+    CAPTURE(seed);
+    std::mt19937_64 engine(seed);
+    const Lab lab(random_files(seed, 1 + static_cast<std::uint32_t>(engine() % 4), 40, 400'000));
+    for (std::size_t f = 0; f < lab.files.size(); ++f) {
+      if (engine() % 2 == 0) make_cold(lab.path(f));
+    }
+    std::vector<PlanRequest> requests = everything(*lab.checkpoint);
+    std::deque<std::vector<std::byte>> buffers;
+    for (PlanRequest& request : requests) {
+      const TensorView tensor = lab.checkpoint->tensors[request.tensor];
+      if (engine() % 3 == 0) {
+        request.part = Part::slice;
+        request.dimension = static_cast<std::uint32_t>(engine() % 2);
+        const std::uint64_t extent = tensor.shape[request.dimension];
+        request.start = engine() % (extent + 1);
+        request.stop = request.start + engine() % (extent + 1 - request.start);
+      }
+      // Odd addresses too: direct reads must then be bounced.
+      const std::uint64_t shift = engine() % 3;
+      const std::uint64_t bytes = requested_bytes(tensor, request)->total_bytes();
+      if (engine() % 3 == 0) {
+        request.destination = buffers.emplace_back(bytes + 4).data() + shift;
+      }
+    }
+    const MemoryLimit::Mode modes[] = {MemoryLimit::Mode::automatic, MemoryLimit::Mode::unlimited,
+                                       MemoryLimit::Mode::minimum, MemoryLimit::Mode::bytes};
+    const FileIo ways[] = {FileIo::automatic, FileIo::direct, FileIo::buffered};
+    const LoadSettings settings{
+        .memory_limit = {modes[engine() % 4], 400'000 + engine() % 2'000'000},
+        .concurrency = static_cast<std::uint32_t>(engine() % 9),
+        .chunk_bytes = engine() % 2 == 0 ? 0 : 4096 + engine() % 200'000,
+        .coalesce_gap_bytes = engine() % 2 == 0 ? 16 * kKiB : 0,
+        .file_io = ways[engine() % 3],
+        .io_uring = engine() % 2 == 0};
+    const LoadOptions options{engine() % 2 == 0 ? Order::completion : Order::plan,
+                              engine() % 2 == 0 ? ReadOrder::storage : ReadOrder::item};
+    auto load = Load::start(lab.checkpoint, requests, options, settings);
+    REQUIRE(load);
+    std::vector<bool> seen(requests.size());
+    std::vector<TensorLease*> held;
+    const auto release_one = [&] {
+      const std::size_t pick = engine() % held.size();
+      lab.check(*held[pick], requests);  // nobody wrote over it meanwhile
+      held[pick]->release();
+      held.erase(held.begin() + static_cast<std::ptrdiff_t>(pick));
+    };
+    for (;;) {
+      auto yielded = (*load)->next(in(30s));
+      if (!yielded && yielded.error().kind() == ErrorKind::memory_limit) {
+        REQUIRE_FALSE(held.empty());
+        release_one();
+        continue;
+      }
+      if (!yielded) FAIL(yielded.error().line());
+      REQUIRE(yielded->outcome != Load::Outcome::not_ready);
+      if (yielded->outcome == Load::Outcome::end) break;
+      lab.check(*yielded->lease, requests);
+      REQUIRE_FALSE(seen[yielded->lease->item()]);
+      seen[yielded->lease->item()] = true;
+      held.push_back(yielded->lease);
+      if (engine() % 2 == 0) release_one();
+    }
+    CHECK(std::count(seen.begin(), seen.end(), true) == static_cast<std::ptrdiff_t>(seen.size()));
+    load->reset();
+    while (!held.empty())
+      release_one();  // valid after the load is gone
+  }
+}
+
+TEST_CASE("cold chunks are read past the page cache and cached ones from it", "[load]") {
+  const Lab lab(equal_tensors(8, 4 * kMiB));
+  if (!allows_direct_reads(lab.path(0))) return;
+  make_cold(lab.path(0));
+  {
+    auto load = start(lab, {});
+    CHECK(drain(*load, lab) == 8);
+    const LoadStats stats = load->stats();
+    CHECK(stats.bytes_direct == 32 * kMiB);
+    CHECK(stats.bytes_page_cache == 0);
+    CHECK(stats.bytes_bounced == 0);  // landed in place
+  }
+  {
+    // Half of the file in the cache: the decision is per chunk.
+    std::vector<char> half(16 * kMiB);
+    const UniqueFd fd(::open(lab.path(0).c_str(), O_RDONLY));
+    REQUIRE(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_RANDOM) == 0);  // no reading ahead
+    REQUIRE(::pread(fd.get(), half.data(), half.size(), 0) == static_cast<ssize_t>(half.size()));
+    auto load = start(lab, {});
+    CHECK(drain(*load, lab) == 8);
+    const LoadStats stats = load->stats();
+    CHECK(stats.bytes_page_cache >= 16 * kMiB);
+    CHECK(stats.bytes_direct >= 8 * kMiB);
+    CHECK(stats.bytes_direct + stats.bytes_page_cache == 32 * kMiB);
+  }
+}
+
+TEST_CASE("where io_uring is forbidden the load does without and says so", "[load][D04]") {
+  const Lab lab(equal_tensors(8, kMiB));
+  if (!allows_direct_reads(lab.path(0))) return;
+  const int status = in_child([&] {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog filter{4, program};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 10;
+    if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) return 11;
+    LoadSettings settings;
+    settings.file_io = FileIo::direct;
+    auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, settings);
+    if (!load) return 12;
+    for (int i = 0; i < 8; ++i) {
+      auto yielded = (*load)->next(in(30s));
+      if (!yielded || yielded->outcome != Load::Outcome::tensor) return 13;
+      const TensorLease& lease = *yielded->lease;
+      const std::byte* const stored = lab.files[0].bytes.data() + lease.tensor().bytes.offset;
+      if (std::memcmp(lease.data(), stored, kMiB) != 0) return 14;
+    }
+    if ((*load)->stats().bytes_direct != 8 * kMiB) return 15;
+    if ((*load)->stats().uses_io_uring) return 16;
+    return (*load)->notes().find("io_uring is not to be had") == std::string::npos ? 17 : 0;
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a limit below the largest tensor names the tensor and both sizes", "[load]") {
+  const Lab lab(equal_tensors(2, 100'000));
+  LoadSettings settings;
+  settings.memory_limit = {MemoryLimit::Mode::bytes, 99'999};
+  const auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, settings);
+  REQUIRE_FALSE(load);
+  CHECK(load.error().kind() == ErrorKind::memory_limit);
+  CHECK_THAT(load.error().message(),
+             Catch::Contains("\"0.0\"") && Catch::Contains("100000") && Catch::Contains("99999"));
+}
+
+TEST_CASE("a consumer that holds all the memory gets an error, and goes on once it releases",
+          "[load]") {
+  const Lab lab(equal_tensors(10, 100'000));
+  LoadSettings settings;
+  settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+  auto load = start(lab, settings);
+  for (int i = 0; i < 10; ++i) {
+    TensorLease* const lease = next(*load);
+    REQUIRE(lease != nullptr);
+    if (i != 9) {
+      const auto full = load->next(in(30s));
+      REQUIRE_FALSE(full);
+      CHECK(full.error().kind() == ErrorKind::memory_limit);
+    }
+    lease->release();
+  }
+  CHECK(next(*load) == nullptr);
+}
+
+TEST_CASE("a consumer that asked to wait is served when another thread releases", "[load]") {
+  const Lab lab(equal_tensors(10, 100'000));
+  LoadSettings settings;
+  settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+  auto load = start(lab, settings, {.when_full = WhenFull::wait});
+  TensorLease* held = next(*load);
+  const auto waited = load->next(in(20ms));
+  REQUIRE(waited);
+  CHECK(waited->outcome == Load::Outcome::not_ready);
+  for (int i = 1; i < 10; ++i) {
+    std::thread other([held] { held->release(); });
+    held = next(*load);
+    other.join();
+  }
+  held->release();
+}
+
+TEST_CASE("plan order yields items as they are read, completion order any way", "[load]") {
+  const Lab lab(equal_tensors(200, 10'000));
+  LoadSettings settings;
+  settings.concurrency = 8;
+  settings.chunk_bytes = 4096;
+  auto load = start(lab, settings, {.order = Order::plan});
+  for (std::uint32_t i = 0; i < 200; ++i) {
+    TensorLease* const lease = next(*load);
+    REQUIRE(lease->item() == i);
+    lease->release();
+  }
+}
+
+TEST_CASE("reading in item order yields the items as they were asked for", "[load]") {
+  const Lab lab(equal_tensors(50, 10'000));
+  auto requests = everything(*lab.checkpoint);
+  std::reverse(requests.begin(), requests.end());
+  auto load = Load::start(lab.checkpoint, requests, {Order::plan, ReadOrder::item}, {});
+  REQUIRE(load);
+  for (std::uint32_t i = 0; i < 50; ++i) {
+    TensorLease* const lease = next(**load);
+    CHECK(lease->item() == i);
+    CHECK(lease->tensor_number() == 49 - i);
+    lease->release();
+  }
+}
+
+TEST_CASE("a file that was truncated since it was opened is an error that says so", "[load][D02]") {
+  const Lab lab(equal_tensors(4, 100'000));
+  REQUIRE(::truncate(lab.path(0).c_str(), 250'000) == 0);
+  auto load = start(lab, {});
+  const auto failed = load->next(in(30s));
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().kind() == ErrorKind::object_changed);
+  CHECK_THAT(failed.error().message(), Catch::Contains("truncated") && Catch::Contains("400000") &&
+                                           Catch::Contains("250000"));
+  CHECK(failed.error().fields().uri == lab.path(0));
+}
+
+TEST_CASE("a file that is cut or written to in the middle of a load fails the load",
+          "[load][D02][D03]") {
+  const bool cut = GENERATE(true, false);
+  const Lab lab(equal_tensors(100, 100'000));
+  LoadSettings settings;
+  settings.concurrency = 1;
+  settings.chunk_bytes = 64 * kKiB;
+  settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+  auto load = start(lab, settings);
+  TensorLease* const first = next(*load);
+  if (cut) {
+    REQUIRE(::truncate(lab.path(0).c_str(), 5'000'000) == 0);
+  } else {
+    const UniqueFd fd(::open(lab.path(0).c_str(), O_WRONLY));
+    REQUIRE(::pwrite(fd.get(), "x", 1, 9'000'000) == 1);
+  }
+  first->release();
+  std::optional<Error> failure;
+  for (int i = 1; i < 100 && !failure; ++i) {
+    auto yielded = load->next(in(30s));
+    if (!yielded) {
+      failure = std::move(yielded).error();
+    } else {
+      yielded->lease->release();
+    }
+  }
+  REQUIRE(failure);
+  CHECK(failure->kind() == ErrorKind::object_changed);
+  // The first failure is the load's for good.
+  CHECK(load->next(in(1s)).error().kind() == ErrorKind::object_changed);
+}
+
+TEST_CASE("a file that was replaced or removed before the load is an error", "[load][D03][D06]") {
+  const Lab lab(equal_tensors(2, 10'000));
+  SECTION("replaced") {
+    std::filesystem::copy(lab.path(0), lab.folder.path() / "other");
+    std::filesystem::rename(lab.folder.path() / "other", lab.path(0));
+    auto load = start(lab, {});
+    CHECK(load->next(in(30s)).error().kind() == ErrorKind::object_changed);
+  }
+  SECTION("removed") {
+    std::filesystem::remove(lab.path(0));
+    auto load = start(lab, {});
+    CHECK(load->next(in(30s)).error().kind() == ErrorKind::not_found);
+  }
+}
+
+TEST_CASE("cancelling and destroying at any moment is quick", "[load][L01]") {
+  const Lab lab(equal_tensors(64, kMiB));
+  std::mt19937_64 engine(7);
+  for (int round = 0; round < 60; ++round) {
+    if (round % 3 == 0) make_cold(lab.path(0));
+    LoadSettings settings;
+    settings.concurrency = 4;
+    if (round % 2 == 0) settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+    auto load = start(lab, settings);
+    std::vector<TensorLease*> held;
+    for (std::uint64_t i = engine() % 20; i > 0; --i) {
+      auto yielded = load->next(in(30s));
+      if (!yielded) break;  // the window is full of what this test holds
+      held.push_back(yielded->lease);
+    }
+    const auto began = std::chrono::steady_clock::now();
+    if (round % 4 == 0) load->cancel();
+    load.reset();
+    const auto took = std::chrono::steady_clock::now() - began;
+    CHECK(took < 100ms * (std::thread::hardware_concurrency() < 4 ? 3 : 1));
+    for (TensorLease* const lease : held) {
+      const std::byte* const stored = lab.files[0].bytes.data() + lease->tensor().bytes.offset;
+      CHECK(std::memcmp(lease->data(), stored, lease->bytes()) == 0);
+      lease->release();
+    }
+  }
+}
+
+TEST_CASE("a cancelled load says that it was cancelled, also to who waits for it", "[load][L01]") {
+  const Lab lab(equal_tensors(4, kMiB));
+  LoadSettings settings;
+  settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+  auto load = start(lab, settings, {.when_full = WhenFull::wait});
+  TensorLease* const held = next(*load);
+  std::thread other([&] { load->cancel(); });
+  const auto waited = load->next(std::nullopt);
+  other.join();
+  REQUIRE_FALSE(waited);
+  CHECK(waited.error().kind() == ErrorKind::cancelled);
+  held->release();
+}
+
+TEST_CASE("several loads of one checkpoint run at once", "[load][L12]") {
+  const Lab lab(equal_tensors(100, 50'000));
+  std::vector<std::thread> threads;
+  std::atomic<std::uint32_t> loaded{0};
+  std::vector<std::unique_ptr<Load>> loads;
+  for (int i = 0; i < 4; ++i)
+    loads.push_back(start(lab, {}));
+  for (auto& load : loads) {
+    threads.emplace_back([&lab, &loaded, load = load.get()] {
+      for (;;) {
+        auto yielded = load->next(in(30s));
+        if (!yielded || yielded->outcome != Load::Outcome::tensor) return;
+        const TensorLease& lease = *yielded->lease;
+        const std::byte* const stored = lab.files[0].bytes.data() + lease.tensor().bytes.offset;
+        if (std::memcmp(lease.data(), stored, lease.bytes()) == 0) ++loaded;
+        yielded->lease->release();
+      }
+    });
+  }
+  for (std::thread& thread : threads)
+    thread.join();
+  CHECK(loaded == 400);
+}
+
+TEST_CASE("the bandwidth cap holds", "[load]") {
+  const Lab lab(equal_tensors(4, kMiB));
+  LoadSettings settings;
+  settings.bandwidth_bytes_per_s = 20 * kMiB;
+  auto load = start(lab, settings);
+  CHECK(drain(*load, lab) == 4);
+  const LoadStats stats = load->stats();
+  // The first step is free; nothing else is.
+  CHECK(stats.elapsed_ns > 100'000'000);
+  CHECK(stats.bandwidth_wait_ns > 0);
+  CHECK(judge(stats) == HeldBackBy::bandwidth_cap);
+}
+
+TEST_CASE("a load from before fork() says so in the child and leaves the parent's alone",
+          "[load][L04]") {
+  const Lab lab(equal_tensors(20, kMiB));
+  LoadSettings settings;
+  settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+  auto load = start(lab, settings);
+  const int status = in_child([&] {
+    const auto refused = load->next(in(1s));
+    if (refused || refused.error().kind() != ErrorKind::unsupported) return 1;
+    load.reset();  // does not hang
+    return 0;
+  });
+  CHECK(status == 0);
+  CHECK(drain(*load, lab) == 20);
+}
+
+TEST_CASE("a load of nothing ends at once", "[load]") {
+  const Lab lab(equal_tensors(1, 10));
+  auto load = Load::start(lab.checkpoint, {}, {}, {});
+  REQUIRE(load);
+  CHECK(next(**load) == nullptr);
+}
+
+TEST_CASE("stats add up", "[load]") {
+  const Lab lab(random_files(5, 3, 50, 300'000));
+  auto load = start(lab, {});
+  const std::uint32_t count = drain(*load, lab);
+  const LoadStats stats = load->stats();
+  CHECK(stats.items_total == count);
+  CHECK(stats.items_ready == count);
+  CHECK(stats.bytes_total == lab.checkpoint->tensors.total_bytes());
+  CHECK(stats.bytes_ready == stats.bytes_total);
+  CHECK(stats.bytes_read >= stats.bytes_total);
+  CHECK(stats.elapsed_ns > 0);
+  CHECK(stats.readers >= 1);
+}
