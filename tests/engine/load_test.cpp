@@ -6,7 +6,6 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,9 +14,8 @@
 #include <random>
 #include <thread>
 
-#include "device/host_memory.hpp"
 #include "support/catch.hpp"
-#include "support/raw_checkpoint.hpp"
+#include "support/lab.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
@@ -25,97 +23,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-SteadyTime in(std::chrono::milliseconds time) {
-  return std::chrono::steady_clock::now() + time;
-}
-
-std::vector<PlanRequest> everything(const Checkpoint& checkpoint) {
-  std::vector<PlanRequest> requests;
-  for (std::uint32_t t = 0; t < checkpoint.tensors.size(); ++t)
-    requests.push_back({.tensor = t});
-  return requests;
-}
-
-// Writes the file's dirty pages and drops it from the page cache.
-void make_cold(const std::filesystem::path& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY));
-  REQUIRE(::fsync(fd.get()) == 0);
-  REQUIRE(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED) == 0);
-}
-
 bool allows_direct_reads(const std::filesystem::path& path) {
   return static_cast<bool>(UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECT)));
-}
-
-struct Lab {
-  explicit Lab(std::vector<RawFile> made) : files(std::move(made)) {
-    checkpoint = make_raw_checkpoint(folder.path(), files);
-  }
-
-  std::filesystem::path path(std::size_t file) const {
-    return folder.path() / std::to_string(file);
-  }
-
-  void check(const TensorLease& lease, const std::vector<PlanRequest>& requests) const {
-    const std::string_view name = lease.tensor().name;
-    const RawFile& file = files[lease.tensor().object];
-    const RawTensor& tensor =
-        file.tensors[std::stoul(std::string(name.substr(name.find('.') + 1)))];
-    const auto expected = expected_bytes(file, tensor, requests[lease.item()]);
-    REQUIRE(lease.bytes() == expected.size());
-    REQUIRE((expected.empty() || std::memcmp(lease.data(), expected.data(), expected.size()) == 0));
-  }
-
-  TemporaryFolder folder;
-  std::vector<RawFile> files;
-  std::shared_ptr<const Checkpoint> checkpoint;
-};
-
-// One file with `count` tensors of `bytes` each.
-std::vector<RawFile> equal_tensors(std::uint32_t count, std::uint64_t bytes) {
-  RawFile file;
-  file.bytes = random_bytes(count * bytes, count + bytes);
-  for (std::uint32_t t = 0; t < count; ++t) {
-    file.tensors.push_back({Dtype::u8, {bytes}, t * bytes});
-  }
-  return {file};
-}
-
-std::unique_ptr<Load> start(const Lab& lab, const LoadSettings& settings,
-                            LoadOptions options = {}) {
-  auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), options, settings);
-  REQUIRE(load);
-  return *std::move(load);
-}
-
-TensorLease* next(Load& load) {
-  auto yielded = load.next(in(30s));
-  if (!yielded) FAIL(yielded.error().line());
-  REQUIRE(yielded->outcome != Load::Outcome::not_ready);
-  return yielded->outcome == Load::Outcome::end ? nullptr : yielded->lease;
-}
-
-// Takes and releases everything, checking each; returns how many there were.
-std::uint32_t drain(Load& load, const Lab& lab) {
-  const auto requests = everything(*lab.checkpoint);
-  std::uint32_t count = 0;
-  while (TensorLease* const lease = next(load)) {
-    lab.check(*lease, requests);
-    lease->release();
-    ++count;
-  }
-  return count;
-}
-
-// Runs body in a child process; what it returns is the child's exit status. For what changes a
-// process for good: limits, filters, forks.
-int in_child(const std::function<int()>& body) {
-  const pid_t child = ::fork();
-  REQUIRE(child >= 0);
-  if (child == 0) ::_exit(body());
-  int status = 0;
-  REQUIRE(::waitpid(child, &status, 0) == child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 }  // namespace
