@@ -41,15 +41,6 @@ Result<void> TensorTable::finish() {
                            name(*twice), (*this)[*twice].object, (*this)[*(twice + 1)].object));
 }
 
-TensorView TensorTable::operator[](std::uint32_t index) const noexcept {
-  const Record& record = records_[index];
-  return {.name = {names_.data() + record.name_offset, record.name_size},
-          .dtype = record.dtype,
-          .shape = {shapes_.data() + record.shape_offset, record.rank},
-          .object = record.object,
-          .bytes = {record.object_offset, record.bytes}};
-}
-
 std::optional<std::uint32_t> TensorTable::find(std::string_view name) const noexcept {
   const auto found = std::lower_bound(by_name_.begin(), by_name_.end(), name,
                                       [this](std::uint32_t index, std::string_view wanted) {

@@ -37,7 +37,14 @@ class TensorTable {
     return static_cast<std::uint32_t>(records_.size());
   }
   // index below size().
-  [[nodiscard]] TensorView operator[](std::uint32_t index) const noexcept;
+  [[nodiscard]] TensorView operator[](std::uint32_t index) const noexcept {
+    const Record& record = records_[index];
+    return {.name = {names_.data() + record.name_offset, record.name_size},
+            .dtype = record.dtype,
+            .shape = {shapes_.data() + record.shape_offset, record.rank},
+            .object = record.object,
+            .bytes = {record.object_offset, record.bytes}};
+  }
   [[nodiscard]] std::optional<std::uint32_t> find(std::string_view name) const noexcept;
   [[nodiscard]] std::uint64_t total_bytes() const noexcept { return total_bytes_; }
 

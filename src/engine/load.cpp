@@ -2,12 +2,12 @@
 #include "engine/load.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <thread>
 #include <utility>
 
+#include "base/fork.hpp"
 #include "base/text.hpp"
 #include "base/thread.hpp"
 #include "device/host_memory.hpp"
@@ -36,30 +36,15 @@ Error limit_too_small(const TensorView& tensor, std::uint64_t bytes, std::uint64
                   tensor.name, bytes, format_bytes(bytes), limit, format_bytes(limit), bytes));
 }
 
-struct Largest {
-  std::uint64_t bytes = 0;
-  std::uint32_t tensor = 0;
-};
-
-Result<Largest> largest_item(const TensorTable& tensors, std::span<const PlanRequest> requests) {
-  Largest largest;
-  for (const PlanRequest& request : requests) {
-    const StridedRange range = TRY(requested_bytes(tensors[request.tensor], request));
-    if (request.destination != nullptr || range.total_bytes() <= largest.bytes) continue;
-    largest = {range.total_bytes(), request.tensor};
-  }
-  return largest;
-}
-
 // 0: no limit.
-Result<std::uint64_t> window_bytes(const MemoryLimit& limit, const Largest& largest,
+Result<std::uint64_t> window_bytes(const MemoryLimit& limit, const ReadingList& list,
                                    const TensorTable& tensors) {
   std::uint64_t bytes = 0;
   switch (limit.mode) {
     case MemoryLimit::Mode::unlimited:
       return 0;
     case MemoryLimit::Mode::minimum:
-      return std::max<std::uint64_t>(largest.bytes, 1);
+      return std::max<std::uint64_t>(list.largest_bytes, 1);
     case MemoryLimit::Mode::bytes:
       bytes = limit.bytes;
       break;
@@ -69,7 +54,9 @@ Result<std::uint64_t> window_bytes(const MemoryLimit& limit, const Largest& larg
       bytes = bytes / 100 * kAutomaticSharePercent;
       break;
   }
-  if (bytes < largest.bytes) return limit_too_small(tensors[largest.tensor], largest.bytes, bytes);
+  if (bytes < list.largest_bytes) {
+    return limit_too_small(tensors[list.largest_tensor], list.largest_bytes, bytes);
+  }
   return std::max<std::uint64_t>(bytes, 1);
 }
 
@@ -153,7 +140,7 @@ struct Load::Running {
         window_bytes(window) {}
 
   ~Running() {
-    if (::getpid() == process) {
+    if (fork_generation() == generation) {
       threads.clear();  // joins
       core->let_go();
       return;
@@ -180,7 +167,7 @@ struct Load::Running {
   FileSet files;
   const LoadOptions options;
   const std::uint64_t window_bytes;
-  const pid_t process = ::getpid();
+  const std::uint32_t generation = fork_generation();
   const SteadyTime started = std::chrono::steady_clock::now();
   std::uint32_t yielded = 0;  // the consumer's own
   std::atomic<std::uint64_t> consumer_wait_ns{0};
@@ -190,21 +177,21 @@ struct Load::Running {
 Load::Load(std::unique_ptr<Running> running) : running_(std::move(running)) {}
 
 Load::~Load() {
-  if (::getpid() == running_->process) cancel();
+  if (fork_generation() == running_->generation) cancel();
 }
 
 Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> checkpoint,
                                           std::vector<PlanRequest> requests, LoadOptions options,
                                           const LoadSettings& settings) {
   const TensorTable& tensors = checkpoint->tensors;
-  const Largest largest = TRY(largest_item(tensors, requests));
-  const std::uint64_t window = TRY(window_bytes(settings.memory_limit, largest, tensors));
-  Plan plan = Plan::make(tensors, requests,
+  const ReadingList list =
+      TRY(make_reading_list(tensors, requests, options.read_order == ReadOrder::item));
+  const std::uint64_t window = TRY(window_bytes(settings.memory_limit, list, tensors));
+  Plan plan = Plan::make(list, requests,
                          {.chunk_bytes = chunk_bytes(settings),
                           .coalesce_gap_bytes = settings.coalesce_gap_bytes,
                           .tensor_alignment_bytes = settings.tensor_alignment_bytes,
-                          .window_bytes = window,
-                          .in_item_order = options.read_order == ReadOrder::item});
+                          .window_bytes = window});
   Arena arena = TRY(Arena::reserve(plan.arena_bytes()));
 
   const std::uint32_t readers = reader_count(settings, plan);
@@ -229,7 +216,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
 Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
   Running& running = *running_;
   LoadCore& core = *running.core;
-  if (::getpid() != running.process) {
+  if (fork_generation() != running.generation) {
     return Error(ErrorKind::unsupported,
                  "this load was started before fork() and its readers are in the parent; start a "
                  "load in the process that uses it");
@@ -239,9 +226,11 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
       return core.failure.with([](const std::optional<Error>& failure) { return failure->copy(); });
     }
     if (running.yielded == core.plan.items().size()) return Next{Outcome::end};
-    // Before the look for ready items: see is_stuck().
-    const bool is_stuck = core.is_stuck();
-    if (const auto item = running.take_ready()) {
+    auto item = running.take_ready();
+    // Asked before a second look: what readers finished before they got stuck is then seen.
+    const bool is_stuck = !item && core.is_stuck();
+    if (is_stuck) item = running.take_ready();
+    if (item) {
       ++running.yielded;
       TensorLease& lease = core.leases[*item];
       lease.retain();

@@ -16,50 +16,39 @@ constexpr std::uint64_t kPackedAlignment = 64;
 // A chunk of a ring takes at most this share of it, so that reading and consuming overlap.
 constexpr std::uint64_t kChunksPerRing = 4;
 
-struct Wanted {
-  StridedRange range;
-  std::uint32_t request = 0;
-  std::uint32_t object = 0;
-  std::uint32_t alignment = 1;
-};
-
-std::uint32_t element_alignment(Dtype dtype) {
+std::uint32_t element_bytes(Dtype dtype) {
   const std::uint32_t bits = dtype_row(dtype).bits;
   return bits % 8 == 0 ? bits / 8 : 1;
 }
 
-std::vector<Wanted> order_requests(const TensorTable& tensors,
-                                   std::span<const PlanRequest> requests,
-                                   const PlanOptions& options) {
-  std::vector<Wanted> wanted;
-  wanted.reserve(requests.size());
-  for (std::uint32_t i = 0; i < requests.size(); ++i) {
-    const TensorView tensor = tensors[requests[i].tensor];
-    const auto range = requested_bytes(tensor, requests[i]);
-    const std::uint64_t alignment =
-        std::max<std::uint64_t>(element_alignment(tensor.dtype), options.tensor_alignment_bytes);
-    wanted.push_back({*range, i, tensor.object, static_cast<std::uint32_t>(alignment)});
-  }
-  if (options.in_item_order) return wanted;
-  std::stable_sort(wanted.begin(), wanted.end(), [](const Wanted& a, const Wanted& b) {
-    if (a.object != b.object) return a.object < b.object;
-    if (a.range.offset != b.range.offset) return a.range.offset < b.range.offset;
-    return a.range.total_bytes() < b.range.total_bytes();
-  });
-  return wanted;
-}
-
-std::uint64_t largest_arena_item(std::span<const Wanted> wanted,
-                                 std::span<const PlanRequest> requests) {
-  std::uint64_t largest = 0;
-  for (const Wanted& want : wanted) {
-    if (requests[want.request].destination != nullptr) continue;
-    largest = std::max(largest, want.range.total_bytes());
-  }
-  return largest;
+bool comes_before(const Wanted& a, const Wanted& b) {
+  if (a.object != b.object) return a.object < b.object;
+  if (a.range.offset != b.range.offset) return a.range.offset < b.range.offset;
+  return a.range.total_bytes() < b.range.total_bytes();
 }
 
 }  // namespace
+
+Result<ReadingList> make_reading_list(const TensorTable& tensors,
+                                      std::span<const PlanRequest> requests,
+                                      bool in_request_order) {
+  ReadingList list;
+  list.wanted.reserve(requests.size());
+  for (std::uint32_t i = 0; i < requests.size(); ++i) {
+    const TensorView tensor = tensors[requests[i].tensor];
+    const StridedRange range = TRY(requested_bytes(tensor, requests[i]));
+    list.wanted.push_back({range, i, tensor.object, element_bytes(tensor.dtype)});
+    if (requests[i].destination != nullptr || range.total_bytes() <= list.largest_bytes) continue;
+    list.largest_bytes = range.total_bytes();
+    list.largest_tensor = requests[i].tensor;
+  }
+  if (in_request_order) return list;
+  // Most lists come in order, and looking is cheaper than sorting.
+  auto& wanted = list.wanted;
+  const bool is_sorted = std::is_sorted(wanted.begin(), wanted.end(), comes_before);
+  if (!is_sorted) std::stable_sort(wanted.begin(), wanted.end(), comes_before);
+  return list;
+}
 
 // Gives every item its place and makes the extents.
 class PlanLayout {
@@ -70,6 +59,7 @@ class PlanLayout {
         wanted_(wanted),
         requests_(requests),
         gap_bytes_(options.coalesce_gap_bytes),
+        tensor_alignment_(options.tensor_alignment_bytes),
         ring_bytes_(ring_bytes) {}
 
   // Returns the length of the line.
@@ -86,8 +76,7 @@ class PlanLayout {
       const std::uint64_t span_bytes = wanted_[end - 1].range.offset +
                                        wanted_[end - 1].range.total_bytes() -
                                        wanted_[i].range.offset;
-      const bool congruent =
-          span_bytes >= kCongruentSpanBytes && wanted_[i].range.offset % wanted_[i].alignment == 0;
+      const bool congruent = span_bytes >= kCongruentSpanBytes && is_aligned(i);
       for (bool first = true; i < end; ++i, first = false)
         place_in_span(i, congruent, first);
     }
@@ -98,19 +87,23 @@ class PlanLayout {
   bool in_arena(std::size_t i) const {
     return requests_[wanted_[i].request].destination == nullptr;
   }
+  std::uint64_t alignment(std::size_t i) const {
+    return std::max<std::uint64_t>(wanted_[i].element_bytes, tensor_alignment_);
+  }
+  // Whether the file has the item where memory shall have it.
+  bool is_aligned(std::size_t i) const { return wanted_[i].range.offset % alignment(i) == 0; }
   bool is_dense_arena(std::size_t i) const { return in_arena(i) && wanted_[i].range.count == 1; }
 
   // The first item from i on that cannot lie as the file has it beside the one before.
   std::size_t span_end(std::size_t i) const {
-    const bool aligned = wanted_[i].range.offset % wanted_[i].alignment == 0;
     std::size_t end = i + 1;
-    for (; end < wanted_.size() && aligned && is_dense_arena(end); ++end) {
+    if (!is_aligned(i)) return end;
+    for (; end < wanted_.size() && is_dense_arena(end); ++end) {
       const Wanted& before = wanted_[end - 1];
       const Wanted& next = wanted_[end];
       const std::uint64_t before_end = before.range.offset + before.range.total_bytes();
       if (next.object != before.object || next.range.offset < before_end ||
-          next.range.offset - before_end > std::min(gap_bytes_, kPageBytes) ||
-          next.range.offset % next.alignment != 0) {
+          next.range.offset - before_end > std::min(gap_bytes_, kPageBytes) || !is_aligned(end)) {
         break;
       }
     }
@@ -159,12 +152,10 @@ class PlanLayout {
         return;
       }
     }
-    const std::uint64_t unit =
-        congruent ? kPageBytes : std::max<std::uint64_t>(wanted_[i].alignment, kPackedAlignment);
+    const std::uint64_t unit = congruent ? kPageBytes : std::max(alignment(i), kPackedAlignment);
     // Where the file aligns the item, so does memory, and so for those that follow in the span.
-    const bool is_aligned = range.offset % wanted_[i].alignment == 0;
     const std::uint64_t position =
-        fit(cursor_, unit, is_aligned ? range.offset % unit : 0, range.run_bytes);
+        fit(cursor_, unit, is_aligned(i) ? range.offset % unit : 0, range.run_bytes);
     add_extent(item, range.offset, range, {position, true}, 1);
     cursor_ = position + range.run_bytes;
     add_item(i, {position, true});
@@ -177,9 +168,8 @@ class PlanLayout {
     const auto item = static_cast<std::uint32_t>(i);
     Place place{reinterpret_cast<std::uintptr_t>(requests_[wanted_[i].request].destination), false};
     if (in_arena(i)) {
-      const std::uint64_t alignment =
-          std::max<std::uint64_t>(wanted_[i].alignment, kPackedAlignment);
-      place = {bytes == 0 ? cursor_ : fit(cursor_, alignment, 0, bytes), true};
+      const std::uint64_t unit = std::max(alignment(i), kPackedAlignment);
+      place = {bytes == 0 ? cursor_ : fit(cursor_, unit, 0, bytes), true};
       cursor_ = place.value + bytes;
     }
     add_item(i, place);
@@ -226,6 +216,7 @@ class PlanLayout {
   const std::span<const Wanted> wanted_;
   const std::span<const PlanRequest> requests_;
   const std::uint64_t gap_bytes_;
+  const std::uint64_t tensor_alignment_;
   const std::uint64_t ring_bytes_;
   std::uint64_t cursor_ = 0;  // end of what is laid so far
 };
@@ -353,18 +344,17 @@ class ChunkCutter {
   std::uint32_t item_ = 0;
 };
 
-Plan Plan::make(const TensorTable& tensors, std::span<const PlanRequest> requests,
+Plan Plan::make(const ReadingList& list, std::span<const PlanRequest> requests,
                 const PlanOptions& options) {
   Plan plan;
-  const std::vector<Wanted> wanted = order_requests(tensors, requests, options);
+  const std::vector<Wanted>& wanted = list.wanted;
   for (const Wanted& want : wanted)
     plan.wanted_bytes_ += want.range.total_bytes();
 
   std::uint64_t line_bytes = PlanLayout(plan, wanted, requests, options, 0).run();
   if (options.window_bytes != 0 && line_bytes > options.window_bytes) {
     // A page more than the largest item, for where its first byte falls in its page.
-    const std::uint64_t least =
-        std::max(options.window_bytes, largest_arena_item(wanted, requests));
+    const std::uint64_t least = std::max(options.window_bytes, list.largest_bytes);
     plan.ring_bytes_ = round_up(least, kPageBytes) + kPageBytes;
     line_bytes = PlanLayout(plan, wanted, requests, options, plan.ring_bytes_).run();
   }

@@ -74,19 +74,37 @@ struct Piece {
   Place place;
 };
 
+// A request and what of its object it wants.
+struct Wanted {
+  StridedRange range;
+  std::uint32_t request = 0;
+  std::uint32_t object = 0;
+  std::uint32_t element_bytes = 1;
+};
+
+// Requests in the order in which they will be read.
+struct ReadingList {
+  std::vector<Wanted> wanted;
+  // Of the largest item that needs memory of the library.
+  std::uint64_t largest_bytes = 0;
+  std::uint32_t largest_tensor = 0;
+};
+
+// By object and offset, or as the requests come. Fails as requested_bytes() does.
+Result<ReadingList> make_reading_list(const TensorTable& tensors,
+                                      std::span<const PlanRequest> requests, bool in_request_order);
+
 struct PlanOptions {
   std::uint64_t chunk_bytes = 2 * kMiB;
   std::uint64_t coalesce_gap_bytes = 16 * kKiB;
   std::uint64_t tensor_alignment_bytes = 0;  // 0: the size of the tensor's element
   std::uint64_t window_bytes = 0;            // 0: no limit
-  bool in_item_order = false;                // else by object and offset
 };
 
 class Plan {
  public:
-  // Every request must be one that requested_bytes() accepts. window_bytes, if not 0, must be at
-  // least the largest arena item.
-  static Plan make(const TensorTable& tensors, std::span<const PlanRequest> requests,
+  // list must be that of requests. window_bytes, if not 0, must be at least list.largest_bytes.
+  static Plan make(const ReadingList& list, std::span<const PlanRequest> requests,
                    const PlanOptions& options);
 
   [[nodiscard]] std::span<const PlanItem> items() const noexcept { return items_; }

@@ -34,11 +34,19 @@ TensorTable table_of(const std::vector<RawFile>& files) {
   return table;
 }
 
+Plan plan_for(const TensorTable& table, const std::vector<PlanRequest>& requests,
+              const PlanOptions& options, bool in_request_order = false) {
+  const auto list = make_reading_list(table, requests, in_request_order);
+  REQUIRE(list);
+  return Plan::make(*list, requests, options);
+}
+
 struct Case {
   std::vector<RawFile> files;
   std::vector<PlanRequest> requests;
   std::deque<std::vector<std::byte>> buffers;  // of the caller
   PlanOptions options;
+  bool in_request_order = false;
 };
 
 PlanRequest random_request(const TensorTable& table, std::uint32_t tensor,
@@ -86,8 +94,8 @@ Case random_case(std::uint64_t seed) {
   made.options = {.chunk_bytes = 4096 + engine() % 70'000,
                   .coalesce_gap_bytes = engine() % 3 * 8192,
                   .tensor_alignment_bytes = alignments[engine() % 4],
-                  .window_bytes = engine() % 2 == 0 ? 0 : largest + engine() % (2 * largest),
-                  .in_item_order = engine() % 2 == 0};
+                  .window_bytes = engine() % 2 == 0 ? 0 : largest + engine() % (2 * largest)};
+  made.in_request_order = engine() % 2 == 0;
   return made;
 }
 
@@ -99,7 +107,7 @@ class Rehearsal {
   Rehearsal(const Case& rehearsed, std::uint64_t seed)
       : case_(rehearsed),
         table_(table_of(rehearsed.files)),
-        plan_(Plan::make(table_, rehearsed.requests, rehearsed.options)),
+        plan_(plan_for(table_, rehearsed.requests, rehearsed.options, rehearsed.in_request_order)),
         arena_(plan_.arena_bytes() + 2 * kPageBytes),
         engine_(seed) {
     // The arena starts on a page, as the real one does.
@@ -220,7 +228,7 @@ TEST_CASE("neighbours in the file are read together and land as the file has the
   std::vector<PlanRequest> requests;
   for (std::uint32_t t = 0; t < 1000; ++t)
     requests.push_back({.tensor = t});
-  const Plan plan = Plan::make(table, requests, {});
+  const Plan plan = plan_for(table, requests, {});
   CHECK(plan.chunks().size() == 2);
   for (const Chunk& chunk : plan.chunks())
     CHECK(chunk.pieces == 1);
@@ -235,13 +243,13 @@ TEST_CASE("a slice with small gaps is one request, one with large gaps skips the
   const TensorTable table = table_of({file});
   const std::vector<PlanRequest> requests = {
       {.tensor = 0, .part = Part::slice, .dimension = 1, .start = 0, .stop = 32768}};
-  const Plan skipping = Plan::make(table, requests, {.coalesce_gap_bytes = 16 * kKiB});
+  const Plan skipping = plan_for(table, requests, {.coalesce_gap_bytes = 16 * kKiB});
   CHECK(skipping.chunks().size() == 64);
   std::uint64_t read = 0;
   for (const Chunk& chunk : skipping.chunks())
     read += chunk.size;
   CHECK(read == 64 * 32768);
-  const Plan together = Plan::make(table, requests, {.coalesce_gap_bytes = 64 * kKiB});
+  const Plan together = plan_for(table, requests, {.coalesce_gap_bytes = 64 * kKiB});
   CHECK(together.chunks().size() == 2);
 }
 
@@ -250,7 +258,7 @@ TEST_CASE("items without bytes are complete from the start", "[plan]") {
   file.tensors.push_back({Dtype::f32, {0, 7}, 0});
   const TensorTable table = table_of({file});
   const std::vector<PlanRequest> requests = {{.tensor = 0}};
-  const Plan plan = Plan::make(table, requests, {});
+  const Plan plan = plan_for(table, requests, {});
   CHECK(plan.chunks().empty());
   CHECK(plan.items()[0].chunks == 0);
   CHECK(plan.arena_bytes() == 0);
