@@ -1,2 +1,264 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/checkpoint.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "base/guarded.hpp"
+#include "base/thread.hpp"
+#include "checkpoint/safetensors_header.hpp"
+#include "checkpoint/shard_index.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+// Most headers are shorter, so that one read brings length and text.
+constexpr std::uint64_t kFirstReadBytes = 256 * kKiB;
+constexpr std::size_t kHeaderThreads = 16;
+// Far above any index that was ever written; what is longer is not one.
+constexpr std::uint64_t kLongestIndexBytes = 512 * kMiB;
+
+// What an index said of the shards below it.
+struct IndexClaims {
+  Uri index;
+  ShardIndex content;
+};
+
+struct Sources {
+  std::vector<Uri> objects;
+  std::vector<IndexClaims> claims;
+};
+
+struct Opened {
+  CheckpointObject object;
+  TensorTable tensors;
+};
+
+bool ends_with(std::string_view text, std::string_view suffix) {
+  return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
+}
+
+std::string_view last_component(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+Uri folder_of(const Uri& uri) {
+  Uri folder = uri;
+  const std::size_t slash = folder.path.rfind('/');
+  folder.path = slash == std::string::npos ? "." : folder.path.substr(0, slash + 1);
+  return folder;
+}
+
+Result<void> add_index(Store& store, const Uri& index, Sources& sources) {
+  const Object object = TRY(store.stat(index));
+  if (object.size > kLongestIndexBytes) {
+    return Error(ErrorKind::corrupt, "the shard index is larger than 512 MiB").at(index.text());
+  }
+  JsonText text(object.size);
+  TRY(store.read(object, {0, object.size},
+                 std::as_writable_bytes(std::span<char>(text.data(), object.size))));
+  auto parsed = parse_shard_index(text).at(index.text());
+  if (!parsed) return std::move(parsed).error();
+  const Uri folder = folder_of(index);
+  for (const std::string& shard : parsed->shards)
+    sources.objects.push_back(child(folder, shard));
+  sources.claims.push_back({index, *std::move(parsed)});
+  return {};
+}
+
+Result<void> add_folder(Store& store, const Uri& folder, Sources& sources) {
+  std::vector<Uri> found;
+  for (const Entry& entry : TRY(store.list(folder))) {
+    const std::string_view name = last_component(entry.uri.path);
+    if (entry.is_folder || name.substr(0, 1) == ".") continue;
+    if (name == kShardIndexName) return add_index(store, entry.uri, sources);
+    if (ends_with(name, ".safetensors")) found.push_back(entry.uri);
+  }
+  if (found.empty()) {
+    return Error(ErrorKind::not_found, "the directory holds no *.safetensors file")
+        .at(folder.text());
+  }
+  sources.objects.insert(sources.objects.end(), found.begin(), found.end());
+  return {};
+}
+
+Result<Sources> find_sources(std::span<const std::string> uris) {
+  Sources sources;
+  for (const std::string& text : uris) {
+    const Uri uri = TRY(parse_uri(text));
+    Store* const store = TRY(store_for(uri));
+    if (TRY(store->is_folder(uri))) {
+      TRY(add_folder(*store, uri, sources));
+    } else if (ends_with(uri.path, kShardIndexSuffix)) {
+      TRY(add_index(*store, uri, sources));
+    } else {
+      sources.objects.push_back(uri);
+    }
+  }
+  std::set<std::string_view> seen;
+  for (const Uri& uri : sources.objects) {
+    if (seen.insert(uri.path).second) continue;
+    return Error(ErrorKind::invalid_argument, "the same file is named twice").at(uri.text());
+  }
+  return sources;
+}
+
+// Length and text of the header: one read in the common case, two for long headers.
+Result<Opened> read_header(Store& store, const Uri& uri) {
+  const Object object = TRY(store.stat(uri));
+  std::vector<std::byte> first(std::min(object.size, kFirstReadBytes));
+  TRY(store.read(object, {0, first.size()}, first));
+  const std::string_view other = recognise_other_file(first);
+  const auto explain = [&](Error error, ByteRange range) {
+    ErrorFields fields = error.fields();
+    if (!other.empty()) fields.message += fmt::format("; {}", other);
+    return Error(std::move(fields)).at(uri.text(), range);
+  };
+  auto length = header_length(first, object.size);
+  if (!length)
+    return explain(std::move(length).error(), {0, std::min<std::uint64_t>(8, object.size)});
+
+  JsonText text(*length);
+  const std::uint64_t here = std::min<std::uint64_t>(*length, first.size() - kHeaderLengthBytes);
+  std::memcpy(text.data(), first.data() + kHeaderLengthBytes, here);
+  if (here < *length) {
+    const std::span<char> rest(text.data() + here, *length - here);
+    TRY(store.read(object, {kHeaderLengthBytes + here, rest.size()}, std::as_writable_bytes(rest)));
+  }
+  auto header = parse_header(text, object.size);
+  if (!header) return explain(std::move(header).error(), {0, kHeaderLengthBytes + *length});
+  return Opened{.object = {.object = object,
+                           .header_bytes = *length,
+                           .tensor_count = header->tensors.size(),
+                           .metadata = std::move(header->metadata)},
+                .tensors = std::move(header->tensors)};
+}
+
+// Reads headers on several threads. The first failure, by the order of the objects, is everyone's.
+class HeaderReaders {
+ public:
+  explicit HeaderReaders(const std::vector<Uri>& uris) : uris_(uris), opened_(uris.size()) {}
+
+  Result<std::vector<Opened>> run() {
+    {
+      std::vector<Thread> threads;
+      const std::size_t helpers = std::min(uris_.size(), kHeaderThreads);
+      for (std::size_t i = 1; i < helpers; ++i) {
+        auto thread = Thread::start("streamer-open", [this] { read_some(); });
+        // One thread is enough, if slower.
+        if (thread) threads.push_back(*std::move(thread));
+      }
+      read_some();
+    }
+    std::vector<Opened> all;
+    all.reserve(opened_.size());
+    for (auto& opened : opened_) {
+      // Objects are claimed in order, so none before a failed one was left out.
+      if (!*opened) return std::move(*opened).error();
+      all.push_back(**std::move(opened));
+    }
+    return all;
+  }
+
+ private:
+  void read_some() {
+    for (;;) {
+      // relaxed: only shares out the numbers; joining the threads publishes what they did.
+      const std::size_t i = next_.fetch_add(1, std::memory_order_relaxed);
+      if (i >= uris_.size() || failed_.load(std::memory_order_relaxed)) return;
+      opened_[i] = read_one(uris_[i]);
+      if (!*opened_[i]) failed_.store(true, std::memory_order_relaxed);
+    }
+  }
+
+  static Result<Opened> read_one(const Uri& uri) {
+    Store* const store = TRY(store_for(uri));
+    return read_header(*store, uri);
+  }
+
+  const std::vector<Uri>& uris_;
+  std::vector<std::optional<Result<Opened>>> opened_;  // each written by the thread that claimed it
+  std::atomic<std::size_t> next_{0};
+  std::atomic<bool> failed_{false};
+};
+
+// Every tensor that an index names must be in the shard that it names.
+Result<void> check_claims(const Checkpoint& checkpoint, const std::vector<IndexClaims>& claims) {
+  for (const IndexClaims& claim : claims) {
+    const Uri folder = folder_of(claim.index);
+    for (const auto& [tensor, shard] : claim.content.weights) {
+      const auto found = checkpoint.tensors.find(tensor);
+      const std::string path = child(folder, shard).path;
+      if (found && checkpoint.objects[checkpoint.tensors[*found].object].object.uri.path == path) {
+        continue;
+      }
+      return Error(
+                 ErrorKind::corrupt,
+                 fmt::format("IndexMismatch: the index puts tensor \"{}\" into {}, which does not "
+                             "hold it",
+                             tensor, path))
+          .at(claim.index.text());
+    }
+  }
+  return {};
+}
+
+Error name_duplicate(const TensorTable& tensors, const std::vector<CheckpointObject>& objects,
+                     std::pair<std::uint32_t, std::uint32_t> twice) {
+  const TensorView first = tensors[twice.first];
+  const TensorView second = tensors[twice.second];
+  return Error(ErrorKind::corrupt, fmt::format("DuplicateKey: tensor \"{}\" is also in {}",
+                                               first.name, objects[first.object].object.uri.text()))
+      .at(objects[second.object].object.uri.text());
+}
+
+// A shard that an index names and that is not there is the index's fault.
+Error explain_missing(Error error, const Sources& sources) {
+  if (error.kind() != ErrorKind::not_found) return error;
+  for (const IndexClaims& claim : sources.claims) {
+    const Uri folder = folder_of(claim.index);
+    for (const std::string& shard : claim.content.shards) {
+      if (child(folder, shard).path != error.fields().uri) continue;
+      ErrorFields fields = error.fields();
+      fields.message = fmt::format("{} names this shard, but it is not there: {}",
+                                   claim.index.text(), error.message());
+      return Error(std::move(fields));
+    }
+  }
+  return error;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris) {
+  if (uris.empty()) return Error(ErrorKind::invalid_argument, "there is no URI to open");
+  const Sources sources = TRY(find_sources(uris));
+  auto opened = HeaderReaders(sources.objects).run();
+  if (!opened) return explain_missing(std::move(opened).error(), sources);
+
+  auto checkpoint = std::make_shared<Checkpoint>();
+  for (Opened& file : *opened) {
+    const auto number = static_cast<std::uint32_t>(checkpoint->objects.size());
+    for (std::uint32_t t = 0; t < file.tensors.size(); ++t) {
+      TensorView tensor = file.tensors[t];
+      tensor.object = number;
+      checkpoint->tensors.add(tensor);
+    }
+    file.tensors = {};
+    checkpoint->objects.push_back(std::move(file.object));
+  }
+  if (const auto twice = checkpoint->tensors.finish()) {
+    return name_duplicate(checkpoint->tensors, checkpoint->objects, *twice);
+  }
+  TRY(check_claims(*checkpoint, sources.claims));
+  return std::shared_ptr<const Checkpoint>(std::move(checkpoint));
+}
+
+}  // namespace streamer::core

@@ -23,15 +23,15 @@ struct CheckpointObject {
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 
-// Immutable once opened. Shared by the handle, its plans, its loads and their tensors, which outlive
-// each other in any order.
+// Immutable once opened. Shared by the handle, its plans, its loads and their tensors, which
+// outlive each other in any order.
 struct Checkpoint {
   std::vector<CheckpointObject> objects;
   TensorTable tensors;
 };
 
-// Each of uris is a safetensors file, a folder or a *.safetensors.index.json. Reads headers only, those
-// of many objects at once.
+// Each of uris is a safetensors file, a folder or a *.safetensors.index.json. Reads headers only,
+// those of many objects at once.
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris);
 
 }  // namespace streamer::core

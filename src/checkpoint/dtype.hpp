@@ -38,7 +38,8 @@ struct DtypeRow {
   Dtype dtype;
   const char* name;  // as safetensors spells it
   std::uint32_t bits;
-  // DLPack 1.1 type code of one element, or nullopt where it has none or the element is no whole byte.
+  // DLPack 1.1 type code of one element, or nullopt where it has none or the element is no whole
+  // byte.
   std::optional<std::uint8_t> dlpack_code;
 };
 

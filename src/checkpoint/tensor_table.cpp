@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/tensor_table.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <numeric>
 
@@ -23,22 +21,22 @@ void TensorTable::add(const TensorView& tensor) {
   total_bytes_ += tensor.bytes.size;
 }
 
-Result<void> TensorTable::finish() {
+std::optional<std::pair<std::uint32_t, std::uint32_t>> TensorTable::finish() {
   records_.shrink_to_fit();
   names_.shrink_to_fit();
   shapes_.shrink_to_fit();
   by_name_.resize(records_.size());
   std::iota(by_name_.begin(), by_name_.end(), 0U);
   const auto name = [this](std::uint32_t index) { return (*this)[index].name; };
-  std::sort(by_name_.begin(), by_name_.end(),
-            [&](std::uint32_t a, std::uint32_t b) { return name(a) < name(b); });
+  std::sort(by_name_.begin(), by_name_.end(), [&](std::uint32_t a, std::uint32_t b) {
+    const int order = name(a).compare(name(b));
+    return order != 0 ? order < 0 : a < b;
+  });
   const auto twice =
       std::adjacent_find(by_name_.begin(), by_name_.end(),
                          [&](std::uint32_t a, std::uint32_t b) { return name(a) == name(b); });
-  if (twice == by_name_.end()) return {};
-  return Error(ErrorKind::corrupt,
-               fmt::format("DuplicateKey: tensor \"{}\" is in object {} and in object {}",
-                           name(*twice), (*this)[*twice].object, (*this)[*(twice + 1)].object));
+  if (twice == by_name_.end()) return std::nullopt;
+  return std::pair(*twice, *(twice + 1));
 }
 
 std::optional<std::uint32_t> TensorTable::find(std::string_view name) const noexcept {

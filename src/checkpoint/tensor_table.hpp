@@ -8,10 +8,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.hpp"
-#include "base/result.hpp"
 #include "checkpoint/dtype.hpp"
 
 namespace streamer::core {
@@ -29,9 +29,9 @@ class TensorTable {
  public:
   // Copies name and shape. Tensors must come in storage order: by object, then offset, then name.
   void add(const TensorView& tensor);
-  // Once, after the last add(): makes find() work. Fails with corrupt on a name that is there twice,
-  // naming it and giving the two objects.
-  Result<void> finish();
+  // Once, after the last add(): makes find() work. Returns two tensors that have the same name, if
+  // there are such.
+  std::optional<std::pair<std::uint32_t, std::uint32_t>> finish();
 
   [[nodiscard]] std::uint32_t size() const noexcept {
     return static_cast<std::uint32_t>(records_.size());

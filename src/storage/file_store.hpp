@@ -15,11 +15,12 @@ class FileStore final : public Store {
   Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) override;
 };
 
-// Opens the object's file with O_RDONLY | O_CLOEXEC | extra_flags (say O_DIRECT) and makes sure that it
-// is the pinned version.
+// Opens the object's file with O_RDONLY | O_CLOEXEC | extra_flags (say O_DIRECT) and makes sure
+// that it is the pinned version.
 Result<UniqueFd> open_pinned(const Object& object, int extra_flags = 0);
 
-// Fails with object_changed, naming old and new size, if the open file is no longer the pinned version.
+// Fails with object_changed, naming old and new size, if the open file is no longer the pinned
+// version.
 Result<void> check_pinned(int fd, const Object& object);
 
 }  // namespace streamer::core

@@ -50,8 +50,8 @@ class Store {
   // What stands directly under uri, sorted by name; a file is its own only entry.
   virtual Result<std::vector<Entry>> list(const Uri& uri) = 0;
 
-  // All of range, which must lie in the object, into to (to.size() == range.size). Blocks. Fails with
-  // object_changed if the object is not the pinned version.
+  // All of range, which must lie in the object, into to (to.size() == range.size). Blocks. Fails
+  // with object_changed if the object is not the pinned version.
   virtual Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) = 0;
 };
 

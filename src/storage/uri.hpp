@@ -11,14 +11,15 @@ namespace streamer::core {
 
 struct Uri {
   std::string scheme;  // "file"
-  std::string path;    // of the file system, as given; for file:// percent-decoded
+  std::string path;    // of a file: as given, percent-decoded after file://
 
-  // As it is shown to people: a file is its plain path.
+  // As it is shown to people.
   [[nodiscard]] const std::string& text() const noexcept { return path; }
 };
 
-// Refuses what is no URI that we know (an unknown scheme, file://host/p, control characters, invalid
-// UTF-8, nothing at all) with the reason.
+// Fails with invalid_argument and the reason: nothing at all, a NUL byte, file://host/path, a bad
+// percent escape, control characters beside a scheme. Whether a scheme has a store is store_for()'s
+// answer.
 Result<Uri> parse_uri(std::string_view text);
 
 // uri with name added as one more component.

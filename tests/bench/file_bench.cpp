@@ -227,7 +227,7 @@ class Bench {
       const std::string name = std::to_string(number++);
       checkpoint->tensors.add({name, Dtype::u8, shape, 0, {at, tensor_bytes}});
     }
-    require(checkpoint->tensors.finish().has_value(), "the bench's tensors");
+    require(!checkpoint->tensors.finish(), "the bench's tensors");
     return checkpoint;
   }
 

@@ -91,7 +91,7 @@ inline std::shared_ptr<const core::Checkpoint> make_raw_checkpoint(
                                .bytes = {tensor.offset, bits / 8}});
     }
   }
-  if (!checkpoint->tensors.finish()) std::abort();
+  if (checkpoint->tensors.finish()) std::abort();
   return checkpoint;
 }
 
