@@ -1,1 +1,151 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "boundary.hpp"
+
+using namespace streamer::capi;
+namespace core = streamer::core;
+
+namespace {
+
+Result<std::uint32_t> check_tensor(const core::Checkpoint& checkpoint, size_t tensor) {
+  const std::uint32_t count = checkpoint.tensors.size();
+  if (tensor < count) return static_cast<std::uint32_t>(tensor);
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("tensor number {} is not below the count, {}", tensor, count));
+}
+
+Result<const core::CheckpointObject*> check_object(const core::Checkpoint& checkpoint,
+                                                   size_t object) {
+  const std::size_t count = checkpoint.objects.size();
+  if (object < count) return &checkpoint.objects[object];
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("object number {} is not below the count, {}", object, count));
+}
+
+}  // namespace
+
+extern "C" {
+
+streamer_status streamer_checkpoint_open(const char* const* uris, size_t count,
+                                         const streamer_settings* settings,
+                                         streamer_checkpoint** checkpoint_out,
+                                         streamer_error** error_out) {
+  static_cast<void>(settings);  // none is about opening yet
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(uris);
+    STREAMER_REQUIRE(checkpoint_out);
+    std::vector<std::string> copied;
+    for (size_t i = 0; i < count; ++i) {
+      STREAMER_REQUIRE(uris[i]);
+      copied.emplace_back(uris[i]);
+    }
+    auto opened = TRY(core::open_checkpoint(copied));
+    *checkpoint_out = new streamer_checkpoint{std::move(opened)};
+    return STREAMER_OK;
+  });
+}
+
+void streamer_checkpoint_close(streamer_checkpoint* checkpoint) {
+  delete checkpoint;
+}
+
+const char* streamer_dtype_name(int32_t dtype) {
+  const auto known = core::dtype_from_number(dtype);
+  return known ? core::dtype_row(*known).name : nullptr;
+}
+
+uint32_t streamer_dtype_bits(int32_t dtype) {
+  const auto known = core::dtype_from_number(dtype);
+  return known ? core::dtype_row(*known).bits : 0;
+}
+
+size_t streamer_checkpoint_tensor_count(const streamer_checkpoint* checkpoint) {
+  return checkpoint == nullptr ? 0 : checkpoint->checkpoint->tensors.size();
+}
+
+uint64_t streamer_checkpoint_bytes(const streamer_checkpoint* checkpoint) {
+  return checkpoint == nullptr ? 0 : checkpoint->checkpoint->tensors.total_bytes();
+}
+
+streamer_status streamer_checkpoint_get_tensor_info(const streamer_checkpoint* checkpoint,
+                                                    size_t tensor, streamer_tensor_info* info_out,
+                                                    streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(checkpoint);
+    STREAMER_REQUIRE(info_out);
+    const std::uint32_t number = TRY(check_tensor(*checkpoint->checkpoint, tensor));
+    const core::TensorView view = checkpoint->checkpoint->tensors[number];
+    streamer_tensor_info info = STREAMER_TENSOR_INFO_INIT;
+    info.name = view.name.data();
+    info.name_size = view.name.size();
+    info.dtype = static_cast<int32_t>(view.dtype);
+    info.rank = static_cast<uint32_t>(view.shape.size());
+    info.shape = view.shape.data();
+    info.bytes = view.bytes.size;
+    info.object = view.object;
+    info.object_offset = view.bytes.offset;
+    copy_out(info, info_out);
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_checkpoint_find(const streamer_checkpoint* checkpoint, const char* name,
+                                         size_t name_size, size_t* tensor_out,
+                                         streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(checkpoint);
+    STREAMER_REQUIRE(name);
+    STREAMER_REQUIRE(tensor_out);
+    const std::string_view wanted(name, name_size);
+    const auto found = checkpoint->checkpoint->tensors.find(wanted);
+    if (!found) {
+      return Error(ErrorKind::not_found,
+                   fmt::format("the checkpoint has no tensor \"{}\"", wanted));
+    }
+    *tensor_out = *found;
+    return STREAMER_OK;
+  });
+}
+
+size_t streamer_checkpoint_object_count(const streamer_checkpoint* checkpoint) {
+  return checkpoint == nullptr ? 0 : checkpoint->checkpoint->objects.size();
+}
+
+streamer_status streamer_checkpoint_get_object_info(const streamer_checkpoint* checkpoint,
+                                                    size_t object, streamer_object_info* info_out,
+                                                    streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(checkpoint);
+    STREAMER_REQUIRE(info_out);
+    const core::CheckpointObject& found = *TRY(check_object(*checkpoint->checkpoint, object));
+    streamer_object_info info = STREAMER_OBJECT_INFO_INIT;
+    info.uri = found.object.uri.text().c_str();
+    info.bytes = found.object.size;
+    info.header_bytes = found.header_bytes;
+    info.tensor_count = found.tensor_count;
+    info.metadata_count = found.metadata.size();
+    copy_out(info, info_out);
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_checkpoint_get_metadata(const streamer_checkpoint* checkpoint,
+                                                 size_t object, size_t entry, const char** key_out,
+                                                 const char** value_out,
+                                                 streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(checkpoint);
+    STREAMER_REQUIRE(key_out);
+    STREAMER_REQUIRE(value_out);
+    const core::CheckpointObject& found = *TRY(check_object(*checkpoint->checkpoint, object));
+    if (entry >= found.metadata.size()) {
+      return Error(ErrorKind::invalid_argument, "the object has not that many metadata entries");
+    }
+    *key_out = found.metadata[entry].first.c_str();
+    *value_out = found.metadata[entry].second.c_str();
+    return STREAMER_OK;
+  });
+}
+
+}  // extern "C"

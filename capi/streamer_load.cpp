@@ -1,1 +1,133 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "boundary.hpp"
+
+using namespace streamer::capi;
+namespace core = streamer::core;
+
+namespace {
+
+Result<bool> check_choice(const char* field, int32_t value) {
+  if (value == 0 || value == 1) return value == 1;
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("{} is {}, which is none there is", field, value));
+}
+
+Result<core::LoadOptions> to_options(const streamer_load_options* options) {
+  core::LoadOptions chosen;
+  if (options == nullptr) return chosen;
+  const streamer_load_options defaults = STREAMER_LOAD_OPTIONS_INIT;
+  const streamer_load_options given = TRY(copy_in(options, defaults));
+  if (TRY(check_choice("order", given.order))) chosen.order = core::Order::plan;
+  if (TRY(check_choice("read_order", given.read_order))) chosen.read_order = core::ReadOrder::item;
+  if (TRY(check_choice("when_full", given.when_full))) chosen.when_full = core::WhenFull::wait;
+  return chosen;
+}
+
+}  // namespace
+
+extern "C" {
+
+streamer_status streamer_load_start(const streamer_plan* plan, const streamer_load_options* options,
+                                    const streamer_settings* settings, streamer_load** load_out,
+                                    streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(plan);
+    STREAMER_REQUIRE(load_out);
+    const core::LoadOptions chosen = TRY(to_options(options));
+    const core::Settings defaults;
+    const core::LoadSettings read =
+        TRY(core::read_load_settings(settings == nullptr ? defaults : settings->settings));
+    auto handle = std::make_unique<streamer_load>();
+    handle->load = TRY(core::Load::start(plan->checkpoint, plan->requests, chosen, read));
+    *load_out = handle.release();
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_load_next(streamer_load* load, int64_t timeout_ms,
+                                   streamer_tensor** tensor_out, streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(load);
+    STREAMER_REQUIRE(tensor_out);
+    std::optional<core::SteadyTime> deadline;
+    // Beyond a year it is without end, and the clock's arithmetic stays in range.
+    constexpr std::int64_t kYearMs = 366LL * 24 * 3600 * 1000;
+    if (timeout_ms == 0) deadline = core::SteadyTime();
+    if (timeout_ms > 0 && timeout_ms < kYearMs) {
+      deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+    }
+    const core::Load::Next next = TRY(load->load->next(deadline));
+    switch (next.outcome) {
+      case core::Load::Outcome::tensor:
+        *tensor_out = to_handle(next.lease);
+        return STREAMER_OK;
+      case core::Load::Outcome::end:
+        return STREAMER_END;
+      case core::Load::Outcome::not_ready:
+        break;
+    }
+    return STREAMER_NOT_READY;
+  });
+}
+
+void streamer_load_cancel(streamer_load* load) {
+  if (load == nullptr) return;
+  const streamer_status status = guarded(nullptr, [&]() -> Result<streamer_status> {
+    load->load->cancel();
+    return STREAMER_OK;
+  });
+  static_cast<void>(status);
+}
+
+void streamer_load_free(streamer_load* load) {
+  delete load;
+}
+
+const char* streamer_held_back_by_name(uint32_t held_back_by) {
+  // Names are literals, so NUL-terminated.
+  return core::held_back_by_name(static_cast<core::HeldBackBy>(held_back_by)).data();
+}
+
+void streamer_load_get_stats(const streamer_load* load, streamer_load_stats* stats_out) {
+  if (load == nullptr || stats_out == nullptr) return;
+  const core::LoadStats stats = load->load->stats();
+  streamer_load_stats out = STREAMER_LOAD_STATS_INIT;
+  out.items_total = stats.items_total;
+  out.items_ready = stats.items_ready;
+  out.bytes_total = stats.bytes_total;
+  out.bytes_ready = stats.bytes_ready;
+  out.bytes_read = stats.bytes_read;
+  out.bytes_direct = stats.bytes_direct;
+  out.bytes_page_cache = stats.bytes_page_cache;
+  out.bytes_buffered = stats.bytes_buffered;
+  out.bytes_bounced = stats.bytes_bounced;
+  out.chunks = stats.chunks;
+  out.retries = stats.retries;
+  out.readers = stats.readers;
+  out.memory_limit = stats.memory_limit;
+  out.arena_bytes = stats.arena_bytes;
+  out.elapsed_ns = stats.elapsed_ns;
+  out.reader_cpu_ns = stats.reader_cpu_ns;
+  out.storage_wait_ns = stats.storage_wait_ns;
+  out.window_wait_ns = stats.window_wait_ns;
+  out.bandwidth_wait_ns = stats.bandwidth_wait_ns;
+  out.consumer_wait_ns = stats.consumer_wait_ns;
+  out.uses_io_uring = stats.uses_io_uring ? 1 : 0;
+  out.held_back_by = static_cast<std::uint32_t>(core::judge(stats));
+  out.notes = "";
+  const streamer_status kept = guarded(nullptr, [&]() -> Result<streamer_status> {
+    auto notes = std::make_unique<std::string>(load->load->notes());
+    load->notes.with([&](auto& all) {
+      // Notes only grow, so a new text is needed only when there is more to say.
+      if (all.empty() || *all.back() != *notes) all.push_back(std::move(notes));
+      out.notes = all.back()->c_str();
+    });
+    return STREAMER_OK;
+  });
+  static_cast<void>(kept);
+  copy_out(out, stats_out);
+}
+
+}  // extern "C"

@@ -1,1 +1,73 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/log.hpp"
+#include "boundary.hpp"
+
+using namespace streamer::capi;
+namespace core = streamer::core;
+
+extern "C" {
+
+void streamer_log_set(int32_t level, streamer_log_callback callback, void* user) {
+  streamer_status status = guarded(nullptr, [&]() -> Result<streamer_status> {
+    if (callback == nullptr || level < STREAMER_LOG_TRACE || level >= STREAMER_LOG_OFF) {
+      core::set_log_sink(core::LogLevel::off, {});
+      return STREAMER_OK;
+    }
+    const auto sink = [callback, user](core::LogLevel of, std::string_view line) {
+      callback(static_cast<int32_t>(of), std::string(line).c_str(), user);
+    };
+    core::set_log_sink(static_cast<core::LogLevel>(level), sink);
+    return STREAMER_OK;
+  });
+  static_cast<void>(status);  // without memory for it there is no log
+}
+
+streamer_status streamer_settings_new(streamer_settings** settings_out,
+                                      streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(settings_out);
+    *settings_out = new streamer_settings;
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_settings_set(streamer_settings* settings, const char* name,
+                                      const char* value, streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(settings);
+    STREAMER_REQUIRE(name);
+    STREAMER_REQUIRE(value);
+    TRY(settings->settings.set(name, value));
+    return STREAMER_OK;
+  });
+}
+
+void streamer_settings_free(streamer_settings* settings) {
+  delete settings;
+}
+
+size_t streamer_setting_count(void) {
+  return core::setting_rows().size();
+}
+
+streamer_status streamer_setting_get_info(size_t index, streamer_setting_info* info_out,
+                                          streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(info_out);
+    if (index >= core::setting_rows().size()) {
+      return Error(ErrorKind::invalid_argument, "there are not that many settings");
+    }
+    const core::SettingRow& row = core::setting_rows()[index];
+    streamer_setting_info info = STREAMER_SETTING_INFO_INIT;
+    info.name = row.name;
+    info.variable = row.variable;
+    info.compatible_variable = row.compatible_variable;
+    info.default_value = row.default_text;
+    info.values = row.values;
+    info.meaning = row.meaning;
+    copy_out(info, info_out);
+    return STREAMER_OK;
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Everything that only the boundary knows: how handles, structs and failures cross it. No exception
+// and no C++ type does.
+
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/guarded.hpp"
+#include "base/result.hpp"
+#include "base/settings.hpp"
+#include "checkpoint/checkpoint.hpp"
+#include "engine/load.hpp"
+#include "streamer.h"
+
+// ---- Handles ----
+
+struct streamer_error {
+  streamer::core::ErrorFields fields;
+  std::string line;
+};
+
+struct streamer_settings {
+  streamer::core::Settings settings;
+};
+
+struct streamer_listing {
+  std::vector<streamer::core::Entry> entries;
+};
+
+struct streamer_checkpoint {
+  std::shared_ptr<const streamer::core::Checkpoint> checkpoint;
+};
+
+struct streamer_plan {
+  std::shared_ptr<const streamer::core::Checkpoint> checkpoint;
+  std::vector<streamer::core::PlanRequest> requests;
+  std::uint64_t bytes = 0;
+  bool has_buffer = false;
+};
+
+struct streamer_load {
+  std::unique_ptr<streamer::core::Load> load;
+  // What streamer_load_get_stats() lent out last: kept, so that the pointer lives as long as the
+  // load.
+  mutable streamer::core::Guarded<std::vector<std::unique_ptr<std::string>>> notes;
+};
+
+namespace streamer::capi {
+
+using core::Error;
+using core::ErrorKind;
+using core::Result;
+
+// A yielded tensor is the engine's own lease: no memory is taken for the handle.
+inline streamer_tensor* to_handle(core::TensorLease* lease) noexcept {
+  return reinterpret_cast<streamer_tensor*>(lease);
+}
+inline core::TensorLease* from_handle(const streamer_tensor* tensor) noexcept {
+  return reinterpret_cast<core::TensorLease*>(const_cast<streamer_tensor*>(tensor));
+}
+
+// ---- Failures ----
+
+// The error for when there is no memory for one. Never freed.
+streamer_error* out_of_memory_error() noexcept;
+
+// Stores the error where the caller wants it, and returns its status.
+streamer_status fail(Error error, streamer_error** error_out);
+
+// Calls body, which returns a streamer_status or a Result<streamer_status>; the only try/catch
+// there is.
+template <typename Body>
+streamer_status guarded(streamer_error** error_out, Body&& body) noexcept {
+  try {
+    Result<streamer_status> outcome = body();
+    if (outcome) return *outcome;
+    return fail(std::move(outcome).error(), error_out);
+  } catch (const std::bad_alloc&) {
+    if (error_out != nullptr) *error_out = out_of_memory_error();
+    return STREAMER_ERROR_OUT_OF_MEMORY;
+  } catch (const std::exception& exception) {
+    try {
+      return fail(Error(ErrorKind::internal, exception.what()), error_out);
+    } catch (...) {
+      if (error_out != nullptr) *error_out = out_of_memory_error();
+      return STREAMER_ERROR_OUT_OF_MEMORY;
+    }
+  }
+}
+
+inline Error null_argument(const char* name) {
+  return Error(ErrorKind::invalid_argument, std::string(name) + " is NULL");
+}
+
+#define STREAMER_REQUIRE(pointer) \
+  if ((pointer) == nullptr) return ::streamer::capi::null_argument(#pointer)
+
+// ---- Structs that grow ----
+
+// A struct that the caller filled, which may be older (shorter) or newer (longer) than ours. What
+// it does not have keeps its default; what we do not know must be zero.
+template <typename Struct>
+Result<Struct> copy_in(const void* from, const Struct& defaults) {
+  Struct copy = defaults;
+  std::size_t size = 0;
+  std::memcpy(&size, from, sizeof size);
+  // No struct of ours comes near: a larger size is memory that was never set.
+  constexpr std::size_t kMostBytes = 4096;
+  if (size < sizeof size || size > kMostBytes) {
+    return Error(ErrorKind::invalid_argument,
+                 "struct_size is not set; start from the struct's STREAMER_*_INIT macro");
+  }
+  const auto* const bytes = static_cast<const unsigned char*>(from);
+  for (std::size_t i = sizeof(Struct); i < size; ++i) {
+    if (bytes[i] == 0) continue;
+    return Error(ErrorKind::unsupported,
+                 "a struct has a field set that this version of libstreamer does not know");
+  }
+  std::memcpy(static_cast<void*>(&copy), from, size < sizeof(Struct) ? size : sizeof(Struct));
+  copy.struct_size = sizeof(Struct);
+  return copy;
+}
+
+// Fills a struct of the caller's, no further than it goes; struct_size stays the caller's.
+template <typename Struct>
+void copy_out(const Struct& from, Struct* to) noexcept {
+  const std::size_t size = to->struct_size;
+  if (size < sizeof size) return;
+  std::memcpy(static_cast<void*>(to), &from, size < sizeof(Struct) ? size : sizeof(Struct));
+  to->struct_size = size;
+}
+
+}  // namespace streamer::capi
