@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What went wrong: kind, message, place, and what the store or the system said.
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "streamer.h"
+
+namespace streamer {
+
+// A decision the caller can take. Newer libraries may know more kinds.
+enum class ErrorKind : std::int32_t {
+#define STREAMER_ERROR_KIND(name, code, text) name = code,
+#include "error_kinds.inc"
+#undef STREAMER_ERROR_KIND
+};
+
+// "not_found". Static storage.
+inline std::string_view name(ErrorKind kind) noexcept {
+  return streamer_status_name(static_cast<streamer_status>(kind));
+}
+
+// Owned, immutable, bound to no thread. Views live as long as the error.
+class Error {
+ public:
+  // Takes over what a function of streamer.h stored.
+  explicit Error(streamer_error* error) noexcept : error_(error) {}
+
+  ErrorKind kind() const noexcept { return static_cast<ErrorKind>(info().status); }
+  // What was tried, what came back, what to do; without the place.
+  std::string_view message() const noexcept { return info().message; }
+  // The object; empty if it is about none.
+  std::string_view uri() const noexcept { return info().uri; }
+  // Bytes [range_offset(), range_offset() + range_size()) of the object; size 0: all of it.
+  std::uint64_t range_offset() const noexcept { return info().range_offset; }
+  std::uint64_t range_size() const noexcept { return info().range_size; }
+  int os_error() const noexcept { return info().os_error; }        // errno, 0: none
+  int http_status() const noexcept { return info().http_status; }  // 0: none
+  std::string_view service_code() const noexcept { return info().service_code; }
+  std::string_view request_id() const noexcept { return info().request_id; }
+  // How often it was tried, at least 1.
+  std::uint32_t attempts() const noexcept { return info().attempts; }
+  // "URI bytes A-B: message", one line.
+  const char* line() const noexcept { return streamer_error_line(error_.get()); }
+
+ private:
+  struct Free {
+    void operator()(streamer_error* error) const noexcept { streamer_error_free(error); }
+  };
+
+  streamer_error_info info() const noexcept {
+    streamer_error_info info = STREAMER_ERROR_INFO_INIT;
+    info.message = info.uri = info.service_code = info.request_id = "";
+    streamer_error_get_info(error_.get(), &info);
+    return info;
+  }
+
+  std::unique_ptr<streamer_error, Free> error_;
+};
+
+}  // namespace streamer

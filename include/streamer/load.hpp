@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One pass that brings a plan's items to memory.
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "checkpoint.hpp"
+#include "options.hpp"
+#include "plan.hpp"
+#include "result.hpp"
+#include "stats.hpp"
+#include "tensor.hpp"
+
+namespace streamer {
+
+// Which tensors of a checkpoint a load shall bring whole. For parts and destinations make a Plan.
+class Selection {
+ public:
+  using Predicate = std::function<bool(const TensorInfo&)>;
+
+  explicit Selection(Predicate predicate) : predicate_(std::move(predicate)) {}
+
+  Result<Plan> plan(const Checkpoint& checkpoint) const {
+    auto plan = Plan::of(checkpoint);
+    if (!plan) return plan;
+    if (!predicate_) {
+      auto added = plan->add_everything();
+      if (!added) return std::move(added).error();
+      return plan;
+    }
+    for (const TensorInfo& tensor : checkpoint.tensors()) {
+      if (!predicate_(tensor)) continue;
+      auto added = plan->add(tensor);
+      if (!added) return std::move(added).error();
+    }
+    return plan;
+  }
+
+ private:
+  Predicate predicate_;  // empty: everything
+};
+
+inline Selection everything() {
+  return Selection(nullptr);
+}
+inline Selection where(Selection::Predicate predicate) {
+  return Selection(std::move(predicate));
+}
+
+// Starts reading when it is made; ends with the object. next() is for one thread at a time;
+// cancel() and stats() may be called beside it.
+class Load {
+ public:
+  // Returns at once. plan and options are copied. Errors: memory_limit (the limit is below the
+  // largest item; names the tensor and both sizes), invalid_argument, out_of_memory.
+  static Result<Load> start(const Plan& plan, const LoadOptions& options = {}) {
+    auto settings = options.to_settings();
+    if (!settings) return std::move(settings).error();
+    streamer_load_options wanted = STREAMER_LOAD_OPTIONS_INIT;
+    wanted.order = static_cast<std::int32_t>(options.order);
+    wanted.read_order = static_cast<std::int32_t>(options.read_order);
+    wanted.when_full = static_cast<std::int32_t>(options.when_full);
+    streamer_load* load = nullptr;
+    streamer_error* error = nullptr;
+    if (streamer_load_start(plan.get(), &wanted, settings->get(), &load, &error) != STREAMER_OK) {
+      return Error(error);
+    }
+    return Load(load);
+  }
+  static Result<Load> start(const Checkpoint& checkpoint, const Selection& selection = everything(),
+                            const LoadOptions& options = {}) {
+    auto plan = selection.plan(checkpoint);
+    if (!plan) return std::move(plan).error();
+    return start(*plan, options);
+  }
+
+  // Waits for the next tensor; nullopt once all were yielded. Each item is yielded exactly once.
+  // The first error of a load ends it: every later call returns the same; memory_limit alone leaves
+  // the load going. Errors: object_changed, io, cancelled, memory_limit.
+  Result<std::optional<Tensor>> next() {
+    auto waited = wait(-1);
+    if (!waited) return std::move(waited).error();
+    return std::move(waited->tensor);
+  }
+
+  struct Waited {
+    std::optional<Tensor> tensor;
+    bool is_end = false;  // neither a tensor nor the end: the time is over
+  };
+  // The same, waiting no longer than timeout.
+  Result<Waited> next_for(std::chrono::milliseconds timeout) {
+    return wait(timeout.count() < 0 ? 0 : timeout.count());
+  }
+
+  // Thread-safe; returns at once. A next() under way or to come returns cancelled. Memory of the
+  // caller may still be written until the Load ended.
+  void cancel() noexcept { streamer_load_cancel(load_.get()); }
+
+  // Thread-safe. A snapshot while the load runs.
+  LoadStats stats() const noexcept {
+    LoadStats stats = STREAMER_LOAD_STATS_INIT;
+    streamer_load_get_stats(load_.get(), &stats);
+    return stats;
+  }
+
+ private:
+  struct Free {
+    // Cancels what is left and waits for the reads under way. Tensors that were yielded stay valid.
+    void operator()(streamer_load* load) const noexcept { streamer_load_free(load); }
+  };
+  explicit Load(streamer_load* load) noexcept : load_(load) {}
+
+  Result<Waited> wait(std::int64_t timeout_ms) {
+    streamer_tensor* tensor = nullptr;
+    streamer_error* error = nullptr;
+    switch (streamer_load_next(load_.get(), timeout_ms, &tensor, &error)) {
+      case STREAMER_OK:
+        return Waited{Tensor(tensor), false};
+      case STREAMER_END:
+        return Waited{std::nullopt, true};
+      case STREAMER_NOT_READY:
+        return Waited{};
+      default:
+        return Error(error);
+    }
+  }
+
+  std::unique_ptr<streamer_load, Free> load_;
+};
+
+}  // namespace streamer

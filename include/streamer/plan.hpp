@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What a load shall bring, and where to: a list of (tensor, part of it; destination).
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "checkpoint.hpp"
+#include "result.hpp"
+
+namespace streamer {
+
+// [start, stop) along one dimension. Only the bytes that it needs are read.
+struct Slice {
+  std::uint32_t dimension = 0;
+  std::uint64_t start = 0;
+  std::uint64_t stop = 0;
+};
+
+// Bytes [offset, offset + size) of a tensor.
+struct ByteRange {
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+};
+
+// Where an item's bytes land: memory of the library unless one is given. Memory of the caller must
+// stay valid until the load ended and have room for the part.
+using Destination = std::span<std::byte>;
+
+// Filled by its one owner, then given to any number of loads. Keeps what it needs of the
+// checkpoint. add() fails with invalid_argument and leaves the plan as it was: a part that is out
+// of the tensor's bounds, a slice of a sub-byte dtype that does not fall on bytes, a destination
+// that is too small. The same tensor may be added several times. tag comes back with the tensor.
+class Plan {
+ public:
+  static Result<Plan> of(const Checkpoint& checkpoint) {
+    streamer_plan* plan = nullptr;
+    streamer_error* error = nullptr;
+    if (streamer_plan_new(checkpoint.get(), &plan, &error) != STREAMER_OK) return Error(error);
+    return Plan(plan);
+  }
+
+  Result<void> add(const TensorInfo& tensor, Destination destination = {}, std::uint64_t tag = 0) {
+    return add_item(item_of(tensor, destination, tag));
+  }
+  Result<void> add(const TensorInfo& tensor, Slice slice, Destination destination = {},
+                   std::uint64_t tag = 0) {
+    streamer_plan_item item = item_of(tensor, destination, tag);
+    item.part = STREAMER_PART_SLICE;
+    item.slice_dimension = slice.dimension;
+    item.slice_start = slice.start;
+    item.slice_stop = slice.stop;
+    return add_item(item);
+  }
+  Result<void> add(const TensorInfo& tensor, ByteRange range, Destination destination = {},
+                   std::uint64_t tag = 0) {
+    streamer_plan_item item = item_of(tensor, destination, tag);
+    item.part = STREAMER_PART_BYTES;
+    item.bytes_offset = range.offset;
+    item.bytes_size = range.size;
+    return add_item(item);
+  }
+
+  // Every tensor whose name matches (fnmatch: * ? [..]; * also crosses '/' and '.'), in storage
+  // order. Returns how many; none is no error.
+  Result<std::size_t> add_matching(const std::string& glob) {
+    std::size_t added = 0;
+    streamer_error* error = nullptr;
+    if (streamer_plan_add_matching(plan_.get(), glob.c_str(), &added, &error) != STREAMER_OK) {
+      return Error(error);
+    }
+    return added;
+  }
+  // Every tensor.
+  Result<std::size_t> add_everything() { return add_matching("*"); }
+
+  // How large a buffer set_buffer() needs. alignment: a power of two up to 4096.
+  std::uint64_t buffer_bytes(std::size_t alignment = 64) const noexcept {
+    return streamer_plan_buffer_bytes(plan_.get(), alignment);
+  }
+  // Gives every item its place in one buffer of the caller: packed in the order of the items, each
+  // at a multiple of alignment from the buffer's start. The plan takes no further item after that.
+  Result<void> set_buffer(std::span<std::byte> buffer, std::size_t alignment = 64) {
+    streamer_error* error = nullptr;
+    if (streamer_plan_set_buffer(plan_.get(), buffer.data(), buffer.size(), alignment, &error) !=
+        STREAMER_OK) {
+      return Error(error);
+    }
+    return {};
+  }
+
+  std::size_t size() const noexcept { return streamer_plan_item_count(plan_.get()); }
+  // Of all items together.
+  std::uint64_t bytes() const noexcept { return streamer_plan_bytes(plan_.get()); }
+
+  // For streamer.h.
+  const streamer_plan* get() const noexcept { return plan_.get(); }
+
+ private:
+  struct Free {
+    void operator()(streamer_plan* plan) const noexcept { streamer_plan_free(plan); }
+  };
+  explicit Plan(streamer_plan* plan) noexcept : plan_(plan) {}
+
+  static streamer_plan_item item_of(const TensorInfo& tensor, Destination destination,
+                                    std::uint64_t tag) noexcept {
+    streamer_plan_item item = STREAMER_PLAN_ITEM_INIT;
+    item.tensor = tensor.number;
+    item.destination = destination.data();
+    item.destination_bytes = destination.size();
+    item.tag = tag;
+    return item;
+  }
+  Result<void> add_item(const streamer_plan_item& item) {
+    streamer_error* error = nullptr;
+    if (streamer_plan_add(plan_.get(), &item, 1, &error) != STREAMER_OK) return Error(error);
+    return {};
+  }
+
+  std::unique_ptr<streamer_plan, Free> plan_;
+};
+
+}  // namespace streamer

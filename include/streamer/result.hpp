@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A value or an Error. Method names are those of std::expected, so that it can become it.
+
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+#include <variant>
+
+#include "error.hpp"
+
+namespace streamer {
+
+#if defined(__cpp_exceptions)
+// What value() throws when there is none; what() is the error's line.
+class BadResult : public std::runtime_error {
+ public:
+  explicit BadResult(const Error& error) : std::runtime_error(error.line()), kind_(error.kind()) {}
+  ErrorKind kind() const noexcept { return kind_; }
+
+ private:
+  ErrorKind kind_;
+};
+#endif
+
+namespace detail {
+
+// For programs and tests that have nothing better to do with an error than to stop.
+[[noreturn]] inline void bad_result(const Error& error) {
+#if defined(__cpp_exceptions)
+  throw BadResult(error);
+#else
+  std::fprintf(stderr, "streamer: %s\n", error.line());
+  std::abort();
+#endif
+}
+
+}  // namespace detail
+
+template <typename T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  Result(Error error) noexcept : state_(std::in_place_index<1>, std::move(error)) {}
+
+  bool has_value() const noexcept { return state_.index() == 0; }
+  explicit operator bool() const noexcept { return has_value(); }
+
+  // Only after has_value().
+  T& operator*() & noexcept { return *std::get_if<0>(&state_); }
+  const T& operator*() const& noexcept { return *std::get_if<0>(&state_); }
+  T&& operator*() && noexcept { return std::move(*std::get_if<0>(&state_)); }
+  T* operator->() noexcept { return std::get_if<0>(&state_); }
+  const T* operator->() const noexcept { return std::get_if<0>(&state_); }
+
+  // Only after !has_value().
+  Error& error() & noexcept { return *std::get_if<1>(&state_); }
+  const Error& error() const& noexcept { return *std::get_if<1>(&state_); }
+  Error&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
+
+  // The value; without one throws BadResult, or ends the program where exceptions are off.
+  T& value() & {
+    if (!has_value()) detail::bad_result(error());
+    return **this;
+  }
+  T&& value() && {
+    if (!has_value()) detail::bad_result(error());
+    return *std::move(*this);
+  }
+
+ private:
+  std::variant<T, Error> state_;
+};
+
+template <>
+class [[nodiscard]] Result<void> {
+ public:
+  Result() noexcept = default;
+  Result(Error error) noexcept : error_(std::move(error)) {}
+
+  bool has_value() const noexcept { return !error_.has_value(); }
+  explicit operator bool() const noexcept { return has_value(); }
+
+  Error& error() & noexcept { return *error_; }
+  const Error& error() const& noexcept { return *error_; }
+  Error&& error() && noexcept { return *std::move(error_); }
+
+  void value() const {
+    if (!has_value()) detail::bad_result(error());
+  }
+
+ private:
+  std::optional<Error> error_;
+};
+
+}  // namespace streamer

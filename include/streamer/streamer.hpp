@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// libstreamer for C++20: values and owners over the C ABI of streamer.h, and nothing else. Link
+// libstreamer.a or libstreamer.so. Works with exceptions and without; only value() may throw.
+
+#include "checkpoint.hpp"
+#include "error.hpp"
+#include "load.hpp"
+#include "log.hpp"
+#include "options.hpp"
+#include "plan.hpp"
+#include "result.hpp"
+#include "settings.hpp"
+#include "stats.hpp"
+#include "storage.hpp"
+#include "tensor.hpp"
+#include "version.hpp"

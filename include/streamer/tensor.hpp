@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Tensors: as they are stored, and as a load yields them.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "result.hpp"
+
+namespace streamer {
+
+enum class Dtype : std::int32_t {
+  f4 = STREAMER_DTYPE_F4,
+  f6_e2m3 = STREAMER_DTYPE_F6_E2M3,
+  f6_e3m2 = STREAMER_DTYPE_F6_E3M2,
+  boolean = STREAMER_DTYPE_BOOL,
+  u8 = STREAMER_DTYPE_U8,
+  i8 = STREAMER_DTYPE_I8,
+  f8_e5m2 = STREAMER_DTYPE_F8_E5M2,
+  f8_e4m3 = STREAMER_DTYPE_F8_E4M3,
+  f8_e8m0 = STREAMER_DTYPE_F8_E8M0,
+  f8_e4m3fnuz = STREAMER_DTYPE_F8_E4M3FNUZ,
+  f8_e5m2fnuz = STREAMER_DTYPE_F8_E5M2FNUZ,
+  i16 = STREAMER_DTYPE_I16,
+  u16 = STREAMER_DTYPE_U16,
+  f16 = STREAMER_DTYPE_F16,
+  bf16 = STREAMER_DTYPE_BF16,
+  i32 = STREAMER_DTYPE_I32,
+  u32 = STREAMER_DTYPE_U32,
+  f32 = STREAMER_DTYPE_F32,
+  c64 = STREAMER_DTYPE_C64,
+  f64 = STREAMER_DTYPE_F64,
+  i64 = STREAMER_DTYPE_I64,
+  u64 = STREAMER_DTYPE_U64,
+};
+
+// "BF16", as safetensors spells it. Static storage.
+inline std::string_view name(Dtype dtype) noexcept {
+  const char* const text = streamer_dtype_name(static_cast<std::int32_t>(dtype));
+  return text == nullptr ? "unknown" : text;
+}
+
+// Bits of one element: 4, 6, 8 .. 64.
+inline std::uint32_t bits(Dtype dtype) noexcept {
+  return streamer_dtype_bits(static_cast<std::int32_t>(dtype));
+}
+
+// One tensor as it is stored. Views live as long as the Checkpoint.
+struct TensorInfo {
+  std::size_t number = 0;  // in the checkpoint, from 0
+  std::string_view name;
+  Dtype dtype = Dtype::u8;
+  std::span<const std::uint64_t> shape;  // [rows, columns, ..]; empty: a scalar
+  std::uint64_t bytes = 0;
+  std::size_t object = 0;           // index of its object
+  std::uint64_t object_offset = 0;  // of its first byte in the object
+};
+
+// One yielded item: holds its memory until it ends or release() is called. Move-only. Any number of
+// threads may read it at once; it may be ended on any thread, also after its Load ended.
+class Tensor {
+ public:
+  // Takes over what streamer_load_next() stored.
+  explicit Tensor(streamer_tensor* tensor) noexcept : tensor_(tensor) {
+    view_ = STREAMER_TENSOR_VIEW_INIT;
+    streamer_tensor_get_view(tensor_, &view_);
+  }
+  Tensor(Tensor&& other) noexcept
+      : tensor_(std::exchange(other.tensor_, nullptr)), view_(other.view_) {}
+  Tensor& operator=(Tensor&& other) noexcept {
+    std::swap(tensor_, other.tensor_);
+    std::swap(view_, other.view_);
+    return *this;
+  }
+  ~Tensor() { release(); }
+
+  // Gives the memory back; after that nothing may be asked of the tensor.
+  void release() noexcept { streamer_tensor_release(std::exchange(tensor_, nullptr)); }
+
+  std::string_view name() const noexcept { return {view_.name, view_.name_size}; }
+  Dtype dtype() const noexcept { return static_cast<Dtype>(view_.dtype); }
+  // Of the part that was asked for: a slice's dimension is cut; a byte range is one row of U8.
+  std::span<const std::uint64_t> shape() const noexcept { return {view_.shape, view_.rank}; }
+  // The bytes, row-major and dense. The holder may write to them; the library does not any more.
+  std::span<std::byte> bytes() const noexcept {
+    return {static_cast<std::byte*>(view_.data), static_cast<std::size_t>(view_.bytes)};
+  }
+  std::size_t number() const noexcept { return view_.tensor; }  // in the checkpoint
+  std::size_t item() const noexcept { return view_.item; }      // in the plan
+  std::uint64_t tag() const noexcept { return view_.tag; }      // of the plan's item
+
+  // DLPack exports (dlpack.h has the types). Each holds the memory until its deleter is called,
+  // from any thread. Dtypes that DLPack does not have, and those of less than 8 bits, come as rows
+  // of bytes.
+  Result<DLManagedTensorVersioned*> to_dlpack_versioned() const {
+    DLManagedTensorVersioned* managed = nullptr;
+    streamer_error* error = nullptr;
+    if (streamer_tensor_to_dlpack_versioned(tensor_, &managed, &error) != STREAMER_OK) {
+      return Error(error);
+    }
+    return managed;
+  }
+  Result<DLManagedTensor*> to_dlpack() const {
+    DLManagedTensor* managed = nullptr;
+    streamer_error* error = nullptr;
+    if (streamer_tensor_to_dlpack(tensor_, &managed, &error) != STREAMER_OK) return Error(error);
+    return managed;
+  }
+
+ private:
+  streamer_tensor* tensor_;
+  streamer_tensor_view view_;
+};
+
+}  // namespace streamer

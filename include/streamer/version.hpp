@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Which libstreamer this is.
+
+#include <cstdint>
+#include <string_view>
+
+#include "streamer.h"
+
+namespace streamer {
+
+// major * 1'000'000 + minor * 1'000 + patch of the library that runs, which may be newer than these
+// headers: STREAMER_VERSION_NUMBER is theirs. Thread-safe.
+inline std::uint32_t version() noexcept {
+  return streamer_version();
+}
+
+// The same as "0.1.0". Static storage.
+inline std::string_view version_string() noexcept {
+  return streamer_version_string();
+}
+
+}  // namespace streamer
