@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <iterator>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -70,11 +69,13 @@ class Checkpoint {
             info.object_offset};
   }
 
-  std::optional<TensorInfo> find(std::string_view name) const noexcept {
+  // not_found if there is no tensor of that name.
+  Result<TensorInfo> find(std::string_view name) const {
     std::size_t number = 0;
+    streamer_error* error = nullptr;
     if (streamer_checkpoint_find(checkpoint_.get(), name.data() == nullptr ? "" : name.data(),
-                                 name.size(), &number, nullptr) != STREAMER_OK) {
-      return std::nullopt;
+                                 name.size(), &number, &error) != STREAMER_OK) {
+      return Error(error);
     }
     return tensor(number);
   }

@@ -1,1 +1,203 @@
 // SPDX-License-Identifier: Apache-2.0
+// streamer bench: rounds of loads against rounds of plain reads of the same files, in turn.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "cli/command.hpp"
+
+namespace streamer::cli {
+
+namespace {
+
+struct Sample {
+  double seconds = 0;
+  double cpu_seconds = 0;
+};
+
+double cpu_seconds() {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
+}
+
+Sample measure(const std::function<void()>& body) {
+  const double cpu_before = cpu_seconds();
+  const auto began = std::chrono::steady_clock::now();
+  body();
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+  return {took.count(), cpu_seconds() - cpu_before};
+}
+
+struct Summary {
+  double median = 0;
+  double lowest = 0;
+  double highest = 0;
+};
+
+Summary summarize(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {values[values.size() / 2], values.front(), values.back()};
+}
+
+// What any reader of files could do at best: a thread each for blocks of 2 MiB in turn, read into
+// memory that each thread keeps. False if a file could not be read.
+bool read_plainly(const Checkpoint& checkpoint, std::uint64_t threads) {
+  constexpr std::uint64_t kBlockBytes = 2 << 20;
+  struct File {
+    int fd;
+    std::uint64_t first_block;
+    std::uint64_t blocks;
+  };
+  std::vector<File> files;
+  std::uint64_t blocks = 0;
+  bool is_readable = true;
+  for (std::size_t i = 0; i < checkpoint.object_count(); ++i) {
+    const ObjectInfo object = checkpoint.object(i);
+    const std::uint64_t own = (object.bytes + kBlockBytes - 1) / kBlockBytes;
+    files.push_back({::open(std::string(object.uri).c_str(), O_RDONLY | O_CLOEXEC), blocks, own});
+    is_readable = is_readable && files.back().fd >= 0;
+    blocks += own;
+  }
+  const FreshMemory memory(std::max<std::uint64_t>(blocks, 1) * kBlockBytes);
+  std::atomic<std::uint64_t> next{0};
+  std::atomic<bool> failed{!is_readable || memory.data() == nullptr};
+  const auto read_some = [&] {
+    for (std::uint64_t block = next++; block < blocks && !failed; block = next++) {
+      const auto file = std::find_if(files.begin(), files.end(), [&](const File& f) {
+        return block < f.first_block + f.blocks;
+      });
+      const auto offset = static_cast<off_t>((block - file->first_block) * kBlockBytes);
+      char* const to = memory.data() + block * kBlockBytes;
+      if (::pread(file->fd, to, kBlockBytes, offset) < 0) failed = true;
+    }
+  };
+  std::vector<std::thread> readers;
+  for (std::uint64_t i = 0; i < threads; ++i)
+    readers.emplace_back(read_some);
+  for (std::thread& reader : readers)
+    reader.join();
+  for (const File& file : files) {
+    if (file.fd >= 0) ::close(file.fd);
+  }
+  return !failed;
+}
+
+class Bench {
+ public:
+  explicit Bench(LoadRequest request) : request_(std::move(request)) {}
+
+  // The first round warms up and does not count.
+  Result<void> run(int rounds) {
+    for (int round = 0; round <= rounds; ++round) {
+      Result<void> loaded;
+      const Sample ours = measure([&] { loaded = load_once(); });
+      if (!loaded) return loaded;
+      const Sample plain =
+          measure([&] { is_plain_ok_ = read_plainly(request_.checkpoint, readers_); });
+      if (round == 0) continue;
+      ours_.push_back(ours);
+      plain_.push_back(plain);
+    }
+    return {};
+  }
+
+  void print(bool as_json) const {
+    const double gigabytes = static_cast<double>(bytes_) / 1e9;
+    std::uint64_t file_bytes = 0;
+    for (std::size_t i = 0; i < request_.checkpoint.object_count(); ++i) {
+      file_bytes += request_.checkpoint.object(i).bytes;
+    }
+    const Summary ours = speeds(ours_, gigabytes);
+    const Summary plain = speeds(plain_, static_cast<double>(file_bytes) / 1e9);
+    std::vector<double> cpu;
+    for (const Sample& sample : ours_)
+      cpu.push_back(sample.cpu_seconds / gigabytes);
+    const double cpu_median = summarize(cpu).median;
+    const double ratio = is_plain_ok_ ? ours.median / plain.median : 0;
+    if (as_json) {
+      fmt::print(
+          "{{\"bytes\":{},\"rounds\":{},\"readers\":{},\"gigabytes_per_second\":{:.3f},"
+          "\"lowest\":{:.3f},\"highest\":{:.3f},\"cpu_seconds_per_gigabyte\":{:.4f},"
+          "\"plain_gigabytes_per_second\":{:.3f},\"ratio_to_plain\":{:.3f}}}\n",
+          bytes_, ours_.size(), readers_, ours.median, ours.lowest, ours.highest, cpu_median,
+          plain.median, ratio);
+      return;
+    }
+    fmt::print("load        {:7.2f} GB/s ({:.2f}..{:.2f}), {:.3f} CPU seconds per GB, {} readers\n",
+               ours.median, ours.lowest, ours.highest, cpu_median, readers_);
+    fmt::print("plain reads {:7.2f} GB/s ({:.2f}..{:.2f}), as many threads, the same files\n",
+               plain.median, plain.lowest, plain.highest);
+    fmt::print("load / plain reads: {:.3f} (medians of {} rounds in turn)\n", ratio, ours_.size());
+  }
+
+ private:
+  Result<void> load_once() {
+    auto load = Load::start(request_.plan, request_.options);
+    if (!load) return std::move(load).error();
+    auto taken = take_all(
+        *load, [](Tensor) { return Result<void>(); }, [] {});
+    const LoadStats stats = load->stats();
+    readers_ = stats.readers;
+    bytes_ = stats.bytes_total;
+    return taken;
+  }
+
+  static Summary speeds(const std::vector<Sample>& samples, double gigabytes) {
+    std::vector<double> values;
+    for (const Sample& sample : samples)
+      values.push_back(gigabytes / sample.seconds);
+    return summarize(values);
+  }
+
+  const LoadRequest request_;
+  std::uint64_t readers_ = 0;
+  std::uint64_t bytes_ = 0;
+  bool is_plain_ok_ = false;
+  std::vector<Sample> ours_;
+  std::vector<Sample> plain_;
+};
+
+int run_bench(const LoadArguments& arguments, int rounds, bool as_json) {
+  auto request = make_request(arguments);
+  if (!request) return report(request.error());
+  Bench bench(*std::move(request));
+  auto ran = bench.run(rounds);
+  if (!ran) return report(ran.error());
+  bench.print(as_json);
+  return finish_output();
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, int& exit_code) {
+  struct Arguments {
+    LoadArguments load;
+    int rounds = 5;
+    bool as_json = false;
+  };
+  const auto arguments = std::make_shared<Arguments>();
+  CLI::App* const command =
+      app.add_subcommand("bench", "Measure loads against plain reads of the same files");
+  add_load_arguments(*command, arguments->load);
+  command->add_option("--rounds", arguments->rounds, "counted rounds (default 5)")
+      ->check(CLI::Range(1, 1000));
+  command->add_flag("--json", arguments->as_json, "print the figures as one JSON object");
+  command->callback([arguments, &exit_code] {
+    exit_code = run_bench(arguments->load, arguments->rounds, arguments->as_json);
+  });
+}
+
+}  // namespace streamer::cli

@@ -1,1 +1,92 @@
 // SPDX-License-Identifier: Apache-2.0
+// streamer inspect: what a checkpoint holds, and whether it is valid.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/command.hpp"
+
+namespace streamer::cli {
+
+namespace {
+
+std::string shape_text(const TensorInfo& tensor) {
+  return fmt::format("[{}]", fmt::join(tensor.shape, ", "));
+}
+
+void print_table(const Checkpoint& checkpoint) {
+  std::size_t name_width = 4;
+  std::size_t shape_width = 5;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    name_width = std::max(name_width, escaped(tensor.name).size());
+    shape_width = std::max(shape_width, shape_text(tensor).size());
+  }
+  fmt::print("{:<{}}  {:<11}  {:<{}}  {:>14}\n", "NAME", name_width, "DTYPE", "SHAPE", shape_width,
+             "BYTES");
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    fmt::print("{:<{}}  {:<11}  {:<{}}  {:>14}\n", escaped(tensor.name), name_width,
+               name(tensor.dtype), shape_text(tensor), shape_width, tensor.bytes);
+  }
+  for (std::size_t i = 0; i < checkpoint.object_count(); ++i) {
+    const ObjectInfo object = checkpoint.object(i);
+    fmt::print("{}: {} tensors, {}\n", escaped(object.uri), object.tensor_count,
+               human_bytes(object.bytes));
+    for (const auto& [key, value] : object.metadata) {
+      fmt::print("  {} = {}\n", escaped(key), escaped(value));
+    }
+  }
+  fmt::print("{} tensors, {} ({} bytes) in {} files: valid\n", checkpoint.tensors().size(),
+             human_bytes(checkpoint.bytes()), checkpoint.bytes(), checkpoint.object_count());
+}
+
+void print_json(const Checkpoint& checkpoint) {
+  fmt::print("{{\"bytes\":{},\"objects\":[", checkpoint.bytes());
+  for (std::size_t i = 0; i < checkpoint.object_count(); ++i) {
+    const ObjectInfo object = checkpoint.object(i);
+    fmt::print("{}\n{{\"uri\":{},\"bytes\":{},\"header_bytes\":{},\"metadata\":{{",
+               i == 0 ? "" : ",", json_string(object.uri), object.bytes, object.header_bytes);
+    const char* separator = "";
+    for (const auto& [key, value] : object.metadata) {
+      fmt::print("{}{}:{}", separator, json_string(key), json_string(value));
+      separator = ",";
+    }
+    fmt::print("}}}}");
+  }
+  fmt::print("],\"tensors\":[");
+  const char* separator = "";
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    fmt::print(
+        "{}\n{{\"name\":{},\"dtype\":\"{}\",\"shape\":[{}],\"bytes\":{},\"object\":{},"
+        "\"object_offset\":{}}}",
+        separator, json_string(tensor.name), name(tensor.dtype), fmt::join(tensor.shape, ","),
+        tensor.bytes, tensor.object, tensor.object_offset);
+    separator = ",";
+  }
+  fmt::print("]}}\n");
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, int& exit_code) {
+  struct Arguments {
+    std::vector<std::string> uris;
+    bool as_json = false;
+  };
+  const auto arguments = std::make_shared<Arguments>();
+  CLI::App* const command =
+      app.add_subcommand("inspect", "Check a checkpoint's headers and show what it holds");
+  command->add_option("URI", arguments->uris, "safetensors files, directories or shard indexes")
+      ->required();
+  command->add_flag("--json", arguments->as_json, "print JSON");
+  command->callback([arguments, &exit_code] {
+    auto checkpoint = Checkpoint::open(arguments->uris);
+    if (!checkpoint) {
+      exit_code = report(checkpoint.error());
+      return;
+    }
+    arguments->as_json ? print_json(*checkpoint) : print_table(*checkpoint);
+    exit_code = finish_output();
+  });
+}
+
+}  // namespace streamer::cli

@@ -1,1 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0
+// streamer load: brings a checkpoint to memory and says how that went.
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "cli/command.hpp"
+#include "cli/progress.hpp"
+
+namespace streamer::cli {
+
+namespace {
+
+double seconds(std::uint64_t nanoseconds) {
+  return static_cast<double>(nanoseconds) * 1e-9;
+}
+
+void print_text(const LoadStats& stats) {
+  fmt::print("loaded {} tensors, {} ({} bytes) in {:.3f} s: {:.2f} GB/s\n", stats.items_ready,
+             human_bytes(stats.bytes_ready), stats.bytes_ready, seconds(stats.elapsed_ns),
+             gigabytes_per_second(stats.bytes_ready, stats.elapsed_ns));
+  fmt::print("readers: {}; read {} bytes: {} direct{}, {} from the page cache, {} buffered\n",
+             stats.readers, stats.bytes_read, stats.bytes_direct,
+             stats.uses_io_uring != 0 ? " (io_uring)" : "", stats.bytes_page_cache,
+             stats.bytes_buffered);
+  fmt::print("requests: {}; retries: {}\n", stats.chunks, stats.retries);
+  fmt::print("held back by: {}\n", held_back_by(stats));
+  const std::string_view notes = stats.notes;
+  for (std::size_t at = 0; at < notes.size();) {
+    const std::size_t end = notes.find('\n', at);
+    fmt::print("note: {}\n", escaped(notes.substr(at, end - at)));
+    at = end == std::string_view::npos ? notes.size() : end + 1;
+  }
+}
+
+void print_json(const LoadStats& stats) {
+  fmt::print(
+      "{{\"tensors\":{},\"bytes\":{},\"seconds\":{:.6f},\"gigabytes_per_second\":{:.3f},"
+      "\"readers\":{},\"requests\":{},\"retries\":{},\"bytes_read\":{},\"bytes_direct\":{},"
+      "\"bytes_page_cache\":{},\"bytes_buffered\":{},\"bytes_bounced\":{},\"uses_io_uring\":{},"
+      "\"arena_bytes\":{},\"reader_cpu_seconds\":{:.6f},\"storage_wait_seconds\":{:.6f},"
+      "\"window_wait_seconds\":{:.6f},\"bandwidth_wait_seconds\":{:.6f},"
+      "\"consumer_wait_seconds\":{:.6f},\"held_back_by\":\"{}\",\"notes\":{}}}\n",
+      stats.items_ready, stats.bytes_ready, seconds(stats.elapsed_ns),
+      gigabytes_per_second(stats.bytes_ready, stats.elapsed_ns), stats.readers, stats.chunks,
+      stats.retries, stats.bytes_read, stats.bytes_direct, stats.bytes_page_cache,
+      stats.bytes_buffered, stats.bytes_bounced, stats.uses_io_uring != 0, stats.arena_bytes,
+      seconds(stats.reader_cpu_ns), seconds(stats.storage_wait_ns), seconds(stats.window_wait_ns),
+      seconds(stats.bandwidth_wait_ns), seconds(stats.consumer_wait_ns), held_back_by(stats),
+      json_string(stats.notes));
+}
+
+int run_load(const LoadArguments& arguments, bool as_json) {
+  auto request = make_request(arguments);
+  if (!request) return report(request.error());
+  auto load = Load::start(request->plan, request->options);
+  if (!load) return report(load.error());
+  Progress progress;
+  // Each tensor is released at once: what is measured is the way there.
+  auto taken = take_all(
+      *load, [](Tensor) { return Result<void>(); }, [&] { progress.show(load->stats()); });
+  const LoadStats stats = load->stats();
+  progress.finish(stats);
+  if (!taken) return report(taken.error());
+  as_json ? print_json(stats) : print_text(stats);
+  return finish_output();
+}
+
+}  // namespace
+
+void add_load(CLI::App& app, int& exit_code) {
+  struct Arguments {
+    LoadArguments load;
+    bool as_json = false;
+  };
+  const auto arguments = std::make_shared<Arguments>();
+  CLI::App* const command =
+      app.add_subcommand("load", "Stream a checkpoint to memory and say how that went");
+  add_load_arguments(*command, arguments->load);
+  command->add_flag("--json", arguments->as_json, "print the figures as one JSON object");
+  command->callback(
+      [arguments, &exit_code] { exit_code = run_load(arguments->load, arguments->as_json); });
+}
+
+}  // namespace streamer::cli

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/command.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <array>
+#include <atomic>
+#include <cstdio>
+
+namespace streamer::cli {
+
+namespace {
+
+int exit_code_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::corrupt:
+      return kExitCorrupt;
+    case ErrorKind::invalid_argument:
+    case ErrorKind::unsupported:
+      return kExitUsage;
+    case ErrorKind::memory_limit:
+    case ErrorKind::out_of_memory:
+      return kExitMemory;
+    case ErrorKind::cancelled:
+      return kExitInterrupted;
+    case ErrorKind::internal:
+      return kExitInternal;
+    default:
+      return kExitStorage;
+  }
+}
+
+// Set by the signal handler, which may do nothing more; the loop that takes tensors looks at it.
+std::atomic<bool> was_interrupted{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+extern "C" void on_interrupt(int) {
+  was_interrupted.store(true, std::memory_order_relaxed);
+  ::signal(SIGINT, SIG_DFL);  // a second one ends the process at once
+}
+
+}  // namespace
+
+int report(const Error& error) {
+  std::fflush(stdout);
+  fmt::print(stderr, "streamer: {}\n", escaped(error.line()));
+  return exit_code_of(error.kind());
+}
+
+void add_load_arguments(CLI::App& command, LoadArguments& arguments) {
+  command.add_option("URI", arguments.uris, "safetensors files, directories or shard indexes")
+      ->required();
+  command.add_option("--memory-limit", arguments.memory_limit,
+                     "auto, unlimited, minimum, or a size such as 8GiB");
+  command.add_option("--concurrency", arguments.concurrency, "readers; auto, or 1 to 1024");
+  command.add_option("--chunk-bytes", arguments.chunk_bytes, "size of one read request");
+  command.add_option("--max-bandwidth", arguments.max_bandwidth, "bytes per second, such as 500MB");
+  command.add_option("--set", arguments.settings, "any setting, as name=value; may be repeated");
+  command.add_option("--match", arguments.globs,
+                     "only tensors whose name matches; may be repeated");
+  command.add_option("--name", arguments.names, "only the tensor of that name; may be repeated");
+  command.add_option("--order", arguments.order, "completion or plan")
+      ->check(CLI::IsMember({"completion", "plan"}));
+  command.add_option("--device", arguments.device, "where tensors end: cpu");
+}
+
+namespace {
+
+Result<LoadOptions> make_options(const LoadArguments& arguments) {
+  LoadOptions options;
+  options.order = arguments.order == "plan" ? Order::plan : Order::completion;
+  const std::array<std::pair<const char*, const std::string*>, 4> common = {{
+      {"memory_limit", &arguments.memory_limit},
+      {"concurrency", &arguments.concurrency},
+      {"chunk_bytes", &arguments.chunk_bytes},
+      {"max_bandwidth", &arguments.max_bandwidth},
+  }};
+  for (const auto& [name, value] : common) {
+    if (!value->empty()) options.settings.emplace_back(name, *value);
+  }
+  for (const std::string& setting : arguments.settings) {
+    const std::size_t equals = setting.find('=');
+    options.settings.emplace_back(setting.substr(0, equals), equals == std::string::npos
+                                                                 ? std::string()
+                                                                 : setting.substr(equals + 1));
+  }
+  auto checked = options.to_settings();
+  if (!checked) return std::move(checked).error();
+  return options;
+}
+
+Result<Plan> make_plan(const Checkpoint& checkpoint, const LoadArguments& arguments) {
+  auto plan = Plan::of(checkpoint);
+  if (!plan) return plan;
+  for (const std::string& glob : arguments.globs) {
+    auto added = plan->add_matching(glob);
+    if (!added) return std::move(added).error();
+  }
+  for (const std::string& wanted : arguments.names) {
+    auto tensor = checkpoint.find(wanted);
+    if (!tensor) return std::move(tensor).error();
+    auto added = plan->add(*tensor);
+    if (!added) return std::move(added).error();
+  }
+  if (arguments.globs.empty() && arguments.names.empty()) {
+    auto added = plan->add_everything();
+    if (!added) return std::move(added).error();
+  }
+  return plan;
+}
+
+}  // namespace
+
+Result<LoadRequest> make_request(const LoadArguments& arguments) {
+  auto options = make_options(arguments);
+  if (!options) return std::move(options).error();
+  auto checkpoint = Checkpoint::open(arguments.uris);
+  if (!checkpoint) return std::move(checkpoint).error();
+  auto plan = make_plan(*checkpoint, arguments);
+  if (!plan) return std::move(plan).error();
+  return LoadRequest{*std::move(checkpoint), *std::move(plan), *std::move(options)};
+}
+
+std::string escaped(std::string_view text) {
+  std::string shown;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    shown += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  return shown;
+}
+
+namespace {
+
+// Length of the UTF-8 sequence at the start of text, 0 if there is none (RFC 3629).
+std::size_t utf8_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const auto continues = [&](std::size_t i, unsigned low, unsigned high) {
+    return i < text.size() && byte(i) >= low && byte(i) <= high;
+  };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  if (first >= 0xC2 && first <= 0xDF) return continues(1, 0x80, 0xBF) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    const unsigned low = first == 0xE0 ? 0xA0 : 0x80;
+    const unsigned high = first == 0xED ? 0x9F : 0xBF;
+    return continues(1, low, high) && continues(2, 0x80, 0xBF) ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const unsigned low = first == 0xF0 ? 0x90 : 0x80;
+    const unsigned high = first == 0xF4 ? 0x8F : 0xBF;
+    return continues(1, low, high) && continues(2, 0x80, 0xBF) && continues(3, 0x80, 0xBF) ? 4 : 0;
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::string json_string(std::string_view text) {
+  std::string json = "\"";
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    const char c = text[0];
+    if (length == 0) {
+      json += "\\ufffd";
+    } else if (c == '"' || c == '\\') {
+      json += '\\';
+      json += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      json += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+    } else {
+      json += text.substr(0, length);
+    }
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  return json + "\"";
+}
+
+std::string human_bytes(std::uint64_t bytes) {
+  constexpr std::array<const char*, 5> kNames = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < kNames.size(); ++unit)
+    value /= 1024;
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.2f} {}", value, kNames[unit]);
+}
+
+int finish_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return kExitOk;
+  std::perror("streamer: writing the output");
+  return kExitStorage;
+}
+
+Result<void> take_all(Load& load, const std::function<Result<void>(Tensor)>& take,
+                      const std::function<void()>& tick) {
+  ::signal(SIGINT, on_interrupt);
+  for (;;) {
+    auto waited = load.next_for(std::chrono::milliseconds(100));
+    if (!waited) return std::move(waited).error();
+    if (waited->is_end) return {};
+    if (waited->tensor) {
+      auto taken = take(*std::move(waited->tensor));
+      if (!taken) return taken;
+    }
+    tick();
+    if (was_interrupted.load(std::memory_order_relaxed)) load.cancel();
+  }
+}
+
+}  // namespace streamer::cli

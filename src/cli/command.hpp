@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What the subcommands share: arguments of a load, exit codes, how things are printed.
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "streamer/streamer.hpp"
+
+namespace streamer::cli {
+
+// Documented in --help and in the README.
+enum ExitCode : int {
+  kExitOk = 0,
+  kExitCorrupt = 1,    // the checkpoint breaks the format's rules
+  kExitUsage = 2,      // wrong arguments or settings
+  kExitStorage = 3,    // not found, refused, changed or unreadable
+  kExitMemory = 4,     // the memory limit or memory itself
+  kExitInternal = 70,  // a bug
+  kExitInterrupted = 130,
+};
+
+// Prints "streamer: URI: message" on stderr; returns the exit code of the error's kind.
+int report(const Error& error);
+
+// Each adds a subcommand whose exit code is stored in exit_code.
+void add_ls(CLI::App& app, int& exit_code);
+void add_inspect(CLI::App& app, int& exit_code);
+void add_load(CLI::App& app, int& exit_code);
+void add_digest(CLI::App& app, int& exit_code);
+void add_bench(CLI::App& app, int& exit_code);
+
+// What load, digest and bench take.
+struct LoadArguments {
+  std::vector<std::string> uris;
+  std::string memory_limit;
+  std::string concurrency;
+  std::string chunk_bytes;
+  std::string max_bandwidth;
+  std::vector<std::string> settings;  // name=value
+  std::vector<std::string> globs;
+  std::vector<std::string> names;
+  std::string order = "completion";
+  std::string device = "cpu";
+};
+
+void add_load_arguments(CLI::App& command, LoadArguments& arguments);
+
+// An opened checkpoint and what of it to load, how.
+struct LoadRequest {
+  Checkpoint checkpoint;
+  Plan plan;
+  LoadOptions options;
+};
+
+// A wrong argument is an Error as any other.
+Result<LoadRequest> make_request(const LoadArguments& arguments);
+
+// Prints its text, whatever is in it: control characters as \xNN.
+std::string escaped(std::string_view text);
+// A JSON string with its quotes; bytes that are no UTF-8 become U+FFFD.
+std::string json_string(std::string_view text);
+// "1.50 GiB".
+std::string human_bytes(std::uint64_t bytes);
+// Ends a command that wrote to stdout: flushes, and turns a failure (a full disk) into an exit
+// code.
+int finish_output();
+
+// Takes every tensor of the load, calling tick() at least ten times a second. Ctrl-C cancels the
+// load; a second one ends the process at once.
+Result<void> take_all(Load& load, const std::function<Result<void>(Tensor)>& take,
+                      const std::function<void()>& tick);
+
+}  // namespace streamer::cli
