@@ -150,19 +150,21 @@ class Bench {
     const double cpu_median = summarize(cpu).median;
     const double ratio = is_plain_ok_ ? ours.median / plain.median : 0;
     if (as_json) {
-      fmt::print(
-          "{{\"bytes\":{},\"rounds\":{},\"readers\":{},\"gigabytes_per_second\":{:.3f},"
-          "\"lowest\":{:.3f},\"highest\":{:.3f},\"cpu_seconds_per_gigabyte\":{:.4f},"
-          "\"plain_gigabytes_per_second\":{:.3f},\"ratio_to_plain\":{:.3f}}}\n",
-          bytes_, ours_.size(), readers_, ours.median, ours.lowest, ours.highest, cpu_median,
-          plain.median, ratio);
+      write_to(stdout,
+               "{{\"bytes\":{},\"rounds\":{},\"readers\":{},\"gigabytes_per_second\":{:.3f},"
+               "\"lowest\":{:.3f},\"highest\":{:.3f},\"cpu_seconds_per_gigabyte\":{:.4f},"
+               "\"plain_gigabytes_per_second\":{:.3f},\"ratio_to_plain\":{:.3f}}}\n",
+               bytes_, ours_.size(), readers_, ours.median, ours.lowest, ours.highest, cpu_median,
+               plain.median, ratio);
       return;
     }
-    fmt::print("load        {:7.2f} GB/s ({:.2f}..{:.2f}), {:.3f} CPU seconds per GB, {} readers\n",
-               ours.median, ours.lowest, ours.highest, cpu_median, readers_);
-    fmt::print("plain reads {:7.2f} GB/s ({:.2f}..{:.2f}), as many threads, the same files\n",
-               plain.median, plain.lowest, plain.highest);
-    fmt::print("load / plain reads: {:.3f} (medians of {} rounds in turn)\n", ratio, ours_.size());
+    write_to(stdout,
+             "load        {:7.2f} GB/s ({:.2f}..{:.2f}), {:.3f} CPU seconds per GB, {} readers\n",
+             ours.median, ours.lowest, ours.highest, cpu_median, readers_);
+    write_to(stdout, "plain reads {:7.2f} GB/s ({:.2f}..{:.2f}), as many threads, the same files\n",
+             plain.median, plain.lowest, plain.highest);
+    write_to(stdout, "load / plain reads: {:.3f} (medians of {} rounds in turn)\n", ratio,
+             ours_.size());
   }
 
  private:

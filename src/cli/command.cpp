@@ -44,7 +44,7 @@ extern "C" void on_interrupt(int) {
 
 int report(const Error& error) {
   std::fflush(stdout);
-  fmt::print(stderr, "streamer: {}\n", escaped(error.line()));
+  write_to(stderr, "streamer: {}\n", escaped(error.line()));
   return exit_code_of(error.kind());
 }
 
@@ -62,7 +62,6 @@ void add_load_arguments(CLI::App& command, LoadArguments& arguments) {
   command.add_option("--name", arguments.names, "only the tensor of that name; may be repeated");
   command.add_option("--order", arguments.order, "completion or plan")
       ->check(CLI::IsMember({"completion", "plan"}));
-  command.add_option("--device", arguments.device, "where tensors end: cpu");
 }
 
 namespace {

@@ -2,8 +2,11 @@
 #pragma once
 // What the subcommands share: arguments of a load, exit codes, how things are printed.
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -23,6 +26,13 @@ enum ExitCode : int {
   kExitInternal = 70,  // a bug
   kExitInterrupted = 130,
 };
+
+// As fmt::print, but a failed write is no exception: finish_output() finds it at the end.
+template <typename... Arguments>
+void write_to(std::FILE* file, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  const std::string text = fmt::format(format, std::forward<Arguments>(arguments)...);
+  std::fwrite(text.data(), 1, text.size(), file);
+}
 
 // Prints "streamer: URI: message" on stderr; returns the exit code of the error's kind.
 int report(const Error& error);
@@ -45,7 +55,6 @@ struct LoadArguments {
   std::vector<std::string> globs;
   std::vector<std::string> names;
   std::string order = "completion";
-  std::string device = "cpu";
 };
 
 void add_load_arguments(CLI::App& command, LoadArguments& arguments);

@@ -43,12 +43,12 @@ int run_digest(const LoadArguments& arguments) {
       [] {});
   if (!taken) return report(taken.error());
   if (has_failed) {
-    fmt::print(stderr, "streamer: OpenSSL cannot compute SHA-256 here\n");
+    write_to(stderr, "streamer: OpenSSL cannot compute SHA-256 here\n");
     return kExitInternal;
   }
   std::sort(lines.begin(), lines.end());
   for (const auto& [name, digest] : lines)
-    fmt::print("{}  {}\n", digest, escaped(name));
+    write_to(stdout, "{}  {}\n", digest, escaped(name));
   return finish_output();
 }
 

@@ -21,48 +21,48 @@ void print_table(const Checkpoint& checkpoint) {
     name_width = std::max(name_width, escaped(tensor.name).size());
     shape_width = std::max(shape_width, shape_text(tensor).size());
   }
-  fmt::print("{:<{}}  {:<11}  {:<{}}  {:>14}\n", "NAME", name_width, "DTYPE", "SHAPE", shape_width,
-             "BYTES");
+  write_to(stdout, "{:<{}}  {:<11}  {:<{}}  {:>14}\n", "NAME", name_width, "DTYPE", "SHAPE",
+           shape_width, "BYTES");
   for (const TensorInfo& tensor : checkpoint.tensors()) {
-    fmt::print("{:<{}}  {:<11}  {:<{}}  {:>14}\n", escaped(tensor.name), name_width,
-               name(tensor.dtype), shape_text(tensor), shape_width, tensor.bytes);
+    write_to(stdout, "{:<{}}  {:<11}  {:<{}}  {:>14}\n", escaped(tensor.name), name_width,
+             name(tensor.dtype), shape_text(tensor), shape_width, tensor.bytes);
   }
   for (std::size_t i = 0; i < checkpoint.object_count(); ++i) {
     const ObjectInfo object = checkpoint.object(i);
-    fmt::print("{}: {} tensors, {}\n", escaped(object.uri), object.tensor_count,
-               human_bytes(object.bytes));
+    write_to(stdout, "{}: {} tensors, {}\n", escaped(object.uri), object.tensor_count,
+             human_bytes(object.bytes));
     for (const auto& [key, value] : object.metadata) {
-      fmt::print("  {} = {}\n", escaped(key), escaped(value));
+      write_to(stdout, "  {} = {}\n", escaped(key), escaped(value));
     }
   }
-  fmt::print("{} tensors, {} ({} bytes) in {} files: valid\n", checkpoint.tensors().size(),
-             human_bytes(checkpoint.bytes()), checkpoint.bytes(), checkpoint.object_count());
+  write_to(stdout, "{} tensors, {} ({} bytes) in {} files: valid\n", checkpoint.tensors().size(),
+           human_bytes(checkpoint.bytes()), checkpoint.bytes(), checkpoint.object_count());
 }
 
 void print_json(const Checkpoint& checkpoint) {
-  fmt::print("{{\"bytes\":{},\"objects\":[", checkpoint.bytes());
+  write_to(stdout, "{{\"bytes\":{},\"objects\":[", checkpoint.bytes());
   for (std::size_t i = 0; i < checkpoint.object_count(); ++i) {
     const ObjectInfo object = checkpoint.object(i);
-    fmt::print("{}\n{{\"uri\":{},\"bytes\":{},\"header_bytes\":{},\"metadata\":{{",
-               i == 0 ? "" : ",", json_string(object.uri), object.bytes, object.header_bytes);
+    write_to(stdout, "{}\n{{\"uri\":{},\"bytes\":{},\"header_bytes\":{},\"metadata\":{{",
+             i == 0 ? "" : ",", json_string(object.uri), object.bytes, object.header_bytes);
     const char* separator = "";
     for (const auto& [key, value] : object.metadata) {
-      fmt::print("{}{}:{}", separator, json_string(key), json_string(value));
+      write_to(stdout, "{}{}:{}", separator, json_string(key), json_string(value));
       separator = ",";
     }
-    fmt::print("}}}}");
+    write_to(stdout, "}}}}");
   }
-  fmt::print("],\"tensors\":[");
+  write_to(stdout, "],\"tensors\":[");
   const char* separator = "";
   for (const TensorInfo& tensor : checkpoint.tensors()) {
-    fmt::print(
-        "{}\n{{\"name\":{},\"dtype\":\"{}\",\"shape\":[{}],\"bytes\":{},\"object\":{},"
-        "\"object_offset\":{}}}",
-        separator, json_string(tensor.name), name(tensor.dtype), fmt::join(tensor.shape, ","),
-        tensor.bytes, tensor.object, tensor.object_offset);
+    write_to(stdout,
+             "{}\n{{\"name\":{},\"dtype\":\"{}\",\"shape\":[{}],\"bytes\":{},\"object\":{},"
+             "\"object_offset\":{}}}",
+             separator, json_string(tensor.name), name(tensor.dtype), fmt::join(tensor.shape, ","),
+             tensor.bytes, tensor.object, tensor.object_offset);
     separator = ",";
   }
-  fmt::print("]}}\n");
+  write_to(stdout, "]}}\n");
 }
 
 }  // namespace

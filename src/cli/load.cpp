@@ -16,25 +16,26 @@ double seconds(std::uint64_t nanoseconds) {
 }
 
 void print_text(const LoadStats& stats) {
-  fmt::print("loaded {} tensors, {} ({} bytes) in {:.3f} s: {:.2f} GB/s\n", stats.items_ready,
-             human_bytes(stats.bytes_ready), stats.bytes_ready, seconds(stats.elapsed_ns),
-             gigabytes_per_second(stats.bytes_ready, stats.elapsed_ns));
-  fmt::print("readers: {}; read {} bytes: {} direct{}, {} from the page cache, {} buffered\n",
-             stats.readers, stats.bytes_read, stats.bytes_direct,
-             stats.uses_io_uring != 0 ? " (io_uring)" : "", stats.bytes_page_cache,
-             stats.bytes_buffered);
-  fmt::print("requests: {}; retries: {}\n", stats.chunks, stats.retries);
-  fmt::print("held back by: {}\n", held_back_by(stats));
+  write_to(stdout, "loaded {} tensors, {} ({} bytes) in {:.3f} s: {:.2f} GB/s\n", stats.items_ready,
+           human_bytes(stats.bytes_ready), stats.bytes_ready, seconds(stats.elapsed_ns),
+           gigabytes_per_second(stats.bytes_ready, stats.elapsed_ns));
+  write_to(stdout, "readers: {}; read {} bytes: {} direct{}, {} from the page cache, {} buffered\n",
+           stats.readers, stats.bytes_read, stats.bytes_direct,
+           stats.uses_io_uring != 0 ? " (io_uring)" : "", stats.bytes_page_cache,
+           stats.bytes_buffered);
+  write_to(stdout, "requests: {}; retries: {}\n", stats.chunks, stats.retries);
+  write_to(stdout, "held back by: {}\n", held_back_by(stats));
   const std::string_view notes = stats.notes;
   for (std::size_t at = 0; at < notes.size();) {
     const std::size_t end = notes.find('\n', at);
-    fmt::print("note: {}\n", escaped(notes.substr(at, end - at)));
+    write_to(stdout, "note: {}\n", escaped(notes.substr(at, end - at)));
     at = end == std::string_view::npos ? notes.size() : end + 1;
   }
 }
 
 void print_json(const LoadStats& stats) {
-  fmt::print(
+  write_to(
+      stdout,
       "{{\"tensors\":{},\"bytes\":{},\"seconds\":{:.6f},\"gigabytes_per_second\":{:.3f},"
       "\"readers\":{},\"requests\":{},\"retries\":{},\"bytes_read\":{},\"bytes_direct\":{},"
       "\"bytes_page_cache\":{},\"bytes_buffered\":{},\"bytes_bounced\":{},\"uses_io_uring\":{},"

@@ -13,12 +13,12 @@ int run_ls(const std::string& uri, bool as_json) {
   if (!entries) return report(entries.error());
   for (const Entry& entry : *entries) {
     if (as_json) {
-      fmt::print("{{\"uri\":{},\"bytes\":{},\"is_folder\":{}}}\n", json_string(entry.uri),
-                 entry.bytes, entry.is_folder);
+      write_to(stdout, "{{\"uri\":{},\"bytes\":{},\"is_folder\":{}}}\n", json_string(entry.uri),
+               entry.bytes, entry.is_folder);
     } else if (entry.is_folder) {
-      fmt::print("{:>12}  {}\n", "-", escaped(entry.uri));
+      write_to(stdout, "{:>12}  {}\n", "-", escaped(entry.uri));
     } else {
-      fmt::print("{:>12}  {}\n", entry.bytes, escaped(entry.uri));
+      write_to(stdout, "{:>12}  {}\n", entry.bytes, escaped(entry.uri));
     }
   }
   return finish_output();

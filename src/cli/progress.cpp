@@ -36,13 +36,13 @@ void Progress::show(const LoadStats& stats) {
   next_ =
       now + (is_terminal_ ? std::chrono::nanoseconds(kRedraw) : std::chrono::nanoseconds(kLine));
   draw(stats);
-  if (!is_terminal_) fmt::print(stderr, "\n");
+  if (!is_terminal_) write_to(stderr, "\n");
 }
 
 void Progress::finish(const LoadStats& stats) {
   if (!is_terminal_) return;
   draw(stats);
-  fmt::print(stderr, "\n");
+  write_to(stderr, "\n");
 }
 
 void Progress::draw(const LoadStats& stats) const {
@@ -53,10 +53,10 @@ void Progress::draw(const LoadStats& stats) const {
                            : static_cast<double>(done) / static_cast<double>(stats.bytes_total);
   const auto filled = static_cast<std::size_t>(share * kBarWidth);
   const std::string bar = std::string(filled, '#') + std::string(kBarWidth - filled, '.');
-  fmt::print(stderr, "{}[{}] {:3.0f} %  {} of {}  {:.2f} GB/s  {}/{} tensors",
-             is_terminal_ ? "\r" : "", bar, share * 100, human_bytes(done),
-             human_bytes(stats.bytes_total), gigabytes_per_second(done, stats.elapsed_ns),
-             stats.items_ready, stats.items_total);
+  write_to(stderr, "{}[{}] {:3.0f} %  {} of {}  {:.2f} GB/s  {}/{} tensors",
+           is_terminal_ ? "\r" : "", bar, share * 100, human_bytes(done),
+           human_bytes(stats.bytes_total), gigabytes_per_second(done, stats.elapsed_ns),
+           stats.items_ready, stats.items_total);
   std::fflush(stderr);
 }
 

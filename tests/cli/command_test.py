@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The real command on real files: command_test.py STREAMER SOURCE_ROOT"""
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+STREAMER, ROOT = sys.argv[1:3]
+
+
+def run(*arguments, **keywords):
+    return subprocess.run([STREAMER, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60, **keywords)
+
+
+def python(script, *arguments):
+    done = subprocess.run([sys.executable, os.path.join(ROOT, script), *arguments],
+                          capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+class Command(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.model = os.path.join(cls.folder.name, "model")
+        python("examples/make_checkpoint.py", cls.model, "--mib", "12", "--shards", "3")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def write(self, name, content):
+        path = os.path.join(self.folder.name, name)
+        with open(path, "wb") as file:
+            file.write(content)
+        return path
+
+    def safetensors(self, name, header, data=b""):
+        text = header if isinstance(header, bytes) else json.dumps(header).encode()
+        return self.write(name, struct.pack("<Q", len(text)) + text + data)
+
+    def test_digest_is_what_an_independent_reader_finds(self):
+        expected = python("tests/support/read_safetensors.py", self.model)
+        for options in ([], ["--memory-limit", "minimum"], ["--set", "file_io=direct"],
+                        ["--set", "file_io=buffered", "--concurrency", "5"],
+                        ["--chunk-bytes", "64KiB", "--order", "plan"]):
+            done = run("digest", self.model, *options)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.stdout, expected, options)
+
+    def test_digest_of_a_selection(self):
+        done = run("digest", self.model, "--match", "*layers.0.*", "--name", "model.empty")
+        names = [line.split("  ", 1)[1] for line in done.stdout.splitlines()]
+        self.assertEqual(len(names), 11)
+        self.assertIn("model.empty", names)
+
+    def test_load_prints_its_figures(self):
+        done = run("load", self.model)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for word in ("GB/s", "readers:", "retries:", "held back by:"):
+            self.assertIn(word, done.stdout)
+
+    def test_load_json_adds_up(self):
+        figures = json.loads(run("load", self.model, "--json").stdout)
+        table = json.loads(run("inspect", self.model, "--json").stdout)
+        self.assertEqual(figures["bytes"], table["bytes"])
+        self.assertEqual(figures["tensors"], len(table["tensors"]))
+        self.assertEqual(figures["bytes_read"], figures["bytes_direct"] +
+                         figures["bytes_page_cache"] + figures["bytes_buffered"])
+
+    def test_a_limit_that_is_too_small_names_the_tensor(self):
+        done = run("load", self.model, "--memory-limit", "1KiB")
+        self.assertEqual(done.returncode, 4)
+        self.assertIn("model.embed_tokens.weight", done.stderr)
+        self.assertIn("1024", done.stderr)
+
+    def test_inspect_of_a_valid_checkpoint(self):
+        done = run("inspect", self.model)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("lm_head.weight", done.stdout)
+        self.assertIn("valid", done.stdout)
+
+    def test_inspect_names_the_rule_and_the_tensor(self):
+        info = {"dtype": "F32", "shape": [2], "data_offsets": [0, 9]}
+        done = run("inspect", self.safetensors("wrong", {"the.tensor": info}, b"123456789"))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("TensorInvalidInfo", done.stderr)
+        self.assertIn("the.tensor", done.stderr)
+        self.assertEqual(done.stdout, "")
+
+    def test_files_that_are_something_else_are_recognised(self):
+        lfs = self.write("lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+        page = self.write("page", b"<!DOCTYPE html><html>not found</html>")
+        for path, word in ((lfs, "Git LFS pointer"), (page, "HTML")):
+            done = run("inspect", path)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(word, done.stderr)
+
+    def test_control_characters_in_names_do_not_reach_the_terminal(self):
+        info = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
+        path = self.safetensors("control", {"a\x1b[31m\n": info})
+        self.assertIn("a\\x1b[31m\\x0a", run("inspect", path).stdout)
+        table = json.loads(run("inspect", path, "--json").stdout)
+        self.assertEqual(table["tensors"][0]["name"], "a\x1b[31m\n")
+
+    def test_ls(self):
+        done = run("ls", self.model)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("model-00001-of-00003.safetensors", done.stdout)
+        entries = [json.loads(line) for line in run("ls", self.model, "--json").stdout.splitlines()]
+        self.assertEqual(len(entries), 4)
+
+    def test_exit_codes(self):
+        self.assertEqual(run("--version").returncode, 0)
+        self.assertEqual(run("load", "--help").returncode, 0)
+        self.assertEqual(run().returncode, 2)
+        self.assertEqual(run("load").returncode, 2)
+        self.assertEqual(run("load", self.model, "--set", "nonsense=1").returncode, 2)
+        self.assertEqual(run("load", self.model, "--concurrency", "many").returncode, 2)
+        self.assertEqual(run("load", "/nowhere/at/all").returncode, 3)
+        self.assertEqual(run("inspect", "s3://bucket/key").returncode, 2)
+        self.assertEqual(run("load", self.model, "--name", "nobody").returncode, 3)
+
+    def test_settings_come_from_the_environment(self):
+        done = run("load", self.model, env={**os.environ, "RUNAI_STREAMER_MEMORY_LIMIT": "0"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = run("load", self.model, env={**os.environ, "STREAMER_CONCURRENCY": "lots"})
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("STREAMER_CONCURRENCY", done.stderr)
+
+    def test_bench_prints_a_ratio(self):
+        figures = json.loads(run("bench", self.model, "--rounds", "2", "--json").stdout)
+        self.assertGreater(figures["ratio_to_plain"], 0)
+
+    def test_output_that_goes_nowhere_is_an_error_not_a_crash(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([STREAMER, "inspect", self.model], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual(done.returncode, 3, done.stderr)
+
+    def test_ctrl_c_ends_a_load_at_once(self):
+        load = subprocess.Popen([STREAMER, "load", self.model, "--max-bandwidth", "64KiB"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # A line of progress comes after five seconds; the handler is there long before. Asked until the
+        # kernel shows it, since there is no other sign.
+        status = f"/proc/{load.pid}/status"
+        caught = 0
+        while not caught & 1 << (signal.SIGINT - 1):
+            with open(status) as lines:
+                caught = next(int(line.split()[1], 16) for line in lines if line[:6] == "SigCgt")
+        load.send_signal(signal.SIGINT)
+        _, errors = load.communicate(timeout=10)
+        self.assertEqual(load.returncode, 130, errors)
+        self.assertIn("cancelled", errors)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Installs what the tests need, builds in several ways, and runs the tests. The last line is the sum.
+#
+#   run.sh           all that has to pass before a change lands
+#   run.sh --quick   one build, without the slow suite
+set -eu
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+quick=no
+[ "${1:-}" = --quick ] && quick=yes
+
+sh "$root/examples/install_packages.sh" g++ meson ninja-build pkg-config python3 libfmt-dev \
+  libsimdjson-dev libcli11-dev liburing-dev libssl-dev catch2 ccache binutils clang clang-format \
+  libclang-rt-14-dev
+
+logs=""
+# check NAME "SETUP OPTIONS" MESON-TEST-ARGUMENTS...: a build of its own, and a run of its tests.
+check() {
+  name=$1
+  options=$2
+  shift 2
+  build="$root/build-check-$name"
+  echo "== $name"
+  # shellcheck disable=SC2086  # a list of words
+  [ -f "$build/build.ninja" ] || meson setup "$build" "$root" --werror $options >/dev/null
+  ninja -C "$build" --quiet
+  rm -f "$build"/meson-logs/testlog*.json
+  meson test -C "$build" --no-rebuild --print-errorlogs "$@" </dev/null || true
+  logs="$logs $(ls "$build"/meson-logs/testlog*.json)"
+}
+
+started=$(date +%s)
+if [ $quick = yes ]; then
+  check gcc "" --no-suite slow
+else
+  check gcc ""
+  check asan "-Db_sanitize=address,undefined -Dbenchmarks=disabled -Dexamples=disabled" \
+    --setup asan --suite fast
+  check tsan "-Db_sanitize=thread -Dbenchmarks=disabled -Dexamples=disabled" \
+    --setup tsan --suite fast --suite tsan
+  export CC=clang CXX=clang++
+  check clang "-Dfuzzers=enabled" --suite fast --suite fuzz
+  unset CC CXX
+  check no-uring "-Dio_uring=disabled -Dbenchmarks=disabled" --suite fast
+fi
+echo "took $(($(date +%s) - started)) s"
+
+# shellcheck disable=SC2086  # a list of words
+/usr/bin/python3 "$root/tests/sum_results.py" $logs
