@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/file_store.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "support/catch.hpp"
+#include "support/raw_checkpoint.hpp"
+#include "support/safetensors_text.hpp"
+
+using namespace streamer::core;
+using namespace streamer::test;
+
+TEST_CASE("a folder lists what is directly in it, sorted, links followed", "[file_store]") {
+  const TemporaryFolder folder;
+  write_text(folder.path() / "b", "12345");
+  write_text(folder.path() / "a", "");
+  write_text(folder.path() / "sub/inner", "x");
+  std::filesystem::create_symlink("b", folder.path() / "link");
+  std::filesystem::create_symlink("nowhere", folder.path() / "dangling");
+  FileStore store;
+  const auto entries = store.list({"file", folder.path().string()});
+  REQUIRE(entries);
+  REQUIRE(entries->size() == 4);
+  CHECK((*entries)[0].uri.path == folder.path() / "a");
+  CHECK((*entries)[1].size == 5);
+  CHECK((*entries)[2].size == 5);
+  CHECK((*entries)[3].is_folder);
+  CHECK((*entries)[3].uri.path == (folder.path() / "sub").string() + "/");
+  CHECK(store.list({"file", (folder.path() / "b").string()})->size() == 1);
+  CHECK(store.list({"file", "/nowhere"}).error().kind() == ErrorKind::not_found);
+}
+
+TEST_CASE("a read brings its range, or says that the file changed", "[file_store]") {
+  const TemporaryFolder folder;
+  const auto path = write_text(folder.path() / "f", "0123456789");
+  FileStore store;
+  const auto object = store.stat({"file", path.string()});
+  REQUIRE(object);
+  std::string text(4, ' ');
+  const auto to = std::as_writable_bytes(std::span<char>(text));
+  REQUIRE(store.read(*object, {3, 4}, to));
+  CHECK(text == "3456");
+  REQUIRE(::truncate(path.c_str(), 5) == 0);
+  const auto changed = store.read(*object, {3, 4}, to);
+  REQUIRE_FALSE(changed);
+  CHECK(changed.error().kind() == ErrorKind::object_changed);
+  CHECK_THAT(changed.error().message(), Catch::Contains("truncated") &&
+                                            Catch::Contains("10 bytes") &&
+                                            Catch::Contains("has 5"));
+}
+
+TEST_CASE("a file that may not be read is permission_denied", "[file_store][D06]") {
+  if (::geteuid() == 0) return;  // root may read everything
+  const TemporaryFolder folder;
+  const auto path = write_text(folder.path() / "f", "x");
+  REQUIRE(::chmod(path.c_str(), 0) == 0);
+  CHECK(FileStore().stat({"file", path.string()}).error().kind() == ErrorKind::permission_denied);
+}
+
+TEST_CASE("paths that lead nowhere are errors with their kind", "[file_store][D06]") {
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink("loop", folder.path() / "loop");
+  FileStore store;
+  CHECK(store.stat({"file", (folder.path() / "loop").string()}).error().kind() ==
+        ErrorKind::not_found);
+  CHECK(store.stat({"file", "/" + std::string(300, 'x')}).error().kind() ==
+        ErrorKind::invalid_argument);
+  CHECK(store.stat({"file", folder.path().string()}).error().kind() == ErrorKind::invalid_argument);
+}
