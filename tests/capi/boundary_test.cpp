@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "boundary.hpp"
+
+#include <fmt/format.h>
+
+#include <new>
+#include <stdexcept>
+
+#include "base/log.hpp"
+#include "support/catch.hpp"
+#include "support/raw_checkpoint.hpp"
+#include "support/safetensors_text.hpp"
+
+using namespace streamer::capi;
+using namespace streamer::test;
+namespace core = streamer::core;
+
+namespace {
+
+struct Small {
+  std::size_t struct_size;
+  std::int32_t first;
+};
+struct Large {
+  std::size_t struct_size;
+  std::int32_t first;
+  std::int32_t second;
+  std::int64_t third;
+};
+
+}  // namespace
+
+TEST_CASE("an older caller's struct keeps our defaults for what it lacks", "[boundary]") {
+  const Small older{sizeof(Small) - 4, 7};  // without its padding
+  const auto read = copy_in(&older, Large{sizeof(Large), 1, 2, 3});
+  REQUIRE(read);
+  CHECK(read->first == 7);
+  CHECK(read->second == 2);
+  CHECK(read->third == 3);
+}
+
+TEST_CASE("a newer caller's struct is taken if what we do not know is zero", "[boundary]") {
+  const Large newer{sizeof(Large), 7, 0, 0};
+  CHECK(copy_in(&newer, Small{sizeof(Small), 1})->first == 7);
+  const Large set{sizeof(Large), 7, 0, 5};
+  CHECK(copy_in(&set, Small{sizeof(Small), 1}).error().kind() == ErrorKind::unsupported);
+}
+
+TEST_CASE("a struct_size that was never set is refused", "[boundary]") {
+  for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{5000}, SIZE_MAX}) {
+    const Small unset{size, 7};
+    CHECK(copy_in(&unset, Small{sizeof(Small), 1}).error().kind() == ErrorKind::invalid_argument);
+  }
+}
+
+TEST_CASE("no byte beyond the caller's struct is written", "[boundary]") {
+  Large target{12, -1, -1, -1};
+  copy_out(Large{sizeof(Large), 1, 2, 3}, &target);
+  CHECK(target.struct_size == 12);
+  CHECK(target.first == 1);
+  CHECK(target.second == -1);
+  CHECK(target.third == -1);
+}
+
+TEST_CASE("nothing thrown crosses the boundary", "[boundary]") {
+  streamer_error* error = nullptr;
+  const auto run = [&](auto&& body) { return guarded(&error, body); };
+  CHECK(run([]() -> Result<streamer_status> { throw std::runtime_error("bug"); }) ==
+        STREAMER_ERROR_INTERNAL);
+  CHECK(std::string(streamer_error_line(error)) == "bug");
+  streamer_error_free(error);
+  CHECK(run([]() -> Result<streamer_status> { throw std::bad_alloc(); }) ==
+        STREAMER_ERROR_OUT_OF_MEMORY);
+  streamer_error_info info = STREAMER_ERROR_INFO_INIT;
+  streamer_error_get_info(error, &info);
+  CHECK(info.status == STREAMER_ERROR_OUT_OF_MEMORY);
+  CHECK(std::string(info.uri).empty());
+  streamer_error_free(error);
+  streamer_error_free(error);  // it is nobody's memory
+}
+
+TEST_CASE("codes of the header are the kinds of the list", "[boundary]") {
+#define STREAMER_ERROR_KIND(name, code, text) \
+  CHECK(std::string(streamer_status_name(code)) == #name);
+#include "streamer/error_kinds.inc"
+#undef STREAMER_ERROR_KIND
+  CHECK(STREAMER_ERROR_INVALID_ARGUMENT == static_cast<int>(ErrorKind::invalid_argument));
+  CHECK(STREAMER_ERROR_UNSUPPORTED == static_cast<int>(ErrorKind::unsupported));
+  CHECK(STREAMER_ERROR_CANCELLED == static_cast<int>(ErrorKind::cancelled));
+  CHECK(STREAMER_ERROR_MEMORY_LIMIT == static_cast<int>(ErrorKind::memory_limit));
+  CHECK(STREAMER_ERROR_NOT_FOUND == static_cast<int>(ErrorKind::not_found));
+  CHECK(STREAMER_ERROR_PERMISSION_DENIED == static_cast<int>(ErrorKind::permission_denied));
+  CHECK(STREAMER_ERROR_CREDENTIALS_EXPIRED == static_cast<int>(ErrorKind::credentials_expired));
+  CHECK(STREAMER_ERROR_OBJECT_CHANGED == static_cast<int>(ErrorKind::object_changed));
+  CHECK(STREAMER_ERROR_THROTTLED == static_cast<int>(ErrorKind::throttled));
+  CHECK(STREAMER_ERROR_TIMED_OUT == static_cast<int>(ErrorKind::timed_out));
+  CHECK(STREAMER_ERROR_IO == static_cast<int>(ErrorKind::io));
+  CHECK(STREAMER_ERROR_CORRUPT == static_cast<int>(ErrorKind::corrupt));
+  CHECK(STREAMER_ERROR_OUT_OF_MEMORY == static_cast<int>(ErrorKind::out_of_memory));
+  CHECK(STREAMER_ERROR_DEVICE == static_cast<int>(ErrorKind::device));
+  CHECK(STREAMER_ERROR_INTERNAL == static_cast<int>(ErrorKind::internal));
+  CHECK(std::string(streamer_status_name(STREAMER_OK)) == "ok");
+  CHECK(std::string(streamer_status_name(12345)) == "unknown");
+}
+
+TEST_CASE("dtypes of the header are those of the table", "[boundary]") {
+  CHECK(std::string(streamer_dtype_name(STREAMER_DTYPE_F4)) == "F4");
+  CHECK(std::string(streamer_dtype_name(STREAMER_DTYPE_BF16)) == "BF16");
+  CHECK(std::string(streamer_dtype_name(STREAMER_DTYPE_U64)) == "U64");
+  CHECK(streamer_dtype_bits(STREAMER_DTYPE_F6_E3M2) == 6);
+  CHECK(streamer_dtype_name(0) == nullptr);
+  CHECK(streamer_dtype_name(23) == nullptr);
+  CHECK(streamer_dtype_bits(-1) == 0);
+}
+
+TEST_CASE("NULL where it may not be is an error that names the parameter", "[boundary]") {
+  streamer_error* error = nullptr;
+  streamer_checkpoint* checkpoint = nullptr;
+  CHECK(streamer_checkpoint_open(nullptr, 1, nullptr, &checkpoint, &error) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK_THAT(streamer_error_line(error), Catch::Contains("uris is NULL"));
+  streamer_error_free(error);
+  const char* const uri = nullptr;
+  CHECK(streamer_checkpoint_open(&uri, 1, nullptr, &checkpoint, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_plan_new(nullptr, nullptr, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_plan_add(nullptr, nullptr, 1, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_load_start(nullptr, nullptr, nullptr, nullptr, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_load_next(nullptr, 0, nullptr, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_settings_set(nullptr, "a", "b", nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_tensor_to_dlpack(nullptr, nullptr, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
+  streamer_load_free(nullptr);
+  streamer_load_cancel(nullptr);
+  streamer_tensor_release(nullptr);
+  streamer_plan_free(nullptr);
+  streamer_error_free(nullptr);
+  streamer_listing_free(nullptr);
+  streamer_load_get_stats(nullptr, nullptr);
+  CHECK(streamer_checkpoint_tensor_count(nullptr) == 0);
+}
+
+TEST_CASE("settings can be listed, and refuse what they cannot have", "[boundary]") {
+  REQUIRE(streamer_setting_count() > 5);
+  for (std::size_t i = 0; i < streamer_setting_count(); ++i) {
+    streamer_setting_info info = STREAMER_SETTING_INFO_INIT;
+    REQUIRE(streamer_setting_get_info(i, &info, nullptr) == STREAMER_OK);
+    streamer_settings* settings = nullptr;
+    REQUIRE(streamer_settings_new(&settings, nullptr) == STREAMER_OK);
+    // Each default is a value that the setting may be given.
+    CHECK(streamer_settings_set(settings, info.name, info.default_value, nullptr) == STREAMER_OK);
+    CHECK(streamer_settings_set(settings, info.name, "nonsense", nullptr) ==
+          STREAMER_ERROR_INVALID_ARGUMENT);
+    CHECK(streamer_settings_set(settings, info.name, "", nullptr) ==
+          STREAMER_ERROR_INVALID_ARGUMENT);
+    streamer_settings_free(settings);
+  }
+  streamer_setting_info info = STREAMER_SETTING_INFO_INIT;
+  CHECK(streamer_setting_get_info(1000, &info, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
+}
+
+TEST_CASE("the log callback gets lines of its level and above, and none after it was taken away",
+          "[boundary]") {
+  std::vector<std::string> lines;
+  streamer_log_set(
+      STREAMER_LOG_INFO,
+      [](int32_t, const char* line, void* user) {
+        static_cast<std::vector<std::string>*>(user)->push_back(line);
+      },
+      &lines);
+  core::log_line(core::LogLevel::debug, "quiet");
+  core::log_line(core::LogLevel::warning, "loud");
+  streamer_log_set(STREAMER_LOG_OFF, nullptr, nullptr);
+  core::log_line(core::LogLevel::error, "late");
+  CHECK(lines == std::vector<std::string>{"loud"});
+}

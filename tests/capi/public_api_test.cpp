@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// The public C++ API, as a program that links libstreamer sees it.
+#include <fmt/format.h>
+
+#include <cstring>
+#include <fstream>
+#include <map>
+
+#include "device/dlpack.hpp"
+#include "streamer/streamer.hpp"
+#include "support/catch.hpp"
+#include "support/safetensors_text.hpp"
+
+#include <cstdlib>
+
+using namespace streamer;
+
+namespace {
+
+// A checkpoint of one file in a folder of its own: "w" F32 [8, 16], "e" F32 [0], "h" F4 [3, 4].
+struct Model {
+  Model() {
+    std::string name = (std::filesystem::temp_directory_path() / "streamer-XXXXXX").string();
+    folder = ::mkdtemp(name.data());
+    std::string file = test::safetensors_file(
+        R"({"__metadata__":{"format":"pt"},"w":{"dtype":"F32","shape":[8,16],"data_offsets":[0,512]},)"
+        R"("e":{"dtype":"F32","shape":[0],"data_offsets":[512,512]},)"
+        R"("h":{"dtype":"F4","shape":[3,4],"data_offsets":[512,518]}})");
+    for (int i = 0; i < 518; ++i)
+      file += static_cast<char>(i * 7);
+    path = test::write_text(folder / "m.safetensors", file).string();
+    data.assign(file.end() - 518, file.end());
+  }
+  ~Model() { std::filesystem::remove_all(folder); }
+
+  std::filesystem::path folder;
+  std::string path;
+  std::string data;
+};
+
+std::string text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+TEST_CASE("a checkpoint shows what it holds", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.folder.string()}).value();
+  CHECK(checkpoint.bytes() == 518);
+  CHECK(checkpoint.tensors().size() == 3);
+  std::vector<std::string> names;
+  for (const TensorInfo& tensor : checkpoint.tensors())
+    names.emplace_back(tensor.name);
+  CHECK(names == std::vector<std::string>{"w", "e", "h"});
+  const TensorInfo w = checkpoint.find("w").value();
+  CHECK(name(w.dtype) == "F32");
+  CHECK(bits(w.dtype) == 32);
+  CHECK(w.shape.size() == 2);
+  CHECK(checkpoint.find("nobody").error().kind() == ErrorKind::not_found);
+  const ObjectInfo object = checkpoint.object(0);
+  CHECK(object.uri == model.path);
+  REQUIRE(object.metadata.size() == 1);
+  CHECK(object.metadata[0].second == "pt");
+}
+
+TEST_CASE("everything, and what a predicate picks, is loaded", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  auto load = Load::start(checkpoint).value();
+  std::map<std::string, std::string> loaded;
+  while (auto tensor = load.next().value())
+    loaded[std::string(tensor->name())] = text_of(tensor->bytes());
+  CHECK(loaded == std::map<std::string, std::string>{
+                      {"w", model.data.substr(0, 512)}, {"e", ""}, {"h", model.data.substr(512)}});
+  auto some =
+      Load::start(checkpoint, where([](const TensorInfo& t) { return t.name == "h"; })).value();
+  CHECK(some.next().value()->name() == "h");
+  CHECK_FALSE(some.next().value());
+  CHECK(some.stats().items_total == 1);
+}
+
+TEST_CASE("a plan brings slices and byte ranges to where the caller wants them", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  const TensorInfo w = checkpoint.find("w").value();
+  auto plan = Plan::of(checkpoint).value();
+  std::vector<std::byte> columns(8 * 4 * 4);
+  plan.add(w, Slice{.dimension = 1, .start = 4, .stop = 8}, columns, 1).value();
+  plan.add(w, Slice{.dimension = 0, .start = 6, .stop = 8}, {}, 2).value();
+  plan.add(w, ByteRange{.offset = 10, .size = 20}, {}, 3).value();
+  CHECK(plan.size() == 3);
+  CHECK(plan.bytes() == 128 + 128 + 20);
+  auto load = Load::start(plan).value();
+  for (int i = 0; i < 3; ++i) {
+    const Tensor tensor = *load.next().value();
+    if (tensor.tag() == 1) {
+      CHECK(tensor.bytes().data() == columns.data());
+      CHECK(std::vector(tensor.shape().begin(), tensor.shape().end()) ==
+            std::vector<std::uint64_t>{8, 4});
+      for (std::size_t row = 0; row < 8; ++row) {
+        CHECK(std::memcmp(columns.data() + row * 16, model.data.data() + row * 64 + 16, 16) == 0);
+      }
+    } else if (tensor.tag() == 2) {
+      CHECK(text_of(tensor.bytes()) == model.data.substr(384, 128));
+    } else {
+      CHECK(text_of(tensor.bytes()) == model.data.substr(10, 20));
+      CHECK(tensor.dtype() == Dtype::u8);
+    }
+  }
+}
+
+TEST_CASE("a plan with a mistake is refused and stays as it was", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  const TensorInfo w = checkpoint.find("w").value();
+  auto plan = Plan::of(checkpoint).value();
+  std::vector<std::byte> small(511);
+  CHECK(plan.add(w, small).error().kind() == ErrorKind::invalid_argument);
+  CHECK(plan.add(w, Slice{2, 0, 1}).error().kind() == ErrorKind::invalid_argument);
+  CHECK(plan.add(w, Slice{0, 0, 9}).error().kind() == ErrorKind::invalid_argument);
+  CHECK(plan.add(w, ByteRange{500, 13}).error().kind() == ErrorKind::invalid_argument);
+  CHECK(plan.add(w, ByteRange{UINT64_MAX, 2}).error().kind() == ErrorKind::invalid_argument);
+  CHECK(plan.add(checkpoint.find("h").value(), Slice{1, 1, 2}).error().kind() ==
+        ErrorKind::invalid_argument);
+  CHECK(plan.size() == 0);
+}
+
+TEST_CASE("one buffer takes everything, each item aligned", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  auto plan = Plan::of(checkpoint).value();
+  CHECK(plan.add_everything().value() == 3);
+  CHECK(plan.buffer_bytes(256) == 512 + 6);
+  std::vector<std::byte> buffer(plan.buffer_bytes(256));
+  CHECK(plan.set_buffer(std::span(buffer).first(buffer.size() - 1), 256).error().kind() ==
+        ErrorKind::invalid_argument);
+  plan.set_buffer(buffer, 256).value();
+  CHECK(plan.add(checkpoint.find("w").value()).error().kind() == ErrorKind::invalid_argument);
+  auto load = Load::start(plan).value();
+  while (load.next().value()) {
+  }
+  CHECK(text_of(buffer) == model.data);
+  CHECK(load.stats().arena_bytes == 0);
+}
+
+TEST_CASE("options reach the load, and wrong ones are refused by name", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  LoadOptions options;
+  options.memory_limit = MemoryLimit::bytes(511);
+  const auto small = Load::start(checkpoint, everything(), options);
+  REQUIRE_FALSE(small);
+  CHECK(small.error().kind() == ErrorKind::memory_limit);
+  CHECK_THAT(std::string(small.error().message()),
+             Catch::Contains("\"w\"") && Catch::Contains("511"));
+  options.memory_limit = MemoryLimit::minimum();
+  options.settings = {{"nonsense", "1"}};
+  CHECK_THAT(Load::start(checkpoint, everything(), options).error().line(),
+             Catch::Contains("nonsense"));
+}
+
+TEST_CASE("value() of an error throws what the error says", "[api]") {
+  CHECK_THROWS_AS(Checkpoint::open({"/nowhere"}).value(), BadResult);
+  CHECK_THROWS_WITH(Checkpoint::open({"/nowhere"}).value(), Catch::Contains("/nowhere"));
+}
+
+TEST_CASE("DLPack exports hold the memory after the tensor and the load are gone",
+          "[api][dlpack]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  DLManagedTensorVersioned* w = nullptr;
+  DLManagedTensor* h = nullptr;
+  DLManagedTensor* e = nullptr;
+  {
+    auto load = Load::start(checkpoint).value();
+    while (auto tensor = load.next().value()) {
+      if (tensor->name() == "w") w = tensor->to_dlpack_versioned().value();
+      if (tensor->name() == "h") h = tensor->to_dlpack().value();
+      if (tensor->name() == "e") e = tensor->to_dlpack().value();
+    }
+  }
+  CHECK(w->version.major == 1);
+  CHECK(w->flags == 0);
+  CHECK(w->dl_tensor.device.device_type == 1);
+  CHECK(w->dl_tensor.ndim == 2);
+  CHECK(w->dl_tensor.shape[1] == 16);
+  CHECK(w->dl_tensor.strides[0] == 16);
+  CHECK(w->dl_tensor.strides[1] == 1);
+  CHECK(w->dl_tensor.dtype.code == 2);
+  CHECK(w->dl_tensor.dtype.bits == 32);
+  CHECK(std::memcmp(w->dl_tensor.data, model.data.data(), 512) == 0);
+  // F4 has less than eight bits: rows of bytes.
+  CHECK(h->dl_tensor.dtype.code == 1);
+  CHECK(h->dl_tensor.dtype.bits == 8);
+  CHECK(h->dl_tensor.ndim == 2);
+  CHECK(h->dl_tensor.shape[0] == 3);
+  CHECK(h->dl_tensor.shape[1] == 2);
+  CHECK(std::memcmp(h->dl_tensor.data, model.data.data() + 512, 6) == 0);
+  CHECK(e->dl_tensor.data == nullptr);
+  w->deleter(w);
+  h->deleter(h);
+  e->deleter(e);
+}
+
+TEST_CASE("a listing shows files and folders", "[api]") {
+  const Model model;
+  std::filesystem::create_directory(model.folder / "sub");
+  const auto entries = list(model.folder.string()).value();
+  REQUIRE(entries.size() == 2);
+  CHECK(entries[0].uri == model.path);
+  CHECK(entries[1].is_folder);
+  CHECK(list("/nowhere").error().kind() == ErrorKind::not_found);
+}
