@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install_packages.sh PACKAGE...: installs those Debian packages that are not there yet, with sudo if this
-# is not root.
+# install_packages.sh PACKAGE...: installs those Debian packages that are not there yet, with sudo if
+# this is not root.
 set -eu
 
 missing=""

@@ -11,7 +11,9 @@ namespace {
 
 constinit std::atomic<std::uint32_t> generation{0};
 
-void count_fork() { generation.fetch_add(1, std::memory_order_relaxed); }
+void count_fork() {
+  generation.fetch_add(1, std::memory_order_relaxed);
+}
 
 }  // namespace
 

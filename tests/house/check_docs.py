@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The README says what is true: check_docs.py SOURCE_ROOT LIBRARY COMPILER...
+
+Its table of settings is the library's own, its table of error kinds the list's; its code compiles.
+"""
+import ctypes
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+
+class SettingInfo(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t)] + [
+        (name, ctypes.c_char_p)
+        for name in ("name", "variable", "compatible_variable", "default_value", "values", "meaning")]
+
+
+def settings_of(library):
+    library.streamer_setting_count.restype = ctypes.c_size_t
+    for index in range(library.streamer_setting_count()):
+        info = SettingInfo(ctypes.sizeof(SettingInfo))
+        assert library.streamer_setting_get_info(ctypes.c_size_t(index), ctypes.byref(info), None) == 0
+        variables = [v.decode() for v in (info.variable, info.compatible_variable) if v]
+        yield (f"| `{info.name.decode()}` | {', '.join(f'`{v}`' for v in variables)} | "
+               f"{info.values.decode()} | {info.default_value.decode()} | {info.meaning.decode()} |")
+
+
+def kinds_of(root):
+    with open(os.path.join(root, "include/streamer/error_kinds.inc"), encoding="utf-8") as file:
+        for name, code, text in re.findall(r'^STREAMER_ERROR_KIND\((\w+), (\d+), "(.*)"\)', file.read(),
+                                           re.MULTILINE):
+            yield f"| {code} | `{name}` | {text} |"
+
+
+def compiles(root, language, code, compiler):
+    suffix, standard = ("cpp", "-std=c++20") if language == "cpp" else ("c", "-std=c99")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, f"readme.{suffix}")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(code)
+        done = subprocess.run([*compiler, "-x", "c++" if language == "cpp" else "c", standard, "-Wall",
+                               "-Wextra", "-Werror", "-fsyntax-only", f"-I{root}/include",
+                               f"-I{root}/capi", path], capture_output=True, text=True)
+        return done.stderr if done.returncode else ""
+
+
+def main():
+    root, library = sys.argv[1], ctypes.CDLL(sys.argv[2])
+    compiler = sys.argv[3:]
+    with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
+        readme = file.read()
+    wrong = [f"not in the README: {row}" for row in (*settings_of(library), *kinds_of(root))
+             if row not in readme]
+    blocks = re.findall(r"^```(cpp|c)\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    if {language for language, _ in blocks} != {"cpp", "c"}:
+        wrong.append("the README has no C++ or no C example")
+    for language, code in blocks:
+        wrong.append(compiles(root, language, code, compiler))
+    wrong = [line for line in wrong if line]
+    print("\n".join(wrong))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
