@@ -55,12 +55,12 @@ struct LoadOptions {
   WhenFull when_full = WhenFull::fail;
 
   // What is not set here comes from the environment or is chosen by the library.
-  std::optional<MemoryLimit> memory_limit;
-  std::optional<std::uint32_t> concurrency;    // readers, 1 to 1024
-  std::optional<std::uint64_t> chunk_bytes;    // of one read request, from 4096
-  std::optional<std::uint64_t> max_bandwidth;  // bytes per second, from 65536
+  std::optional<MemoryLimit> memory_limit = std::nullopt;
+  std::optional<std::uint32_t> concurrency = std::nullopt;    // readers, 1 to 1024
+  std::optional<std::uint64_t> chunk_bytes = std::nullopt;    // of one read request, from 4096
+  std::optional<std::uint64_t> max_bandwidth = std::nullopt;  // bytes per second, from 65536
   // Any other setting of the table (all_settings()), by name; wins over the fields above.
-  std::vector<std::pair<std::string, std::string>> settings;
+  std::vector<std::pair<std::string, std::string>> settings = {};
 
   // The fields as Settings; the first one that is refused is the error.
   Result<Settings> to_settings() const {

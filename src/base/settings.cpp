@@ -16,7 +16,7 @@ namespace {
 constexpr SettingRow kRows[] = {
     {"chunk_bytes", "STREAMER_CHUNK_BYTES", "RUNAI_STREAMER_CHUNK_BYTESIZE", "auto",
      "auto, or bytes from 4096",
-     "How many bytes one read request asks for. auto follows the kind of storage."},
+     "How many bytes one read request asks for. auto is 2 MiB for files."},
     {"coalesce_gap_bytes", "STREAMER_COALESCE_GAP_BYTES", nullptr, "16KiB", "bytes",
      "Unwanted bytes between two wanted ranges are read and dropped if they are no more than this; "
      "larger gaps are skipped by a request of their own for each side."},

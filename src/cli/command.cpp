@@ -56,10 +56,13 @@ void add_load_arguments(CLI::App& command, LoadArguments& arguments) {
   command.add_option("--concurrency", arguments.concurrency, "readers; auto, or 1 to 1024");
   command.add_option("--chunk-bytes", arguments.chunk_bytes, "size of one read request");
   command.add_option("--max-bandwidth", arguments.max_bandwidth, "bytes per second, such as 500MB");
-  command.add_option("--set", arguments.settings, "any setting, as name=value; may be repeated");
-  command.add_option("--match", arguments.globs,
-                     "only tensors whose name matches; may be repeated");
-  command.add_option("--name", arguments.names, "only the tensor of that name; may be repeated");
+  command.add_option("--set", arguments.settings, "any setting, as name=value; may be repeated")
+      ->allow_extra_args(false);
+  command
+      .add_option("--match", arguments.globs, "only tensors whose name matches; may be repeated")
+      ->allow_extra_args(false);
+  command.add_option("--name", arguments.names, "only the tensor of that name; may be repeated")
+      ->allow_extra_args(false);
   command.add_option("--order", arguments.order, "completion or plan")
       ->check(CLI::IsMember({"completion", "plan"}));
 }

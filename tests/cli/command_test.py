@@ -55,7 +55,8 @@ class Command(unittest.TestCase):
             self.assertEqual(done.stdout, expected, options)
 
     def test_digest_of_a_selection(self):
-        done = run("digest", self.model, "--match", "*layers.0.*", "--name", "model.empty")
+        # Options that may be repeated do not swallow the URI.
+        done = run("digest", "--match", "*layers.0.*", "--name", "model.empty", self.model)
         names = [line.split("  ", 1)[1] for line in done.stdout.splitlines()]
         self.assertEqual(len(names), 11)
         self.assertIn("model.empty", names)
