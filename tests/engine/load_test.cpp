@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -156,6 +157,89 @@ TEST_CASE("where io_uring is forbidden the load does without and says so", "[loa
     if ((*load)->stats().bytes_direct != 8 * kMiB) return 15;
     if ((*load)->stats().uses_io_uring) return 16;
     return (*load)->notes().find("io_uring is not to be had") == std::string::npos ? 17 : 0;
+  });
+  CHECK(status == 0);
+}
+
+namespace {
+
+// From now on reads of a file by ordinary system calls fail with os_error: all, or those of one
+// descriptor. For a child process.
+bool fail_reads(int os_error, std::optional<int> only_fd) {
+  const auto fd = static_cast<std::uint32_t>(only_fd.value_or(0));
+  const std::uint8_t skip_fd = only_fd ? 0 : 2;
+  const auto answer = SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(os_error);
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_preadv, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      BPF_JUMP(BPF_JMP | BPF_JA, skip_fd, 0, 0),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, fd, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, answer),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{static_cast<unsigned short>(std::size(program)), program};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+LoadSettings one_buffered_reader() {
+  LoadSettings settings;
+  settings.concurrency = 1;
+  settings.file_io = FileIo::buffered;
+  return settings;
+}
+
+}  // namespace
+
+TEST_CASE("a read that fails once is tried again on the file opened anew", "[load][D01][D05]") {
+  const int os_error = GENERATE(EIO, ESTALE);
+  const Lab lab(equal_tensors(3, kMiB));
+  const int status = in_child([&] {
+    // The next descriptor is the one that the load will read from.
+    const int first_fd = UniqueFd(::open("/dev/null", O_RDONLY)).get();
+    if (!fail_reads(os_error, first_fd)) return 10;
+    auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, one_buffered_reader());
+    if (!load) return 11;
+    for (int i = 0; i < 3; ++i) {
+      auto yielded = (*load)->next(in(30s));
+      if (!yielded || yielded->outcome != Load::Outcome::tensor) return 12;
+      const TensorLease& lease = *yielded->lease;
+      const std::byte* const stored = lab.files[0].bytes.data() + lease.tensor().bytes.offset;
+      if (std::memcmp(lease.data(), stored, kMiB) != 0) return 13;
+    }
+    return (*load)->stats().retries == (*load)->stats().chunks ? 0 : 14;
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a read that goes on failing is an error with its place and errno", "[load][D01]") {
+  const Lab lab(equal_tensors(3, kMiB));
+  const int status = in_child([&] {
+    if (!fail_reads(EIO, std::nullopt)) return 10;
+    auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, one_buffered_reader());
+    if (!load) return 11;
+    const auto failed = (*load)->next(in(30s));
+    if (failed) return 12;
+    const ErrorFields& fields = failed.error().fields();
+    const bool is_told = fields.kind == ErrorKind::io && fields.os_error == EIO &&
+                         fields.attempts == 2 && fields.uri == lab.path(0) && !fields.range.empty();
+    return is_told ? 0 : 13;
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("running out of descriptors is an error that says what to raise", "[load][D08]") {
+  const Lab lab(equal_tensors(3, kMiB));
+  const int status = in_child([&] {
+    const int next_fd = UniqueFd(::open("/dev/null", O_RDONLY)).get();
+    const rlimit limit{static_cast<rlim_t>(next_fd), static_cast<rlim_t>(next_fd)};
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 10;
+    auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, one_buffered_reader());
+    if (!load) return 11;
+    const auto failed = (*load)->next(in(30s));
+    return !failed && failed.error().message().find("ulimit -n") != std::string::npos ? 0 : 12;
   });
   CHECK(status == 0);
 }
@@ -407,4 +491,22 @@ TEST_CASE("stats add up", "[load]") {
   CHECK(stats.bytes_read >= stats.bytes_total);
   CHECK(stats.elapsed_ns > 0);
   CHECK(stats.readers >= 1);
+}
+
+TEST_CASE("the verdict names where the time went", "[stats]") {
+  LoadStats stats;
+  CHECK(judge(stats) == HeldBackBy::nothing);
+  stats.elapsed_ns = 100;
+  stats.storage_wait_ns = 60;
+  stats.reader_cpu_ns = 30;
+  CHECK(judge(stats) == HeldBackBy::storage);
+  stats.reader_cpu_ns = 70;
+  CHECK(judge(stats) == HeldBackBy::cpu);
+  stats.bandwidth_wait_ns = 80;
+  CHECK(judge(stats) == HeldBackBy::bandwidth_cap);
+  // Readers stood before a shut window: the consumer's doing, unless it was waiting itself.
+  stats.window_wait_ns = 90;
+  CHECK(judge(stats) == HeldBackBy::consumer);
+  stats.consumer_wait_ns = 51;
+  CHECK(judge(stats) == HeldBackBy::memory_limit);
 }
