@@ -194,6 +194,8 @@ class Bench {
   std::vector<Sample> plain_;
 };
 
+}  // namespace
+
 int run_bench(const LoadArguments& arguments, int rounds, bool as_json) {
   auto request = make_request(arguments);
   if (!request) return report(request.error());
@@ -202,26 +204,6 @@ int run_bench(const LoadArguments& arguments, int rounds, bool as_json) {
   if (!ran) return report(ran.error());
   bench.print(as_json);
   return finish_output();
-}
-
-}  // namespace
-
-void add_bench(CLI::App& app, int& exit_code) {
-  struct Arguments {
-    LoadArguments load;
-    int rounds = 5;
-    bool as_json = false;
-  };
-  const auto arguments = std::make_shared<Arguments>();
-  CLI::App* const command =
-      app.add_subcommand("bench", "Measure loads against plain reads of the same files");
-  add_load_arguments(*command, arguments->load);
-  command->add_option("--rounds", arguments->rounds, "counted rounds (default 5)")
-      ->check(CLI::Range(1, 1000));
-  command->add_flag("--json", arguments->as_json, "print the figures as one JSON object");
-  command->callback([arguments, &exit_code] {
-    exit_code = run_bench(arguments->load, arguments->rounds, arguments->as_json);
-  });
 }
 
 }  // namespace streamer::cli

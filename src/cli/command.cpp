@@ -48,25 +48,6 @@ int report(const Error& error) {
   return exit_code_of(error.kind());
 }
 
-void add_load_arguments(CLI::App& command, LoadArguments& arguments) {
-  command.add_option("URI", arguments.uris, "safetensors files, directories or shard indexes")
-      ->required();
-  command.add_option("--memory-limit", arguments.memory_limit,
-                     "auto, unlimited, minimum, or a size such as 8GiB");
-  command.add_option("--concurrency", arguments.concurrency, "readers; auto, or 1 to 1024");
-  command.add_option("--chunk-bytes", arguments.chunk_bytes, "size of one read request");
-  command.add_option("--max-bandwidth", arguments.max_bandwidth, "bytes per second, such as 500MB");
-  command.add_option("--set", arguments.settings, "any setting, as name=value; may be repeated")
-      ->allow_extra_args(false);
-  command
-      .add_option("--match", arguments.globs, "only tensors whose name matches; may be repeated")
-      ->allow_extra_args(false);
-  command.add_option("--name", arguments.names, "only the tensor of that name; may be repeated")
-      ->allow_extra_args(false);
-  command.add_option("--order", arguments.order, "completion or plan")
-      ->check(CLI::IsMember({"completion", "plan"}));
-}
-
 namespace {
 
 Result<LoadOptions> make_options(const LoadArguments& arguments) {

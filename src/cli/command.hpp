@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
@@ -37,13 +36,6 @@ void write_to(std::FILE* file, fmt::format_string<Arguments...> format, Argument
 // Prints "streamer: URI: message" on stderr; returns the exit code of the error's kind.
 int report(const Error& error);
 
-// Each adds a subcommand whose exit code is stored in exit_code.
-void add_ls(CLI::App& app, int& exit_code);
-void add_inspect(CLI::App& app, int& exit_code);
-void add_load(CLI::App& app, int& exit_code);
-void add_digest(CLI::App& app, int& exit_code);
-void add_bench(CLI::App& app, int& exit_code);
-
 // What load, digest and bench take.
 struct LoadArguments {
   std::vector<std::string> uris;
@@ -57,7 +49,12 @@ struct LoadArguments {
   std::string order = "completion";
 };
 
-void add_load_arguments(CLI::App& command, LoadArguments& arguments);
+// Each runs one subcommand and returns its exit code.
+int run_ls(const std::string& uri, bool as_json);
+int run_inspect(const std::vector<std::string>& uris, bool as_json);
+int run_load(const LoadArguments& arguments, bool as_json);
+int run_digest(const LoadArguments& arguments);
+int run_bench(const LoadArguments& arguments, int rounds, bool as_json);
 
 // An opened checkpoint and what of it to load, how.
 struct LoadRequest {

@@ -25,6 +25,8 @@ std::optional<std::string> sha256(std::span<const std::byte> bytes) {
   return fmt::format("{:02x}", fmt::join(digest, ""));
 }
 
+}  // namespace
+
 int run_digest(const LoadArguments& arguments) {
   auto request = make_request(arguments);
   if (!request) return report(request.error());
@@ -50,16 +52,6 @@ int run_digest(const LoadArguments& arguments) {
   for (const auto& [name, digest] : lines)
     write_to(stdout, "{}  {}\n", digest, escaped(name));
   return finish_output();
-}
-
-}  // namespace
-
-void add_digest(CLI::App& app, int& exit_code) {
-  const auto arguments = std::make_shared<LoadArguments>();
-  CLI::App* const command =
-      app.add_subcommand("digest", "Print the SHA-256 of every tensor's bytes, sorted by name");
-  add_load_arguments(*command, *arguments);
-  command->callback([arguments, &exit_code] { exit_code = run_digest(*arguments); });
 }
 
 }  // namespace streamer::cli

@@ -67,26 +67,11 @@ void print_json(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app, int& exit_code) {
-  struct Arguments {
-    std::vector<std::string> uris;
-    bool as_json = false;
-  };
-  const auto arguments = std::make_shared<Arguments>();
-  CLI::App* const command =
-      app.add_subcommand("inspect", "Check a checkpoint's headers and show what it holds");
-  command->add_option("URI", arguments->uris, "safetensors files, directories or shard indexes")
-      ->required();
-  command->add_flag("--json", arguments->as_json, "print JSON");
-  command->callback([arguments, &exit_code] {
-    auto checkpoint = Checkpoint::open(arguments->uris);
-    if (!checkpoint) {
-      exit_code = report(checkpoint.error());
-      return;
-    }
-    arguments->as_json ? print_json(*checkpoint) : print_table(*checkpoint);
-    exit_code = finish_output();
-  });
+int run_inspect(const std::vector<std::string>& uris, bool as_json) {
+  auto checkpoint = Checkpoint::open(uris);
+  if (!checkpoint) return report(checkpoint.error());
+  as_json ? print_json(*checkpoint) : print_table(*checkpoint);
+  return finish_output();
 }
 
 }  // namespace streamer::cli

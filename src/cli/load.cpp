@@ -51,6 +51,8 @@ void print_json(const LoadStats& stats) {
       json_string(stats.notes));
 }
 
+}  // namespace
+
 int run_load(const LoadArguments& arguments, bool as_json) {
   auto request = make_request(arguments);
   if (!request) return report(request.error());
@@ -65,22 +67,6 @@ int run_load(const LoadArguments& arguments, bool as_json) {
   if (!taken) return report(taken.error());
   as_json ? print_json(stats) : print_text(stats);
   return finish_output();
-}
-
-}  // namespace
-
-void add_load(CLI::App& app, int& exit_code) {
-  struct Arguments {
-    LoadArguments load;
-    bool as_json = false;
-  };
-  const auto arguments = std::make_shared<Arguments>();
-  CLI::App* const command =
-      app.add_subcommand("load", "Stream a checkpoint to memory and say how that went");
-  add_load_arguments(*command, arguments->load);
-  command->add_flag("--json", arguments->as_json, "print the figures as one JSON object");
-  command->callback(
-      [arguments, &exit_code] { exit_code = run_load(arguments->load, arguments->as_json); });
 }
 
 }  // namespace streamer::cli

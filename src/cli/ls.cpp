@@ -6,8 +6,6 @@
 
 namespace streamer::cli {
 
-namespace {
-
 int run_ls(const std::string& uri, bool as_json) {
   auto entries = list(uri);
   if (!entries) return report(entries.error());
@@ -22,21 +20,6 @@ int run_ls(const std::string& uri, bool as_json) {
     }
   }
   return finish_output();
-}
-
-}  // namespace
-
-void add_ls(CLI::App& app, int& exit_code) {
-  struct Arguments {
-    std::string uri;
-    bool as_json = false;
-  };
-  const auto arguments = std::make_shared<Arguments>();
-  CLI::App* const command = app.add_subcommand("ls", "List what stands directly under a URI");
-  command->add_option("URI", arguments->uri, "a directory or a file")->required();
-  command->add_flag("--json", arguments->as_json, "one JSON object per line");
-  command->callback(
-      [arguments, &exit_code] { exit_code = run_ls(arguments->uri, arguments->as_json); });
 }
 
 }  // namespace streamer::cli

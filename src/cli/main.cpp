@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The streamer command. Uses only the public headers, which shows that they are complete.
+// The streamer command: its arguments. Uses only the public headers, which shows that they are
+// complete.
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <CLI/CLI.hpp>
+
 #include "cli/command.hpp"
+
+namespace streamer::cli {
 
 namespace {
 
@@ -12,33 +17,95 @@ constexpr const char* kFooter =
     "found,\n"
     "refused, changed or unreadable; 4 memory limit or out of memory; 70 a bug; 130 interrupted.";
 
-// CLI11 has codes of its own for each way to misuse the arguments: ours is one.
-int usage(const CLI::App& app, const CLI::ParseError& error) {
-  const int code = app.exit(error);
-  return code == 0 ? streamer::cli::kExitOk : streamer::cli::kExitUsage;
+// What the arguments fill; which of it counts follows from the subcommand.
+struct Arguments {
+  std::string uri;
+  std::vector<std::string> uris;
+  LoadArguments load;
+  int rounds = 5;
+  bool as_json = false;
+};
+
+void add_load_arguments(CLI::App& command, LoadArguments& load) {
+  command.add_option("URI", load.uris, "safetensors files, directories or shard indexes")
+      ->required();
+  command.add_option("--memory-limit", load.memory_limit,
+                     "auto, unlimited, minimum, or a size such as 8GiB");
+  command.add_option("--concurrency", load.concurrency, "readers; auto, or 1 to 1024");
+  command.add_option("--chunk-bytes", load.chunk_bytes, "size of one read request");
+  command.add_option("--max-bandwidth", load.max_bandwidth, "bytes per second, such as 500MB");
+  command.add_option("--set", load.settings, "any setting, as name=value; may be repeated")
+      ->allow_extra_args(false);
+  command.add_option("--match", load.globs, "only tensors whose name matches; may be repeated")
+      ->allow_extra_args(false);
+  command.add_option("--name", load.names, "only the tensor of that name; may be repeated")
+      ->allow_extra_args(false);
+  command.add_option("--order", load.order, "completion or plan")
+      ->check(CLI::IsMember({"completion", "plan"}));
+}
+
+void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
+  constexpr const char* kJson = "print JSON";
+  CLI::App* const ls = app.add_subcommand("ls", "List what stands directly under a URI");
+  ls->add_option("URI", arguments.uri, "a directory or a file")->required();
+  ls->add_flag("--json", arguments.as_json, "one JSON object per line");
+  ls->callback([&] { exit_code = run_ls(arguments.uri, arguments.as_json); });
+
+  CLI::App* const inspect =
+      app.add_subcommand("inspect", "Check a checkpoint's headers and show what it holds");
+  inspect->add_option("URI", arguments.uris, "safetensors files, directories or shard indexes")
+      ->required();
+  inspect->add_flag("--json", arguments.as_json, kJson);
+  inspect->callback([&] { exit_code = run_inspect(arguments.uris, arguments.as_json); });
+
+  CLI::App* const load =
+      app.add_subcommand("load", "Stream a checkpoint to memory and say how that went");
+  add_load_arguments(*load, arguments.load);
+  load->add_flag("--json", arguments.as_json, kJson);
+  load->callback([&] { exit_code = run_load(arguments.load, arguments.as_json); });
+
+  CLI::App* const digest =
+      app.add_subcommand("digest", "Print the SHA-256 of every tensor's bytes, sorted by name");
+  add_load_arguments(*digest, arguments.load);
+  digest->callback([&] { exit_code = run_digest(arguments.load); });
+
+  CLI::App* const bench =
+      app.add_subcommand("bench", "Measure loads against plain reads of the same files");
+  add_load_arguments(*bench, arguments.load);
+  bench->add_option("--rounds", arguments.rounds, "counted rounds (default 5)")
+      ->check(CLI::Range(1, 1000));
+  bench->add_flag("--json", arguments.as_json, kJson);
+  bench->callback(
+      [&] { exit_code = run_bench(arguments.load, arguments.rounds, arguments.as_json); });
+
+  for (CLI::App* const command : {ls, inspect, load, digest, bench})
+    command->footer(kFooter);
+}
+
+int run(int argc, char** argv) {
+  int exit_code = 0;
+  Arguments arguments;
+  CLI::App app("Streams model weights from storage to memory.", "streamer");
+  app.set_version_flag("--version", fmt::format("streamer {}", version_string()));
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  add_commands(app, arguments, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // CLI11 has a code of its own for each way to misuse the arguments: ours is one. --help is
+    // none.
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  return exit_code;
 }
 
 }  // namespace
 
+}  // namespace streamer::cli
+
 int main(int argc, char** argv) {
   // A reader of our output that goes away is a failed write, not the end of the process.
   ::signal(SIGPIPE, SIG_IGN);
-  int exit_code = 0;
-  CLI::App app("Streams model weights from storage to memory.", "streamer");
-  app.set_version_flag("--version", fmt::format("streamer {}", streamer::version_string()));
-  app.require_subcommand(1);
-  app.footer(kFooter);
-  streamer::cli::add_ls(app, exit_code);
-  streamer::cli::add_inspect(app, exit_code);
-  streamer::cli::add_load(app, exit_code);
-  streamer::cli::add_digest(app, exit_code);
-  streamer::cli::add_bench(app, exit_code);
-  for (CLI::App* const command : app.get_subcommands({}))
-    command->footer(kFooter);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return usage(app, error);
-  }
-  return exit_code;
+  return streamer::cli::run(argc, argv);
 }

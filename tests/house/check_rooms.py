@@ -20,7 +20,7 @@ ARROWS = {
 THIRD_PARTY = {
     "simdjson": ("src/base/json.cpp",),
     "liburing": ("src/engine/direct_reads.cpp",),
-    "CLI/": ("src/cli/",),
+    "CLI/": ("src/cli/main.cpp",),
     "openssl/": ("src/cli/digest.cpp",),
     "curl/": (),
 }
