@@ -25,11 +25,11 @@ class BasicEventCount {
  public:
   // Any thread. Announces a sleeper; exactly one of retract() and wait() must follow.
   std::uint32_t prepare() noexcept {
-    // The ticket is read first: a notify() that misses this sleeper then can only be one whose
-    // change the acquire below makes visible.
+    // The ticket must be older than the announcement, or a notify() that came between the two would
+    // have moved the epoch past what wait() compares with.
     const std::uint32_t ticket = epoch_.load(std::memory_order_relaxed);
-    // acquire: pairs with the release in notify().
-    sleepers_.fetch_add(1, std::memory_order_acquire);
+    // acquire: pairs with the release in advance(). release: keeps the load above where it stands.
+    sleepers_.fetch_add(1, std::memory_order_acq_rel);
     return ticket;
   }
 

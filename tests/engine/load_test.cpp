@@ -184,6 +184,22 @@ bool fail_reads(int os_error, std::optional<int> only_fd) {
          ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
+// From now on opening with O_DIRECT fails as on a file system that does not have it.
+bool fail_direct_opens() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args) + 2 * sizeof(std::uint64_t)),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_DIRECT, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{static_cast<unsigned short>(std::size(program)), program};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
 LoadSettings one_buffered_reader() {
   LoadSettings settings;
   settings.concurrency = 1;
@@ -226,6 +242,34 @@ TEST_CASE("a read that goes on failing is an error with its place and errno", "[
     const bool is_told = fields.kind == ErrorKind::io && fields.os_error == EIO &&
                          fields.attempts == 2 && fields.uri == lab.path(0) && !fields.range.empty();
     return is_told ? 0 : 13;
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a file system without O_DIRECT is read buffered, and the notes say so", "[load][D04]") {
+  const Lab lab(equal_tensors(4, kMiB));
+  make_cold(lab.path(0));
+  const bool at_open = GENERATE(true, false);
+  const int status = in_child([&] {
+    const int buffered_fd = UniqueFd(::open("/dev/null", O_RDONLY)).get();
+    // Refused when the file is opened, or only when it is read.
+    const bool is_set = at_open ? fail_direct_opens() : fail_reads(EINVAL, buffered_fd + 1);
+    if (!is_set) return 10;
+    LoadSettings settings = one_buffered_reader();
+    settings.file_io = FileIo::automatic;
+    settings.io_uring = false;
+    auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, settings);
+    if (!load) return 11;
+    for (int i = 0; i < 4; ++i) {
+      auto yielded = (*load)->next(in(30s));
+      if (!yielded || yielded->outcome != Load::Outcome::tensor) return 12;
+      const TensorLease& lease = *yielded->lease;
+      const std::byte* const stored = lab.files[0].bytes.data() + lease.tensor().bytes.offset;
+      if (std::memcmp(lease.data(), stored, kMiB) != 0) return 13;
+    }
+    const LoadStats stats = (*load)->stats();
+    if (stats.bytes_direct != 0 || stats.bytes_read != 4 * kMiB) return 14;
+    return (*load)->notes().find("read buffered") == std::string::npos ? 15 : 0;
   });
   CHECK(status == 0);
 }
