@@ -35,10 +35,9 @@ if [ $quick = yes ]; then
   check gcc "" --no-suite slow
 else
   check gcc ""
-  check asan "-Db_sanitize=address,undefined -Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled" \
-    --setup asan --suite fast
-  check tsan "-Db_sanitize=thread -Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled" \
-    --setup tsan --suite fast --suite tsan
+  less="-Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled"
+  check asan "-Db_sanitize=address,undefined $less" --setup asan --suite fast
+  check tsan "-Db_sanitize=thread $less" --setup tsan --suite fast --suite tsan
   export CC=clang CXX=clang++
   check clang "-Dfuzzers=enabled" --suite fast --suite fuzz
   unset CC CXX
