@@ -38,7 +38,7 @@ else
   less="-Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled"
   check asan "-Db_sanitize=address,undefined $less" --setup asan --suite fast
   check tsan "-Db_sanitize=thread $less" --setup tsan --suite fast --suite tsan
-  export CC=clang CXX=clang++
+  export CC="ccache clang" CXX="ccache clang++"
   check clang "-Dfuzzers=enabled" --suite fast --suite fuzz
   unset CC CXX
   check no-uring "-Dio_uring=disabled -Dbenchmarks=disabled" --suite fast

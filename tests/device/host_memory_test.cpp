@@ -31,7 +31,7 @@ class FakeRoot {
   std::string path_;
 };
 
-const std::string kMemory = "MemTotal: 999 kB\nMemFree: 1 kB\nMemAvailable:    1000 kB\n";
+constexpr const char* kMemory = "MemTotal: 999 kB\nMemFree: 1 kB\nMemAvailable:    1000 kB\n";
 
 }  // namespace
 
