@@ -31,18 +31,21 @@ class FakeRoot {
   std::string path_;
 };
 
-constexpr const char* kMemory = "MemTotal: 999 kB\nMemFree: 1 kB\nMemAvailable:    1000 kB\n";
+// A function, since a global string would have a destructor to run.
+std::string meminfo() {
+  return "MemTotal: 999 kB\nMemFree: 1 kB\nMemAvailable:    1000 kB\n";
+}
 
 }  // namespace
 
 TEST_CASE("without control groups what the machine has available counts", "[host_memory]") {
-  const FakeRoot root({{"/proc/meminfo", kMemory}});
+  const FakeRoot root({{"/proc/meminfo", meminfo()}});
   CHECK(available_host_memory(root.path()) == 1000 * kKiB);
 }
 
 TEST_CASE("the tightest group from ours to the root counts, page cache left out", "[host_memory]") {
   const FakeRoot root({
-      {"/proc/meminfo", kMemory},
+      {"/proc/meminfo", meminfo()},
       {"/proc/self/cgroup", "0::/pod/box\n"},
       {"/sys/fs/cgroup/pod/box/memory.max", "max\n"},
       {"/sys/fs/cgroup/pod/box/memory.high", "900000\n"},
@@ -56,7 +59,7 @@ TEST_CASE("the tightest group from ours to the root counts, page cache left out"
 
 TEST_CASE("inside a container the mount itself is the group", "[host_memory]") {
   const FakeRoot root({
-      {"/proc/meminfo", kMemory},
+      {"/proc/meminfo", meminfo()},
       {"/proc/self/cgroup", "0::/a/path/of/the/host\n"},
       {"/sys/fs/cgroup/memory.max", "300000\n"},
       {"/sys/fs/cgroup/memory.current", "100000\n"},
@@ -66,7 +69,7 @@ TEST_CASE("inside a container the mount itself is the group", "[host_memory]") {
 
 TEST_CASE("groups of version 1 are understood", "[host_memory]") {
   const FakeRoot root({
-      {"/proc/meminfo", kMemory},
+      {"/proc/meminfo", meminfo()},
       {"/proc/self/cgroup", "4:cpuacct,memory:/box\n0::/\n"},
       {"/sys/fs/cgroup/memory/box/memory.limit_in_bytes", "400000\n"},
       {"/sys/fs/cgroup/memory/box/memory.usage_in_bytes", "150000\n"},
@@ -77,7 +80,7 @@ TEST_CASE("groups of version 1 are understood", "[host_memory]") {
 
 TEST_CASE("a group that is over its limit leaves nothing, not a huge number", "[host_memory]") {
   const FakeRoot root({
-      {"/proc/meminfo", kMemory},
+      {"/proc/meminfo", meminfo()},
       {"/proc/self/cgroup", "0::/box\n"},
       {"/sys/fs/cgroup/box/memory.max", "1000\n"},
       {"/sys/fs/cgroup/box/memory.current", "2000\n"},
