@@ -84,14 +84,25 @@ std::uint32_t reader_count(const LoadSettings& settings, const Plan& plan) {
 
 // ---- TensorLease ----
 
+void TensorLease::begin(LoadCore& core, std::uint32_t index) noexcept {
+  core_ = &core;
+  index_ = index;
+  // relaxed: nobody else has the lease yet.
+  holders_.store(1, std::memory_order_relaxed);
+}
+
 void TensorLease::retain() noexcept {
   holders_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void TensorLease::release() noexcept {
   // release: what this holder did with the memory is over. acquire: the last one passes that on for
-  // all.
-  if (holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) core_->release_item(index_);
+  // all. Whoever finds itself the only holder needs no locked operation: only a holder makes
+  // another.
+  const bool is_only_holder = holders_.load(std::memory_order_acquire) == 1;
+  if (is_only_holder || holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    core_->release_item(index_);
+  }
 }
 
 TensorView TensorLease::tensor() const noexcept {
@@ -142,7 +153,8 @@ struct Load::Running {
   ~Running() {
     if (fork_generation() == generation) {
       threads.clear();  // joins
-      core->let_go();
+      // For the Load, and for the items that nobody will be given any more.
+      core->let_go(1 + static_cast<std::uint32_t>(core->plan.items().size()) - yielded);
       return;
     }
     // After fork() the threads are the parent's and the core's locks may be theirs: leave both
@@ -233,8 +245,7 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     if (item) {
       ++running.yielded;
       TensorLease& lease = core.leases[*item];
-      lease.retain();
-      core.retain();
+      lease.begin(core, *item);
       return Next{Outcome::tensor, &lease};
     }
     if (is_stuck && running.options.when_full == WhenFull::fail) return window_is_full();

@@ -50,7 +50,9 @@ class TensorLease {
 
  private:
   friend class Load;
-  friend struct LoadCore;
+  // Held once, for the consumer.
+  void begin(LoadCore& core, std::uint32_t index) noexcept;
+
   LoadCore* core_ = nullptr;
   std::atomic<std::uint32_t> holders_{0};
   std::uint32_t index_ = 0;  // in the plan's items

@@ -51,11 +51,10 @@ LoadCore::LoadCore(std::shared_ptr<const Checkpoint> checkpoint_in,
       counters(std::make_unique<ReaderCounters[]>(std::max(readers_in, 1U))),
       readers(readers_in),
       readers_running(readers_in),
-      chunks_left(static_cast<std::uint32_t>(plan.chunks().size())) {
+      chunks_left(static_cast<std::uint32_t>(plan.chunks().size())),
+      holders_(1 + static_cast<std::uint32_t>(plan.items().size())) {
   const auto items = plan.items();
   for (std::uint32_t i = 0; i < items.size(); ++i) {
-    leases[i].core_ = this;
-    leases[i].index_ = i;
     countdowns[i].start(items[i].chunks);
     // Nothing of the window is behind these; whoever holds them holds nobody up.
     if (!items[i].in_arena || items[i].bytes == 0) window.release(i);
@@ -82,7 +81,8 @@ void LoadCore::chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
   std::uint64_t items_ready = 0;
   std::uint64_t bytes_ready = 0;
   for (std::uint32_t item = chunk.first_item; item <= chunk.last_item; ++item) {
-    if (plan.items()[item].chunks == 0 || !countdowns[item].chunk_landed()) continue;
+    const std::uint32_t chunks = plan.items()[item].chunks;
+    if (chunks == 0 || !countdowns[item].chunk_landed(chunks)) continue;
     completed[count++] = item;
     ++items_ready;
     bytes_ready += plan.items()[item].bytes;
@@ -121,12 +121,12 @@ void LoadCore::release_item(std::uint32_t item) noexcept {
   } else if (released.in_arena) {
     arena.give_back(released.place, released.bytes);
   }
-  let_go();
+  let_go(1);
 }
 
-void LoadCore::let_go() noexcept {
+void LoadCore::let_go(std::uint32_t holders) noexcept {
   // release: what this holder did is over. acquire: the one that frees sees that for all others.
-  if (holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  if (holders_.fetch_sub(holders, std::memory_order_acq_rel) == holders) delete this;
 }
 
 }  // namespace streamer::core

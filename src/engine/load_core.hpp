@@ -44,7 +44,8 @@ struct alignas(64) ReaderCounters {
   std::atomic<std::uint64_t> waits_for_position{0};
 };
 
-// For a counter with one writer, which saves the locked addition. relaxed: counters publish nothing.
+// For a counter with one writer, which saves the locked addition. relaxed: counters publish
+// nothing.
 inline void add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
   counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
 }
@@ -96,13 +97,12 @@ struct LoadCore {
     return reinterpret_cast<std::byte*>(place.value);
   }
 
-  // Holders: the Load, and each item that was yielded and not yet released.
-  void retain() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
-  void let_go() noexcept;
+  // Holders: the Load, and each item, from the start until it was released.
+  void let_go(std::uint32_t holders) noexcept;
   void release_item(std::uint32_t item) noexcept;
 
  private:
-  std::atomic<std::uint32_t> holders_{1};
+  std::atomic<std::uint32_t> holders_;
 };
 
 }  // namespace streamer::core

@@ -19,7 +19,13 @@ class BasicTensorCountdown {
 
   // Any reader, once per chunk of the item, after the chunk's bytes are in place. True exactly
   // once.
-  bool chunk_landed() noexcept {
+  // of: what start() was given.
+  bool chunk_landed(std::uint32_t of) noexcept {
+    if (of == 1) {
+      // Nobody else counts: release alone publishes the bytes.
+      chunks_left_.store(0, std::memory_order_release);
+      return true;
+    }
     // release: publishes this chunk's bytes. acquire: whoever brings it to zero sees the bytes of
     // all others, since each fetch_sub continues the release sequence of those before it.
     return chunks_left_.fetch_sub(1, std::memory_order_acq_rel) == 1;

@@ -43,7 +43,7 @@ TEST_CASE("a tensor becomes ready exactly once, by whoever lands its last chunk"
   int ready = 0;
   const auto reader = [&] {
     for (int chunk = 0; chunk < 2; ++chunk)
-      ready += countdown->chunk_landed() ? 1 : 0;
+      ready += countdown->chunk_landed(6) ? 1 : 0;
   };
   const auto orders = every_order(
       [&] {
