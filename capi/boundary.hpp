@@ -73,8 +73,8 @@ streamer_error* out_of_memory_error() noexcept;
 // Stores the error where the caller wants it, and returns its status.
 streamer_status fail(Error error, streamer_error** error_out);
 
-// Calls body, which returns a streamer_status or a Result<streamer_status>; the only try/catch
-// there is.
+// Calls body, which returns a streamer_status or a Result<streamer_status>. Nothing
+// thrown leaves it. (The other such edge is the top of a thread: base/fits_in_memory.hpp.)
 template <typename Body>
 streamer_status guarded(streamer_error** error_out, Body&& body) noexcept {
   try {

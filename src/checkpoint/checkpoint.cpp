@@ -10,7 +10,7 @@
 #include <set>
 #include <utility>
 
-#include "base/guarded.hpp"
+#include "base/fits_in_memory.hpp"
 #include "base/thread.hpp"
 #include "checkpoint/safetensors_header.hpp"
 #include "checkpoint/shard_index.hpp"
@@ -173,7 +173,11 @@ class HeaderReaders {
       // relaxed: only shares out the numbers; joining the threads publishes what they did.
       const std::size_t i = next_.fetch_add(1, std::memory_order_relaxed);
       if (i >= uris_.size() || failed_.load(std::memory_order_relaxed)) return;
-      opened_[i] = read_one(uris_[i]);
+      const bool fits = fits_in_memory([&] { opened_[i] = read_one(uris_[i]); });
+      if (!fits) {
+        opened_[i] = Error(ErrorKind::out_of_memory, "there is no memory to read the header")
+                         .at(uris_[i].text());
+      }
       if (!*opened_[i]) failed_.store(true, std::memory_order_relaxed);
     }
   }

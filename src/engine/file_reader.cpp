@@ -4,6 +4,7 @@
 #include <ctime>
 #include <utility>
 
+#include "base/fits_in_memory.hpp"
 #include "storage/file_store.hpp"
 
 namespace streamer::core {
@@ -42,8 +43,13 @@ FileReader::~FileReader() = default;
 
 void FileReader::run() {
   started_ns_ = now_ns();
-  while (!core_.is_stopped() && (!all_claimed_ || direct_.in_flight() != 0))
-    step();
+  // Made while there is memory for it.
+  Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for a reader's buffers");
+  const bool fits = fits_in_memory([&] {
+    while (!core_.is_stopped() && (!all_claimed_ || direct_.in_flight() != 0))
+      step();
+  });
+  if (!fits) core_.fail(std::move(out_of_memory));
   // After a stop: what is in flight writes to memory that others will take back.
   while (direct_.in_flight() != 0)
     direct_.take_done(true);

@@ -24,7 +24,7 @@ FileVersion version_of(const struct stat& status) {
           .device = status.st_dev};
 }
 
-// O_NONBLOCK: opening a FIFO must not wait for a writer; it means nothing for regular files.
+// O_NONBLOCK: opening a FIFO must not wait for a writer.
 Result<UniqueFd> open_file(const std::string& path, int flags) {
   for (;;) {
     UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags));
@@ -69,6 +69,12 @@ Result<void> check_pinned(int fd, const Object& object) {
 Result<UniqueFd> open_pinned(const Object& object, int extra_flags) {
   UniqueFd fd = TRY(open_file(object.uri.path, extra_flags));
   TRY(check_pinned(fd.get(), object));
+  // It is a regular file. io_uring would take O_NONBLOCK as a wish not to wait, and answer EAGAIN
+  // on file systems that always do.
+  const int flags = ::fcntl(fd.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) {
+    return os_failure("setting the file's flags", errno).at(object.uri.text());
+  }
   return fd;
 }
 

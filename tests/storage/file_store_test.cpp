@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/file_store.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,6 +49,20 @@ TEST_CASE("a read brings its range, or says that the file changed", "[file_store
   CHECK_THAT(changed.error().message(), Catch::Contains("truncated") &&
                                             Catch::Contains("10 bytes") &&
                                             Catch::Contains("has 5"));
+}
+
+TEST_CASE("a pinned file is open for reads that wait", "[file_store]") {
+  const TemporaryFolder folder;
+  const auto path = write_text(folder.path() / "f", "0123456789");
+  const auto object = FileStore().stat({"file", path.string()});
+  REQUIRE(object);
+  const auto plain = open_pinned(*object);
+  REQUIRE(plain);
+  CHECK((::fcntl(plain->get(), F_GETFL) & O_NONBLOCK) == 0);
+  const auto direct = open_pinned(*object, O_DIRECT);
+  if (direct) {
+    CHECK((::fcntl(direct->get(), F_GETFL) & (O_NONBLOCK | O_DIRECT)) == O_DIRECT);
+  }
 }
 
 TEST_CASE("a file that may not be read is permission_denied", "[file_store][D06]") {

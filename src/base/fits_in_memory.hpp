@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The top of a thread of ours, which no exception may leave: it would end the host's process.
+
+#include <new>
+
+namespace streamer::core {
+
+// Runs body; false if memory could not be allocated for it, and what it began was unwound.
+template <typename Body>
+[[nodiscard]] bool fits_in_memory(Body&& body) {
+  try {
+    body();
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+}  // namespace streamer::core
