@@ -74,6 +74,8 @@ typedef int32_t streamer_status;
 #define STREAMER_ERROR_THROTTLED 204
 #define STREAMER_ERROR_TIMED_OUT 205
 #define STREAMER_ERROR_IO 206
+#define STREAMER_ERROR_UNTRUSTED 207
+#define STREAMER_ERROR_CLOCK_SKEW 208
 #define STREAMER_ERROR_CORRUPT 300
 #define STREAMER_ERROR_OUT_OF_MEMORY 400
 #define STREAMER_ERROR_DEVICE 401
@@ -98,8 +100,10 @@ typedef struct streamer_error_info {
   uint64_t range_size; /* 0: the error is about the whole object */
   const char *service_code;
   const char *request_id;
+  const char *host;    /* of the endpoint that was asked */
+  uint64_t elapsed_ms; /* from the first attempt to the last; 0: not measured */
 } streamer_error_info;
-#define STREAMER_ERROR_INFO_INIT {sizeof(streamer_error_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define STREAMER_ERROR_INFO_INIT {sizeof(streamer_error_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 STREAMER_API void streamer_error_get_info(const streamer_error *error, streamer_error_info *info_out);
 /* "URI bytes A-B: message" in one line, borrowed from the error. */

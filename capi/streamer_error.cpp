@@ -48,7 +48,7 @@ void streamer_error_get_info(const streamer_error* error, streamer_error_info* i
   if (error == out_of_memory_error()) {
     info.status = STREAMER_ERROR_OUT_OF_MEMORY;
     info.message = kOutOfMemory;
-    info.uri = info.service_code = info.request_id = "";
+    info.uri = info.service_code = info.request_id = info.host = "";
     return copy_out(info, info_out);
   }
   const streamer::core::ErrorFields& fields = error->fields;
@@ -62,6 +62,8 @@ void streamer_error_get_info(const streamer_error* error, streamer_error_info* i
   info.range_size = fields.range.size;
   info.service_code = fields.service_code.c_str();
   info.request_id = fields.request_id.c_str();
+  info.host = fields.host.c_str();
+  info.elapsed_ms = fields.elapsed_ms;
   copy_out(info, info_out);
 }
 

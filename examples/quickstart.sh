@@ -11,7 +11,7 @@ mebibytes=${1:-1024}
 build="$root/build-quickstart"
 
 sh "$root/examples/install_packages.sh" g++ meson ninja-build pkg-config python3 libfmt-dev \
-  libsimdjson-dev libcli11-dev liburing-dev libssl-dev
+  libcurl4-openssl-dev libpugixml-dev libsimdjson-dev libcli11-dev liburing-dev libssl-dev
 
 [ -d "$build" ] || meson setup "$build" "$root" -Dbuildtype=release -Dtests=disabled \
   -Dbenchmarks=disabled >/dev/null

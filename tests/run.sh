@@ -10,9 +10,9 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 quick=no
 [ "${1:-}" = --quick ] && quick=yes
 
-sh "$root/examples/install_packages.sh" g++ meson ninja-build pkg-config python3 libfmt-dev \
-  libsimdjson-dev libcli11-dev liburing-dev libssl-dev catch2 ccache binutils clang clang-format \
-  libclang-rt-14-dev
+sh "$root/examples/install_packages.sh" g++ meson ninja-build pkg-config python3 ccache binutils \
+  clang clang-format libclang-rt-14-dev catch2 libfmt-dev libsimdjson-dev libcurl4-openssl-dev \
+  libpugixml-dev libcli11-dev liburing-dev libssl-dev
 
 logs=""
 # check NAME "SETUP OPTIONS" MESON-TEST-ARGUMENTS...: a build of its own, and a run of its tests.

@@ -40,6 +40,8 @@ class Error {
   int http_status() const noexcept { return info().http_status; }  // 0: none
   std::string_view service_code() const noexcept { return info().service_code; }
   std::string_view request_id() const noexcept { return info().request_id; }
+  std::string_view host() const noexcept { return info().host; }
+  std::uint64_t elapsed_ms() const noexcept { return info().elapsed_ms; }
   // How often it was tried, at least 1.
   std::uint32_t attempts() const noexcept { return info().attempts; }
   // "URI bytes A-B: message", one line.
@@ -52,7 +54,7 @@ class Error {
 
   streamer_error_info info() const noexcept {
     streamer_error_info info = STREAMER_ERROR_INFO_INIT;
-    info.message = info.uri = info.service_code = info.request_id = "";
+    info.message = info.uri = info.service_code = info.request_id = info.host = "";
     streamer_error_get_info(error_.get(), &info);
     return info;
   }

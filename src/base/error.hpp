@@ -34,8 +34,10 @@ struct ErrorFields {
   int http_status = 0;  // 0 if none
   std::string service_code;
   std::string request_id;
+  std::string host;  // of the endpoint
   // How often it was tried.
   std::uint32_t attempts = 1;
+  std::uint64_t elapsed_ms = 0;  // from the first attempt to the last; 0: not measured
 };
 
 // Owned, movable, one pointer wide. Made where the fact is known, enriched on the way.

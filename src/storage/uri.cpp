@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
 
+#include "base/text.hpp"
 namespace streamer::core {
 
 namespace {
@@ -36,31 +36,6 @@ std::string scheme_of(std::string_view text) {
   return scheme;
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-// %41 is A; nullopt for a % that is not followed by two hexadecimal digits, and for %00.
-std::optional<std::string> percent_decode(std::string_view text) {
-  std::string decoded;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      decoded += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size()) return std::nullopt;
-    const int high = hex_digit(text[i + 1]);
-    const int low = hex_digit(text[i + 2]);
-    if (high < 0 || low < 0 || (high == 0 && low == 0)) return std::nullopt;
-    decoded += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return decoded;
-}
-
 }  // namespace
 
 Result<Uri> parse_uri(std::string_view text) {
@@ -82,7 +57,8 @@ Result<Uri> parse_uri(std::string_view text) {
     return bad_uri(text, "a file of another machine cannot be read; write file:///path");
   }
   auto path = percent_decode(rest);
-  if (!path) return bad_uri(text, "% must be followed by two hexadecimal digits, and not by 00");
+  if (!path || path->find('\0') != std::string::npos)
+    return bad_uri(text, "% must be followed by two hexadecimal digits, and not by 00");
   return Uri{"file", *std::move(path)};
 }
 

@@ -95,6 +95,8 @@ TEST_CASE("codes of the header are the kinds of the list", "[boundary]") {
   CHECK(STREAMER_ERROR_THROTTLED == static_cast<int>(ErrorKind::throttled));
   CHECK(STREAMER_ERROR_TIMED_OUT == static_cast<int>(ErrorKind::timed_out));
   CHECK(STREAMER_ERROR_IO == static_cast<int>(ErrorKind::io));
+  CHECK(STREAMER_ERROR_UNTRUSTED == static_cast<int>(ErrorKind::untrusted));
+  CHECK(STREAMER_ERROR_CLOCK_SKEW == static_cast<int>(ErrorKind::clock_skew));
   CHECK(STREAMER_ERROR_CORRUPT == static_cast<int>(ErrorKind::corrupt));
   CHECK(STREAMER_ERROR_OUT_OF_MEMORY == static_cast<int>(ErrorKind::out_of_memory));
   CHECK(STREAMER_ERROR_DEVICE == static_cast<int>(ErrorKind::device));

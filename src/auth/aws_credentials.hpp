@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// AWS keys: a value that may expire, and where it comes from.
+
+#include <optional>
+#include <string>
+
+#include "base/result.hpp"
+#include "base/secret.hpp"
+#include "base/timestamp.hpp"
+
+namespace streamer::core {
+
+struct AwsCredentials {
+  std::string access_key_id;
+  Secret secret_access_key;
+  Secret session_token;  // empty: permanent keys
+  std::optional<SystemTime> expires;
+  std::string source;  // "environment", "profile \"prod\"": for people
+
+  // Whether a request signed with one would be signed the same with the other.
+  [[nodiscard]] bool same_keys(const AwsCredentials& other) const noexcept {
+    return access_key_id == other.access_key_id && secret_access_key == other.secret_access_key &&
+           session_token == other.session_token;
+  }
+};
+
+// Fails if a key or token could not stand in a header.
+Result<void> check_credentials(const AwsCredentials& credentials);
+
+// One place to get credentials from. Blocks. Thread-safe: no two calls at once are made by the
+// cache.
+class AwsCredentialSource {
+ public:
+  virtual ~AwsCredentialSource() = default;
+  // nullopt: it is not configured, and the next source is asked. An error: it is configured and
+  // does not work, which ends the search. why_not then says in a few words what is missing.
+  virtual Result<std::optional<AwsCredentials>> fetch(std::string& why_not) = 0;
+};
+
+}  // namespace streamer::core

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Hashes, codes and keyed hashes, over OpenSSL.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace streamer::core {
+
+using Sha256Digest = std::array<unsigned char, 32>;
+
+[[nodiscard]] Sha256Digest sha256(std::string_view text);
+[[nodiscard]] Sha256Digest hmac_sha256(std::string_view key, std::string_view text);
+// Only for names of cached files and for headers that a protocol defines with them.
+[[nodiscard]] std::string sha1_hex(std::string_view text);
+[[nodiscard]] std::string md5_bytes(std::string_view text);
+
+[[nodiscard]] inline std::string_view as_text(const Sha256Digest& digest) noexcept {
+  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+}
+
+// Lower case.
+[[nodiscard]] std::string hex(std::string_view bytes);
+[[nodiscard]] std::string base64_encode(std::string_view bytes);
+// Padded, without white space; nullopt for anything else.
+[[nodiscard]] std::optional<std::string> base64_decode(std::string_view text);
+
+// Whether two texts are equal, in a time that does not tell where they differ.
+[[nodiscard]] bool equal_in_constant_time(std::string_view a, std::string_view b) noexcept;
+
+}  // namespace streamer::core

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Environment variables, by a function that tests can replace.
+
+#include <cstdlib>
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace streamer::core {
+
+// The value of a variable; nullopt if it is not set or empty.
+using Environment = std::function<std::optional<std::string>(const char* name)>;
+
+// The process's own, read at the moment of the call. Nothing in a program that runs with more
+// rights than its user (secure_getenv(3)).
+[[nodiscard]] inline Environment process_environment() {
+  return [](const char* name) -> std::optional<std::string> {
+    const char* const value = ::secure_getenv(name);
+    if (value == nullptr || *value == '\0') return std::nullopt;
+    return value;
+  };
+}
+
+}  // namespace streamer::core

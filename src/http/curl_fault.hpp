@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What libcurl's codes mean to us.
+
+#include <curl/curl.h>
+
+#include <string>
+
+#include "http/response.hpp"
+
+namespace streamer::core {
+
+struct CurlFault {
+  TransferFault fault = TransferFault::none;
+  std::string text;  // what happened, for people
+};
+
+// text: what libcurl wrote to the transfer's error buffer.
+[[nodiscard]] CurlFault classify_curl(CURL* easy, CURLcode code, const char* text, bool has_head);
+
+}  // namespace streamer::core

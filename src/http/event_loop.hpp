@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One thread, one libcurl multi handle with its connections, one epoll. Bound to the thread that
+// uses it, but for wake().
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/futex.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "http/transfer.hpp"
+
+namespace streamer::core {
+
+class EventLoop {
+ public:
+  // Keeps up to idle_connections open for later transfers.
+  static Result<std::unique_ptr<EventLoop>> make(std::uint32_t idle_connections);
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  // The transfer stays the caller's; it begins at the next turn().
+  Result<void> add(Transfer& transfer);
+  // Ends it, whatever it was doing; closes its connection unless its answer was complete.
+  void remove(Transfer& transfer) noexcept;
+
+  // Sleeps until something happens or the time comes, then lets things happen. Transfers that ended
+  // are appended to finished and are no longer in the loop. Of a transfer that got no byte for its
+  // stall timeout the loop makes one that ended; time that passed between two turns does not count
+  // as time without a byte.
+  void turn(SteadyTime until, std::vector<Transfer*>& finished);
+
+  // Thread-safe: ends the turn() that sleeps, or the next one at once.
+  void wake() noexcept;
+
+  [[nodiscard]] std::size_t active() const noexcept { return active_.size(); }
+  // Of the current turn: cheaper than asking the clock again.
+  [[nodiscard]] SteadyTime now() const noexcept { return now_; }
+
+ private:
+  friend struct CurlCallbacks;
+  EventLoop() = default;
+
+  bool apply_options(Transfer& transfer, void* easy);
+  void detach(Transfer& transfer) noexcept;
+  void finish(Transfer& transfer, int curl_code);
+  void take_messages(std::vector<Transfer*>& finished);
+  void end_stalled(std::vector<Transfer*>& finished);
+  [[nodiscard]] int wait_ms(SteadyTime until) const;
+
+  UniqueFd epoll_;
+  UniqueFd wake_;
+  void* multi_ = nullptr;  // CURLM
+  void* share_ = nullptr;  // CURLSH: TLS sessions of all transfers
+  std::uint32_t generation_ = 0;
+  std::vector<void*> idle_easies_;
+  std::vector<Transfer*> active_;
+  std::optional<SteadyTime> timer_;
+  SteadyTime now_ = std::chrono::steady_clock::now();
+  SteadyTime next_stall_check_{};
+};
+
+}  // namespace streamer::core

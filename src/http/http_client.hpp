@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Requests whose caller waits for the answer: lists, headers of checkpoints, credentials. Keeps its
+// connections between them.
+
+#include <memory>
+#include <vector>
+
+#include "base/guarded.hpp"
+#include "base/result.hpp"
+#include "http/event_loop.hpp"
+
+namespace streamer::core {
+
+// Thread-safe. Each call uses a loop that no other call uses meanwhile.
+class HttpClient {
+ public:
+  // One attempt: returns once the transfer ended.
+  Result<void> run(Transfer& transfer);
+
+  // One attempt, with the body kept. Fails with io or timed_out, by the transfer's
+  // fault; every status is an answer. An answer longer than options.kept_bytes is cut there.
+  Result<HttpAnswer> fetch(const HttpRequest& request, const TransferOptions& options);
+
+ private:
+  struct Idle {
+    std::uint32_t generation = 0;  // fork_generation() when they were made
+    std::vector<std::unique_ptr<EventLoop>> loops;
+  };
+  Guarded<Idle> idle_;
+};
+
+// The error of a transfer that got no whole answer: kind by the fault, and what to do.
+[[nodiscard]] Error transfer_error(const Transfer& transfer);
+
+}  // namespace streamer::core

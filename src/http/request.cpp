@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/request.hpp"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+Error bad_endpoint(std::string_view text, std::string_view why) {
+  // What stands before an @ may be a password.
+  const std::size_t at = text.rfind('@');
+  const std::string_view shown = at == std::string_view::npos ? text : text.substr(at + 1);
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("\"{}\" is no usable endpoint: {}", shown, why));
+}
+
+}  // namespace
+
+std::string_view Endpoint::host() const noexcept {
+  const std::string_view all = host_and_port();
+  if (all.starts_with("[")) return all.substr(1, all.find(']') - 1);
+  return all.substr(0, all.find(':'));
+}
+
+std::string Endpoint::port() const {
+  const std::string_view all = host_and_port();
+  const std::size_t bracket = all.find(']');
+  const std::size_t colon = all.find(':', bracket == std::string_view::npos ? 0 : bracket);
+  if (colon != std::string_view::npos) return std::string(all.substr(colon + 1));
+  return is_tls() ? "443" : "80";
+}
+
+Result<Endpoint> parse_endpoint(std::string_view text) {
+  text = trim(text);
+  std::string scheme = "https";
+  std::string_view rest = text;
+  if (const std::size_t mark = text.find("://"); mark != std::string_view::npos) {
+    scheme = to_lower(text.substr(0, mark));
+    rest = text.substr(mark + 3);
+  }
+  if (scheme != "https" && scheme != "http") return bad_endpoint(text, "use https or http");
+  if (rest.find_first_of("?#") != std::string_view::npos)
+    return bad_endpoint(text, "it has a query or a fragment");
+  const std::size_t slash = std::min(rest.find('/'), rest.size());
+  const std::string authority = to_lower(rest.substr(0, slash));
+  std::string_view base_path = rest.substr(slash);
+  while (base_path.ends_with("/"))
+    base_path.remove_suffix(1);
+  if (authority.find('@') != std::string::npos)
+    return bad_endpoint(text, "user name and password do not belong there");
+  for (const char c : authority + std::string(base_path)) {
+    if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7F)
+      return bad_endpoint(text, "it holds white space, a control character or no ASCII");
+  }
+  Endpoint endpoint{scheme + "://" + authority, std::string(base_path)};
+  if (endpoint.host().empty()) return bad_endpoint(text, "it names no host");
+  const auto port = parse_unsigned(endpoint.port());
+  if (!port || *port == 0 || *port > 65535) return bad_endpoint(text, "its port is no port");
+  const bool is_default = *port == (endpoint.is_tls() ? 443U : 80U);
+  const bool is_written = endpoint.origin.ends_with(":" + endpoint.port());
+  // libcurl leaves a default port out of the Host header, and so must the signature.
+  if (is_default && is_written) endpoint.origin.resize(endpoint.origin.rfind(':'));
+  return endpoint;
+}
+
+std::string canonical_query(std::vector<std::pair<std::string, std::string>> parameters) {
+  for (auto& [name, value] : parameters) {
+    name = percent_encode(name);
+    value = percent_encode(value);
+  }
+  std::sort(parameters.begin(), parameters.end());
+  std::string query;
+  for (const auto& [name, value] : parameters)
+    query += fmt::format("{}{}={}", query.empty() ? "" : "&", name, value);
+  return query;
+}
+
+Result<void> check_header_value(std::string_view what, std::string_view value) {
+  constexpr std::string_view kForging("\r\n\0", 3);
+  if (value.find_first_of(kForging) == std::string_view::npos) return {};
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("{} holds a line break or a NUL byte, and cannot be sent", what));
+}
+
+bool is_ip_address(std::string_view host) noexcept {
+  unsigned char address[16];
+  const std::string text(host.substr(0, host.find('%')));
+  return ::inet_pton(AF_INET, text.c_str(), address) == 1 ||
+         ::inet_pton(AF_INET6, text.c_str(), address) == 1;
+}
+
+}  // namespace streamer::core

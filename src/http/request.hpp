@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One HTTP request, as bytes that go on the wire.
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace streamer::core {
+
+struct HttpHeader {
+  std::string name;
+  std::string value;
+};
+
+// How a host is reached and believed: the same for all requests to an endpoint.
+struct HttpRoute {
+  std::string ca_bundle;     // path of a PEM file; empty: the system's
+  std::string proxy;         // URL of a proxy; empty: none
+  bool verifies_tls = true;  // false only by explicit setting
+};
+
+struct HttpRequest {
+  std::string method = "GET";
+  std::string origin;      // "https://host" or "http://host:9000"; host in lower case
+  std::string path = "/";  // percent-encoded; sent as it stands
+  std::string query;       // "a=b&c=", percent-encoded, without the '?'
+  std::vector<HttpHeader> headers;
+  std::string body;  // of a POST or PUT
+  std::shared_ptr<const HttpRoute> route;
+
+  // "host:9000": the Host header.
+  [[nodiscard]] std::string_view host() const noexcept {
+    const std::string_view all = origin;
+    return all.substr(all.find("://") + 3);
+  }
+  [[nodiscard]] bool is_tls() const noexcept { return origin.starts_with("https:"); }
+  [[nodiscard]] std::string url() const { return origin + target(); }
+  // What stands on the request line.
+  [[nodiscard]] std::string target() const { return query.empty() ? path : path + "?" + query; }
+};
+
+// "https://Host:443/base/" as origin "https://host" and path "/base". A missing scheme is https.
+// Fails with invalid_argument on user names, queries, fragments, other schemes and bad ports.
+struct Endpoint {
+  std::string origin;
+  std::string base_path;  // empty, or "/base"
+
+  [[nodiscard]] std::string_view host_and_port() const noexcept {
+    return std::string_view(origin).substr(origin.find("://") + 3);
+  }
+  // Without the port; an IPv6 address without its brackets.
+  [[nodiscard]] std::string_view host() const noexcept;
+  [[nodiscard]] std::string port() const;
+  [[nodiscard]] bool is_tls() const noexcept { return origin.starts_with("https:"); }
+};
+Result<Endpoint> parse_endpoint(std::string_view text);
+
+// "name=value&..." of decoded pairs, sorted by encoded name and value, as every signer wants it.
+[[nodiscard]] std::string canonical_query(
+    std::vector<std::pair<std::string, std::string>> parameters);
+
+// Fails with invalid_argument if value holds a line break or a NUL, which would forge headers. What
+// says whose value it is.
+Result<void> check_header_value(std::string_view what, std::string_view value);
+
+// Whether host is an IPv4 address or an IPv6 one without brackets.
+[[nodiscard]] bool is_ip_address(std::string_view host) noexcept;
+
+}  // namespace streamer::core

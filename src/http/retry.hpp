@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Again, when, or give up? Pure: time and chance are arguments.
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "base/timestamp.hpp"
+#include "http/response.hpp"
+
+namespace streamer::core {
+
+using Milliseconds = std::chrono::milliseconds;
+
+// What a failed attempt calls for.
+enum class Again : std::uint8_t {
+  never,
+  at_once,    // something was put right that the next attempt uses
+  soon,       // a passing fault: back off from 50 ms
+  throttled,  // the store asked for less: back off from 1 s
+};
+
+struct RetryPolicy {
+  std::uint32_t attempts = 10;  // without progress between them
+  Milliseconds soon_base{50};
+  Milliseconds throttled_base{1000};
+  Milliseconds cap{20'000};
+  Milliseconds longest_retry_after{60'000};
+};
+
+// How long to wait before the next attempt: chance * min(base * 2^(failures - 1), cap), "full
+// jitter", or what the store asked for if that is longer. failures from 1; chance in [0, 1).
+[[nodiscard]] Milliseconds retry_delay(const RetryPolicy& policy, Again again,
+                                       std::uint32_t failures,
+                                       std::optional<Milliseconds> retry_after,
+                                       double chance) noexcept;
+
+// What a fault of the transfer calls for.
+[[nodiscard]] Again again_after(TransferFault fault) noexcept;
+// What a status alone calls for: 429 and 503 throttle; 408, 500, 502 and 504 pass.
+[[nodiscard]] Again again_after_status(int status) noexcept;
+
+// Retry-After in seconds or as a date, and its variants in milliseconds: retry-after-ms,
+// x-ms-retry-after-ms, x-amz-retry-after.
+[[nodiscard]] std::optional<Milliseconds> retry_after(const ResponseHead& head,
+                                                      SystemTime now) noexcept;
+
+// Bounds how much a store that is down is asked again: each retry takes tokens, success brings them
+// back. One thread's own.
+class RetryBudget {
+ public:
+  // Sized so that every connection may fail several times at once.
+  explicit RetryBudget(std::uint32_t connections) noexcept
+      : most_(connections * 20 > 500 ? connections * 20 : 500), tokens_(most_) {}
+
+  // False once it is used up.
+  bool take(Again again) noexcept {
+    const std::uint32_t cost = again == Again::throttled ? 5 : again == Again::soon ? 10 : 0;
+    if (tokens_ < cost) return false;
+    tokens_ -= cost;
+    return true;
+  }
+  void succeeded() noexcept { tokens_ = tokens_ + 10 < most_ ? tokens_ + 10 : most_; }
+
+ private:
+  std::uint32_t most_;
+  std::uint32_t tokens_;
+};
+
+}  // namespace streamer::core

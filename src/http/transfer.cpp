@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/transfer.hpp"
+
+#include "base/text.hpp"
+#include "http/event_loop.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+// What servers send is below 10 KiB.
+constexpr std::size_t kMostHeaderBytes = 128 * kKiB;
+constexpr std::size_t kMostHeaders = 1000;
+
+}  // namespace
+
+Transfer::~Transfer() {
+  if (loop_ != nullptr) loop_->remove(*this);
+}
+
+// False: this is no answer to go on with, and fault_ says so.
+bool Transfer::take_header_line(std::string_view line) {
+  // Trailers behind a chunked body: nothing of ours is in them.
+  if (head_is_complete_) return true;
+  header_bytes_ += line.size();
+  const auto refuse = [&](std::string text) {
+    fault_ = TransferFault::bad_response;
+    fault_text_ = std::move(text);
+    return false;
+  };
+  if (header_bytes_ > kMostHeaderBytes || head_.headers.size() >= kMostHeaders)
+    return refuse("the answer's headers are longer than 128 KiB or more than 1000");
+  if (line.starts_with("HTTP/")) {
+    // A new head: the one before was a 1xx answer.
+    const std::size_t space = std::min(line.find(' '), line.size());
+    const auto status = parse_unsigned(line.substr(space).substr(0, 4).substr(1));
+    head_ = {.status = status && *status < 1000 ? static_cast<int>(*status) : 0, .headers = {}};
+    return true;
+  }
+  if (line.starts_with(" ") || line.starts_with("\t"))
+    return refuse("the answer has a folded header, which RFC 9112 5.2 forbids");
+  if (trim(line).empty()) return head_.status < 200 || finish_head();
+  const std::size_t colon = line.find(':');
+  if (colon == std::string_view::npos) return true;
+  head_.headers.push_back(
+      {to_lower(trim(line.substr(0, colon))), std::string(trim(line.substr(colon + 1)))});
+  return true;
+}
+
+bool Transfer::finish_head() {
+  head_is_complete_ = true;
+  use_ = sink_.on_head(head_);
+  stopped_ = use_ == BodyUse::stop;
+  return !stopped_;
+}
+
+bool Transfer::take_body(std::string_view bytes) {
+  last_progress_ = loop_->now();
+  if (use_ == BodyUse::to_sink) {
+    stopped_ = !sink_.on_body(bytes);
+    return !stopped_;
+  }
+  kept_ += bytes.substr(0, options_.kept_bytes - kept_.size());
+  kept_enough_ = kept_.size() == options_.kept_bytes;
+  return !kept_enough_;
+}
+
+}  // namespace streamer::core
