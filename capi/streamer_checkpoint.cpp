@@ -31,7 +31,6 @@ streamer_status streamer_checkpoint_open(const char* const* uris, size_t count,
                                          const streamer_settings* settings,
                                          streamer_checkpoint** checkpoint_out,
                                          streamer_error** error_out) {
-  static_cast<void>(settings);  // none is about opening yet
   return guarded(error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(uris);
     STREAMER_REQUIRE(checkpoint_out);
@@ -40,7 +39,9 @@ streamer_status streamer_checkpoint_open(const char* const* uris, size_t count,
       STREAMER_REQUIRE(uris[i]);
       copied.emplace_back(uris[i]);
     }
-    auto opened = TRY(core::open_checkpoint(copied));
+    auto opened = TRY(core::open_checkpoint(
+        copied, std::make_shared<core::Stores>(settings == nullptr ? core::Settings()
+                                                                   : settings->settings)));
     *checkpoint_out = new streamer_checkpoint{std::move(opened)};
     return STREAMER_OK;
   });

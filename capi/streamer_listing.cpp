@@ -8,13 +8,13 @@ extern "C" {
 
 streamer_status streamer_listing_open(const char* uri, const streamer_settings* settings,
                                       streamer_listing** listing_out, streamer_error** error_out) {
-  static_cast<void>(settings);  // none is about listing yet
   return guarded(error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(uri);
     STREAMER_REQUIRE(listing_out);
     const core::Uri parsed = TRY(core::parse_uri(uri));
-    core::Store* const store = TRY(core::store_for(parsed));
-    auto entries = TRY(store->list(parsed));
+    core::Stores stores(settings == nullptr ? core::Settings() : settings->settings);
+    core::Store* const store = TRY(stores.of(parsed));
+    auto entries = TRY(store->list(parsed, core::ListDepth::children));
     *listing_out = new streamer_listing{std::move(entries)};
     return STREAMER_OK;
   });

@@ -28,14 +28,4 @@ struct AwsCredentials {
 // Fails if a key or token could not stand in a header.
 Result<void> check_credentials(const AwsCredentials& credentials);
 
-// One place to get credentials from. Blocks. Thread-safe: no two calls at once are made by the
-// cache.
-class AwsCredentialSource {
- public:
-  virtual ~AwsCredentialSource() = default;
-  // nullopt: it is not configured, and the next source is asked. An error: it is configured and
-  // does not work, which ends the search. why_not then says in a few words what is missing.
-  virtual Result<std::optional<AwsCredentials>> fetch(std::string& why_not) = 0;
-};
-
 }  // namespace streamer::core

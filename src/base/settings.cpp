@@ -14,21 +14,46 @@ namespace streamer::core {
 namespace {
 
 constexpr SettingRow kRows[] = {
+    {"aws_profile", "STREAMER_AWS_PROFILE", nullptr, "auto", "auto, or a profile's name",
+     "The profile of ~/.aws/config and ~/.aws/credentials. auto is AWS_PROFILE, else default. If "
+     "it "
+     "is set here, its credentials go before those of the environment."},
+    {"ca_bundle", "STREAMER_CA_BUNDLE", nullptr, "auto", "auto, or a path",
+     "The PEM file of the authorities that sign the servers' certificates. auto is AWS_CA_BUNDLE, "
+     "the profile's ca_bundle, SSL_CERT_FILE, CURL_CA_BUNDLE, else the system's."},
     {"chunk_bytes", "STREAMER_CHUNK_BYTES", "RUNAI_STREAMER_CHUNK_BYTESIZE", "auto",
      "auto, or bytes from 4096",
-     "How many bytes one read request asks for. auto is 2 MiB for files."},
+     "How many bytes one read request asks for. auto is 2 MiB for files, and 1 to 8 MiB over a "
+     "network, so that every connection gets several."},
     {"coalesce_gap_bytes", "STREAMER_COALESCE_GAP_BYTES", nullptr, "16KiB", "bytes",
      "Unwanted bytes between two wanted ranges are read and dropped if they are no more than this; "
      "larger gaps are skipped by a request of their own for each side."},
     {"concurrency", "STREAMER_CONCURRENCY", "RUNAI_STREAMER_CONCURRENCY", "auto",
-     "auto, or 1 to 1024", "How many readers a load starts."},
+     "auto, or 1 to 1024",
+     "How many readers of files a load starts; and how many connections it uses over a network, "
+     "unless connections says it."},
+    {"connect_timeout_ms", "STREAMER_CONNECT_TIMEOUT_MS", nullptr, "5000",
+     "milliseconds, 1 to 600000",
+     "How long a connection may take: finding the address, connecting, TLS."},
+    {"connections", "STREAMER_CONNECTIONS", "RUNAI_STREAMER_S3_MAX_CONNECTIONS", "auto",
+     "auto, or 1 to 1024",
+     "How many connections a load uses over a network. auto starts with few and goes on while more "
+     "bring more."},
     {"direct_depth", "STREAMER_DIRECT_DEPTH", nullptr, "auto", "auto, or 1 to 256",
      "How many direct reads a reader keeps in flight through io_uring."},
     {"file_io", "STREAMER_FILE_IO", nullptr, "auto", "auto, direct, buffered",
      "How files are read. auto asks the page cache, chunk by chunk: cached chunks are copied from "
      "it, others are read past it (O_DIRECT) where the file system allows."},
+    {"hedging", "STREAMER_HEDGING", nullptr, "auto", "auto, off",
+     "Whether the slowest requests of a load are made a second time on a new connection."},
     {"io_uring", "STREAMER_IO_URING", nullptr, "auto", "auto, off",
      "Whether direct reads go through io_uring where the kernel allows it."},
+    {"low_speed_limit", "STREAMER_LOW_SPEED_LIMIT", "RUNAI_STREAMER_S3_LOW_SPEED_LIMIT", "off",
+     "off, or bytes per second",
+     "A connection that stays slower than this for the stall timeout is given up."},
+    {"max_attempts", "STREAMER_MAX_ATTEMPTS", nullptr, "10", "1 to 100",
+     "How often a request over a network is made before its failure is the load's. Progress starts "
+     "the count anew."},
     {"max_bandwidth", "STREAMER_MAX_BANDWIDTH", nullptr, "unlimited",
      "unlimited, or bytes per second from 65536",
      "A cap on what a load reads per second, for links that are shared."},
@@ -37,6 +62,41 @@ constexpr SettingRow kRows[] = {
      "How much host memory a load may hold between storage and the release of its tensors. auto is "
      "80 % of what the machine and its control group have free when the load starts; minimum is "
      "the largest tensor. Memory of the caller does not count."},
+    {"progress_timeout_ms", "STREAMER_PROGRESS_TIMEOUT_MS", nullptr, "120000",
+     "milliseconds, 1 to 86400000",
+     "A load over a network to which no byte came for this long fails."},
+    {"s3_access_key_id", "STREAMER_S3_ACCESS_KEY_ID", nullptr, "auto", "auto, or a key id",
+     "Together with s3_secret_access_key: credentials to use instead of looking for some."},
+    {"s3_addressing", "STREAMER_S3_ADDRESSING", "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING", "auto",
+     "auto, path (or 0), virtual (or 1)",
+     "Whether the bucket stands in the path or in the host's name. auto is virtual with AWS, and "
+     "path "
+     "with an endpoint of one's own."},
+    {"s3_endpoint", "STREAMER_S3_ENDPOINT", nullptr, "auto", "auto, or a URL",
+     "Where S3 is. auto is RUNAI_STREAMER_S3_ENDPOINT, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the "
+     "profile's endpoint_url, else AWS in the bucket's region."},
+    {"s3_expected_bucket_owner", "STREAMER_S3_EXPECTED_BUCKET_OWNER", nullptr, "auto",
+     "auto, or an account's number", "Requests fail if the bucket is not this account's."},
+    {"s3_region", "STREAMER_S3_REGION", nullptr, "auto", "auto, or a region",
+     "The region of the bucket. auto is AWS_REGION, AWS_DEFAULT_REGION, the profile's region, else "
+     "us-east-1; AWS says so if that is wrong, and is believed."},
+    {"s3_requester_pays", "STREAMER_S3_REQUESTER_PAYS", nullptr, "no", "yes (or 1), no (or 0)",
+     "Whether the one who asks agrees to be charged."},
+    {"s3_secret_access_key", "STREAMER_S3_SECRET_ACCESS_KEY", nullptr, "auto", "auto, or a key",
+     "See s3_access_key_id. Never logged."},
+    {"s3_session_token", "STREAMER_S3_SESSION_TOKEN", nullptr, "auto", "auto, or a token",
+     "The session that s3_access_key_id belongs to, if it does. Never logged."},
+    {"s3_sse_customer_key", "STREAMER_S3_SSE_CUSTOMER_KEY", nullptr, "auto",
+     "auto, or a key: the base64 of 32 bytes",
+     "The key of objects that were stored with a key of the customer (SSE-C). Never logged."},
+    {"s3_unsigned", "STREAMER_S3_UNSIGNED", "RUNAI_STREAMER_S3_UNSIGNED", "no",
+     "yes (or 1), no (or 0)", "Whether requests go without credentials, for public buckets."},
+    {"s3_version_id", "STREAMER_S3_VERSION_ID", nullptr, "auto", "auto, or a version",
+     "Which version of an object to read in a bucket that keeps several."},
+    {"stall_timeout_ms", "STREAMER_STALL_TIMEOUT_MS", "RUNAI_STREAMER_S3_REQUEST_TIMEOUT_MS",
+     "10000", "milliseconds, 1 to 600000",
+     "A request over a network to which no byte comes for this long is made again, on a new "
+     "connection."},
     {"tensor_alignment", "STREAMER_TENSOR_ALIGNMENT", nullptr, "auto",
      "auto, or a power of two up to 4096",
      "The least alignment, in bytes, of a tensor in the library's own memory. auto is the size of "
@@ -75,9 +135,28 @@ std::optional<FileIo> parse_file_io(std::string_view value) {
   return std::nullopt;
 }
 
+// Everything that the table's names stand for, but for texts that are used as they are.
+struct AllSettings {
+  LoadSettings load;
+  RemoteSettings remote;
+};
+
+std::optional<std::chrono::milliseconds> parse_milliseconds(std::string_view value,
+                                                            std::uint64_t highest) {
+  const auto number = parse_unsigned(value);
+  if (!number || *number == 0 || *number > highest) return std::nullopt;
+  return std::chrono::milliseconds(*number);
+}
+
+bool is_yes_or_no(std::string_view value) {
+  return value == "yes" || value == "no" || value == "1" || value == "0" || value == "true" ||
+         value == "false";
+}
+
 // Puts value into the field that name stands for; false if it is refused.
-bool assign(LoadSettings& to, std::string_view name, std::string_view value) {
+bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   constexpr std::uint64_t kAny = UINT64_MAX;
+  LoadSettings& to = all.load;
   const auto put = [](auto& field, const auto& parsed) {
     if (parsed) field = static_cast<std::remove_reference_t<decltype(field)>>(*parsed);
     return parsed.has_value();
@@ -87,22 +166,40 @@ bool assign(LoadSettings& to, std::string_view name, std::string_view value) {
   }
   if (name == "coalesce_gap_bytes") return put(to.coalesce_gap_bytes, parse_bytes(value));
   if (name == "concurrency") return put(to.concurrency, parse_number(value, "auto", 1, 1024));
+  if (name == "connect_timeout_ms")
+    return put(all.remote.connect_timeout, parse_milliseconds(value, 600'000));
+  if (name == "connections") return put(to.connections, parse_number(value, "auto", 1, 1024));
   if (name == "direct_depth") return put(to.direct_depth, parse_number(value, "auto", 1, 256));
   if (name == "file_io") return put(to.file_io, parse_file_io(value));
+  if (name == "hedging") {
+    to.hedges = value == "auto";
+    return value == "auto" || value == "off";
+  }
   if (name == "io_uring") {
     to.io_uring = value == "auto";
     return value == "auto" || value == "off";
   }
+  if (name == "low_speed_limit")
+    return put(to.least_connection_rate, parse_number(value, "off", 0, kAny));
+  if (name == "max_attempts") return put(all.remote.attempts, parse_number(value, "", 1, 100));
   if (name == "max_bandwidth") {
     return put(to.bandwidth_bytes_per_s, parse_number(value, "unlimited", 64 * kKiB, kAny));
   }
   if (name == "memory_limit") return put(to.memory_limit, parse_memory_limit(value));
+  if (name == "progress_timeout_ms")
+    return put(to.progress_timeout, parse_milliseconds(value, 86'400'000));
+  if (name == "s3_addressing")
+    return value == "auto" || value == "path" || value == "virtual" || value == "0" || value == "1";
+  if (name == "s3_requester_pays" || name == "s3_unsigned") return is_yes_or_no(value);
+  if (name == "stall_timeout_ms")
+    return put(all.remote.stall_timeout, parse_milliseconds(value, 600'000));
   if (name == "tensor_alignment") {
     const auto parsed = parse_number(value, "auto", 1, kPageBytes);
     if (parsed && (*parsed & (*parsed - 1)) != 0) return false;
     return put(to.tensor_alignment_bytes, parsed);
   }
-  return false;
+  // The others are texts that only their user can judge.
+  return !value.empty();
 }
 
 const SettingRow* find_row(std::string_view name) {
@@ -132,17 +229,57 @@ std::span<const SettingRow> setting_rows() noexcept {
   return kRows;
 }
 
-Result<void> Settings::set(std::string_view name, std::string_view value) {
+Result<void> Settings::set(std::string_view name, std::string_view value, std::string_view prefix) {
   const SettingRow* const row = find_row(name);
   if (row == nullptr) {
     return Error(ErrorKind::invalid_argument, fmt::format("there is no setting \"{}\"", name));
   }
-  LoadSettings scratch;
+  AllSettings scratch;
   if (!assign(scratch, name, trim(value))) {
     return bad_value(fmt::format("setting {}", name), value, row->values);
   }
-  values_.insert_or_assign(std::string(name), std::string(trim(value)));
+  Values& values = prefix.empty() ? values_ : for_prefix_[std::string(prefix)].values;
+  values.insert_or_assign(std::string(name), std::string(trim(value)));
   return {};
+}
+
+void Settings::set_credentials_callback(CredentialsCallback callback, std::string_view prefix) {
+  auto shared = std::make_shared<const CredentialsCallback>(std::move(callback));
+  if (prefix.empty()) {
+    credentials_callback_ = std::move(shared);
+  } else {
+    for_prefix_[std::string(prefix)].credentials_callback = std::move(shared);
+  }
+}
+
+std::string Settings::prefix_for(std::string_view uri) const {
+  std::string longest;
+  for (const auto& [prefix, values] : for_prefix_) {
+    if (uri.starts_with(prefix)) longest = prefix;
+  }
+  return longest;
+}
+
+Settings Settings::for_uri(std::string_view uri) const {
+  Settings flat;
+  flat.values_ = values_;
+  flat.credentials_callback_ = credentials_callback_;
+  for (const auto& [prefix, more] : for_prefix_) {
+    if (!uri.starts_with(prefix)) continue;
+    for (const auto& [name, value] : more.values)
+      flat.values_.insert_or_assign(name, value);
+    if (more.credentials_callback) flat.credentials_callback_ = more.credentials_callback;
+    // Keys of its own win over a callback that holds for more.
+    else if (more.values.contains("s3_access_key_id"))
+      flat.credentials_callback_.reset();
+  }
+  return flat;
+}
+
+std::optional<std::string> Settings::text_in_code(std::string_view name) const {
+  const auto found = values_.find(name);
+  if (found == values_.end() || found->second == "auto") return std::nullopt;
+  return found->second;
 }
 
 std::string Settings::text(std::string_view name) const {
@@ -153,8 +290,10 @@ std::string Settings::text(std::string_view name) const {
   return row->default_text;
 }
 
-Result<LoadSettings> read_load_settings(const Settings& settings) {
-  LoadSettings read;
+namespace {
+
+Result<AllSettings> read_all(const Settings& settings) {
+  AllSettings read;
   for (const SettingRow& row : setting_rows()) {
     const std::string value = settings.text(row.name);
     if (assign(read, row.name, trim(value))) continue;
@@ -163,6 +302,16 @@ Result<LoadSettings> read_load_settings(const Settings& settings) {
     return bad_value(source ? source->name : row.name, value, row.values);
   }
   return read;
+}
+
+}  // namespace
+
+Result<LoadSettings> read_load_settings(const Settings& settings) {
+  return TRY(read_all(settings)).load;
+}
+
+Result<RemoteSettings> read_remote_settings(const Settings& settings) {
+  return TRY(read_all(settings)).remote;
 }
 
 }  // namespace streamer::core

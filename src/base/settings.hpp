@@ -3,13 +3,19 @@
 // Everything that can be tuned, in one table: name, environment variables, default, meaning.
 // A value set in code wins over the environment, which wins over the default.
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "base/result.hpp"
+#include "base/secret.hpp"
+#include "base/timestamp.hpp"
 
 namespace streamer::core {
 
@@ -27,17 +33,48 @@ struct SettingRow {
 // Static storage; sorted by name.
 [[nodiscard]] std::span<const SettingRow> setting_rows() noexcept;
 
+// Credentials that the program gives, and asks for again when they expire.
+struct GivenCredentials {
+  std::string access_key_id;
+  Secret secret_access_key;
+  Secret session_token;
+  std::optional<SystemTime> expires;
+};
+using CredentialsCallback = std::function<Result<GivenCredentials>()>;
+
 class Settings {
  public:
-  // Checks name and value at once.
-  Result<void> set(std::string_view name, std::string_view value);
+  // Checks name and value at once. With a prefix, the value holds for URIs that begin with it, and
+  // wins over one without or with a shorter one.
+  Result<void> set(std::string_view name, std::string_view value, std::string_view prefix = "");
+  void set_credentials_callback(CredentialsCallback callback, std::string_view prefix);
+
+  // The longest prefix among those that were given which uri begins with; empty if there is none.
+  [[nodiscard]] std::string prefix_for(std::string_view uri) const;
+  // What holds for a URI, without prefixes.
+  [[nodiscard]] Settings for_uri(std::string_view uri) const;
 
   // The text in force: set in code, else in the environment, else the default. Only for names of
   // the table. The environment is read now, not earlier.
   [[nodiscard]] std::string text(std::string_view name) const;
+  // Only what was set in code.
+  [[nodiscard]] std::optional<std::string> text_in_code(std::string_view name) const;
+  // nullptr if there is none.
+  [[nodiscard]] std::shared_ptr<const CredentialsCallback> credentials_callback() const noexcept {
+    return credentials_callback_;
+  }
 
  private:
-  std::map<std::string, std::string, std::less<>> values_;
+  using Values = std::map<std::string, std::string, std::less<>>;
+  struct ForPrefix {
+    Values values;
+    std::shared_ptr<const CredentialsCallback> credentials_callback;
+  };
+
+  Values values_;
+  std::shared_ptr<const CredentialsCallback> credentials_callback_;
+  // By prefix. The order of strings puts a longer one behind the shorter that it begins with.
+  std::map<std::string, ForPrefix, std::less<>> for_prefix_;
 };
 
 struct MemoryLimit {
@@ -59,9 +96,21 @@ struct LoadSettings {
   std::uint32_t direct_depth = 0;            // direct reads in flight per reader; 0: chosen by us
   FileIo file_io = FileIo::automatic;
   bool io_uring = true;
+  std::uint32_t connections = 0;            // of a load over a network; 0: chosen while it runs
+  std::uint64_t least_connection_rate = 0;  // bytes per second; 0: none
+  std::chrono::milliseconds progress_timeout{120'000};
+  bool hedges = true;
 };
 
-// Fails on a value in the environment that set() would refuse, naming the variable.
+// The settings of a store behind a network, read once when it is made.
+struct RemoteSettings {
+  std::chrono::milliseconds connect_timeout{5000};
+  std::chrono::milliseconds stall_timeout{10'000};
+  std::uint32_t attempts = 10;
+};
+
+// Both fail on a value in the environment that set() would refuse, naming the variable.
+Result<RemoteSettings> read_remote_settings(const Settings& settings);
 Result<LoadSettings> read_load_settings(const Settings& settings);
 
 }  // namespace streamer::core

@@ -21,6 +21,7 @@ namespace {
 
 // Most headers are shorter, so that one read brings length and text.
 constexpr std::uint64_t kFirstReadBytes = 256 * kKiB;
+constexpr std::uint64_t kFirstIndexBytes = kMiB;
 constexpr std::size_t kHeaderThreads = 16;
 // Far above any index that was ever written; what is longer is not one.
 constexpr std::uint64_t kLongestIndexBytes = 512 * kMiB;
@@ -36,7 +37,7 @@ struct Sources {
   std::vector<IndexClaims> claims;
 };
 
-struct Opened {
+struct OpenedShard {
   CheckpointObject object;
   TensorTable tensors;
 };
@@ -45,25 +46,23 @@ bool ends_with(std::string_view text, std::string_view suffix) {
   return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
 }
 
-std::string_view last_component(std::string_view path) {
-  return path.substr(path.rfind('/') + 1);
-}
-
-Uri folder_of(const Uri& uri) {
-  Uri folder = uri;
-  const std::size_t slash = folder.path.rfind('/');
-  folder.path = slash == std::string::npos ? "." : folder.path.substr(0, slash + 1);
-  return folder;
+// Bytes of an opened object from `offset` on: what came with the opening, and the rest read now.
+Result<void> fill(Store& store, const Opened& opened, std::uint64_t offset, std::span<char> to) {
+  const std::uint64_t here = std::min<std::uint64_t>(to.size(), opened.first.size() - offset);
+  if (here != 0) std::memcpy(to.data(), opened.first.data() + offset, here);
+  if (here == to.size()) return {};
+  return store.read(opened.object, {offset + here, to.size() - here},
+                    std::as_writable_bytes(to.subspan(here)));
 }
 
 Result<void> add_index(Store& store, const Uri& index, Sources& sources) {
-  const Object object = TRY(store.stat(index));
-  if (object.size > kLongestIndexBytes) {
+  const Opened opened = TRY(store.open(index, kFirstIndexBytes));
+  const std::uint64_t size = opened.object.size;
+  if (size > kLongestIndexBytes) {
     return Error(ErrorKind::corrupt, "the shard index is larger than 512 MiB").at(index.text());
   }
-  JsonText text(object.size);
-  TRY(store.read(object, {0, object.size},
-                 std::as_writable_bytes(std::span<char>(text.data(), object.size))));
+  JsonText text(size);
+  TRY(fill(store, opened, 0, std::span<char>(text.data(), size)));
   auto parsed = parse_shard_index(text).at(index.text());
   if (!parsed) return std::move(parsed).error();
   const Uri folder = folder_of(index);
@@ -75,28 +74,27 @@ Result<void> add_index(Store& store, const Uri& index, Sources& sources) {
 
 Result<void> add_folder(Store& store, const Uri& folder, Sources& sources) {
   std::vector<Uri> found;
-  for (const Entry& entry : TRY(store.list(folder))) {
-    const std::string_view name = last_component(entry.uri.path);
+  for (const Entry& entry : TRY(store.list(folder, ListDepth::children))) {
+    const std::string_view name = entry.uri.last_component();
     if (entry.is_folder || name.substr(0, 1) == ".") continue;
     if (name == kShardIndexName) return add_index(store, entry.uri, sources);
     if (ends_with(name, ".safetensors")) found.push_back(entry.uri);
   }
   if (found.empty()) {
-    return Error(ErrorKind::not_found, "the directory holds no *.safetensors file")
-        .at(folder.text());
+    return Error(ErrorKind::not_found, "it holds no *.safetensors file").at(folder.text());
   }
   sources.objects.insert(sources.objects.end(), found.begin(), found.end());
   return {};
 }
 
-Result<Sources> find_sources(std::span<const std::string> uris) {
+Result<Sources> find_sources(Stores& stores, std::span<const std::string> uris) {
   Sources sources;
   for (const std::string& text : uris) {
     const Uri uri = TRY(parse_uri(text));
-    Store* const store = TRY(store_for(uri));
+    Store* const store = TRY(stores.of(uri));
     if (TRY(store->is_folder(uri))) {
       TRY(add_folder(*store, uri, sources));
-    } else if (ends_with(uri.path, kShardIndexSuffix)) {
+    } else if (ends_with(uri.path(), kShardIndexSuffix)) {
       TRY(add_index(*store, uri, sources));
     } else {
       sources.objects.push_back(uri);
@@ -104,17 +102,17 @@ Result<Sources> find_sources(std::span<const std::string> uris) {
   }
   std::set<std::string_view> seen;
   for (const Uri& uri : sources.objects) {
-    if (seen.insert(uri.path).second) continue;
+    if (seen.insert(uri.text()).second) continue;
     return Error(ErrorKind::invalid_argument, "the same file is named twice").at(uri.text());
   }
   return sources;
 }
 
 // Length and text of the header: one read in the common case, two for long headers.
-Result<Opened> read_header(Store& store, const Uri& uri) {
-  const Object object = TRY(store.stat(uri));
-  std::vector<std::byte> first(std::min(object.size, kFirstReadBytes));
-  TRY(store.read(object, {0, first.size()}, first));
+Result<OpenedShard> read_header(Store& store, const Uri& uri) {
+  const Opened opened = TRY(store.open(uri, kFirstReadBytes));
+  const Object& object = opened.object;
+  const std::vector<std::byte>& first = opened.first;
   const std::string_view other = recognise_other_file(first);
   const auto explain = [&](Error error, ByteRange range) {
     ErrorFields fields = error.fields();
@@ -126,27 +124,23 @@ Result<Opened> read_header(Store& store, const Uri& uri) {
     return explain(std::move(length).error(), {0, std::min<std::uint64_t>(8, object.size)});
 
   JsonText text(*length);
-  const std::uint64_t here = std::min<std::uint64_t>(*length, first.size() - kHeaderLengthBytes);
-  std::memcpy(text.data(), first.data() + kHeaderLengthBytes, here);
-  if (here < *length) {
-    const std::span<char> rest(text.data() + here, *length - here);
-    TRY(store.read(object, {kHeaderLengthBytes + here, rest.size()}, std::as_writable_bytes(rest)));
-  }
+  TRY(fill(store, opened, kHeaderLengthBytes, std::span<char>(text.data(), *length)));
   auto header = parse_header(text, object.size);
   if (!header) return explain(std::move(header).error(), {0, kHeaderLengthBytes + *length});
-  return Opened{.object = {.object = object,
-                           .header_bytes = *length,
-                           .tensor_count = header->tensors.size(),
-                           .metadata = std::move(header->metadata)},
-                .tensors = std::move(header->tensors)};
+  return OpenedShard{.object = {.object = object,
+                                .header_bytes = *length,
+                                .tensor_count = header->tensors.size(),
+                                .metadata = std::move(header->metadata)},
+                     .tensors = std::move(header->tensors)};
 }
 
 // Reads headers on several threads. The first failure, by the order of the objects, is everyone's.
 class HeaderReaders {
  public:
-  explicit HeaderReaders(const std::vector<Uri>& uris) : uris_(uris), opened_(uris.size()) {}
+  HeaderReaders(Stores& stores, const std::vector<Uri>& uris)
+      : stores_(stores), uris_(uris), opened_(uris.size()) {}
 
-  Result<std::vector<Opened>> run() {
+  Result<std::vector<OpenedShard>> run() {
     {
       std::vector<Thread> threads;
       const std::size_t helpers = std::min(uris_.size(), kHeaderThreads);
@@ -157,7 +151,7 @@ class HeaderReaders {
       }
       read_some();
     }
-    std::vector<Opened> all;
+    std::vector<OpenedShard> all;
     all.reserve(opened_.size());
     for (auto& opened : opened_) {
       // Objects are claimed in order, so none before a failed one was left out.
@@ -182,13 +176,15 @@ class HeaderReaders {
     }
   }
 
-  static Result<Opened> read_one(const Uri& uri) {
-    Store* const store = TRY(store_for(uri));
+  Result<OpenedShard> read_one(const Uri& uri) {
+    Store* const store = TRY(stores_.of(uri));
     return read_header(*store, uri);
   }
 
+  Stores& stores_;
   const std::vector<Uri>& uris_;
-  std::vector<std::optional<Result<Opened>>> opened_;  // each written by the thread that claimed it
+  std::vector<std::optional<Result<OpenedShard>>>
+      opened_;  // each written by the thread that claimed it
   std::atomic<std::size_t> next_{0};
   std::atomic<bool> failed_{false};
 };
@@ -199,8 +195,9 @@ Result<void> check_claims(const Checkpoint& checkpoint, const std::vector<IndexC
     const Uri folder = folder_of(claim.index);
     for (const auto& [tensor, shard] : claim.content.weights) {
       const auto found = checkpoint.tensors.find(tensor);
-      const std::string path = child(folder, shard).path;
-      if (found && checkpoint.objects[checkpoint.tensors[*found].object].object.uri.path == path) {
+      const std::string path = child(folder, shard).text();
+      if (found &&
+          checkpoint.objects[checkpoint.tensors[*found].object].object.uri.text() == path) {
         continue;
       }
       return Error(
@@ -229,7 +226,7 @@ Error explain_missing(Error error, const Sources& sources) {
   for (const IndexClaims& claim : sources.claims) {
     const Uri folder = folder_of(claim.index);
     for (const std::string& shard : claim.content.shards) {
-      if (child(folder, shard).path != error.fields().uri) continue;
+      if (child(folder, shard).text() != error.fields().uri) continue;
       ErrorFields fields = error.fields();
       fields.message = fmt::format("{} names this shard, but it is not there: {}",
                                    claim.index.text(), error.message());
@@ -241,14 +238,16 @@ Error explain_missing(Error error, const Sources& sources) {
 
 }  // namespace
 
-Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris) {
+Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris,
+                                                          std::shared_ptr<Stores> stores) {
   if (uris.empty()) return Error(ErrorKind::invalid_argument, "there is no URI to open");
-  const Sources sources = TRY(find_sources(uris));
-  auto opened = HeaderReaders(sources.objects).run();
+  const Sources sources = TRY(find_sources(*stores, uris));
+  auto opened = HeaderReaders(*stores, sources.objects).run();
   if (!opened) return explain_missing(std::move(opened).error(), sources);
 
   auto checkpoint = std::make_shared<Checkpoint>();
-  for (Opened& file : *opened) {
+  checkpoint->stores = std::move(stores);
+  for (OpenedShard& file : *opened) {
     const auto number = static_cast<std::uint32_t>(checkpoint->objects.size());
     for (std::uint32_t t = 0; t < file.tensors.size(); ++t) {
       TensorView tensor = file.tensors[t];

@@ -26,12 +26,14 @@ struct CheckpointObject {
 // Immutable once opened. Shared by the handle, its plans, its loads and their tensors, which
 // outlive each other in any order.
 struct Checkpoint {
+  std::shared_ptr<Stores> stores;  // that the objects are in
   std::vector<CheckpointObject> objects;
   TensorTable tensors;
 };
 
 // Each of uris is a safetensors file, a folder or a *.safetensors.index.json. Reads headers only,
 // those of many objects at once.
-Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris);
+Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris,
+                                                          std::shared_ptr<Stores> stores);
 
 }  // namespace streamer::core

@@ -2,9 +2,11 @@
 #pragma once
 // Who reads which chunk: each number is handed out once, in order, wait-free.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 namespace streamer::core {
 
@@ -20,6 +22,22 @@ class BasicChunkCursor {
     const std::uint64_t claimed = next_.fetch_add(1, std::memory_order_relaxed);
     if (claimed >= chunks_) return std::nullopt;
     return static_cast<std::uint32_t>(claimed);
+  }
+
+  // Any reader. The next `most` numbers or as many as are left: [first, second), empty once all
+  // were claimed.
+  std::pair<std::uint32_t, std::uint32_t> claim_some(std::uint32_t most) noexcept {
+    const std::uint64_t claimed = next_.fetch_add(most, std::memory_order_relaxed);
+    const auto within = [&](std::uint64_t number) {
+      return static_cast<std::uint32_t>(std::min<std::uint64_t>(number, chunks_));
+    };
+    return {within(claimed), within(claimed + most)};
+  }
+
+  // How many were not claimed; may be out of date.
+  [[nodiscard]] std::uint32_t left() const noexcept {
+    const std::uint64_t next = next_.load(std::memory_order_relaxed);
+    return next >= chunks_ ? 0 : static_cast<std::uint32_t>(chunks_ - next);
   }
 
  private:

@@ -1,35 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/file_reader.hpp"
 
-#include <ctime>
 #include <utility>
 
 #include "base/fits_in_memory.hpp"
+#include "engine/reader_clock.hpp"
 #include "storage/file_store.hpp"
 
 namespace streamer::core {
-
-namespace {
-
-std::int64_t now_ns() {
-  return std::chrono::steady_clock::now().time_since_epoch().count();
-}
-
-std::uint64_t thread_cpu_ns() {
-  timespec used{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-  return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000U +
-         static_cast<std::uint64_t>(used.tv_nsec);
-}
-
-std::uint64_t largest_chunk(const Plan& plan) {
-  std::uint64_t largest = 0;
-  for (const Chunk& chunk : plan.chunks())
-    largest = std::max(largest, chunk.size);
-  return largest;
-}
-
-}  // namespace
 
 FileReader::FileReader(LoadCore& core, FileSet& files, const LoadSettings& settings,
                        std::uint32_t number)
@@ -37,12 +15,12 @@ FileReader::FileReader(LoadCore& core, FileSet& files, const LoadSettings& setti
       files_(files),
       counters_(core.counters[number]),
       file_io_(settings.file_io),
-      direct_(core, settings, counters_, largest_chunk(core.plan)) {}
+      direct_(core, settings, counters_, core.plan.largest_chunk_bytes()) {}
 
 FileReader::~FileReader() = default;
 
 void FileReader::run() {
-  started_ns_ = now_ns();
+  started_ns_ = steady_now_ns();
   // Made while there is memory for it.
   Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for a reader's buffers");
   const bool fits = fits_in_memory([&] {
@@ -60,7 +38,7 @@ void FileReader::run() {
 
 void FileReader::step() {
   if (!claimed_ && !all_claimed_) {
-    if (const auto claimed = core_.cursor.claim()) {
+    if (const auto claimed = core_.file_chunks.claim()) {
       claimed_ = core_.plan.chunks()[*claimed];
     } else {
       all_claimed_ = true;
@@ -120,7 +98,7 @@ void FileReader::finish(const Chunk& chunk, const OpenFile& file, Result<void> o
 }
 
 void FileReader::wait_for_window(const Chunk& chunk) {
-  const std::int64_t began = now_ns();
+  const std::int64_t began = steady_now_ns();
   // release: pairs with is_stuck(), which then sees all that this reader finished.
   counters_.waits_for_position.store(chunk.position_end, std::memory_order_release);
   core_.ready_or_stuck.notify();
@@ -131,12 +109,12 @@ void FileReader::wait_for_window(const Chunk& chunk) {
     core_.window_moved.wait(ticket, std::nullopt);
   }
   counters_.waits_for_position.store(0, std::memory_order_relaxed);
-  add(counters_.window_wait_ns, static_cast<std::uint64_t>(now_ns() - began));
+  add(counters_.window_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
 }
 
 // False if the load stopped meanwhile.
 bool FileReader::wait_for_bandwidth(const Chunk& chunk) {
-  const std::int64_t began = now_ns();
+  const std::int64_t began = steady_now_ns();
   const SteadyTime start = core_.throttle.reserve(chunk.size, std::chrono::steady_clock::now());
   while (!core_.is_stopped() && std::chrono::steady_clock::now() < start) {
     // Only a stop is of interest, and it wakes those who wait for the window.
@@ -147,13 +125,13 @@ bool FileReader::wait_for_bandwidth(const Chunk& chunk) {
       core_.window_moved.wait(ticket, start);
     }
   }
-  add(counters_.bandwidth_wait_ns, static_cast<std::uint64_t>(now_ns() - began));
+  add(counters_.bandwidth_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
   return !core_.is_stopped();
 }
 
 void FileReader::count_time() {
   counters_.cpu_ns.store(thread_cpu_ns(), std::memory_order_relaxed);
-  counters_.wall_ns.store(static_cast<std::uint64_t>(now_ns() - started_ns_),
+  counters_.wall_ns.store(static_cast<std::uint64_t>(steady_now_ns() - started_ns_),
                           std::memory_order_relaxed);
 }
 

@@ -66,8 +66,8 @@ FileSet::FileSet(const std::vector<const Object*>& objects, const Plan& plan, Fi
 }
 
 Result<std::shared_ptr<const OpenFile>> FileSet::open(std::uint32_t object) {
-  using Opened = std::shared_ptr<const OpenFile>;
-  return slots_.with([&](std::vector<Slot>& slots) -> Result<Opened> {
+  using OpenedFile = std::shared_ptr<const OpenFile>;
+  return slots_.with([&](std::vector<Slot>& slots) -> Result<OpenedFile> {
     Slot& slot = slots[object];
     if (slot.file) return slot.file;
     auto file = std::make_shared<OpenFile>();

@@ -2,6 +2,7 @@
 #include "engine/load.hpp"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <thread>
@@ -13,6 +14,7 @@
 #include "device/host_memory.hpp"
 #include "engine/file_reader.hpp"
 #include "engine/load_core.hpp"
+#include "engine/network_reader.hpp"
 
 namespace streamer::core {
 
@@ -21,6 +23,9 @@ namespace {
 // Readers that block in their reads need to be many to keep storage busy.
 constexpr std::uint32_t kBlockingReaders = 16;
 constexpr std::uint32_t kMostReaders = 16;
+constexpr std::uint32_t kMostNetworkReaders = 8;
+constexpr std::uint32_t kFirstConnections = 8;
+constexpr std::uint32_t kMostConnections = 256;
 constexpr std::uint64_t kAutomaticChunkBytes = 2 * kMiB;
 // A capped load reads in steps of this share of a second, so that the cap holds at short range too.
 constexpr std::uint64_t kStepsPerSecond = 20;
@@ -68,8 +73,7 @@ std::uint64_t chunk_bytes(const LoadSettings& settings) {
                   std::max(settings.bandwidth_bytes_per_s / kStepsPerSecond, kLeastChunkBytes));
 }
 
-std::uint32_t reader_count(const LoadSettings& settings, const Plan& plan) {
-  const auto chunks = static_cast<std::uint32_t>(plan.chunks().size());
+std::uint32_t file_reader_count(const LoadSettings& settings, std::size_t chunks) {
   std::uint32_t readers = settings.concurrency;
   if (readers == 0) {
     readers = std::clamp(std::thread::hardware_concurrency(), 2U, kMostReaders);
@@ -77,7 +81,46 @@ std::uint32_t reader_count(const LoadSettings& settings, const Plan& plan) {
         !settings.io_uring || settings.file_io == FileIo::buffered || probe_io_uring() != 0;
     if (reads_block) readers = kBlockingReaders;
   }
-  return std::min(readers, chunks);
+  return std::min(readers, static_cast<std::uint32_t>(chunks));
+}
+
+// tests/bench/RESULTS.md, "network threads": one moves 1 to 2 GB/s.
+std::uint32_t network_reader_count(std::size_t chunks) {
+  if (chunks == 0) return 0;
+  return std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMostNetworkReaders);
+}
+
+// Which chunks go over the network, by the stores of their objects.
+Result<ReaderShares> share_out(const Checkpoint& checkpoint, const Plan& plan,
+                               const LoadSettings& settings) {
+  std::vector<bool> is_remote;
+  for (const CheckpointObject& entry : checkpoint.objects) {
+    Store* const store = TRY(checkpoint.stores->of(entry.object.uri));
+    is_remote.push_back(store->remote() != nullptr);
+  }
+  ReaderShares shares;
+  const auto chunks = plan.chunks();
+  for (std::uint32_t i = 0; i < chunks.size(); ++i)
+    (is_remote[chunks[i].object] ? shares.network_chunks : shares.file_chunks).push_back(i);
+  shares.file_readers = file_reader_count(settings, shares.file_chunks.size());
+  shares.network_readers = network_reader_count(shares.network_chunks.size());
+  return shares;
+}
+
+// Sockets and files of the host's own need descriptors too.
+std::uint32_t most_connections() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMostConnections;
+  const std::uint64_t ours = limit.rlim_cur > 128 ? (limit.rlim_cur - 128) / 2 : 4;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(ours, kMostConnections));
+}
+
+Tuner::Limits tuner_limits(const LoadSettings& settings) {
+  const std::uint32_t fixed =
+      settings.connections != 0 ? settings.connections : settings.concurrency;
+  const std::uint32_t most = most_connections();
+  if (fixed != 0) return {.first = std::min(fixed, most), .most = most, .is_fixed = true};
+  return {.first = kFirstConnections, .most = most};
 }
 
 }  // namespace
@@ -147,6 +190,7 @@ struct Load::Running {
           LoadOptions options_in, std::uint64_t window)
       : core(core_in),
         files(objects, core_in->plan, settings.file_io, core_in->notes),
+        network(tuner_limits(settings), std::max(core_in->network_readers, 1U)),
         options(options_in),
         window_bytes(window) {}
 
@@ -177,6 +221,7 @@ struct Load::Running {
 
   LoadCore* const core;  // held once
   FileSet files;
+  NetworkShare network;
   const LoadOptions options;
   const std::uint64_t window_bytes;
   const std::uint32_t generation = fork_generation();
@@ -206,19 +251,28 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
                           .window_bytes = window});
   Arena arena = TRY(Arena::reserve(plan.arena_bytes()));
 
-  const std::uint32_t readers = reader_count(settings, plan);
+  ReaderShares shares = TRY(share_out(*checkpoint, plan, settings));
   std::vector<const Object*> objects;
   for (const CheckpointObject& object : checkpoint->objects)
     objects.push_back(&object.object);
-  auto* const core = new LoadCore(std::move(checkpoint), std::move(requests), std::move(plan),
-                                  std::move(arena), settings.bandwidth_bytes_per_s, readers);
+  auto* const core =
+      new LoadCore(std::move(checkpoint), std::move(requests), std::move(plan), std::move(arena),
+                   settings.bandwidth_bytes_per_s, std::move(shares));
   auto running = std::make_unique<Running>(core, std::move(objects), settings, options, window);
   std::unique_ptr<Load> load(new Load(std::move(running)));
-  for (std::uint32_t i = 0; i < readers; ++i) {
-    auto thread =
-        Thread::start(fmt::format("streamer-read{}", i), [load = load.get(), settings, i] {
-          FileReader(*load->running_->core, load->running_->files, settings, i).run();
-        });
+  TRY(core->open_wakes());
+  const std::uint32_t file_readers = core->readers - core->network_readers;
+  for (std::uint32_t i = 0; i < core->readers; ++i) {
+    auto body = [load = load.get(), settings, i, file_readers] {
+      Running& parts = *load->running_;
+      if (i < file_readers) {
+        FileReader(*parts.core, parts.files, settings, i).run();
+      } else {
+        NetworkReader(*parts.core, parts.network, settings, i, i - file_readers).run();
+      }
+    };
+    auto thread = Thread::start(fmt::format("streamer-{}{}", i < file_readers ? "read" : "net", i),
+                                std::move(body));
     if (!thread) return std::move(thread).error();
     load->running_->threads.push_back(*std::move(thread));
   }
@@ -302,10 +356,16 @@ LoadStats Load::stats() const {
     stats.reader_cpu_ns += read(counters.cpu_ns);
     stats.window_wait_ns += read(counters.window_wait_ns);
     stats.bandwidth_wait_ns += read(counters.bandwidth_wait_ns);
+    stats.bytes_network += read(counters.bytes_network);
+    stats.bytes_discarded += read(counters.bytes_discarded);
+    stats.requests += read(counters.requests);
+    stats.hedges += read(counters.hedges);
+    stats.most_connections += read(counters.most_connections);
     stats.uses_io_uring = stats.uses_io_uring || read(counters.uses_io_uring);
     wall_ns += read(counters.wall_ns);
   }
-  stats.bytes_read = stats.bytes_direct + stats.bytes_page_cache + stats.bytes_buffered;
+  stats.bytes_read =
+      stats.bytes_direct + stats.bytes_page_cache + stats.bytes_buffered + stats.bytes_network;
   const std::uint64_t accounted =
       stats.reader_cpu_ns + stats.window_wait_ns + stats.bandwidth_wait_ns;
   stats.storage_wait_ns = wall_ns - std::min(wall_ns, accounted);

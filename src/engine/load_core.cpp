@@ -36,21 +36,25 @@ std::vector<std::uint64_t> window_positions(const Plan& plan) {
 
 LoadCore::LoadCore(std::shared_ptr<const Checkpoint> checkpoint_in,
                    std::vector<PlanRequest> requests_in, Plan plan_in, Arena arena_in,
-                   std::uint64_t bandwidth_bytes_per_s, std::uint32_t readers_in)
+                   std::uint64_t bandwidth_bytes_per_s, ReaderShares shares)
     : checkpoint(std::move(checkpoint_in)),
       requests(std::move(requests_in)),
       plan(std::move(plan_in)),
       arena(std::move(arena_in)),
       part_shapes(shapes_of_parts(checkpoint->tensors, requests)),
-      cursor(static_cast<std::uint32_t>(plan.chunks().size())),
+      file_chunks(std::move(shares.file_chunks)),
+      network_chunks(std::move(shares.network_chunks)),
       window(plan.ring_bytes(), window_positions(plan)),
+      network_wakes(std::make_unique<WakeFd[]>(shares.network_readers)),
       ready(static_cast<std::uint32_t>(plan.items().size())),
       throttle(bandwidth_bytes_per_s),
       countdowns(std::make_unique<TensorCountdown[]>(plan.items().size())),
       leases(std::make_unique<TensorLease[]>(plan.items().size())),
-      counters(std::make_unique<ReaderCounters[]>(std::max(readers_in, 1U))),
-      readers(readers_in),
-      readers_running(readers_in),
+      counters(std::make_unique<ReaderCounters[]>(
+          std::max(shares.file_readers + shares.network_readers, 1U))),
+      readers(shares.file_readers + shares.network_readers),
+      network_readers(shares.network_readers),
+      readers_running(readers),
       chunks_left(static_cast<std::uint32_t>(plan.chunks().size())),
       holders_(1 + static_cast<std::uint32_t>(plan.items().size())) {
   const auto items = plan.items();
@@ -71,8 +75,20 @@ void LoadCore::fail(Error error) {
   });
   // release: whoever sees the flag finds the failure.
   stopped.store(true, std::memory_order_release);
-  window_moved.notify();
+  wake_readers();
   ready_or_stuck.notify();
+}
+
+void LoadCore::wake_readers() noexcept {
+  window_moved.notify();
+  for (std::uint32_t i = 0; i < network_readers; ++i)
+    network_wakes[i].notify();
+}
+
+Result<void> LoadCore::open_wakes() {
+  for (std::uint32_t i = 0; i < network_readers; ++i)
+    TRY(network_wakes[i].open());
+  return {};
 }
 
 void LoadCore::chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
@@ -117,7 +133,7 @@ void LoadCore::release_item(std::uint32_t item) noexcept {
   const PlanItem& released = plan.items()[item];
   if (plan.ring_bytes() != 0) {
     const bool holds_window = released.in_arena && released.bytes != 0;
-    if (holds_window && window.release(item)) window_moved.notify();
+    if (holds_window && window.release(item)) wake_readers();
   } else if (released.in_arena) {
     arena.give_back(released.place, released.bytes);
   }

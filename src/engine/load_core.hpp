@@ -12,9 +12,10 @@
 
 #include "base/event_count.hpp"
 #include "base/guarded.hpp"
+#include "base/wake_fd.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "device/arena.hpp"
-#include "engine/chunk_cursor.hpp"
+#include "engine/chunk_queue.hpp"
 #include "engine/load.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
@@ -33,6 +34,12 @@ struct alignas(64) ReaderCounters {
   std::atomic<std::uint64_t> bytes_page_cache{0};
   std::atomic<std::uint64_t> bytes_buffered{0};
   std::atomic<std::uint64_t> bytes_bounced{0};
+  std::atomic<std::uint64_t> bytes_network{0};
+  std::atomic<std::uint64_t> bytes_discarded{0};
+  std::atomic<std::uint64_t> requests{0};
+  std::atomic<std::uint64_t> hedges{0};
+  std::atomic<std::uint64_t> connections{0};
+  std::atomic<std::uint64_t> most_connections{0};
   std::atomic<std::uint64_t> chunks{0};
   std::atomic<std::uint64_t> retries{0};
   std::atomic<std::uint64_t> wall_ns{0};
@@ -50,10 +57,17 @@ inline void add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexc
   counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
 }
 
+// Which chunks are whose, and how many readers there are for them.
+struct ReaderShares {
+  std::vector<std::uint32_t> file_chunks;
+  std::vector<std::uint32_t> network_chunks;
+  std::uint32_t file_readers = 0;
+  std::uint32_t network_readers = 0;
+};
+
 struct LoadCore {
   LoadCore(std::shared_ptr<const Checkpoint> checkpoint_in, std::vector<PlanRequest> requests_in,
-           Plan plan_in, Arena arena_in, std::uint64_t bandwidth_bytes_per_s,
-           std::uint32_t readers);
+           Plan plan_in, Arena arena_in, std::uint64_t bandwidth_bytes_per_s, ReaderShares shares);
 
   // Immutable after construction.
   const std::shared_ptr<const Checkpoint> checkpoint;
@@ -63,16 +77,19 @@ struct LoadCore {
   const std::unordered_map<std::uint32_t, std::vector<std::uint64_t>> part_shapes;  // by request
 
   // The byte path.
-  ChunkCursor cursor;
+  ChunkQueue file_chunks;
+  ChunkQueue network_chunks;
   Window window;
   EventCount window_moved;
+  const std::unique_ptr<WakeFd[]> network_wakes;  // by reader; those of files have none
   ReadyQueue ready;
   EventCount ready_or_stuck;  // an item became ready, a reader went to sleep, or the load stopped
   Throttle throttle;
   const std::unique_ptr<TensorCountdown[]> countdowns;  // by item
   const std::unique_ptr<TensorLease[]> leases;          // by item
   const std::unique_ptr<ReaderCounters[]> counters;     // by reader
-  const std::uint32_t readers;
+  const std::uint32_t readers;                          // of both kinds; those of files come first
+  const std::uint32_t network_readers;
   std::atomic<std::uint32_t> readers_running;
   std::atomic<std::uint32_t> chunks_left;
   std::atomic<std::int64_t> finished_ns{0};  // steady clock, when the last chunk landed
@@ -85,6 +102,11 @@ struct LoadCore {
   // Any thread. The first failure of a load is the load's; the readers stop.
   void fail(Error error);
   [[nodiscard]] bool is_stopped() const noexcept { return stopped.load(std::memory_order_acquire); }
+
+  // Wakes every reader that sleeps: the window moved, or the load stopped.
+  void wake_readers() noexcept;
+  // Opens what network readers sleep on.
+  Result<void> open_wakes();
 
   // Any reader, once per chunk, after its bytes are in place.
   void chunk_landed(const Chunk& chunk, ReaderCounters& mine);

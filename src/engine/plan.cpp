@@ -363,4 +363,27 @@ Plan Plan::make(const ReadingList& list, std::span<const PlanRequest> requests,
   return plan;
 }
 
+std::optional<Piece> Plan::piece_at(const Chunk& chunk, std::uint64_t at) const noexcept {
+  for (std::uint32_t index = chunk.first_extent; index <= chunk.last_extent; ++index) {
+    const Extent& extent = extents_[index];
+    if (at < extent.offset || at >= extent.end()) continue;
+    const std::uint64_t run = (at - extent.offset) / extent.stride_bytes;
+    const std::uint64_t run_offset = extent.offset + run * extent.stride_bytes;
+    const std::uint64_t run_end = std::min(run_offset + extent.run_bytes, chunk.end());
+    if (at >= run_end) return std::nullopt;  // in the gap behind the run
+    const std::uint64_t within = run * extent.run_bytes + (at - run_offset);
+    return Piece{.offset = at,
+                 .size = run_end - at,
+                 .place = {extent.place.value + within, extent.place.in_arena}};
+  }
+  return std::nullopt;
+}
+
+std::uint64_t Plan::largest_chunk_bytes() const noexcept {
+  std::uint64_t largest = 0;
+  for (const Chunk& chunk : chunks_)
+    largest = std::max(largest, chunk.size);
+  return largest;
+}
+
 }  // namespace streamer::core

@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.hpp"
@@ -116,7 +118,17 @@ class Plan {
   // Calls visit(const Piece&) for each part of the chunk from the object's byte `from` on, in the
   // order of the object.
   template <typename Visit>
-  void for_each_piece(const Chunk& chunk, std::uint64_t from, Visit&& visit) const;
+  void for_each_piece(const Chunk& chunk, std::uint64_t from, Visit&& visit) const {
+    for_each_piece(chunk, from, chunk.end(), std::forward<Visit>(visit));
+  }
+  // The same up to the object's byte `until`.
+  template <typename Visit>
+  void for_each_piece(const Chunk& chunk, std::uint64_t from, std::uint64_t until,
+                      Visit&& visit) const;
+
+  // The piece that holds the object's byte `at`, from there on; nullopt if nobody wants that byte.
+  [[nodiscard]] std::optional<Piece> piece_at(const Chunk& chunk, std::uint64_t at) const noexcept;
+  [[nodiscard]] std::uint64_t largest_chunk_bytes() const noexcept;
 
   // Where a position stands in the arena.
   [[nodiscard]] std::uint64_t arena_offset(std::uint64_t position) const noexcept {
@@ -136,12 +148,14 @@ class Plan {
 };
 
 template <typename Visit>
-void Plan::for_each_piece(const Chunk& chunk, std::uint64_t from, Visit&& visit) const {
+void Plan::for_each_piece(const Chunk& chunk, std::uint64_t from, std::uint64_t until,
+                          Visit&& visit) const {
   from = std::max(from, chunk.offset);
+  until = std::min(until, chunk.end());
   for (std::uint32_t index = chunk.first_extent; index <= chunk.last_extent; ++index) {
     const Extent& extent = extents_[index];
     const std::uint64_t begin = std::max(from, extent.offset);
-    const std::uint64_t end = std::min(chunk.end(), extent.end());
+    const std::uint64_t end = std::min(until, extent.end());
     if (begin >= end) continue;
     for (std::uint64_t run = (begin - extent.offset) / extent.stride_bytes; run < extent.count;
          ++run) {

@@ -44,6 +44,11 @@ struct LoadStats {
   std::uint64_t bandwidth_wait_ns = 0;
   std::uint64_t consumer_wait_ns = 0;
   bool uses_io_uring = false;
+  std::uint64_t bytes_network = 0;
+  std::uint64_t bytes_discarded = 0;  // of those, what came twice
+  std::uint64_t requests = 0;
+  std::uint64_t hedges = 0;
+  std::uint64_t most_connections = 0;
 };
 
 // Where the readers spent most of their time; pure. Waiting for the window is laid to the memory

@@ -4,7 +4,6 @@
 #include <curl/curl.h>
 #include <fmt/format.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 #include <algorithm>
 #include <array>
@@ -81,19 +80,20 @@ struct CurlCallbacks {
   }
 };
 
-Result<std::unique_ptr<EventLoop>> EventLoop::make(std::uint32_t idle_connections) {
+Result<std::unique_ptr<EventLoop>> EventLoop::make(std::uint32_t idle_connections, WakeFd* wake) {
   if (!init_curl()) return no_memory();
   std::unique_ptr<EventLoop> loop(new EventLoop);
   loop->generation_ = fork_generation();
   loop->epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!loop->epoll_) return os_failure("making an epoll", errno);
-  loop->wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!loop->wake_) return os_failure("making an eventfd", errno);
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.fd = loop->wake_.get();
-  if (::epoll_ctl(loop->epoll_.get(), EPOLL_CTL_ADD, loop->wake_.get(), &event) != 0)
-    return os_failure("watching an eventfd", errno);
+  loop->wake_ = wake;
+  if (wake != nullptr) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = wake->fd();
+    if (::epoll_ctl(loop->epoll_.get(), EPOLL_CTL_ADD, wake->fd(), &event) != 0)
+      return os_failure("watching an eventfd", errno);
+  }
   CURLM* const multi = curl_multi_init();
   loop->multi_ = multi;
   loop->share_ = curl_share_init();
@@ -317,9 +317,8 @@ void EventLoop::turn(SteadyTime until, std::vector<Transfer*>& finished) {
   int running = 0;
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
-    if (event.data.fd == wake_.get()) {
-      std::uint64_t times = 0;
-      static_cast<void>(!::read(wake_.get(), &times, sizeof times));
+    if (wake_ != nullptr && event.data.fd == wake_->fd()) {
+      wake_->drain();
       continue;
     }
     int what = 0;
@@ -334,11 +333,6 @@ void EventLoop::turn(SteadyTime until, std::vector<Transfer*>& finished) {
   }
   take_messages(finished);
   end_stalled(finished);
-}
-
-void EventLoop::wake() noexcept {
-  const std::uint64_t once = 1;
-  static_cast<void>(!::write(wake_.get(), &once, sizeof once));
 }
 
 }  // namespace streamer::core

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // One thread, one libcurl multi handle with its connections, one epoll. Bound to the thread that
-// uses it, but for wake().
+// uses it.
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -12,14 +11,17 @@
 #include "base/futex.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "base/wake_fd.hpp"
 #include "http/transfer.hpp"
 
 namespace streamer::core {
 
 class EventLoop {
  public:
-  // Keeps up to idle_connections open for later transfers.
-  static Result<std::unique_ptr<EventLoop>> make(std::uint32_t idle_connections);
+  // Keeps up to idle_connections open for later transfers. wake, if there is one, must outlive the
+  // loop; its notify() ends a turn().
+  static Result<std::unique_ptr<EventLoop>> make(std::uint32_t idle_connections,
+                                                 WakeFd* wake = nullptr);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
@@ -34,9 +36,6 @@ class EventLoop {
   // stall timeout the loop makes one that ended; time that passed between two turns does not count
   // as time without a byte.
   void turn(SteadyTime until, std::vector<Transfer*>& finished);
-
-  // Thread-safe: ends the turn() that sleeps, or the next one at once.
-  void wake() noexcept;
 
   [[nodiscard]] std::size_t active() const noexcept { return active_.size(); }
   // Of the current turn: cheaper than asking the clock again.
@@ -54,7 +53,7 @@ class EventLoop {
   [[nodiscard]] int wait_ms(SteadyTime until) const;
 
   UniqueFd epoll_;
-  UniqueFd wake_;
+  WakeFd* wake_ = nullptr;
   void* multi_ = nullptr;  // CURLM
   void* share_ = nullptr;  // CURLSH: TLS sessions of all transfers
   std::uint32_t generation_ = 0;

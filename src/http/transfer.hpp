@@ -35,7 +35,7 @@ class TransferSink {
 };
 
 struct TransferOptions {
-  std::string address;            // of the host, to be used instead of looking it up; empty: look
+  std::string address = {};       // of the host, to be used instead of looking it up; empty: look
   bool fresh_connection = false;  // not one that was used before
   Milliseconds connect_timeout{5000};  // name, connection and TLS together
   Milliseconds stall_timeout{10'000};  // without a byte, also before the first one

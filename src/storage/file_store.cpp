@@ -61,13 +61,13 @@ Error changed(const Object& object, const FileVersion& now) {
 }  // namespace
 
 Result<void> check_pinned(int fd, const Object& object) {
-  const FileVersion now = TRY(version_of_open(fd, object.uri.path));
+  const FileVersion now = TRY(version_of_open(fd, object.uri.path()));
   if (now != object.version) return changed(object, now);
   return {};
 }
 
 Result<UniqueFd> open_pinned(const Object& object, int extra_flags) {
-  UniqueFd fd = TRY(open_file(object.uri.path, extra_flags));
+  UniqueFd fd = TRY(open_file(object.uri.path(), extra_flags));
   TRY(check_pinned(fd.get(), object));
   // It is a regular file. io_uring would take O_NONBLOCK as a wish not to wait, and answer EAGAIN
   // on file systems that always do.
@@ -78,48 +78,64 @@ Result<UniqueFd> open_pinned(const Object& object, int extra_flags) {
   return fd;
 }
 
-Result<Object> FileStore::stat(const Uri& uri) {
-  const UniqueFd fd = TRY(open_file(uri.path, 0));
-  const FileVersion version = TRY(version_of_open(fd.get(), uri.path));
-  return Object{uri, version.size, version};
+Result<Object> stat_file(const Uri& uri) {
+  const UniqueFd fd = TRY(open_file(uri.path(), 0));
+  const FileVersion version = TRY(version_of_open(fd.get(), uri.path()));
+  return Object{
+      .uri = uri, .size = version.size, .version = version, .etag = {}, .last_modified = {}};
+}
+
+Result<Opened> FileStore::open(const Uri& uri, std::uint64_t first_bytes) {
+  Object object = TRY(stat_file(uri));
+  std::vector<std::byte> first(std::min(object.size, first_bytes));
+  TRY(read(object, {0, first.size()}, first));
+  return Opened{std::move(object), std::move(first)};
 }
 
 Result<bool> FileStore::is_folder(const Uri& uri) {
   struct stat status {};
-  if (::stat(uri.path.c_str(), &status) != 0) {
+  if (::stat(uri.path().c_str(), &status) != 0) {
     return os_failure("looking for it", errno).at(uri.text());
   }
   return S_ISDIR(status.st_mode);
 }
 
-Result<std::vector<Entry>> FileStore::list(const Uri& uri) {
-  if (!TRY(is_folder(uri))) {
-    const Object object = TRY(stat(uri));
-    return std::vector<Entry>{{uri, object.size, false}};
-  }
-  const std::unique_ptr<DIR, CloseFolder> folder(::opendir(uri.path.c_str()));
-  if (!folder) return os_failure("listing the directory", errno).at(uri.text());
-  std::vector<Entry> entries;
+Result<void> FileStore::list_into(const Uri& folder_uri, ListDepth depth,
+                                  std::vector<Entry>& entries) {
+  const std::unique_ptr<DIR, CloseFolder> folder(::opendir(folder_uri.path().c_str()));
+  if (!folder) return os_failure("listing the directory", errno).at(folder_uri.text());
   for (;;) {
     errno = 0;
     const dirent* const read = ::readdir(folder.get());
-    if (read == nullptr && errno != 0) {
-      return os_failure("listing the directory", errno).at(uri.text());
-    }
-    if (read == nullptr) break;
+    if (read == nullptr && errno != 0)
+      return os_failure("listing the directory", errno).at(folder_uri.text());
+    if (read == nullptr) return {};
     const std::string_view name = read->d_name;
     if (name == "." || name == "..") continue;
     struct stat status {};
     // Gone since, or a link to nowhere: not there.
     if (::fstatat(::dirfd(folder.get()), read->d_name, &status, 0) != 0) continue;
-    const bool is_folder = S_ISDIR(status.st_mode);
-    Entry entry{child(uri, name), is_folder ? 0 : static_cast<std::uint64_t>(status.st_size),
-                is_folder};
-    if (is_folder) entry.uri.path += '/';
-    entries.push_back(std::move(entry));
+    const Uri below = child(folder_uri, name);
+    if (!S_ISDIR(status.st_mode)) {
+      entries.push_back({below, static_cast<std::uint64_t>(status.st_size), false});
+    } else if (depth == ListDepth::children) {
+      entries.push_back({child(below, ""), 0, true});
+    } else if (read->d_type != DT_LNK) {
+      // Links to directories may form loops.
+      TRY(list_into(below, depth, entries));
+    }
   }
+}
+
+Result<std::vector<Entry>> FileStore::list(const Uri& uri, ListDepth depth) {
+  if (!TRY(is_folder(uri))) {
+    const Object object = TRY(stat_file(uri));
+    return std::vector<Entry>{{uri, object.size, false}};
+  }
+  std::vector<Entry> entries;
+  TRY(list_into(uri, depth, entries));
   std::sort(entries.begin(), entries.end(),
-            [](const Entry& a, const Entry& b) { return a.uri.path < b.uri.path; });
+            [](const Entry& a, const Entry& b) { return a.uri.path() < b.uri.path(); });
   return entries;
 }
 

@@ -9,11 +9,17 @@ namespace streamer::core {
 
 class FileStore final : public Store {
  public:
-  Result<Object> stat(const Uri& uri) override;
+  Result<Opened> open(const Uri& uri, std::uint64_t first_bytes) override;
   Result<bool> is_folder(const Uri& uri) override;
-  Result<std::vector<Entry>> list(const Uri& uri) override;
+  Result<std::vector<Entry>> list(const Uri& uri, ListDepth depth) override;
   Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) override;
+
+ private:
+  static Result<void> list_into(const Uri& folder, ListDepth depth, std::vector<Entry>& entries);
 };
+
+// The file as it is now.
+Result<Object> stat_file(const Uri& uri);
 
 // Opens the object's file with O_RDONLY | O_CLOEXEC | extra_flags (say O_DIRECT) and makes sure
 // that it is the pinned version.

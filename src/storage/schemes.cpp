@@ -3,38 +3,54 @@
 #include <fmt/format.h>
 
 #include "storage/file_store.hpp"
+#include "storage/s3_store.hpp"
 #include "storage/store.hpp"
 
 namespace streamer::core {
 
 namespace {
 
-struct SchemeRow {
-  std::string_view scheme;
-  Store* (*store)();
-};
+using MadeStore = Result<std::unique_ptr<Store>>;
 
-template <typename OneStore>
-Store* the_store() {
-  static OneStore store;
-  return &store;
+MadeStore make_file_store(const Settings&) {
+  return std::unique_ptr<Store>(std::make_unique<FileStore>());
 }
 
-constexpr SchemeRow kSchemes[] = {
-    {"file", the_store<FileStore>},
+struct SchemeRow {
+  std::string_view scheme;
+  MadeStore (*make)(const Settings& settings);
 };
 
-}  // namespace
+constexpr SchemeRow kSchemes[] = {
+    {"file", make_file_store},
+    {"s3", make_s3_store},
+};
 
-Result<Store*> store_for(const Uri& uri) {
+Result<const SchemeRow*> find_scheme(const Uri& uri) {
   std::string known;
   for (const SchemeRow& row : kSchemes) {
-    if (row.scheme == uri.scheme) return row.store();
+    if (row.scheme == uri.scheme()) return &row;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", row.scheme);
   }
   return Error(ErrorKind::unsupported,
-               fmt::format("this version reads no {}:// URIs; it reads: {}", uri.scheme, known))
-      .at(fmt::format("{}://{}", uri.scheme, uri.path));
+               fmt::format("this version reads no {}:// URIs; it reads: {}", uri.scheme(), known))
+      .at(uri.text());
+}
+
+}  // namespace
+
+Result<Store*> Stores::of(const Uri& uri) {
+  const SchemeRow* const row = TRY(find_scheme(uri));
+  const std::string prefix = settings_.prefix_for(uri.text());
+  return made_.with([&](std::vector<Made>& made) -> Result<Store*> {
+    for (const Made& known : made) {
+      if (known.scheme == row->scheme && known.prefix == prefix) return known.store.get();
+    }
+    auto store = row->make(settings_.for_uri(uri.text()));
+    if (!store) return std::move(store).error().at(uri.text());
+    made.push_back({std::string(row->scheme), prefix, *std::move(store)});
+    return made.back().store.get();
+  });
 }
 
 }  // namespace streamer::core

@@ -4,12 +4,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "base/guarded.hpp"
 #include "base/result.hpp"
+#include "base/settings.hpp"
 #include "storage/uri.hpp"
 
 namespace streamer::core {
@@ -27,7 +30,9 @@ struct FileVersion {
 struct Object {
   Uri uri;
   std::uint64_t size = 0;
-  FileVersion version;
+  FileVersion version;        // of a file
+  std::string etag;           // of a remote object, as the store writes it
+  std::string last_modified;  // of a remote object; pins it if the store sends no ETag
 };
 
 struct Entry {
@@ -36,26 +41,59 @@ struct Entry {
   bool is_folder = false;
 };
 
+struct Opened {
+  Object object;
+  std::vector<std::byte> first;  // its first bytes, as many as were asked for or as there are
+};
+
+enum class ListDepth { children, all };
+
+class RemoteStore;
+
 // Thread-safe: every call may run on several threads at once.
 class Store {
  public:
   virtual ~Store() = default;
 
-  // The object as it is now. not_found, permission_denied; invalid_argument if it is no file.
-  virtual Result<Object> stat(const Uri& uri) = 0;
+  // Pins the object as it is now and brings its first bytes, in one request. not_found,
+  // permission_denied; invalid_argument if it is no file.
+  virtual Result<Opened> open(const Uri& uri, std::uint64_t first_bytes) = 0;
 
-  // Whether uri is something that list() can look into. not_found if it is nothing.
+  // Whether uri is something that list() can look into. not_found if it is nothing; a remote store
+  // may take that for a file and leave the answer to open().
   virtual Result<bool> is_folder(const Uri& uri) = 0;
 
-  // What stands directly under uri, sorted by name; a file is its own only entry.
-  virtual Result<std::vector<Entry>> list(const Uri& uri) = 0;
+  // What stands directly under uri, or everything below it, without folders; sorted by URI. A file
+  // is its own only entry.
+  virtual Result<std::vector<Entry>> list(const Uri& uri, ListDepth depth) = 0;
 
   // All of range, which must lie in the object, into to (to.size() == range.size). Blocks. Fails
   // with object_changed if the object is not the pinned version.
   virtual Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) = 0;
+
+  // What readers over the network ask; nullptr if this store is no remote one.
+  virtual RemoteStore* remote() noexcept { return nullptr; }
 };
 
-// The store for a URI's scheme. Lives as long as the process.
-Result<Store*> store_for(const Uri& uri);
+// The stores of one set of settings: made when a URI first needs them, with their connections and
+// credentials, and shared by all that was opened with them. Thread-safe.
+class Stores {
+ public:
+  explicit Stores(Settings settings) : settings_(std::move(settings)) {}
+
+  // The store for a URI's scheme, with the settings that hold for the URI. Lives as long as this
+  // does. unsupported if the scheme has none.
+  Result<Store*> of(const Uri& uri);
+
+ private:
+  struct Made {
+    std::string scheme;
+    std::string prefix;  // of the settings that hold for it
+    std::unique_ptr<Store> store;
+  };
+
+  const Settings settings_;
+  Guarded<std::vector<Made>> made_;
+};
 
 }  // namespace streamer::core

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -220,7 +221,7 @@ class Bench {
                                                std::uint64_t most = UINT64_MAX) const {
     auto checkpoint = std::make_shared<Checkpoint>();
     FileStore store;
-    checkpoint->objects.emplace_back().object = *store.stat(Uri{"file", path_.string()});
+    checkpoint->objects.emplace_back().object = *stat_file(Uri("file", path_.string()));
     std::uint32_t number = 0;
     for (std::uint64_t at = 0; at + tensor_bytes <= bytes_ && number < most; at += tensor_bytes) {
       const std::uint64_t shape[] = {tensor_bytes};
@@ -323,8 +324,12 @@ class Bench {
     Plan plan = Plan::make(*make_reading_list(checkpoint->tensors, requests, false), requests,
                            {.chunk_bytes = 4096, .window_bytes = 64 * kMiB});
     const auto chunks = static_cast<double>(plan.chunks().size());
-    auto* const core =
-        new LoadCore(checkpoint, std::move(requests), std::move(plan), Arena(), 0, readers);
+    ReaderShares shares{.file_chunks = std::vector<std::uint32_t>(plan.chunks().size()),
+                        .network_chunks = {},
+                        .file_readers = readers};
+    std::iota(shares.file_chunks.begin(), shares.file_chunks.end(), 0U);
+    auto* const core = new LoadCore(checkpoint, std::move(requests), std::move(plan), Arena(), 0,
+                                    std::move(shares));
     const Sample sample = measure([&] { race(*core, readers); });
     core->let_go(1 + static_cast<std::uint32_t>(core->plan.items().size()));
     return sample.cpu_seconds * 1e9 / chunks;
@@ -334,7 +339,7 @@ class Bench {
     std::vector<std::thread> threads;
     for (unsigned i = 0; i < readers; ++i) {
       threads.emplace_back([&core, i] {
-        while (const auto claimed = core.cursor.claim()) {
+        while (const auto claimed = core.file_chunks.claim()) {
           const Chunk& chunk = core.plan.chunks()[*claimed];
           while (!core.window.admits(chunk.position_end))
             std::this_thread::yield();

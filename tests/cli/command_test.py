@@ -125,7 +125,7 @@ class Command(unittest.TestCase):
         self.assertEqual(run("load", self.model, "--set", "nonsense=1").returncode, 2)
         self.assertEqual(run("load", self.model, "--concurrency", "many").returncode, 2)
         self.assertEqual(run("load", "/nowhere/at/all").returncode, 3)
-        self.assertEqual(run("inspect", "s3://bucket/key").returncode, 2)
+        self.assertEqual(run("inspect", "ftp://bucket/key").returncode, 2)
         self.assertEqual(run("load", self.model, "--name", "nobody").returncode, 3)
 
     def test_settings_come_from_the_environment(self):

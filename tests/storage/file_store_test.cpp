@@ -20,23 +20,24 @@ TEST_CASE("a folder lists what is directly in it, sorted, links followed", "[fil
   std::filesystem::create_symlink("b", folder.path() / "link");
   std::filesystem::create_symlink("nowhere", folder.path() / "dangling");
   FileStore store;
-  const auto entries = store.list({"file", folder.path().string()});
+  const auto entries = store.list({"file", folder.path().string()}, ListDepth::children);
   REQUIRE(entries);
   REQUIRE(entries->size() == 4);
-  CHECK((*entries)[0].uri.path == folder.path() / "a");
+  CHECK((*entries)[0].uri.path() == folder.path() / "a");
   CHECK((*entries)[1].size == 5);
   CHECK((*entries)[2].size == 5);
   CHECK((*entries)[3].is_folder);
-  CHECK((*entries)[3].uri.path == (folder.path() / "sub").string() + "/");
-  CHECK(store.list({"file", (folder.path() / "b").string()})->size() == 1);
-  CHECK(store.list({"file", "/nowhere"}).error().kind() == ErrorKind::not_found);
+  CHECK((*entries)[3].uri.path() == (folder.path() / "sub").string() + "/");
+  CHECK(store.list({"file", (folder.path() / "b").string()}, ListDepth::children)->size() == 1);
+  CHECK(store.list({"file", "/nowhere"}, ListDepth::children).error().kind() ==
+        ErrorKind::not_found);
 }
 
 TEST_CASE("a read brings its range, or says that the file changed", "[file_store]") {
   const TemporaryFolder folder;
   const auto path = write_text(folder.path() / "f", "0123456789");
   FileStore store;
-  const auto object = store.stat({"file", path.string()});
+  const auto object = stat_file({"file", path.string()});
   REQUIRE(object);
   std::string text(4, ' ');
   const auto to = std::as_writable_bytes(std::span<char>(text));
@@ -54,7 +55,7 @@ TEST_CASE("a read brings its range, or says that the file changed", "[file_store
 TEST_CASE("a pinned file is open for reads that wait", "[file_store]") {
   const TemporaryFolder folder;
   const auto path = write_text(folder.path() / "f", "0123456789");
-  const auto object = FileStore().stat({"file", path.string()});
+  const auto object = stat_file({"file", path.string()});
   REQUIRE(object);
   const auto plain = open_pinned(*object);
   REQUIRE(plain);
@@ -70,16 +71,16 @@ TEST_CASE("a file that may not be read is permission_denied", "[file_store][D06]
   const TemporaryFolder folder;
   const auto path = write_text(folder.path() / "f", "x");
   REQUIRE(::chmod(path.c_str(), 0) == 0);
-  CHECK(FileStore().stat({"file", path.string()}).error().kind() == ErrorKind::permission_denied);
+  CHECK(stat_file({"file", path.string()}).error().kind() == ErrorKind::permission_denied);
 }
 
 TEST_CASE("paths that lead nowhere are errors with their kind", "[file_store][D06]") {
   const TemporaryFolder folder;
   std::filesystem::create_symlink("loop", folder.path() / "loop");
   FileStore store;
-  CHECK(store.stat({"file", (folder.path() / "loop").string()}).error().kind() ==
+  CHECK(stat_file({"file", (folder.path() / "loop").string()}).error().kind() ==
         ErrorKind::not_found);
-  CHECK(store.stat({"file", "/" + std::string(300, 'x')}).error().kind() ==
+  CHECK(stat_file({"file", "/" + std::string(300, 'x')}).error().kind() ==
         ErrorKind::invalid_argument);
-  CHECK(store.stat({"file", folder.path().string()}).error().kind() == ErrorKind::invalid_argument);
+  CHECK(stat_file({"file", folder.path().string()}).error().kind() == ErrorKind::invalid_argument);
 }

@@ -69,13 +69,13 @@ struct RawFile {
 inline std::shared_ptr<const core::Checkpoint> make_raw_checkpoint(
     const std::filesystem::path& folder, const std::vector<RawFile>& files) {
   auto checkpoint = std::make_shared<core::Checkpoint>();
-  core::FileStore store;
+  checkpoint->stores = std::make_shared<core::Stores>(core::Settings());
   for (std::uint32_t f = 0; f < files.size(); ++f) {
     const std::string path = (folder / std::to_string(f)).string();
     std::ofstream(path, std::ios::binary)
         .write(reinterpret_cast<const char*>(files[f].bytes.data()),
                static_cast<std::streamsize>(files[f].bytes.size()));
-    auto object = store.stat(core::Uri{"file", path});
+    auto object = core::stat_file(core::Uri("file", path));
     if (!object) std::abort();
     checkpoint->objects.emplace_back().object = *std::move(object);
     for (std::size_t t = 0; t < files[f].tensors.size(); ++t) {

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "auth/aws_config.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "base/log.hpp"
+#include "base/unique_fd.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+constexpr std::size_t kMostConfigBytes = 4 * 1024 * 1024;
+
+const IniSection* find_section(const IniFile& file, const std::string& name) {
+  const auto found = file.find(name);
+  return found == file.end() ? nullptr : &found->second;
+}
+
+std::optional<std::string> find_value(const IniSection* section, std::string_view key) {
+  if (section == nullptr) return std::nullopt;
+  const auto found = section->find(key);
+  if (found == section->end() || found->second.text.empty()) return std::nullopt;
+  return found->second.text;
+}
+
+Result<IniFile> read_ini_if_there(const std::string& path) {
+  const auto text = read_small_file(path, kMostConfigBytes);
+  if (text) return read_ini(*text).at(path);
+  if (text.error().kind() == ErrorKind::not_found) return IniFile();
+  return text.error().copy();
+}
+
+std::string expand_home(std::string path, const Environment& environment) {
+  if (!path.starts_with("~/")) return path;
+  return home_directory(environment) + path.substr(1);
+}
+
+}  // namespace
+
+std::string home_directory(const Environment& environment) {
+  if (auto home = environment("HOME")) return *std::move(home);
+  std::array<char, 4096> buffer;
+  passwd entry{};
+  passwd* found = nullptr;
+  if (::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found) != 0) return {};
+  return found == nullptr ? std::string() : std::string(found->pw_dir);
+}
+
+Result<std::string> read_small_file(const std::string& path, std::size_t most_bytes) {
+  // O_NONBLOCK: a FIFO in the file's place must not hold us up.
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return os_failure("opening the file", errno).at(path);
+  struct stat info {};
+  if (::fstat(fd.get(), &info) == 0 && S_ISDIR(info.st_mode))
+    return Error(ErrorKind::invalid_argument, "it is a directory").at(path);
+  if ((info.st_mode & (S_IRGRP | S_IROTH)) != 0 && path.ends_with("/credentials")) {
+    log_line(LogLevel::warning, fmt::format("{} can be read by other users; chmod 600 it", path));
+  }
+  std::string text;
+  std::array<char, 16384> buffer;
+  for (;;) {
+    const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return os_failure("reading the file", errno).at(path);
+    if (got == 0) return text;
+    text.append(buffer.data(), static_cast<std::size_t>(got));
+    if (text.size() > most_bytes) {
+      return Error(ErrorKind::invalid_argument,
+                   fmt::format("the file is longer than {} bytes, which it never should be",
+                               most_bytes))
+          .at(path);
+    }
+  }
+}
+
+Result<AwsConfig> AwsConfig::parse(std::string_view config, std::string_view credentials,
+                                   std::string profile) {
+  AwsConfig parsed;
+  parsed.config_ = TRY(read_ini(config));
+  parsed.credentials_ = TRY(read_ini(credentials));
+  if (!profile.empty()) parsed.profile_ = std::move(profile);
+  return parsed;
+}
+
+Result<AwsConfig> AwsConfig::read(const Environment& environment,
+                                  const std::string& profile_in_code) {
+  const std::string home = home_directory(environment);
+  const auto path_of = [&](const char* variable, std::string_view name) {
+    return expand_home(environment(variable).value_or(fmt::format("{}/.aws/{}", home, name)),
+                       environment);
+  };
+  const std::string config_path = path_of("AWS_CONFIG_FILE", "config");
+  const std::string credentials_path = path_of("AWS_SHARED_CREDENTIALS_FILE", "credentials");
+  AwsConfig config;
+  config.config_ = TRY(read_ini_if_there(config_path));
+  config.credentials_ = TRY(read_ini_if_there(credentials_path));
+  config.profile_ = profile_in_code;
+  for (const char* const variable : {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}) {
+    if (config.profile_.empty()) config.profile_ = environment(variable).value_or("");
+  }
+  const bool is_named = !config.profile_.empty();
+  if (!is_named) config.profile_ = "default";
+  if (is_named && config.profile_ != "default" && !config.has_profile(config.profile_)) {
+    return Error(ErrorKind::invalid_argument,
+                 fmt::format("there is no profile \"{}\" in {} or {}; check AWS_PROFILE",
+                             config.profile_, config_path, credentials_path));
+  }
+  return config;
+}
+
+const IniSection* AwsConfig::config_section(std::string_view profile) const noexcept {
+  const IniSection* const named = find_section(config_, fmt::format("profile {}", profile));
+  if (named != nullptr || profile != "default") return named;
+  return find_section(config_, "default");
+}
+
+bool AwsConfig::has_profile(std::string_view name) const noexcept {
+  return config_section(name) != nullptr ||
+         find_section(credentials_, std::string(name)) != nullptr;
+}
+
+std::optional<std::string> AwsConfig::value(std::string_view profile, std::string_view key) const {
+  auto found = find_value(find_section(credentials_, std::string(profile)), key);
+  return found ? found : find_value(config_section(profile), key);
+}
+
+std::optional<std::string> AwsConfig::nested(std::string_view key, std::string_view below) const {
+  const IniSection* const section = config_section(profile_);
+  if (section == nullptr) return std::nullopt;
+  const auto outer = section->find(key);
+  if (outer == section->end()) return std::nullopt;
+  const auto inner = outer->second.nested.find(std::string(below));
+  if (inner == outer->second.nested.end() || inner->second.empty()) return std::nullopt;
+  return inner->second;
+}
+
+std::optional<std::string> AwsConfig::endpoint_url(std::string_view service) const {
+  if (const auto services = value("services")) {
+    const IniSection* const section = find_section(config_, fmt::format("services {}", *services));
+    if (section != nullptr) {
+      const auto outer = section->find(service);
+      if (outer != section->end()) {
+        const auto inner = outer->second.nested.find("endpoint_url");
+        if (inner != outer->second.nested.end() && !inner->second.empty()) return inner->second;
+      }
+    }
+  }
+  return value("endpoint_url");
+}
+
+std::optional<std::string> AwsConfig::sso_session(std::string_view name,
+                                                  std::string_view key) const {
+  return find_value(find_section(config_, fmt::format("sso-session {}", name)), key);
+}
+
+}  // namespace streamer::core

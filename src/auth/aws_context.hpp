@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What every source of AWS credentials works with. Tests put their own world in.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "auth/aws_config.hpp"
+#include "auth/aws_credentials.hpp"
+#include "base/environment.hpp"
+#include "http/host_addresses.hpp"
+#include "http/http_client.hpp"
+
+namespace streamer::core {
+
+struct AwsContext {
+  Environment environment = process_environment();
+  HttpClient* http = nullptr;
+  std::function<SystemTime()> now = [] { return std::chrono::system_clock::now(); };
+  Resolver resolver = resolve_host;
+  std::string profile;    // set in code; empty: as the environment says
+  std::string ca_bundle;  // empty: the system's
+
+  // The way to an endpoint on the network: CA bundle, and the proxy that the environment wants.
+  [[nodiscard]] std::shared_ptr<const HttpRoute> route_to(const Endpoint& endpoint) const;
+};
+
+// A source's answer: nullopt says that it is not configured, why_not what is missing, in a few
+// words. An error: it is configured and does not work, which ends the search. All of them block.
+using AwsAnswer = Result<std::optional<AwsCredentials>>;
+
+AwsAnswer credentials_from_environment(const AwsContext& context, std::string& why_not);
+AwsAnswer credentials_from_web_identity(const AwsContext& context, std::string& why_not);
+AwsAnswer credentials_from_profile(const AwsContext& context, std::string& why_not);
+AwsAnswer credentials_from_container(const AwsContext& context, std::string& why_not);
+AwsAnswer credentials_from_imds(const AwsContext& context, std::string& why_not);
+
+// The first source that is configured: environment, web identity, profile, container, instance
+// metadata. A profile that was set in code goes before the environment. permission_denied if none
+// is, naming each and what it lacks.
+Result<AwsCredentials> find_aws_credentials(const AwsContext& context);
+
+// ---- What the sources share ----
+
+// GET, PUT or POST of something small, tried up to `attempts` times while faults pass and statuses
+// are 429 or 5xx. The last answer, whatever its status.
+Result<HttpAnswer> ask(const AwsContext& context, const HttpRequest& request,
+                       TransferOptions options, std::uint32_t attempts);
+
+// A token from a file: trimmed, at most most_bytes, without line breaks.
+Result<Secret> read_token_file(const std::string& path, std::size_t most_bytes);
+
+// The credentials of an answer of JSON, by the names of its members; `object` is the member that
+// holds them, empty for the top. An answer that says Code other than Success is an error.
+struct JsonCredentialNames {
+  std::string_view object;
+  std::string_view id;
+  std::string_view secret;
+  std::string_view token;
+  std::string_view expiration;    // ISO 8601, or milliseconds since 1970
+  std::string_view version = "";  // a member that must be 1; empty: none
+};
+Result<AwsCredentials> read_json_credentials(std::string_view text,
+                                             const JsonCredentialNames& names,
+                                             std::string_view source);
+
+// Roles, through the Security Token Service.
+struct AssumedRole {
+  std::string arn;
+  std::string session_name;  // empty: one of ours
+  std::string external_id;   // empty: none
+  std::uint64_t duration_s = 3600;
+};
+Result<AwsCredentials> assume_role(const AwsContext& context, const AssumedRole& role,
+                                   const AwsCredentials& base);
+Result<AwsCredentials> assume_role_with_web_identity(const AwsContext& context,
+                                                     const AssumedRole& role,
+                                                     const std::string& token_file);
+
+Result<AwsCredentials> credentials_from_sso(const AwsContext& context, const AwsConfig& config,
+                                            const std::string& profile);
+Result<AwsCredentials> credentials_from_process(const std::string& command,
+                                                std::chrono::milliseconds deadline);
+
+// The region that the instance is in. Blocks for up to two seconds where there is no metadata
+// service.
+std::optional<std::string> region_from_imds(const AwsContext& context);
+
+}  // namespace streamer::core

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "auth/aws_credential_cache.hpp"
+
+#include <fmt/format.h>
+
+#include "base/fits_in_memory.hpp"
+#include "base/fork.hpp"
+#include "base/log.hpp"
+
+namespace streamer::core {
+
+AwsCredentialCache::~AwsCredentialCache() {
+  // After fork() the thread is the parent's.
+  if (generation_ == fork_generation()) return;
+  background_.with([](Thread& running) { running.abandon(); });
+}
+
+namespace {
+
+constexpr std::chrono::minutes kRenewBefore{10};
+constexpr std::chrono::seconds kBlockBefore{60};
+constexpr std::chrono::seconds kPauseAfterFailure{30};
+
+}  // namespace
+
+Result<void> AwsCredentialCache::fetch_locked(std::uint64_t unless_newer_than) {
+  const std::lock_guard lock(one_fetch_);
+  const bool is_done = state_.with([&](State& state) { return state.version > unless_newer_than; });
+  if (is_done) return {};
+  auto fetched = fetch_();
+  if (!fetched) return std::move(fetched).error();
+  state_.with([&](State& state) {
+    if (!state.credentials || !state.credentials->same_keys(*fetched)) ++state.version;
+    state.credentials = *std::move(fetched);
+    state.not_before.reset();
+  });
+  return {};
+}
+
+Result<AwsCredentialCache::Current> AwsCredentialCache::get() {
+  const SystemTime now = now_();
+  struct Look {
+    bool must_fetch = false;
+    bool should_fetch = false;
+    bool has_some = false;
+    std::uint64_t version = 0;
+  };
+  const Look look = state_.with([&](State& state) {
+    Look found{.has_some = state.credentials.has_value(), .version = state.version};
+    const bool expires = state.credentials && state.credentials->expires;
+    const SystemTime end = expires ? *state.credentials->expires : SystemTime::max();
+    found.must_fetch = !state.credentials || end - now < kBlockBefore;
+    const bool may_try = !state.is_fetching && (!state.not_before || *state.not_before <= now);
+    found.should_fetch = end - now < kRenewBefore && may_try;
+    if (found.should_fetch && !found.must_fetch) state.is_fetching = true;
+    return found;
+  });
+  if (look.must_fetch) {
+    auto outcome = fetch_locked(look.version);
+    // Keys that have not quite expired are better than none.
+    if (!outcome && !look.has_some) return std::move(outcome).error();
+    if (!outcome) log_line(LogLevel::warning, outcome.error().line());
+  } else if (look.should_fetch) {
+    fetch_in_background();
+  }
+  return state_.with([](const State& state) { return Current{*state.credentials, state.version}; });
+}
+
+void AwsCredentialCache::fetch_in_background() {
+  const std::uint64_t version = state_.with([](const State& state) { return state.version; });
+  auto thread = Thread::start("streamer-auth", [this, version] {
+    bool has_failed = true;
+    const bool fits = fits_in_memory([&] {
+      const auto outcome = fetch_locked(version);
+      has_failed = !outcome;
+      if (has_failed) log_line(LogLevel::warning, outcome.error().line());
+    });
+    state_.with([&](State& state) {
+      state.is_fetching = false;
+      if (has_failed || !fits) state.not_before = now_() + kPauseAfterFailure;
+    });
+  });
+  if (!thread) {
+    state_.with([](State& state) { state.is_fetching = false; });
+    return;
+  }
+  // Joins the one before, which has ended: is_fetching said so.
+  background_.with([&](Thread& running) { running = *std::move(thread); });
+}
+
+Result<bool> AwsCredentialCache::renew(std::uint64_t version) {
+  TRY(fetch_locked(version));
+  return state_.with([&](const State& state) { return state.version > version; });
+}
+
+}  // namespace streamer::core

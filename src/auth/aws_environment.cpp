@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// AWS_ACCESS_KEY_ID and its neighbours.
+#include <fmt/format.h>
+
+#include "auth/aws_context.hpp"
+
+namespace streamer::core {
+
+AwsAnswer credentials_from_environment(const AwsContext& context, std::string& why_not) {
+  const auto id = context.environment("AWS_ACCESS_KEY_ID");
+  const auto secret = context.environment("AWS_SECRET_ACCESS_KEY");
+  if (!id && !secret) {
+    why_not = "AWS_ACCESS_KEY_ID is not set";
+    return std::optional<AwsCredentials>();
+  }
+  if (!id || !secret) {
+    return Error(ErrorKind::invalid_argument,
+                 fmt::format("{} is set and {} is not; set both or none",
+                             id ? "AWS_ACCESS_KEY_ID" : "AWS_SECRET_ACCESS_KEY",
+                             id ? "AWS_SECRET_ACCESS_KEY" : "AWS_ACCESS_KEY_ID"));
+  }
+  auto token = context.environment("AWS_SESSION_TOKEN");
+  if (!token) token = context.environment("AWS_SECURITY_TOKEN");
+  AwsCredentials credentials{.access_key_id = *id,
+                             .secret_access_key = Secret(*secret),
+                             .session_token = Secret(token.value_or("")),
+                             .expires = {},
+                             .source = "the environment (AWS_ACCESS_KEY_ID)"};
+  if (const auto expiration = context.environment("AWS_CREDENTIAL_EXPIRATION")) {
+    credentials.expires = parse_iso(*expiration);
+    if (!credentials.expires) {
+      return Error(ErrorKind::invalid_argument,
+                   "AWS_CREDENTIAL_EXPIRATION is no time such as 2030-01-02T03:04:05Z");
+    }
+  }
+  TRY(check_credentials(credentials));
+  return std::optional(std::move(credentials));
+}
+
+}  // namespace streamer::core

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// Roles, through the Security Token Service (API version 2011-06-15), and web identity on top of
+// it.
+#include <fmt/format.h>
+
+#include "auth/aws_context.hpp"
+#include "auth/sigv4.hpp"
+#include "base/text.hpp"
+#include "base/xml.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+constexpr std::uint32_t kAttempts = 3;
+constexpr std::size_t kMostTokenBytes = 64 * 1024;
+
+struct StsEndpoint {
+  Endpoint endpoint;
+  std::string region;
+};
+
+Result<StsEndpoint> sts_endpoint(const AwsContext& context, const AwsConfig& config) {
+  const auto first = [&](std::initializer_list<const char*> variables) {
+    for (const char* variable : variables) {
+      if (auto value = context.environment(variable)) return value;
+    }
+    return std::optional<std::string>();
+  };
+  StsEndpoint sts;
+  auto region = first({"AWS_REGION", "AWS_DEFAULT_REGION"});
+  if (!region) region = config.value("region");
+  const bool ignores_urls = context.environment("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == "true";
+  auto url = ignores_urls ? std::nullopt : first({"AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"});
+  if (!url && !ignores_urls) url = config.endpoint_url("sts");
+  const bool is_global = !region || region == "aws-global" ||
+                         context.environment("AWS_STS_REGIONAL_ENDPOINTS").value_or("") == "legacy";
+  sts.region = is_global ? "us-east-1" : *region;
+  if (!url) {
+    const std::string_view suffix =
+        sts.region.starts_with("cn-") ? "amazonaws.com.cn" : "amazonaws.com";
+    url = is_global ? "https://sts.amazonaws.com"
+                    : fmt::format("https://sts.{}.{}", sts.region, suffix);
+  }
+  sts.endpoint = TRY(parse_endpoint(*url));
+  return sts;
+}
+
+std::string session_name(const AwsContext& context, const AssumedRole& role) {
+  if (!role.session_name.empty()) return role.session_name;
+  return fmt::format("libstreamer-{}", context.now().time_since_epoch() / std::chrono::seconds(1));
+}
+
+// The service's own word for what went wrong; the rest of its answer is not shown.
+Error sts_error(const HttpAnswer& answer, const StsEndpoint& sts, std::string_view action) {
+  std::string code;
+  std::string message;
+  if (const auto root = read_xml(answer.body)) {
+    const XmlElement* const error = root->name == "Error" ? &*root : root->child("Error");
+    if (error != nullptr) {
+      code = error->text_of("Code");
+      message = error->text_of("Message");
+    }
+  }
+  ErrorFields fields;
+  const bool is_expired = code == "ExpiredToken" || code == "ExpiredTokenException";
+  fields.kind = is_expired ? ErrorKind::credentials_expired : ErrorKind::permission_denied;
+  fields.http_status = answer.head.status;
+  fields.service_code = code;
+  fields.host = sts.endpoint.host_and_port();
+  fields.message =
+      fmt::format("{}: {} was answered with {} {}{}{}", fields.host, action, answer.head.status,
+                  code, message.empty() ? "" : ": ", message.substr(0, 300));
+  return Error(std::move(fields));
+}
+
+struct StsCall {
+  std::string action;
+  std::vector<std::pair<std::string, std::string>> parameters;
+  const AwsCredentials* signed_with = nullptr;  // nullptr: not signed
+};
+
+Result<AwsCredentials> call_sts(const AwsContext& context, const AwsConfig& config, StsCall call) {
+  const StsEndpoint sts = TRY(sts_endpoint(context, config));
+  call.parameters.emplace_back("Action", call.action);
+  call.parameters.emplace_back("Version", "2011-06-15");
+  HttpRequest request;
+  request.method = "POST";
+  request.origin = sts.endpoint.origin;
+  request.path = sts.endpoint.base_path + "/";
+  request.headers = {{"Content-Type", "application/x-www-form-urlencoded; charset=utf-8"}};
+  request.body = canonical_query(std::move(call.parameters));
+  request.route = context.route_to(sts.endpoint);
+  if (call.signed_with != nullptr)
+    SigV4Signer().sign(request, *call.signed_with, {sts.region, "sts"}, context.now());
+  TransferOptions options;
+  options.connect_timeout = Milliseconds(2000);
+  const HttpAnswer answer = TRY(ask(context, request, options, kAttempts));
+  if (answer.head.status != 200) return sts_error(answer, sts, call.action);
+  const auto root = read_xml(answer.body);
+  const XmlElement* result = root ? root->child(call.action + "Result") : nullptr;
+  const XmlElement* found = result == nullptr ? nullptr : result->child("Credentials");
+  if (found == nullptr) {
+    return Error(ErrorKind::permission_denied,
+                 fmt::format("{}: the answer to {} holds no credentials",
+                             sts.endpoint.host_and_port(), call.action));
+  }
+  AwsCredentials credentials{
+      .access_key_id = std::string(found->text_of("AccessKeyId")),
+      .secret_access_key = Secret(std::string(found->text_of("SecretAccessKey"))),
+      .session_token = Secret(std::string(found->text_of("SessionToken"))),
+      .expires = parse_iso(found->text_of("Expiration")),
+      .source = {}};
+  TRY(check_credentials(credentials));
+  return credentials;
+}
+
+}  // namespace
+
+Result<AwsCredentials> assume_role(const AwsContext& context, const AssumedRole& role,
+                                   const AwsCredentials& base) {
+  const AwsConfig config = TRY(AwsConfig::read(context.environment, context.profile));
+  StsCall call{.action = "AssumeRole",
+               .parameters = {{"RoleArn", role.arn},
+                              {"RoleSessionName", session_name(context, role)},
+                              {"DurationSeconds", std::to_string(role.duration_s)}},
+               .signed_with = &base};
+  if (!role.external_id.empty()) call.parameters.emplace_back("ExternalId", role.external_id);
+  AwsCredentials credentials = TRY(call_sts(context, config, std::move(call)));
+  credentials.source = fmt::format("role {} assumed with {}", role.arn, base.source);
+  return credentials;
+}
+
+Result<AwsCredentials> assume_role_with_web_identity(const AwsContext& context,
+                                                     const AssumedRole& role,
+                                                     const std::string& token_file) {
+  const AwsConfig config = TRY(AwsConfig::read(context.environment, context.profile));
+  // Twice: what the file held may have expired while it was being replaced.
+  for (int attempt = 1;; ++attempt) {
+    const Secret token = TRY(read_token_file(token_file, kMostTokenBytes));
+    auto credentials =
+        call_sts(context, config,
+                 {.action = "AssumeRoleWithWebIdentity",
+                  .parameters = {{"RoleArn", role.arn},
+                                 {"RoleSessionName", session_name(context, role)},
+                                 {"DurationSeconds", std::to_string(role.duration_s)},
+                                 {"WebIdentityToken", std::string(token.reveal())}}});
+    if (credentials) {
+      credentials->source = fmt::format("web identity, role {}", role.arn);
+      return credentials;
+    }
+    const std::string& code = credentials.error().fields().service_code;
+    const bool may_pass = code == "ExpiredTokenException" || code == "IDPCommunicationError" ||
+                          code == "InvalidIdentityToken";
+    if (!may_pass || attempt == 2) return credentials;
+  }
+}
+
+AwsAnswer credentials_from_web_identity(const AwsContext& context, std::string& why_not) {
+  const auto token_file = context.environment("AWS_WEB_IDENTITY_TOKEN_FILE");
+  const auto role = context.environment("AWS_ROLE_ARN");
+  if (!token_file) {
+    why_not = "AWS_WEB_IDENTITY_TOKEN_FILE is not set";
+    return std::optional<AwsCredentials>();
+  }
+  if (!role) {
+    return Error(ErrorKind::invalid_argument,
+                 "AWS_WEB_IDENTITY_TOKEN_FILE is set and AWS_ROLE_ARN is not; set both or none");
+  }
+  const AssumedRole assumed{
+      .arn = *role,
+      .session_name = context.environment("AWS_ROLE_SESSION_NAME").value_or(""),
+      .external_id = {}};
+  return std::optional(TRY(assume_role_with_web_identity(context, assumed, *token_file)));
+}
+
+}  // namespace streamer::core

@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/network_reader.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <ctime>
+
+#include "base/chance.hpp"
+#include "base/fits_in_memory.hpp"
+#include "engine/reader_clock.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+constexpr std::uint32_t kIdleConnections = 1024;
+// tests/bench/RESULTS.md, "receive buffer".
+constexpr std::size_t kReceiveBufferBytes = 512 * kKiB;
+constexpr Milliseconds kWatchEvery{50};
+// A request should last this many times as long as the wait for its first byte, so that waiting
+// costs less than a tenth.
+constexpr double kTimesFirstByte = 10;
+constexpr std::uint64_t kFirstRequestBytes = 8 * kMiB;
+constexpr std::uint64_t kLargestRequestBytes = 64 * kMiB;
+// Hedges: not before there is something to compare with, and never much.
+constexpr std::uint32_t kMeasuredBeforeHedges = 4;
+constexpr double kHedgeShare = 0.04;
+constexpr double kLeastHedgeAge_s = 0.3;
+
+double seconds(std::chrono::nanoseconds time) {
+  return std::chrono::duration<double>(time).count();
+}
+
+}  // namespace
+
+struct NetworkReader::Stretch {
+  Stretch(const RetryPolicy& policy) : attempts(policy) {}
+
+  std::uint32_t object = 0;
+  std::vector<std::uint32_t> chunks;  // numbers in the plan
+  std::size_t landed_chunks = 0;      // of them
+  std::uint64_t next = 0;             // of the object: everything before it has landed
+  std::uint64_t end = 0;
+  std::uint64_t position_end = 0;  // the window must admit it
+  Attempts attempts;
+  std::uint64_t next_at_last_failure = 0;
+  SteadyTime not_before{};
+  bool wants_fresh_connection = false;
+  std::uint32_t flights = 0;
+  bool was_hedged = false;
+  // Where the next byte goes: a piece of the current chunk.
+  std::uint64_t piece_begin = 0;
+  std::uint64_t piece_end = 0;
+  std::byte* piece_to = nullptr;
+
+  [[nodiscard]] bool is_whole() const noexcept { return next == end; }
+};
+
+// One request for what is left of a stretch.
+class NetworkReader::Flight final : public RangeSink {
+ public:
+  Flight(NetworkReader& reader, Stretch& of, const Object& object, SignedRequest signed_request)
+      : RangeSink(
+            {of.next, of.end - of.next},
+            {.size = object.size, .etag = object.etag, .last_modified = object.last_modified}),
+        request(std::move(signed_request)),
+        stretch(&of),
+        reader_(reader) {}
+
+  SignedRequest request;
+  Stretch* stretch;  // nullptr: what it brings is not needed any more
+  std::unique_ptr<Transfer> transfer;
+  HostAddresses* host = nullptr;
+  bool is_hedge = false;
+  SteadyTime began{};
+  SteadyTime first_byte_at{};
+  std::uint64_t marked_bytes = 0;  // received at marked_at, for the least rate
+  SteadyTime marked_at{};
+
+ private:
+  void land(std::uint64_t offset, std::string_view bytes) override {
+    if (first_byte_at == SteadyTime{}) first_byte_at = reader_.loop_->now();
+    add(reader_.counters_.bytes_network, bytes.size());
+    if (stretch == nullptr) {
+      add(reader_.counters_.bytes_discarded, bytes.size());
+    } else {
+      reader_.land(*stretch, offset, bytes);
+    }
+  }
+
+  NetworkReader& reader_;
+};
+
+NetworkReader::NetworkReader(LoadCore& core, NetworkShare& share, const LoadSettings& settings,
+                             std::uint32_t number, std::uint32_t network_number)
+    : core_(core),
+      share_(share),
+      counters_(core.counters[number]),
+      wake_(core.network_wakes[network_number]),
+      settings_(settings),
+      network_number_(network_number),
+      chunk_bytes_(
+          static_cast<double>(std::max<std::uint64_t>(core.plan.largest_chunk_bytes(), 1))),
+      budget_(settings.connections != 0 ? settings.connections : 256) {}
+
+NetworkReader::~NetworkReader() = default;
+
+void NetworkReader::run() {
+  started_ns_ = steady_now_ns();
+  // Made while there is memory for it.
+  Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for a network reader");
+  const bool fits = fits_in_memory([&] {
+    auto outcome = work();
+    if (!outcome) core_.fail(std::move(outcome).error());
+  });
+  if (!fits) core_.fail(std::move(out_of_memory));
+  // Whatever is in flight writes to memory that others will take back.
+  flights_.clear();
+  count_time();
+  core_.readers_running.fetch_sub(1, std::memory_order_release);
+  core_.ready_or_stuck.notify();
+}
+
+Result<void> NetworkReader::work() {
+  for (const CheckpointObject& entry : core_.checkpoint->objects) {
+    Store* const store = TRY(core_.checkpoint->stores->of(entry.object.uri));
+    stores_.push_back(store->remote());
+  }
+  loop_ = TRY(EventLoop::make(kIdleConnections, &wake_));
+  last_progress_ = loop_->now();
+  while (!core_.is_stopped() && (!all_claimed_ || !stretches_.empty()))
+    step();
+  return {};
+}
+
+void NetworkReader::step() {
+  waits_for_window_ = false;
+  while (in_flight() < share_.connections(network_number_) && start_next()) {
+  }
+  counters_.connections.store(loop_->active(), std::memory_order_relaxed);
+  counters_.most_connections.store(
+      std::max(counters_.most_connections.load(std::memory_order_relaxed), loop_->active()),
+      std::memory_order_relaxed);
+  if (all_claimed_ && stretches_.empty()) return;
+
+  const bool sleeps_for_window = waits_for_window_ && flights_.empty();
+  const std::int64_t began = sleeps_for_window ? steady_now_ns() : 0;
+  wake_.arm();
+  if (sleeps_for_window) {
+    // release: pairs with is_stuck(), which then sees all that this reader finished.
+    counters_.waits_for_position.store(stretches_.back()->position_end, std::memory_order_release);
+    core_.ready_or_stuck.notify();
+  }
+  const bool has_reason =
+      core_.is_stopped() ||
+      (waits_for_window_ && core_.window.admits(stretches_.back()->position_end));
+  std::vector<Transfer*> finished;
+  loop_->turn(has_reason ? SteadyTime{} : next_event(), finished);
+  wake_.disarm();
+  if (sleeps_for_window) {
+    counters_.waits_for_position.store(0, std::memory_order_relaxed);
+    add(counters_.window_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
+    last_progress_ = loop_->now();
+  }
+  for (Transfer* transfer : finished)
+    finish(*transfer);
+  drop_finished();
+  if (loop_->now() >= next_watch_) watch();
+}
+
+// ---- Getting work ----
+
+std::uint32_t NetworkReader::in_flight() const noexcept {
+  return static_cast<std::uint32_t>(flights_.size()) - hedges_in_flight_;
+}
+
+NetworkReader::Stretch* NetworkReader::retry_that_is_due() {
+  const SteadyTime now = loop_->now();
+  for (const auto& stretch : stretches_) {
+    if (stretch->flights == 0 && stretch->not_before <= now) return stretch.get();
+  }
+  return nullptr;
+}
+
+// Whether the window lets its bytes in, all of them.
+bool NetworkReader::admit(Stretch& stretch) {
+  if (core_.window.admits(stretch.position_end)) return true;
+  // The first chunks alone may be let in.
+  for (std::size_t count = stretch.chunks.size() - 1; count > 0; --count) {
+    const Chunk& last = core_.plan.chunks()[stretch.chunks[count - 1]];
+    if (!core_.window.admits(last.position_end)) continue;
+    auto rest = std::make_unique<Stretch>(stores_[stretch.object]->limits().retry);
+    rest->object = stretch.object;
+    rest->chunks.assign(stretch.chunks.begin() + static_cast<std::ptrdiff_t>(count),
+                        stretch.chunks.end());
+    rest->next = core_.plan.chunks()[rest->chunks.front()].offset;
+    rest->end = stretch.end;
+    rest->position_end = stretch.position_end;
+    stretch.chunks.resize(count);
+    stretch.end = last.end();
+    stretch.position_end = last.position_end;
+    stretches_.push_back(std::move(rest));
+    return true;
+  }
+  return false;
+}
+
+// False if there is nothing to start now.
+bool NetworkReader::start_next() {
+  if (core_.is_stopped()) return false;
+  if (retry_that_is_due() == nullptr && !all_claimed_ && !waits_for_window_) claim_more();
+  Stretch* const stretch = retry_that_is_due();
+  if (stretch == nullptr) return false;
+  if (!admit(*stretch)) {
+    // In the plan's order, so that what is behind it is shut out as well. It stands last, where
+    // step() looks for it.
+    const auto at = std::find_if(stretches_.begin(), stretches_.end(),
+                                 [&](const auto& one) { return one.get() == stretch; });
+    stretches_.splice(stretches_.end(), stretches_, at);
+    waits_for_window_ = true;
+    return false;
+  }
+  if (core_.throttle.is_on() && stretch->not_before == SteadyTime{}) {
+    stretch->not_before = core_.throttle.reserve(stretch->end - stretch->next, loop_->now());
+    if (stretch->not_before > loop_->now()) return true;
+  }
+  return fly(*stretch, false);
+}
+
+std::uint32_t NetworkReader::chunks_per_request() const {
+  if (settings_.chunk_bytes != 0) return 1;
+  double bytes = kFirstRequestBytes;
+  if (measured_ != 0) bytes = std::max(bytes, kTimesFirstByte * first_byte_s_ * rate_);
+  // Towards the end smaller ones, so that all connections end at about the same time.
+  const double share =
+      static_cast<double>(core_.network_chunks.left()) * chunk_bytes_ / (2.0 * share_.target());
+  bytes = std::min({bytes, share, static_cast<double>(kLargestRequestBytes)});
+  return std::max(1U, static_cast<std::uint32_t>(bytes / chunk_bytes_));
+}
+
+void NetworkReader::claim_more() {
+  const auto [first, end] = core_.network_chunks.claim_some(chunks_per_request());
+  all_claimed_ = first == end;
+  if (!all_claimed_) split_claim(first, end);
+}
+
+// One stretch for each run of chunks that follow each other in one object.
+void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
+  Stretch* open = nullptr;
+  for (std::uint32_t at = first; at < end; ++at) {
+    const std::uint32_t number = core_.network_chunks.number(at);
+    const Chunk& chunk = core_.plan.chunks()[number];
+    const bool goes_on =
+        open != nullptr && open->object == chunk.object && open->end == chunk.offset;
+    if (!goes_on) {
+      auto made = std::make_unique<Stretch>(stores_[chunk.object]->limits().retry);
+      made->object = chunk.object;
+      made->next = chunk.offset;
+      open = made.get();
+      stretches_.push_back(std::move(made));
+    }
+    open->chunks.push_back(number);
+    open->end = chunk.end();
+    open->position_end = std::max(open->position_end, chunk.position_end);
+  }
+}
+
+// ---- Doing it ----
+
+bool NetworkReader::fly(Stretch& stretch, bool is_hedge) {
+  const Object& object = core_.checkpoint->objects[stretch.object].object;
+  RemoteStore& store = *stores_[stretch.object];
+  auto request =
+      store.range_request(object.uri, {stretch.next, stretch.end - stretch.next}, object.etag);
+  if (!request) {
+    core_.fail(std::move(request).error());
+    return false;
+  }
+  auto flight = std::make_unique<Flight>(*this, stretch, object, *std::move(request));
+  TransferOptions options;
+  options.fresh_connection = is_hedge || stretch.wants_fresh_connection;
+  options.connect_timeout = store.limits().connect_timeout;
+  options.stall_timeout = store.limits().stall_timeout;
+  options.receive_buffer_bytes = kReceiveBufferBytes;
+  const HttpRequest& http = flight->request.http;
+  const Endpoint endpoint{http.origin, ""};
+  const bool is_direct = !http.route || http.route->proxy.empty();
+  if (is_direct && !is_ip_address(endpoint.host())) {
+    flight->host = &share_.addresses_of(std::string(endpoint.host()));
+    options.address = flight->host->borrow(loop_->now());
+  }
+  flight->is_hedge = is_hedge;
+  flight->transfer = std::make_unique<Transfer>(http, *flight, std::move(options));
+  auto added = loop_->add(*flight->transfer);
+  if (!added) {
+    core_.fail(std::move(added).error());
+    return false;
+  }
+  flight->began = flight->marked_at = loop_->now();
+  add(counters_.requests, 1);
+  ++stretch.flights;
+  if (is_hedge) ++hedges_in_flight_;
+  flights_.push_back(std::move(flight));
+  return true;
+}
+
+void NetworkReader::land(Stretch& stretch, std::uint64_t offset, std::string_view bytes) {
+  const std::uint64_t end = offset + bytes.size();
+  if (end <= stretch.next) {
+    add(counters_.bytes_discarded, bytes.size());
+    return;
+  }
+  const std::uint64_t known = stretch.next - offset;
+  add(counters_.bytes_discarded, known);
+  copy_out(stretch, stretch.next, bytes.substr(known));
+  stretch.next = end;
+  last_progress_ = loop_->now();
+  land_chunks(stretch);
+}
+
+// To where the bytes belong; what lies between the wanted pieces is dropped.
+void NetworkReader::copy_out(Stretch& stretch, std::uint64_t offset, std::string_view bytes) {
+  const std::uint64_t end = offset + bytes.size();
+  if (offset >= stretch.piece_begin && end <= stretch.piece_end) {
+    std::memcpy(stretch.piece_to + (offset - stretch.piece_begin), bytes.data(), bytes.size());
+    return;
+  }
+  for (std::size_t i = stretch.landed_chunks; i < stretch.chunks.size(); ++i) {
+    const Chunk& chunk = core_.plan.chunks()[stretch.chunks[i]];
+    if (chunk.offset >= end) break;
+    core_.plan.for_each_piece(chunk, offset, end, [&](const Piece& piece) {
+      std::memcpy(core_.address(piece.place), bytes.data() + (piece.offset - offset), piece.size);
+    });
+  }
+  // The next bytes most likely go on in one large piece: found once, used for all of it.
+  stretch.piece_begin = stretch.piece_end = 0;
+  if (end == stretch.end) return;
+  for (std::size_t i = stretch.landed_chunks; i < stretch.chunks.size(); ++i) {
+    const Chunk& chunk = core_.plan.chunks()[stretch.chunks[i]];
+    if (chunk.end() <= end) continue;
+    const auto piece = core_.plan.piece_at(chunk, end);
+    if (!piece) return;
+    stretch.piece_begin = piece->offset;
+    stretch.piece_end = piece->offset + piece->size;
+    stretch.piece_to = core_.address(piece->place);
+    return;
+  }
+}
+
+void NetworkReader::land_chunks(Stretch& stretch) {
+  while (stretch.landed_chunks < stretch.chunks.size()) {
+    const Chunk& chunk = core_.plan.chunks()[stretch.chunks[stretch.landed_chunks]];
+    if (chunk.end() > stretch.next) return;
+    ++stretch.landed_chunks;
+    core_.chunk_landed(chunk, counters_);
+  }
+}
+
+// ---- What became of it ----
+
+void NetworkReader::finish(Transfer& transfer) {
+  const auto at = std::find_if(flights_.begin(), flights_.end(),
+                               [&](const auto& one) { return one->transfer.get() == &transfer; });
+  Flight& flight = **at;
+  const TransferFault fault = transfer.fault();
+  const bool has_failed_host = fault == TransferFault::unreachable ||
+                               fault == TransferFault::stalled || fault == TransferFault::handshake;
+  if (flight.host != nullptr && !transfer.options().address.empty())
+    flight.host->give_back(transfer.options().address, has_failed_host, loop_->now());
+  flight.host = nullptr;
+  if (flight.is_complete()) {
+    learn_from(flight);
+    budget_.succeeded();
+  }
+  Stretch* const stretch = flight.stretch;
+  if (stretch != nullptr && !stretch->is_whole() && !flight.is_complete()) retry(*stretch, flight);
+  end_flight(flight);
+  flights_.erase(at);
+}
+
+void NetworkReader::retry(Stretch& stretch, const Flight& flight) {
+  RemoteStore& store = *stores_[stretch.object];
+  const Object& object = core_.checkpoint->objects[stretch.object].object;
+  Verdict verdict = store.judge(object.uri, flight.request, *flight.transfer, flight);
+  if (verdict.again == Again::throttled) share_.throttled(loop_->now());
+  add(counters_.retries, 1);
+  // A hedge that failed is no loss while the first request goes on.
+  if (stretch.flights > 1 && verdict.again != Again::never) return;
+  const bool made_progress =
+      stretch.next > std::max(stretch.next_at_last_failure, flight.wanted().offset);
+  stretch.next_at_last_failure = std::max<std::uint64_t>(stretch.next, 1);
+  const auto delay = stretch.attempts.next(verdict, made_progress);
+  if (!delay || !budget_.take(verdict.again))
+    return core_.fail(stretch.attempts.give_up(std::move(verdict.error)));
+  stretch.not_before = loop_->now() + *delay;
+  stretch.wants_fresh_connection = verdict.wants_fresh_connection;
+  stretch.was_hedged = false;
+}
+
+void NetworkReader::end_flight(Flight& flight) {
+  if (flight.host != nullptr && !flight.transfer->options().address.empty())
+    flight.host->give_back(flight.transfer->options().address, false, loop_->now());
+  flight.host = nullptr;
+  if (std::exchange(flight.is_hedge, false)) --hedges_in_flight_;
+  if (flight.stretch != nullptr) --flight.stretch->flights;
+  flight.stretch = nullptr;
+}
+
+// Stretches that are whole; and the requests that were made for them and lost the race.
+void NetworkReader::drop_finished() {
+  for (auto at = flights_.begin(); at != flights_.end();) {
+    Flight& flight = **at;
+    const bool is_lost = flight.stretch != nullptr && flight.stretch->is_whole();
+    if (!is_lost) {
+      ++at;
+      continue;
+    }
+    // One that has all its bytes only has to say so, and its connection can be used again.
+    if (flight.is_complete()) learn_from(flight);
+    end_flight(flight);
+    at = flights_.erase(at);
+  }
+  stretches_.remove_if([](const auto& stretch) { return stretch->is_whole(); });
+}
+
+void NetworkReader::learn_from(const Flight& flight) {
+  if (flight.first_byte_at == SteadyTime{} || flight.received() < 64 * kKiB) return;
+  const double waited = seconds(flight.first_byte_at - flight.began);
+  const double body = std::max(seconds(loop_->now() - flight.first_byte_at), 1e-4);
+  const double rate = static_cast<double>(flight.received()) / body;
+  // The first ones weigh more, so that the start's guesses are soon gone.
+  const double weight = std::max(0.1, 1.0 / (measured_ + 1));
+  first_byte_s_ += weight * (waited - first_byte_s_);
+  rate_ += weight * (rate - rate_);
+  ++measured_;
+}
+
+// ---- Now and then ----
+
+SteadyTime NetworkReader::next_event() const {
+  if (flights_.empty() && waits_for_window_) return SteadyTime::max();
+  SteadyTime until = flights_.empty() ? SteadyTime::max() : next_watch_;
+  for (const auto& stretch : stretches_) {
+    if (stretch->flights == 0 && stretch->not_before > loop_->now())
+      until = std::min(until, stretch->not_before);
+  }
+  return until;
+}
+
+void NetworkReader::watch() {
+  const SteadyTime now = loop_->now();
+  next_watch_ = now + kWatchEvery;
+  count_time();
+  const std::uint64_t bytes = counters_.bytes_network.load(std::memory_order_relaxed);
+  const bool is_busy = in_flight() >= share_.connections(network_number_);
+  share_.observe(now, bytes - std::exchange(bytes_observed_, bytes),
+                 std::chrono::nanoseconds(static_cast<std::int64_t>(first_byte_s_ * 1e9)), is_busy);
+  for (auto at = flights_.begin(); at != flights_.end();) {
+    Flight& flight = **at++;
+    if (!is_too_slow(flight)) continue;
+    Stretch& stretch = *flight.stretch;
+    stretch.not_before = now;
+    stretch.wants_fresh_connection = true;
+    add(counters_.retries, 1);
+    end_flight(flight);
+    flights_.erase(std::prev(at));
+  }
+  if (settings_.hedges && measured_ >= kMeasuredBeforeHedges) {
+    for (const auto& stretch : stretches_)
+      hedge_if_slow(*stretch);
+  }
+  if (now - last_progress_ > settings_.progress_timeout && !waits_for_window_) {
+    core_.fail(Error(ErrorKind::timed_out,
+                     fmt::format("no byte came for {} s over any connection; check the network, or "
+                                 "raise progress_timeout_ms",
+                                 seconds(settings_.progress_timeout))));
+  }
+}
+
+// By the least rate that was set, over as long as a stall may last.
+bool NetworkReader::is_too_slow(const Flight& flight) const {
+  if (settings_.least_connection_rate == 0 || flight.stretch == nullptr) return false;
+  const double lasted = seconds(loop_->now() - flight.began);
+  const double window = seconds(flight.transfer->options().stall_timeout);
+  return lasted > window && static_cast<double>(flight.received()) <
+                                lasted * static_cast<double>(settings_.least_connection_rate);
+}
+
+// A second request pays if it would most likely end well before the first one.
+void NetworkReader::hedge_if_slow(Stretch& stretch) {
+  if (stretch.flights != 1 || stretch.was_hedged || stretch.is_whole()) return;
+  const auto at = std::find_if(flights_.begin(), flights_.end(),
+                               [&](const auto& one) { return one->stretch == &stretch; });
+  if (at == flights_.end()) return;
+  const Flight& flight = **at;
+  const double age = seconds(loop_->now() - flight.began);
+  const auto left = static_cast<double>(stretch.end - stretch.next);
+  // A new connection: some round trips to make it, and one to be answered.
+  const double anew = 3 * first_byte_s_ + left / rate_;
+  const double usual = first_byte_s_ + static_cast<double>(flight.wanted().size) / rate_;
+  if (age < kLeastHedgeAge_s || age < 1.5 * usual) {
+    // Young, but already far behind what it would have to be?
+    if (age < kLeastHedgeAge_s || age < 4 * first_byte_s_) return;
+  }
+  const double own_rate = static_cast<double>(flight.received()) / age;
+  const double own = own_rate > 0 ? left / own_rate : 1e9;
+  if (own < 3 * anew + 0.1) return;
+  const auto wanted_bytes = static_cast<double>(core_.plan.wanted_bytes());
+  const bool has_budget = static_cast<double>(hedged_bytes_) + left <
+                          kHedgeShare * wanted_bytes + static_cast<double>(2 * kFirstRequestBytes);
+  if (!has_budget || hedges_in_flight_ >= std::max(2U, in_flight() / 8)) return;
+  hedged_bytes_ += static_cast<std::uint64_t>(left);
+  stretch.was_hedged = true;
+  add(counters_.hedges, 1);
+  fly(stretch, true);
+}
+
+void NetworkReader::count_time() {
+  counters_.cpu_ns.store(thread_cpu_ns(), std::memory_order_relaxed);
+  counters_.wall_ns.store(static_cast<std::uint64_t>(steady_now_ns() - started_ns_),
+                          std::memory_order_relaxed);
+}
+
+}  // namespace streamer::core

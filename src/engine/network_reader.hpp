@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A thread that claims chunks and brings them over a network: many requests at once in one event
+// loop. Bytes go from the loop's buffer straight to where they belong.
+//
+// A stretch is one or more chunks that follow each other in an object, asked for by one request.
+// What of it has landed is one number, which only grows. When a request fails, the next one asks
+// from there on; when one is slow, a second is made (a hedge), and whichever brings a byte first
+// lands it. Bytes that came before are dropped, so that each lands once.
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/load_core.hpp"
+#include "engine/network_share.hpp"
+#include "http/event_loop.hpp"
+#include "storage/remote_store.hpp"
+
+namespace streamer::core {
+
+class NetworkReader {
+ public:
+  // All must outlive the reader. number: which of the core's readers this is; network_number: which
+  // of its network readers.
+  NetworkReader(LoadCore& core, NetworkShare& share, const LoadSettings& settings,
+                std::uint32_t number, std::uint32_t network_number);
+  ~NetworkReader();
+
+  // The thread's body: returns once nothing is left to bring or the load stopped, with nothing in
+  // flight.
+  void run();
+
+ private:
+  class Flight;
+  struct Stretch;
+  using Flights = std::list<std::unique_ptr<Flight>>;
+
+  Result<void> work();
+  void step();
+
+  // Getting work.
+  bool start_next();
+  void claim_more();
+  void split_claim(std::uint32_t first, std::uint32_t end);
+  [[nodiscard]] std::uint32_t chunks_per_request() const;
+  Stretch* retry_that_is_due();
+  bool admit(Stretch& stretch);
+
+  // Doing it.
+  bool fly(Stretch& stretch, bool is_hedge);
+  void land(Stretch& stretch, std::uint64_t offset, std::string_view bytes);
+  void copy_out(Stretch& stretch, std::uint64_t offset, std::string_view bytes);
+  void land_chunks(Stretch& stretch);
+
+  // What became of it.
+  void finish(Transfer& transfer);
+  void retry(Stretch& stretch, const Flight& flight);
+  void end_flight(Flight& flight);
+  void drop_finished();
+  void learn_from(const Flight& flight);
+
+  // Now and then.
+  void watch();
+  bool is_too_slow(const Flight& flight) const;
+  void hedge_if_slow(Stretch& stretch);
+  [[nodiscard]] SteadyTime next_event() const;
+  [[nodiscard]] std::uint32_t in_flight() const noexcept;
+  void count_time();
+
+  LoadCore& core_;
+  NetworkShare& share_;
+  ReaderCounters& counters_;
+  WakeFd& wake_;
+  const LoadSettings settings_;
+  const std::uint32_t network_number_;
+  const double chunk_bytes_;          // of the largest
+  std::vector<RemoteStore*> stores_;  // by object; nullptr: not remote
+
+  std::list<std::unique_ptr<Stretch>> stretches_;  // claimed and not whole
+  Flights flights_;
+  std::uint32_t hedges_in_flight_ = 0;
+  bool all_claimed_ = false;
+  bool waits_for_window_ = false;
+  RetryBudget budget_;
+
+  // Measured, for guesses about what is still to come.
+  double rate_ = 0;             // bytes per second of a request that is under way
+  double first_byte_s_ = 0;     // from the request to the answer's first byte
+  std::uint32_t measured_ = 0;  // requests that the two above stand on
+  std::uint64_t hedged_bytes_ = 0;
+  std::uint64_t bytes_observed_ = 0;
+
+  std::int64_t started_ns_ = 0;
+  SteadyTime last_progress_{};
+  SteadyTime next_watch_{};
+  std::unique_ptr<EventLoop> loop_;  // last: its transfers are ended before what they use
+};
+
+}  // namespace streamer::core

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What every store behind HTTP has in common: ranges that are asked for again until they came whole
+// or will not come. A backend says how its requests look and what its answers mean.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "http/http_client.hpp"
+#include "http/range_check.hpp"
+#include "http/retry.hpp"
+#include "http/transfer.hpp"
+#include "storage/store.hpp"
+
+namespace streamer::core {
+
+// A request, with what it was made from: so that an answer can be told from one to older keys.
+struct SignedRequest {
+  HttpRequest http;
+  std::uint64_t credentials_version = 0;
+  SystemTime signed_at{};
+  std::string region;
+};
+
+// What an attempt that did not bring all of its bytes calls for.
+struct Verdict {
+  Again again = Again::never;
+  std::uint32_t most_attempts = UINT32_MAX;  // if fewer than the policy's
+  bool wants_fresh_connection = false;
+  std::optional<Milliseconds> retry_after = {};
+  Error error;  // what to report if it is not tried again
+};
+
+// How an attempt at a range went. Where its bytes go is a subclass's.
+class RangeSink : public TransferSink {
+ public:
+  // wanted must not be empty.
+  RangeSink(ByteRange wanted, PinnedVersion pinned) : wanted_(wanted), pinned_(std::move(pinned)) {}
+
+  [[nodiscard]] ByteRange wanted() const noexcept { return wanted_; }
+  // Once the head was accepted.
+  [[nodiscard]] const std::optional<AcceptedRange>& accepted() const noexcept { return accepted_; }
+  [[nodiscard]] const std::optional<RangeRefusal>& refusal() const noexcept { return refusal_; }
+  // How many bytes were handed to land().
+  [[nodiscard]] std::uint64_t received() const noexcept { return received_; }
+  [[nodiscard]] bool is_complete() const noexcept {
+    return accepted_ && !refusal_ && received_ == accepted_->bytes;
+  }
+
+  BodyUse on_head(const ResponseHead& head) final;
+  bool on_body(std::string_view bytes) final;
+
+ protected:
+  // Bytes of the object from `offset` on, in order, never more than wanted.
+  virtual void land(std::uint64_t offset, std::string_view bytes) = 0;
+
+ private:
+  const ByteRange wanted_;
+  const PinnedVersion pinned_;
+  std::optional<AcceptedRange> accepted_;
+  std::optional<RangeRefusal> refusal_;
+  std::uint64_t received_ = 0;
+  bool has_length_ = false;
+};
+
+struct RemoteLimits {
+  Milliseconds connect_timeout{5000};
+  Milliseconds stall_timeout{10'000};
+  RetryPolicy retry;
+};
+
+class RemoteStore : public Store {
+ public:
+  Result<Opened> open(const Uri& uri, std::uint64_t first_bytes) override;
+  Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) override;
+  RemoteStore* remote() noexcept override { return this; }
+
+  // ---- For those who read without blocking ----
+
+  // GET of a range, signed now. Thread-safe. Blocks only where credentials must be fetched.
+  virtual Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
+                                              const std::string& etag) = 0;
+  // What a finished attempt that is not complete calls for. May fetch credentials or look for a
+  // region, and block meanwhile. The error says all but how often it was tried.
+  Verdict judge(const Uri& uri, const SignedRequest& request, const Transfer& transfer,
+                const RangeSink& sink);
+  [[nodiscard]] const RemoteLimits& limits() const noexcept { return limits_; }
+
+ protected:
+  RemoteStore(RemoteLimits limits, std::shared_ptr<HttpClient> http)
+      : limits_(limits), http_(std::move(http)) {}
+
+  // What an answer of 300 or more means. The body is the store's own error, perhaps cut short.
+  virtual Verdict judge_answer(const Uri& uri, const SignedRequest& request,
+                               const HttpAnswer& answer) = 0;
+
+  // A small document, asked for until it came or will not. accept may refuse an answer of 200 by
+  // returning a verdict.
+  using MakeRequest = std::function<Result<SignedRequest>()>;
+  using Accept = std::function<std::optional<Verdict>(const HttpAnswer&)>;
+  Result<HttpAnswer> fetch(const Uri& uri, const MakeRequest& make, const Accept& accept,
+                           std::size_t most_bytes);
+
+  [[nodiscard]] HttpClient& http() noexcept { return *http_; }
+
+ private:
+  const RemoteLimits limits_;
+  const std::shared_ptr<HttpClient> http_;
+};
+
+// Waits between attempts, counts them, and says when it is enough. For one thing that is asked for
+// again and again.
+class Attempts {
+ public:
+  explicit Attempts(const RetryPolicy& policy) noexcept : policy_(policy) {}
+
+  // One attempt failed; made_progress: it brought bytes that are not asked for again. nullopt: give
+  // up. Else how long to wait.
+  std::optional<Milliseconds> next(const Verdict& verdict, bool made_progress);
+  // The verdict's error, with how often and for how long it was tried.
+  [[nodiscard]] Error give_up(Error error) const;
+  [[nodiscard]] std::uint32_t made() const noexcept { return made_; }
+
+ private:
+  const RetryPolicy policy_;
+  const SteadyTime started_ = std::chrono::steady_clock::now();
+  std::uint32_t made_ = 0;      // all of them
+  std::uint32_t failures_ = 0;  // since the last progress
+};
+
+}  // namespace streamer::core

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/s3_config.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "base/crypto.hpp"
+#include "base/text.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+bool is_true(std::string_view text) {
+  return text == "1" || equal_ignoring_case(text, "true") || equal_ignoring_case(text, "yes") ||
+         equal_ignoring_case(text, "on");
+}
+
+class ConfigReader {
+ public:
+  ConfigReader(const Settings& settings, const Environment& environment, AwsConfig profile)
+      : settings_(settings), environment_(environment), profile_(std::move(profile)) {}
+
+  // A setting that was set, in code or by its own variable; nullopt for "auto" and nothing.
+  std::optional<std::string> setting(std::string_view name) const {
+    std::string text = settings_.text(name);
+    if (text.empty() || text == "auto") return std::nullopt;
+    return text;
+  }
+
+  Result<void> read_endpoint(S3Config& config) const {
+    const auto found = endpoint_text();
+    config.endpoint_source = found ? found->source : "AWS' own";
+    if (found) config.endpoint.custom = TRY(parse_endpoint(found->value));
+    config.endpoint.uses_fips = flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");
+    config.endpoint.uses_dual_stack = flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint");
+    config.endpoint.uses_acceleration =
+        is_true(profile_.nested("s3", "use_accelerate_endpoint").value_or(""));
+    std::string style = setting("s3_addressing").value_or("");
+    if (style.empty()) style = profile_.nested("s3", "addressing_style").value_or("auto");
+    if (style == "path" || style == "0") config.endpoint.addressing = S3Addressing::path;
+    if (style == "virtual" || style == "1") config.endpoint.addressing = S3Addressing::virtual_host;
+    return {};
+  }
+
+  Result<void> read_region(S3Config& config) const {
+    config.region = region_text();
+    config.is_region_given = config.region.source != "the default";
+    if (is_region(config.region.value)) return {};
+    return Error(ErrorKind::invalid_argument,
+                 fmt::format("\"{}\" (from {}) is no region", config.region.value.substr(0, 80),
+                             config.region.source));
+  }
+
+  Result<void> read_ca_bundle(S3Config& config) const {
+    auto path = setting("ca_bundle");
+    for (const char* variable : {"AWS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"}) {
+      if (path) break;
+      path = environment_(variable);
+      if (!path && std::string_view(variable) == "AWS_CA_BUNDLE")
+        path = profile_.value("ca_bundle");
+    }
+    if (!path) return {};
+    if (::access(path->c_str(), R_OK) != 0)
+      return os_failure("the CA bundle cannot be read", errno).at(*path);
+    config.ca_bundle = *path;
+    return {};
+  }
+
+  Result<void> read_headers(S3Config& config) const {
+    const bool pays = is_true(setting("s3_requester_pays").value_or("")) ||
+                      environment_("AWS_REQUEST_PAYER") == "requester";
+    if (pays) config.extra_headers.push_back({"x-amz-request-payer", "requester"});
+    if (const auto owner = setting("s3_expected_bucket_owner")) {
+      TRY(check_header_value("s3_expected_bucket_owner", *owner));
+      config.extra_headers.push_back({"x-amz-expected-bucket-owner", *owner});
+    }
+    if (const auto key = setting("s3_sse_customer_key")) {
+      const auto bytes = base64_decode(*key);
+      if (!bytes || bytes->size() != 32) {
+        return Error(ErrorKind::invalid_argument,
+                     "s3_sse_customer_key must be the base64 of 32 bytes");
+      }
+      const std::string prefix = "x-amz-server-side-encryption-customer-";
+      config.extra_headers.push_back({prefix + "algorithm", "AES256"});
+      config.extra_headers.push_back({prefix + "key", *key});
+      config.extra_headers.push_back({prefix + "key-MD5", base64_encode(md5_bytes(*bytes))});
+    }
+    return {};
+  }
+
+  // Keys that were set in code, or what the caller's callback gives; else the chain.
+  Result<void> read_credentials(S3Config& config) const {
+    config.is_unsigned = is_true(setting("s3_unsigned").value_or(""));
+    if (const auto callback = settings_.credentials_callback()) {
+      config.fetch_credentials = [callback]() -> Result<AwsCredentials> {
+        const GivenCredentials given = TRY((*callback)());
+        AwsCredentials credentials{.access_key_id = given.access_key_id,
+                                   .secret_access_key = given.secret_access_key,
+                                   .session_token = given.session_token,
+                                   .expires = given.expires,
+                                   .source = "the program's callback"};
+        TRY(check_credentials(credentials));
+        return credentials;
+      };
+      return {};
+    }
+    const auto id = setting("s3_access_key_id");
+    const auto secret = setting("s3_secret_access_key");
+    if (id.has_value() != secret.has_value()) {
+      return Error(ErrorKind::invalid_argument,
+                   "only one of s3_access_key_id and s3_secret_access_key is set");
+    }
+    if (id) {
+      const AwsCredentials credentials{
+          .access_key_id = *id,
+          .secret_access_key = Secret(*secret),
+          .session_token = Secret(setting("s3_session_token").value_or("")),
+          .expires = {},
+          .source = "the settings"};
+      TRY(check_credentials(credentials));
+      config.fetch_credentials = [credentials]() -> Result<AwsCredentials> { return credentials; };
+      return {};
+    }
+    config.fetch_credentials = [auth = config.auth] { return find_aws_credentials(auth); };
+    return {};
+  }
+
+ private:
+  bool flag(const char* variable, std::string_view key) const {
+    const auto value = environment_(variable);
+    return is_true(value ? *value : profile_.value(key).value_or(""));
+  }
+
+  std::optional<Sourced> endpoint_text() const {
+    if (const auto in_code = settings_.text_in_code("s3_endpoint"))
+      return Sourced{*in_code, "the setting s3_endpoint"};
+    if (const auto own = environment_("STREAMER_S3_ENDPOINT"))
+      return Sourced{*own, "STREAMER_S3_ENDPOINT"};
+    const bool ignores =
+        is_true(environment_("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").value_or("")) ||
+        environment_("RUNAI_STREAMER_OVERRIDE_ENDPOINT_URL") == "0";
+    const auto runai = environment_("RUNAI_STREAMER_S3_ENDPOINT");
+    const auto general = environment_("AWS_ENDPOINT_URL");
+    // Inference servers copy AWS_ENDPOINT_URL there: then it says nothing of its own.
+    if (runai && runai != general) return Sourced{*runai, "RUNAI_STREAMER_S3_ENDPOINT"};
+    if (ignores) return std::nullopt;
+    if (const auto s3 = environment_("AWS_ENDPOINT_URL_S3"))
+      return Sourced{*s3, "AWS_ENDPOINT_URL_S3"};
+    if (general) return Sourced{*general, "AWS_ENDPOINT_URL"};
+    if (const auto named = profile_.endpoint_url("s3"))
+      return Sourced{*named, fmt::format("profile \"{}\"", profile_.profile())};
+    return std::nullopt;
+  }
+
+  Sourced region_text() const {
+    if (const auto in_code = setting("s3_region")) return {*in_code, "the setting s3_region"};
+    for (const char* variable : {"AWS_REGION", "AWS_DEFAULT_REGION"}) {
+      if (const auto value = environment_(variable)) return {*value, variable};
+    }
+    if (const auto value = profile_.value("region"))
+      return {*value, fmt::format("profile \"{}\"", profile_.profile())};
+    return {"us-east-1", "the default"};
+  }
+
+  const Settings& settings_;
+  const Environment& environment_;
+  const AwsConfig profile_;
+};
+
+}  // namespace
+
+Result<S3Config> read_s3_config(const Settings& settings, const Environment& environment,
+                                HttpClient& http) {
+  std::string profile = settings.text("aws_profile");
+  if (profile == "auto") profile.clear();
+  const ConfigReader reader(settings, environment, TRY(AwsConfig::read(environment, profile)));
+  S3Config config;
+  TRY(reader.read_endpoint(config));
+  TRY(reader.read_region(config));
+  TRY(reader.read_ca_bundle(config));
+  TRY(reader.read_headers(config));
+  config.version_id = reader.setting("s3_version_id").value_or("");
+  config.auth.environment = environment;
+  config.auth.http = &http;
+  config.auth.profile = profile;
+  config.auth.ca_bundle = config.ca_bundle;
+  TRY(reader.read_credentials(config));
+  return config;
+}
+
+}  // namespace streamer::core

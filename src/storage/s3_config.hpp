@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// How S3 is spoken to: settings, environment and profile put together, with where each came from.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "auth/aws_context.hpp"
+#include "auth/aws_credential_cache.hpp"
+#include "base/settings.hpp"
+#include "storage/s3_endpoint.hpp"
+
+namespace streamer::core {
+
+// A value, and for people: what said so.
+struct Sourced {
+  std::string value;
+  std::string source;
+};
+
+struct S3Config {
+  S3EndpointRules endpoint;
+  std::string endpoint_source;
+  Sourced region;
+  bool is_region_given = false;  // else it is a guess, which the store may correct
+  bool is_unsigned = false;
+  std::string ca_bundle;
+  std::vector<HttpHeader> extra_headers;  // requester pays, expected owner, SSE-C
+  std::string version_id;
+  AwsContext auth;
+  AwsCredentialCache::Fetch fetch_credentials;
+};
+
+// Reads the environment and the profile now. Fails on settings that contradict themselves.
+Result<S3Config> read_s3_config(const Settings& settings, const Environment& environment,
+                                HttpClient& http);
+
+}  // namespace streamer::core

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Where a bucket is asked: host, path and style. Pure.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "http/request.hpp"
+
+namespace streamer::core {
+
+enum class S3Addressing : std::uint8_t { automatic, path, virtual_host };
+
+struct S3EndpointRules {
+  std::optional<Endpoint> custom;  // instead of AWS' own
+  S3Addressing addressing = S3Addressing::automatic;
+  bool uses_fips = false;
+  bool uses_dual_stack = false;
+  bool uses_acceleration = false;
+};
+
+struct S3Target {
+  std::string origin;
+  std::string base_path;  // before "/key": the endpoint's own path and, path style, "/bucket"
+  bool is_virtual_host = false;
+};
+
+// invalid_argument for combinations that do not exist; unsupported for S3 Express buckets and
+// access points given by ARN.
+Result<S3Target> s3_target(const S3EndpointRules& rules, std::string_view bucket,
+                           std::string_view region);
+
+// Whether text can be a region, and stand in a host's name.
+[[nodiscard]] bool is_region(std::string_view text) noexcept;
+
+}  // namespace streamer::core
