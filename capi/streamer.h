@@ -138,6 +138,33 @@ STREAMER_API streamer_status streamer_settings_new(streamer_settings **settings_
 /* An unknown name and a value that the setting cannot have are STREAMER_ERROR_INVALID_ARGUMENT. */
 STREAMER_API streamer_status streamer_settings_set(streamer_settings *settings, const char *name,
                                                    const char *value, streamer_error **error_out);
+/* The same for URIs that begin with uri_prefix ("s3://bucket/", "s3://bucket/team/"): wins over a
+ * value without a prefix and over one with a shorter prefix. */
+STREAMER_API streamer_status streamer_settings_set_for(streamer_settings *settings,
+                                                       const char *uri_prefix, const char *name,
+                                                       const char *value,
+                                                       streamer_error **error_out);
+
+/* What a callback gives. Strings are copied when it returns. */
+typedef struct streamer_credentials {
+  size_t struct_size;
+  const char *access_key_id;
+  const char *secret_access_key;
+  const char *session_token; /* NULL: none */
+  int64_t expires_unix_s;    /* seconds since 1970; 0: never */
+} streamer_credentials;
+#define STREAMER_CREDENTIALS_INIT {sizeof(streamer_credentials), 0, 0, 0, 0}
+
+/* Fills credentials and returns 0, or returns another number, which the error then names. Called from
+ * any thread, when credentials are first needed, before they expire and when the store no longer
+ * accepts them; must not call into libstreamer, throw or jump out. */
+typedef int32_t (*streamer_credentials_callback)(streamer_credentials *credentials_out, void *user);
+
+/* Asks the callback instead of looking for credentials, for URIs that begin with uri_prefix ("": all).
+ * user must stay valid as long as anything that was opened with these settings. */
+STREAMER_API streamer_status streamer_settings_set_credentials_callback(
+    streamer_settings *settings, const char *uri_prefix, streamer_credentials_callback callback,
+    void *user, streamer_error **error_out);
 STREAMER_API void streamer_settings_free(streamer_settings *settings);
 
 /* One row of the table of settings. Strings are static; compatible_variable may be NULL. */
@@ -170,15 +197,67 @@ typedef struct streamer_entry_info {
 } streamer_entry_info;
 #define STREAMER_ENTRY_INFO_INIT {sizeof(streamer_entry_info), 0, 0, 0}
 
-/* uri: a directory, or one file, which then is the only entry. settings may be NULL. */
+/* uri: a directory or prefix, or one file, which then is the only entry. settings may be NULL. */
 STREAMER_API streamer_status streamer_listing_open(const char *uri, const streamer_settings *settings,
                                                    streamer_listing **listing_out,
                                                    streamer_error **error_out);
+/* Everything below uri, without folders. */
+STREAMER_API streamer_status streamer_listing_open_all(const char *uri,
+                                                       const streamer_settings *settings,
+                                                       streamer_listing **listing_out,
+                                                       streamer_error **error_out);
 STREAMER_API size_t streamer_listing_count(const streamer_listing *listing);
 STREAMER_API streamer_status streamer_listing_get_info(const streamer_listing *listing, size_t index,
                                                        streamer_entry_info *info_out,
                                                        streamer_error **error_out);
 STREAMER_API void streamer_listing_free(streamer_listing *listing);
+
+/* ---- Pull ------------------------------------------------------------------------------------- */
+
+/* Which objects a pull takes. Patterns are those of fnmatch(3), held against the key and against the
+ * path below the URI; '*' crosses '/'. */
+typedef struct streamer_pull_options {
+  size_t struct_size;
+  const char *const *allow; /* one of them must match, if there are any */
+  size_t allow_count;
+  const char *const *ignore; /* none of them may match */
+  size_t ignore_count;
+} streamer_pull_options;
+#define STREAMER_PULL_OPTIONS_INIT {sizeof(streamer_pull_options), 0, 0, 0, 0}
+
+/* Copies every chosen object below uri to folder/<its path below uri>, several at once; makes folders
+ * as needed. A file appears whole under its name or not at all, and replaces one that is there. An
+ * object whose name could lead outside the folder is STREAMER_ERROR_INVALID_ARGUMENT, and nothing is
+ * copied. The outcome is a listing of what was copied: uri is the path of the file. options and
+ * settings may be NULL. Blocks. */
+STREAMER_API streamer_status streamer_pull(const char *uri, const char *folder,
+                                           const streamer_pull_options *options,
+                                           const streamer_settings *settings,
+                                           streamer_listing **listing_out,
+                                           streamer_error **error_out);
+
+/* ---- Doctor ----------------------------------------------------------------------------------- */
+
+/* One step on the way to a URI's bytes. Pointers are valid during the call only. */
+typedef struct streamer_step_info {
+  size_t struct_size;
+  const char *name;   /* "endpoint", "credentials", "list" */
+  const char *detail; /* what was found, or what failed and what to do; never a secret */
+  uint64_t elapsed_ns;
+  streamer_status status; /* STREAMER_OK, or the kind of the failure */
+} streamer_step_info;
+#define STREAMER_STEP_INFO_INIT {sizeof(streamer_step_info), 0, 0, 0, 0}
+
+/* Called on the thread that called streamer_diagnose(); must not throw or jump out. */
+typedef void (*streamer_step_callback)(const streamer_step_info *step, void *user);
+
+/* Tries everything on the way to the bytes of uri, one step after the other: settings, endpoint,
+ * addresses, connection, credentials, list, stat, one ranged read. The first failure ends it and is
+ * returned; only a listing that is refused does not keep the steps behind it from being tried.
+ * settings may be NULL. Blocks. */
+STREAMER_API streamer_status streamer_diagnose(const char *uri, const streamer_settings *settings,
+                                               streamer_step_callback callback, void *user,
+                                               streamer_error **error_out);
 
 /* ---- Checkpoint ------------------------------------------------------------------------------- */
 
@@ -407,9 +486,14 @@ typedef struct streamer_load_stats {
   uint32_t held_back_by;      /* STREAMER_HELD_BACK_BY_* */
   const char *notes;          /* what was not to be had and what was done instead, one line each,
                                * without a secret; lives as long as the load */
+  uint64_t bytes_network;     /* of bytes_read: over a network */
+  uint64_t bytes_discarded;   /* of bytes_network: came twice, and were dropped once */
+  uint64_t network_requests;
+  uint64_t hedges;            /* of network_requests: made a second time because the first was slow */
+  uint64_t most_connections;  /* that were open at once */
 } streamer_load_stats;
 #define STREAMER_LOAD_STATS_INIT \
-  {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* What held a load back: where its readers, or failing that its consumer, spent the time. */
 #define STREAMER_HELD_BACK_BY_NOTHING 0

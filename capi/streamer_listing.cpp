@@ -1,21 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <memory>
+
 #include "boundary.hpp"
+#include "storage/doctor.hpp"
+#include "storage/pull.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
+
+namespace {
+
+core::Stores stores_with(const streamer_settings* settings) {
+  return core::Stores(settings == nullptr ? core::Settings() : settings->settings);
+}
+
+Result<streamer_status> open_listing(const char* uri, const streamer_settings* settings,
+                                     core::ListDepth depth, streamer_listing** listing_out) {
+  STREAMER_REQUIRE(uri);
+  STREAMER_REQUIRE(listing_out);
+  const core::Uri parsed = TRY(core::parse_uri(uri));
+  core::Stores stores = stores_with(settings);
+  core::Store* const store = TRY(stores.of(parsed));
+  auto entries = TRY(store->list(parsed, depth));
+  *listing_out = new streamer_listing{std::move(entries)};
+  return STREAMER_OK;
+}
+
+std::vector<std::string> strings(const char* const* texts, size_t count) {
+  return {texts, texts + count};
+}
+
+}  // namespace
 
 extern "C" {
 
 streamer_status streamer_listing_open(const char* uri, const streamer_settings* settings,
                                       streamer_listing** listing_out, streamer_error** error_out) {
+  return guarded(error_out, [&] {
+    return open_listing(uri, settings, core::ListDepth::children, listing_out);
+  });
+}
+
+streamer_status streamer_listing_open_all(const char* uri, const streamer_settings* settings,
+                                          streamer_listing** listing_out,
+                                          streamer_error** error_out) {
+  return guarded(error_out,
+                 [&] { return open_listing(uri, settings, core::ListDepth::all, listing_out); });
+}
+
+streamer_status streamer_pull(const char* uri, const char* folder,
+                              const streamer_pull_options* options,
+                              const streamer_settings* settings, streamer_listing** listing_out,
+                              streamer_error** error_out) {
   return guarded(error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(uri);
+    STREAMER_REQUIRE(folder);
     STREAMER_REQUIRE(listing_out);
     const core::Uri parsed = TRY(core::parse_uri(uri));
-    core::Stores stores(settings == nullptr ? core::Settings() : settings->settings);
-    core::Store* const store = TRY(stores.of(parsed));
-    auto entries = TRY(store->list(parsed, core::ListDepth::children));
-    *listing_out = new streamer_listing{std::move(entries)};
+    const streamer_pull_options defaults = STREAMER_PULL_OPTIONS_INIT;
+    const streamer_pull_options given = TRY(copy_in(options, defaults));
+    core::Stores stores = stores_with(settings);
+    const auto pulled = TRY(core::pull(stores, parsed, folder,
+                                       {.allow = strings(given.allow, given.allow_count),
+                                        .ignore = strings(given.ignore, given.ignore_count)}));
+    auto listing = std::make_unique<streamer_listing>();
+    const core::Uri root("file", folder);
+    for (const core::PulledFile& file : pulled)
+      listing->entries.push_back({core::child(root, file.path), file.bytes, false});
+    *listing_out = listing.release();
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_diagnose(const char* uri, const streamer_settings* settings,
+                                  streamer_step_callback callback, void* user,
+                                  streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(uri);
+    STREAMER_REQUIRE(callback);
+    const core::Uri parsed = TRY(core::parse_uri(uri));
+    core::Stores stores = stores_with(settings);
+    TRY(core::diagnose(stores, parsed, [&](const core::DoctorStep& step) {
+      const std::string detail = step.failure == nullptr ? step.detail : step.failure->line();
+      streamer_step_info info = STREAMER_STEP_INFO_INIT;
+      info.name = step.name.c_str();
+      info.detail = detail.c_str();
+      info.elapsed_ns = static_cast<uint64_t>(step.elapsed.count());
+      info.status = step.failure == nullptr ? STREAMER_OK
+                                            : static_cast<streamer_status>(step.failure->kind());
+      callback(&info, user);
+    }));
     return STREAMER_OK;
   });
 }

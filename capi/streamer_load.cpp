@@ -116,6 +116,11 @@ void streamer_load_get_stats(const streamer_load* load, streamer_load_stats* sta
   out.consumer_wait_ns = stats.consumer_wait_ns;
   out.uses_io_uring = stats.uses_io_uring ? 1 : 0;
   out.held_back_by = static_cast<std::uint32_t>(core::judge(stats));
+  out.bytes_network = stats.bytes_network;
+  out.bytes_discarded = stats.bytes_discarded;
+  out.network_requests = stats.requests;
+  out.hedges = stats.hedges;
+  out.most_connections = stats.most_connections;
   out.notes = "";
   const streamer_status kept = guarded(nullptr, [&]() -> Result<streamer_status> {
     auto notes = std::make_unique<std::string>(load->load->notes());

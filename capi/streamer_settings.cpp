@@ -1,9 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include "base/log.hpp"
 #include "boundary.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
+
+namespace {
+
+Result<core::GivenCredentials> ask(streamer_credentials_callback callback, void* user) {
+  streamer_credentials given = STREAMER_CREDENTIALS_INIT;
+  const int32_t outcome = callback(&given, user);
+  if (outcome != 0) {
+    return Error(
+        ErrorKind::permission_denied,
+        fmt::format("the program's callback gave no credentials (it returned {})", outcome));
+  }
+  if (given.access_key_id == nullptr || given.secret_access_key == nullptr) {
+    return Error(ErrorKind::permission_denied,
+                 "the program's callback gave no access_key_id or no secret_access_key");
+  }
+  core::GivenCredentials credentials;
+  credentials.access_key_id = given.access_key_id;
+  credentials.secret_access_key = core::Secret(given.secret_access_key);
+  if (given.session_token != nullptr) credentials.session_token = core::Secret(given.session_token);
+  if (given.expires_unix_s != 0)
+    credentials.expires = core::SystemTime(std::chrono::seconds(given.expires_unix_s));
+  return credentials;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -38,6 +65,33 @@ streamer_status streamer_settings_set(streamer_settings* settings, const char* n
     STREAMER_REQUIRE(name);
     STREAMER_REQUIRE(value);
     TRY(settings->settings.set(name, value));
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_settings_set_for(streamer_settings* settings, const char* uri_prefix,
+                                          const char* name, const char* value,
+                                          streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(settings);
+    STREAMER_REQUIRE(uri_prefix);
+    STREAMER_REQUIRE(name);
+    STREAMER_REQUIRE(value);
+    TRY(settings->settings.set(name, value, uri_prefix));
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_settings_set_credentials_callback(streamer_settings* settings,
+                                                           const char* uri_prefix,
+                                                           streamer_credentials_callback callback,
+                                                           void* user, streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(settings);
+    STREAMER_REQUIRE(uri_prefix);
+    STREAMER_REQUIRE(callback);
+    settings->settings.set_credentials_callback([callback, user] { return ask(callback, user); },
+                                                uri_prefix);
     return STREAMER_OK;
   });
 }

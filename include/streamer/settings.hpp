@@ -19,14 +19,38 @@ class Settings {
 
   // An unknown name, and a value that the setting cannot have, are invalid_argument.
   Result<void> set(const std::string& name, const std::string& value) {
+    auto made = make();
+    if (!made) return made;
     streamer_error* error = nullptr;
-    if (!settings_) {
-      streamer_settings* made = nullptr;
-      if (streamer_settings_new(&made, &error) != STREAMER_OK) return Error(error);
-      settings_.reset(made);
-    }
     if (streamer_settings_set(settings_.get(), name.c_str(), value.c_str(), &error) !=
         STREAMER_OK) {
+      return Error(error);
+    }
+    return {};
+  }
+
+  // For URIs that begin with uri_prefix ("s3://bucket/"): wins over what holds for more.
+  Result<void> set_for(const std::string& uri_prefix, const std::string& name,
+                       const std::string& value) {
+    auto made = make();
+    if (!made) return made;
+    streamer_error* error = nullptr;
+    if (streamer_settings_set_for(settings_.get(), uri_prefix.c_str(), name.c_str(), value.c_str(),
+                                  &error) != STREAMER_OK) {
+      return Error(error);
+    }
+    return {};
+  }
+
+  // Asks callback for credentials, for URIs that begin with uri_prefix ("": all). user must stay
+  // valid as long as anything that was opened with these settings.
+  Result<void> set_credentials_callback(const std::string& uri_prefix,
+                                        streamer_credentials_callback callback, void* user) {
+    auto made = make();
+    if (!made) return made;
+    streamer_error* error = nullptr;
+    if (streamer_settings_set_credentials_callback(settings_.get(), uri_prefix.c_str(), callback,
+                                                   user, &error) != STREAMER_OK) {
       return Error(error);
     }
     return {};
@@ -36,6 +60,15 @@ class Settings {
   const streamer_settings* get() const noexcept { return settings_.get(); }
 
  private:
+  Result<void> make() {
+    if (settings_) return {};
+    streamer_settings* made = nullptr;
+    streamer_error* error = nullptr;
+    if (streamer_settings_new(&made, &error) != STREAMER_OK) return Error(error);
+    settings_.reset(made);
+    return {};
+  }
+
   struct Free {
     void operator()(streamer_settings* settings) const noexcept {
       streamer_settings_free(settings);

@@ -18,17 +18,14 @@ struct Entry {
   bool is_folder = false;
 };
 
-// What stands directly under a URI, sorted by URI; a file is its own only entry.
-inline Result<std::vector<Entry>> list(const std::string& uri, const Settings& settings = {}) {
-  struct Free {
-    void operator()(streamer_listing* listing) const noexcept { streamer_listing_free(listing); }
-  };
-  streamer_listing* opened = nullptr;
-  streamer_error* error = nullptr;
-  if (streamer_listing_open(uri.c_str(), settings.get(), &opened, &error) != STREAMER_OK) {
-    return Error(error);
-  }
-  const std::unique_ptr<streamer_listing, Free> listing(opened);
+namespace detail {
+
+struct FreeListing {
+  void operator()(streamer_listing* listing) const noexcept { streamer_listing_free(listing); }
+};
+
+inline std::vector<Entry> entries_of(streamer_listing* opened) {
+  const std::unique_ptr<streamer_listing, FreeListing> listing(opened);
   std::vector<Entry> entries;
   for (std::size_t i = 0; i < streamer_listing_count(opened); ++i) {
     streamer_entry_info info = STREAMER_ENTRY_INFO_INIT;
@@ -36,6 +33,69 @@ inline Result<std::vector<Entry>> list(const std::string& uri, const Settings& s
     entries.push_back({info.uri, info.bytes, info.is_folder != 0});
   }
   return entries;
+}
+
+}  // namespace detail
+
+// What stands directly under a URI, sorted by URI; a file is its own only entry.
+inline Result<std::vector<Entry>> list(const std::string& uri, const Settings& settings = {}) {
+  streamer_listing* opened = nullptr;
+  streamer_error* error = nullptr;
+  if (streamer_listing_open(uri.c_str(), settings.get(), &opened, &error) != STREAMER_OK)
+    return Error(error);
+  return detail::entries_of(opened);
+}
+
+// Everything below uri, without folders.
+inline Result<std::vector<Entry>> list_all(const std::string& uri, const Settings& settings = {}) {
+  streamer_listing* opened = nullptr;
+  streamer_error* error = nullptr;
+  if (streamer_listing_open_all(uri.c_str(), settings.get(), &opened, &error) != STREAMER_OK)
+    return Error(error);
+  return detail::entries_of(opened);
+}
+
+// fnmatch(3) patterns, held against the key and against the path below the URI; '*' crosses '/'.
+struct PullOptions {
+  std::vector<std::string> allow;   // one of them must match, if there are any
+  std::vector<std::string> ignore;  // none of them may match
+};
+
+// Copies every chosen object below uri to folder; each file appears whole or not at all. Returns
+// the files: uri is the path.
+inline Result<std::vector<Entry>> pull(const std::string& uri, const std::string& folder,
+                                       const PullOptions& options = {},
+                                       const Settings& settings = {}) {
+  const auto pointers = [](const std::vector<std::string>& texts) {
+    std::vector<const char*> all;
+    for (const std::string& text : texts)
+      all.push_back(text.c_str());
+    return all;
+  };
+  const std::vector<const char*> allow = pointers(options.allow);
+  const std::vector<const char*> ignore = pointers(options.ignore);
+  streamer_pull_options given = STREAMER_PULL_OPTIONS_INIT;
+  given.allow = allow.data();
+  given.allow_count = allow.size();
+  given.ignore = ignore.data();
+  given.ignore_count = ignore.size();
+  streamer_listing* pulled = nullptr;
+  streamer_error* error = nullptr;
+  if (streamer_pull(uri.c_str(), folder.c_str(), &given, settings.get(), &pulled, &error) !=
+      STREAMER_OK) {
+    return Error(error);
+  }
+  return detail::entries_of(pulled);
+}
+
+// Tries everything on the way to the bytes of uri and calls callback for each step, on this thread;
+// the first failure ends it and is returned. callback must not throw.
+inline Result<void> diagnose(const std::string& uri, streamer_step_callback callback, void* user,
+                             const Settings& settings = {}) {
+  streamer_error* error = nullptr;
+  if (streamer_diagnose(uri.c_str(), settings.get(), callback, user, &error) != STREAMER_OK)
+    return Error(error);
+  return {};
 }
 
 }  // namespace streamer

@@ -50,6 +50,18 @@ int report(const Error& error) {
 
 namespace {
 
+using NamedValues = std::vector<std::pair<std::string, std::string>>;
+
+NamedValues named_values(const std::vector<std::string>& settings) {
+  NamedValues values;
+  for (const std::string& setting : settings) {
+    const std::size_t equals = setting.find('=');
+    values.emplace_back(setting.substr(0, equals),
+                        equals == std::string::npos ? std::string() : setting.substr(equals + 1));
+  }
+  return values;
+}
+
 Result<LoadOptions> make_options(const LoadArguments& arguments) {
   LoadOptions options;
   options.order = arguments.order == "plan" ? Order::plan : Order::completion;
@@ -62,14 +74,8 @@ Result<LoadOptions> make_options(const LoadArguments& arguments) {
   for (const auto& [name, value] : common) {
     if (!value->empty()) options.settings.emplace_back(name, *value);
   }
-  for (const std::string& setting : arguments.settings) {
-    const std::size_t equals = setting.find('=');
-    options.settings.emplace_back(setting.substr(0, equals), equals == std::string::npos
-                                                                 ? std::string()
-                                                                 : setting.substr(equals + 1));
-  }
-  auto checked = options.to_settings();
-  if (!checked) return std::move(checked).error();
+  for (auto& [name, value] : named_values(arguments.settings))
+    options.settings.emplace_back(std::move(name), std::move(value));
   return options;
 }
 
@@ -95,10 +101,21 @@ Result<Plan> make_plan(const Checkpoint& checkpoint, const LoadArguments& argume
 
 }  // namespace
 
+Result<Settings> make_settings(const std::vector<std::string>& settings) {
+  Settings made;
+  for (const auto& [name, value] : named_values(settings)) {
+    auto set = made.set(name, value);
+    if (!set) return std::move(set).error();
+  }
+  return made;
+}
+
 Result<LoadRequest> make_request(const LoadArguments& arguments) {
   auto options = make_options(arguments);
   if (!options) return std::move(options).error();
-  auto checkpoint = Checkpoint::open(arguments.uris);
+  auto settings = options->to_settings();
+  if (!settings) return std::move(settings).error();
+  auto checkpoint = Checkpoint::open(arguments.uris, *settings);
   if (!checkpoint) return std::move(checkpoint).error();
   auto plan = make_plan(*checkpoint, arguments);
   if (!plan) return std::move(plan).error();

@@ -49,12 +49,26 @@ struct LoadArguments {
   std::string order = "completion";
 };
 
+struct PullArguments {
+  std::string uri;
+  std::string folder;
+  std::vector<std::string> allow;
+  std::vector<std::string> ignore;
+  std::vector<std::string> settings;
+};
+
 // Each runs one subcommand and returns its exit code.
-int run_ls(const std::string& uri, bool as_json);
-int run_inspect(const std::vector<std::string>& uris, bool as_json);
+int run_ls(const std::string& uri, const std::vector<std::string>& settings, bool is_deep,
+           bool as_json);
+int run_inspect(const LoadArguments& arguments, bool as_json);
+int run_pull(const PullArguments& arguments);
+int run_doctor(const std::string& uri, const std::vector<std::string>& settings);
 int run_load(const LoadArguments& arguments, bool as_json);
 int run_digest(const LoadArguments& arguments);
 int run_bench(const LoadArguments& arguments, int rounds, bool as_json);
+
+// From texts such as "name=value".
+Result<Settings> make_settings(const std::vector<std::string>& settings);
 
 // An opened checkpoint and what of it to load, how.
 struct LoadRequest {

@@ -67,8 +67,10 @@ void print_json(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-int run_inspect(const std::vector<std::string>& uris, bool as_json) {
-  auto checkpoint = Checkpoint::open(uris);
+int run_inspect(const LoadArguments& arguments, bool as_json) {
+  auto settings = make_settings(arguments.settings);
+  if (!settings) return report(settings.error());
+  auto checkpoint = Checkpoint::open(arguments.uris, *settings);
   if (!checkpoint) return report(checkpoint.error());
   as_json ? print_json(*checkpoint) : print_table(*checkpoint);
   return finish_output();

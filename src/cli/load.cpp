@@ -23,7 +23,14 @@ void print_text(const LoadStats& stats) {
            stats.readers, stats.bytes_read, stats.bytes_direct,
            stats.uses_io_uring != 0 ? " (io_uring)" : "", stats.bytes_page_cache,
            stats.bytes_buffered);
-  write_to(stdout, "requests: {}; retries: {}\n", stats.chunks, stats.retries);
+  if (stats.network_requests != 0) {
+    write_to(stdout,
+             "network: {} bytes in {} requests over up to {} connections; {} hedges, {} bytes came "
+             "twice\n",
+             stats.bytes_network, stats.network_requests, stats.most_connections, stats.hedges,
+             stats.bytes_discarded);
+  }
+  write_to(stdout, "chunks: {}; retries: {}\n", stats.chunks, stats.retries);
   write_to(stdout, "held back by: {}\n", held_back_by(stats));
   const std::string_view notes = stats.notes;
   for (std::size_t at = 0; at < notes.size();) {
@@ -37,18 +44,21 @@ void print_json(const LoadStats& stats) {
   write_to(
       stdout,
       "{{\"tensors\":{},\"bytes\":{},\"seconds\":{:.6f},\"gigabytes_per_second\":{:.3f},"
-      "\"readers\":{},\"requests\":{},\"retries\":{},\"bytes_read\":{},\"bytes_direct\":{},"
+      "\"readers\":{},\"chunks\":{},\"retries\":{},\"bytes_read\":{},\"bytes_direct\":{},"
       "\"bytes_page_cache\":{},\"bytes_buffered\":{},\"bytes_bounced\":{},\"uses_io_uring\":{},"
       "\"arena_bytes\":{},\"reader_cpu_seconds\":{:.6f},\"storage_wait_seconds\":{:.6f},"
       "\"window_wait_seconds\":{:.6f},\"bandwidth_wait_seconds\":{:.6f},"
-      "\"consumer_wait_seconds\":{:.6f},\"held_back_by\":\"{}\",\"notes\":{}}}\n",
+      "\"consumer_wait_seconds\":{:.6f},\"bytes_network\":{},"
+      "\"bytes_discarded\":{},\"network_requests\":{},\"hedges\":{},\"most_connections\":{},"
+      "\"held_back_by\":\"{}\",\"notes\":{}}}\n",
       stats.items_ready, stats.bytes_ready, seconds(stats.elapsed_ns),
       gigabytes_per_second(stats.bytes_ready, stats.elapsed_ns), stats.readers, stats.chunks,
       stats.retries, stats.bytes_read, stats.bytes_direct, stats.bytes_page_cache,
       stats.bytes_buffered, stats.bytes_bounced, stats.uses_io_uring != 0, stats.arena_bytes,
       seconds(stats.reader_cpu_ns), seconds(stats.storage_wait_ns), seconds(stats.window_wait_ns),
-      seconds(stats.bandwidth_wait_ns), seconds(stats.consumer_wait_ns), held_back_by(stats),
-      json_string(stats.notes));
+      seconds(stats.bandwidth_wait_ns), seconds(stats.consumer_wait_ns), stats.bytes_network,
+      stats.bytes_discarded, stats.network_requests, stats.hedges, stats.most_connections,
+      held_back_by(stats), json_string(stats.notes));
 }
 
 }  // namespace

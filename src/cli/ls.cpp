@@ -6,8 +6,11 @@
 
 namespace streamer::cli {
 
-int run_ls(const std::string& uri, bool as_json) {
-  auto entries = list(uri);
+int run_ls(const std::string& uri, const std::vector<std::string>& settings_given, bool is_deep,
+           bool as_json) {
+  auto settings = make_settings(settings_given);
+  if (!settings) return report(settings.error());
+  auto entries = is_deep ? list_all(uri, *settings) : list(uri, *settings);
   if (!entries) return report(entries.error());
   for (const Entry& entry : *entries) {
     if (as_json) {

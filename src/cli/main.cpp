@@ -3,6 +3,8 @@
 // complete.
 #include <fmt/format.h>
 #include <signal.h>
+#include <algorithm>
+#include <array>
 
 #include <CLI/CLI.hpp>
 
@@ -17,11 +19,23 @@ constexpr const char* kFooter =
     "found,\n"
     "refused, changed or unreadable; 4 memory limit or out of memory; 70 a bug; 130 interrupted.";
 
+// In the order of LogLevel.
+constexpr std::array<std::string_view, 5> kLogLevels = {"trace", "debug", "info", "warning",
+                                                        "error"};
+
+extern "C" void print_log_line(std::int32_t level, const char* line, void* user) {
+  static_cast<void>(level);
+  static_cast<void>(user);
+  write_to(stderr, "{}\n", escaped(line));
+}
+
 // What the arguments fill; which of it counts follows from the subcommand.
 struct Arguments {
   std::string uri;
-  std::vector<std::string> uris;
   LoadArguments load;
+  PullArguments pull;
+  bool is_deep = false;
+  std::string log_level;
   int rounds = 5;
   bool as_json = false;
 };
@@ -46,17 +60,43 @@ void add_load_arguments(CLI::App& command, LoadArguments& load) {
 
 void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   constexpr const char* kJson = "print JSON";
+  const auto add_settings = [](CLI::App& command, std::vector<std::string>& settings) {
+    command.add_option("--set", settings, "any setting, as name=value; may be repeated")
+        ->allow_extra_args(false);
+  };
   CLI::App* const ls = app.add_subcommand("ls", "List what stands directly under a URI");
-  ls->add_option("URI", arguments.uri, "a directory or a file")->required();
+  ls->add_option("URI", arguments.uri, "a directory, a prefix or a file")->required();
+  ls->add_flag("-r,--recursive", arguments.is_deep, "everything below it, without folders");
   ls->add_flag("--json", arguments.as_json, "one JSON object per line");
-  ls->callback([&] { exit_code = run_ls(arguments.uri, arguments.as_json); });
+  add_settings(*ls, arguments.load.settings);
+  ls->callback([&] {
+    exit_code =
+        run_ls(arguments.uri, arguments.load.settings, arguments.is_deep, arguments.as_json);
+  });
 
   CLI::App* const inspect =
       app.add_subcommand("inspect", "Check a checkpoint's headers and show what it holds");
-  inspect->add_option("URI", arguments.uris, "safetensors files, directories or shard indexes")
+  inspect->add_option("URI", arguments.load.uris, "safetensors files, directories or shard indexes")
       ->required();
   inspect->add_flag("--json", arguments.as_json, kJson);
-  inspect->callback([&] { exit_code = run_inspect(arguments.uris, arguments.as_json); });
+  add_settings(*inspect, arguments.load.settings);
+  inspect->callback([&] { exit_code = run_inspect(arguments.load, arguments.as_json); });
+
+  CLI::App* const pull = app.add_subcommand("pull", "Copy chosen files below a URI to a folder");
+  pull->add_option("URI", arguments.pull.uri, "a directory, a prefix or a file")->required();
+  pull->add_option("FOLDER", arguments.pull.folder, "made if it is not there")->required();
+  pull->add_option("--allow", arguments.pull.allow, "only files that match; may be repeated")
+      ->allow_extra_args(false);
+  pull->add_option("--ignore", arguments.pull.ignore, "no files that match; may be repeated")
+      ->allow_extra_args(false);
+  add_settings(*pull, arguments.pull.settings);
+  pull->callback([&] { exit_code = run_pull(arguments.pull); });
+
+  CLI::App* const doctor =
+      app.add_subcommand("doctor", "Try every step on the way to a URI's bytes");
+  doctor->add_option("URI", arguments.uri, "a directory, a prefix or a file")->required();
+  add_settings(*doctor, arguments.load.settings);
+  doctor->callback([&] { exit_code = run_doctor(arguments.uri, arguments.load.settings); });
 
   CLI::App* const load =
       app.add_subcommand("load", "Stream a checkpoint to memory and say how that went");
@@ -78,7 +118,7 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   bench->callback(
       [&] { exit_code = run_bench(arguments.load, arguments.rounds, arguments.as_json); });
 
-  for (CLI::App* const command : {ls, inspect, load, digest, bench})
+  for (CLI::App* const command : {ls, inspect, load, digest, bench, pull, doctor})
     command->footer(kFooter);
 }
 
@@ -88,6 +128,12 @@ int run(int argc, char** argv) {
   CLI::App app("Streams model weights from storage to memory.", "streamer");
   app.set_version_flag("--version", fmt::format("streamer {}", version_string()));
   app.require_subcommand(1);
+  app.add_option("--log", arguments.log_level, "log to stderr: trace, debug, info, warning, error")
+      ->check(CLI::IsMember(std::vector<std::string>(kLogLevels.begin(), kLogLevels.end())))
+      ->each([](const std::string& level) {
+        const auto at = std::find(kLogLevels.begin(), kLogLevels.end(), level);
+        set_log(static_cast<LogLevel>(at - kLogLevels.begin()), print_log_line);
+      });
   app.footer(kFooter);
   add_commands(app, arguments, exit_code);
   try {

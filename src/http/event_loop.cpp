@@ -13,6 +13,7 @@
 #include "base/fork.hpp"
 #include "base/text.hpp"
 #include "http/curl_fault.hpp"
+#include "http/tls_version.hpp"
 
 namespace streamer::core {
 
@@ -249,6 +250,7 @@ void EventLoop::finish(Transfer& transfer, int curl_code) {
     curl_easy_getinfo(easy, info, &microseconds);
     return static_cast<double>(microseconds) / 1e6;
   };
+  if (transfer.request_.is_tls()) transfer.tls_version_ = tls_version_of(easy);
   transfer.times_ = {.resolved_s = seconds(CURLINFO_NAMELOOKUP_TIME_T),
                      .connected_s = seconds(CURLINFO_CONNECT_TIME_T),
                      .secured_s = seconds(CURLINFO_APPCONNECT_TIME_T),

@@ -13,6 +13,7 @@
 #include "http/range_check.hpp"
 #include "http/retry.hpp"
 #include "http/transfer.hpp"
+#include "storage/doctor.hpp"
 #include "storage/store.hpp"
 
 namespace streamer::core {
@@ -87,6 +88,8 @@ class RemoteStore : public Store {
   // region, and block meanwhile. The error says all but how often it was tried.
   Verdict judge(const Uri& uri, const SignedRequest& request, const Transfer& transfer,
                 const RangeSink& sink);
+  // The steps on the way to a URI: endpoint, addresses, connection, credentials.
+  virtual Result<void> diagnose_way(const Uri& uri, const DoctorReport& report) = 0;
   [[nodiscard]] const RemoteLimits& limits() const noexcept { return limits_; }
 
  protected:

@@ -169,10 +169,6 @@ S3Store::BucketState S3Store::state_of(std::string_view bucket) {
   });
 }
 
-std::string S3Store::region_of(std::string_view bucket) {
-  return state_of(bucket).region;
-}
-
 Result<AwsCredentials> S3Store::credentials() {
   return TRY(credentials_.get()).credentials;
 }

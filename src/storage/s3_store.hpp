@@ -26,11 +26,7 @@ class S3Store final : public RemoteStore {
   Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
                                       const std::string& etag) override;
 
-  // ---- For the doctor ----
-  [[nodiscard]] const S3Config& config() const noexcept { return config_; }
-  Result<S3Target> target_of(const Uri& uri);
-  [[nodiscard]] std::string region_of(std::string_view bucket);
-  Result<AwsCredentials> credentials();
+  Result<void> diagnose_way(const Uri& uri, const DoctorReport& report) override;
 
  protected:
   Verdict judge_answer(const Uri& uri, const SignedRequest& request,
@@ -54,6 +50,8 @@ class S3Store final : public RemoteStore {
 
   [[nodiscard]] BucketState state_of(std::string_view bucket);
   [[nodiscard]] SystemTime store_time();
+  Result<S3Target> target_of(const Uri& uri);
+  Result<AwsCredentials> credentials();
   Result<SignedRequest> make_request(std::string method, std::string_view bucket,
                                      std::string_view key, Parameters parameters,
                                      std::vector<HttpHeader> headers);

@@ -23,7 +23,8 @@ THIRD_PARTY = {
     "simdjson": ("src/base/json.cpp",),
     "liburing": ("src/engine/direct_reads.cpp",),
     "CLI/": ("src/cli/main.cpp",),
-    "openssl/": ("src/cli/digest.cpp", "src/base/crypto.cpp"),
+    "openssl/": ("src/cli/digest.cpp", "src/base/crypto.cpp",
+                 "src/http/tls_version.cpp"),
     "curl/": ("src/http/",),
     "pugixml": ("src/base/xml.cpp",),
 }
