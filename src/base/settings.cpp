@@ -181,7 +181,10 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   }
   if (name == "low_speed_limit")
     return put(to.least_connection_rate, parse_number(value, "off", 0, kAny));
-  if (name == "max_attempts") return put(all.remote.attempts, parse_number(value, "", 1, 100));
+  if (name == "max_attempts") {
+    const auto parsed = parse_unsigned(value);
+    return parsed && *parsed >= 1 && *parsed <= 100 && put(all.remote.attempts, parsed);
+  }
   if (name == "max_bandwidth") {
     return put(to.bandwidth_bytes_per_s, parse_number(value, "unlimited", 64 * kKiB, kAny));
   }

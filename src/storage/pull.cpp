@@ -203,8 +203,9 @@ Result<std::vector<Wanted>> choose(Store& store, const Uri& uri, const PullOptio
       TRY(store.is_folder(uri)) ? child(uri, "").path() : folder_of(uri).path();
   std::vector<Wanted> chosen;
   for (Entry& entry : TRY(store.list(uri, ListDepth::all))) {
-    const std::string& path = entry.uri.path();
-    Wanted wanted{std::move(entry), path.starts_with(base) ? path.substr(base.size()) : path};
+    std::string path = entry.uri.path();
+    if (path.starts_with(base)) path.erase(0, base.size());
+    Wanted wanted{std::move(entry), std::move(path)};
     if (!options.allow.empty() && !matches(options.allow, wanted)) continue;
     if (matches(options.ignore, wanted)) continue;
     if (!is_safe_path(wanted.path)) {
