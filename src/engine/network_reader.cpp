@@ -211,7 +211,11 @@ bool NetworkReader::admit(Stretch& stretch) {
 // False if there is nothing to start now.
 bool NetworkReader::start_next() {
   if (core_.is_stopped()) return false;
-  if (retry_that_is_due() == nullptr && !all_claimed_ && !waits_for_window_) claim_more();
+  // What waits for its next attempt is not started now, so that others can be; but if everything
+  // fails, claiming more would only make more failures.
+  const bool may_claim = stretches_.size() < 2 * std::size_t{share_.connections(network_number_)};
+  if (retry_that_is_due() == nullptr && !all_claimed_ && !waits_for_window_ && may_claim)
+    claim_more();
   Stretch* const stretch = retry_that_is_due();
   if (stretch == nullptr) return false;
   if (!admit(*stretch)) {
@@ -427,7 +431,7 @@ void NetworkReader::drop_finished() {
 }
 
 void NetworkReader::learn_from(const Flight& flight) {
-  if (flight.first_byte_at == SteadyTime{} || flight.received() < 64 * kKiB) return;
+  if (flight.first_byte_at == SteadyTime{} || flight.received() < 4 * kKiB) return;
   const double waited = seconds(flight.first_byte_at - flight.began);
   const double body = std::max(seconds(loop_->now() - flight.first_byte_at), 1e-4);
   const double rate = static_cast<double>(flight.received()) / body;

@@ -50,9 +50,10 @@ struct RetryPolicy {
 // back. One thread's own.
 class RetryBudget {
  public:
-  // Sized so that every connection may fail several times at once.
+  // Sized so that every connection may fail ten times in a row: an outage of some seconds is then
+  // waited out, however many connections there are.
   explicit RetryBudget(std::uint32_t connections) noexcept
-      : most_(connections * 20 > 500 ? connections * 20 : 500), tokens_(most_) {}
+      : most_(connections * 100 > 1000 ? connections * 100 : 1000), tokens_(most_) {}
 
   // False once it is used up.
   bool take(Again again) noexcept {

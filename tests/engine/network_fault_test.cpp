@@ -1,0 +1,566 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every way in which a store or the network can fail, one test each, with one connection and
+// with 64.
+#include <set>
+
+#include "support/s3_lab.hpp"
+
+using namespace streamer::core;
+using namespace streamer::test;
+
+namespace {
+
+using Range = S3World::Range;
+
+// A fault that hits the first `hits` requests for ranges, every third one.
+S3World::Fault first_hits(std::uint32_t hits, std::function<void(const WireRequest&, Wire&)> what) {
+  auto left = std::make_shared<std::atomic<std::int32_t>>(static_cast<std::int32_t>(hits));
+  return
+      [left, what = std::move(what)](const WireRequest& request, Wire& wire, std::uint32_t turn) {
+        if (turn % 3 != 1 || left->fetch_sub(1) <= 0) return false;
+        what(request, wire);
+        return true;
+      };
+}
+
+S3World::Fault always(std::function<void(const WireRequest&, Wire&)> what) {
+  return [what = std::move(what)](const WireRequest& request, Wire& wire, std::uint32_t) {
+    what(request, wire);
+    return true;
+  };
+}
+
+const std::vector<std::string> kConnections = {"1", "64"};
+
+// The load must come through, with every byte right and at least one retry.
+void recovers(std::function<void(S3Lab&, const WireRequest&, Wire&)> what, std::uint32_t hits = 4) {
+  for (const std::string& connections : kConnections) {
+    INFO("connections: " << connections);
+    S3Lab lab;
+    lab.world.set_fault(first_hits(
+        hits, [&](const WireRequest& request, Wire& wire) { what(lab, request, wire); }));
+    const NetworkOutcome outcome = lab.load(lab.settings(connections));
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(outcome.stats.retries >= 1);
+    CHECK(lab.world.bad_signatures() == 0);
+  }
+}
+
+// The load must fail with this kind; what it said.
+ErrorFields fails(ErrorKind kind, std::function<void(S3Lab&, const WireRequest&, Wire&)> what) {
+  ErrorFields last;
+  for (const std::string& connections : kConnections) {
+    INFO("connections: " << connections);
+    S3Lab lab;
+    lab.world.set_fault(
+        always([&](const WireRequest& request, Wire& wire) { what(lab, request, wire); }));
+    NetworkOutcome outcome = lab.load(lab.settings(connections));
+    REQUIRE(outcome.error);
+    INFO(outcome.error->line());
+    CHECK(outcome.error->kind() == kind);
+    CHECK(outcome.error->fields().uri == "s3://bucket/" + lab.key);
+    last = outcome.error->fields();
+  }
+  return last;
+}
+
+void send_with_head(Wire& wire, const Range& range, const std::string& head) {
+  wire.send(head + range.bytes);
+}
+
+}  // namespace
+
+TEST_CASE("a healthy store: every byte, every signature, no retry", "[network]") {
+  for (const std::string& connections : kConnections) {
+    S3Lab lab;
+    const NetworkOutcome outcome = lab.load(lab.settings(connections));
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(outcome.stats.retries == 0);
+    CHECK(outcome.stats.bytes_network == lab.data.size());
+    CHECK(lab.world.bad_signatures() == 0);
+    CHECK(outcome.stats.most_connections <= std::stoul(connections));
+  }
+}
+
+TEST_CASE("N01 a connection reset before the answer is made anew", "[network]") {
+  for (const std::string& connections : kConnections) {
+    S3Lab lab;
+    lab.world.set_fault(first_hits(4, [](const WireRequest&, Wire& wire) { wire.reset(); }));
+    const NetworkOutcome outcome = lab.load(lab.settings(connections));
+    // On a connection that was used before, libcurl itself tries once more.
+    if (outcome.error) FAIL(outcome.error->line());
+  }
+}
+
+TEST_CASE("N02 a reset in the body resumes at the next byte", "[network]") {
+  for (const double part : {0.0, 0.5, 1.0}) {
+    std::mutex mutex;
+    std::set<std::uint64_t> resumed_at;
+    recovers([&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      CHECK(request.header("if-match") == range.etag);
+      // All but the last byte for 1.0.
+      const auto size =
+          static_cast<std::size_t>(part * static_cast<double>(range.bytes.size() - 1));
+      wire.send(lab.world.head_206(range) + range.bytes.substr(0, size));
+      wire.pause(std::chrono::milliseconds(5));
+      wire.reset();
+    });
+  }
+}
+
+TEST_CASE("N03 an end in the body, with a length", "[network]") {
+  recovers([](S3Lab& lab, const WireRequest& request, Wire& wire) {
+    const Range range = lab.world.range_of(request);
+    wire.send(lab.world.head_206(range) + range.bytes.substr(0, range.bytes.size() / 2));
+    wire.close();
+  });
+}
+
+TEST_CASE("N04 an end in the body, without a length", "[network]") {
+  recovers([](S3Lab& lab, const WireRequest& request, Wire& wire) {
+    const Range range = lab.world.range_of(request);
+    wire.send(
+        fmt::format("HTTP/1.1 206 Partial Content\r\nETag: {}\r\nConnection: close\r\n"
+                    "Content-Range: bytes {}-{}/{}\r\n\r\n",
+                    range.etag, range.first, range.last, range.total));
+    wire.send(std::string_view(range.bytes).substr(0, range.bytes.size() / 2));
+    wire.close();
+  });
+}
+
+TEST_CASE("N05 contradicting or impossible lengths never give short data", "[network]") {
+  for (const char* const length :
+       {"Content-Length: 5\r\n", "Content-Length: 99999999999999999999999\r\n",
+        "Content-Length: -1\r\n"}) {
+    INFO(length);
+    recovers(
+        [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+          const Range range = lab.world.range_of(request);
+          send_with_head(wire, range, lab.world.head_206(range, length));
+          wire.close();
+        },
+        1);
+  }
+}
+
+TEST_CASE("N06 a server that goes silent is left and asked again", "[network]") {
+  enum class When { before_head, after_head, in_body, after_all };
+  for (const When when : {When::before_head, When::after_head, When::in_body, When::after_all}) {
+    for (const std::string& connections : kConnections) {
+      S3Lab lab;
+      lab.world.set_fault(first_hits(2, [&](const WireRequest& request, Wire& wire) {
+        const Range range = lab.world.range_of(request);
+        const std::string head =
+            when == When::after_all
+                ? fmt::format(
+                      "HTTP/1.1 206 Partial Content\r\nETag: {}\r\nConnection: close\r\n"
+                      "Content-Range: bytes {}-{}/{}\r\n\r\n",
+                      range.etag, range.first, range.last, range.total)
+                : lab.world.head_206(range);
+        if (when != When::before_head) wire.send(head);
+        if (when == When::in_body) wire.send(range.bytes.substr(0, range.bytes.size() / 2));
+        if (when == When::after_all) wire.send(range.bytes);
+        wire.stall();
+      }));
+      const NetworkOutcome outcome = lab.load(lab.settings(connections));
+      if (outcome.error) FAIL(outcome.error->line());
+      // What came whole is not asked for again, whatever the server forgot.
+      CHECK((outcome.stats.retries >= 1) == (when != When::after_all));
+    }
+  }
+}
+
+TEST_CASE("N07 a trickling connection is overtaken by a second request", "[network]") {
+  S3Lab lab;
+  auto hit = std::make_shared<std::atomic<bool>>(false);
+  lab.world.set_fault([&, hit](const WireRequest& request, Wire& wire, std::uint32_t turn) {
+    if (turn < 40 || hit->exchange(true)) return false;
+    const Range range = lab.world.range_of(request);
+    wire.send(lab.world.head_206(range));
+    for (const char byte : range.bytes) {
+      if (!wire.is_open()) break;
+      wire.send(std::string_view(&byte, 1));
+      wire.pause(std::chrono::milliseconds(100));
+    }
+    return true;
+  });
+  Settings settings = lab.settings("8");
+  REQUIRE(settings.set("hedging", "auto"));
+  REQUIRE(settings.set("stall_timeout_ms", "60000"));
+  const NetworkOutcome outcome = lab.load(settings);
+  if (outcome.error) FAIL(outcome.error->line());
+  CHECK(outcome.stats.hedges >= 1);
+  CHECK(outcome.stats.bytes_network - outcome.stats.bytes_discarded == lab.data.size());
+}
+
+TEST_CASE("N08 passing statuses are tried again", "[network]") {
+  for (const int status : {500, 502, 504, 408}) {
+    INFO(status);
+    recovers([&](S3Lab& lab, const WireRequest&, Wire& wire) {
+      lab.world.answer_error(wire, status, "");
+    });
+  }
+}
+
+TEST_CASE("N08 throttling backs off, and Retry-After is honoured", "[network]") {
+  for (const auto& [status, code] :
+       std::vector<std::pair<int, std::string>>{{503, "SlowDown"}, {429, ""}, {503, ""}}) {
+    S3Lab lab;
+    auto first = std::make_shared<std::atomic<bool>>(true);
+    lab.world.set_fault([&, first](const WireRequest&, Wire& wire, std::uint32_t) {
+      if (!first->exchange(false)) return false;
+      lab.world.answer_error(wire, status, code, "", "Retry-After: 1\r\n");
+      return true;
+    });
+    const auto began = std::chrono::steady_clock::now();
+    const NetworkOutcome outcome = lab.load(lab.settings("1"));
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(std::chrono::steady_clock::now() - began >= std::chrono::seconds(1));
+  }
+}
+
+TEST_CASE("N08 a store that stays down is an error with the last code", "[network]") {
+  S3Lab lab;
+  Settings settings = lab.settings("4");
+  REQUIRE(settings.set("max_attempts", "3"));
+  lab.world.set_fault(always(
+      [&](const WireRequest&, Wire& wire) { lab.world.answer_error(wire, 500, "InternalError"); }));
+  const NetworkOutcome outcome = lab.load(settings);
+  REQUIRE(outcome.error);
+  INFO(outcome.error->line());
+  CHECK(outcome.error->kind() == ErrorKind::io);
+  CHECK(outcome.error->fields().service_code == "InternalError");
+  CHECK(outcome.error->fields().http_status == 500);
+  CHECK(outcome.error->fields().request_id == "TESTREQUEST");
+  CHECK(outcome.error->fields().attempts == 3);
+  CHECK(outcome.error->fields().host == lab.world.server().url().substr(7));
+}
+
+TEST_CASE("N10 an error's body may be huge, endless, binary or compressed", "[network]") {
+  for (const char* const kind : {"huge", "endless", "binary", "gzip"}) {
+    INFO(kind);
+    const std::string_view what = kind;
+    const ErrorFields error =
+        fails(ErrorKind::permission_denied, [&](S3Lab&, const WireRequest&, Wire& wire) {
+          if (what == "huge") {
+            wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 10000000\r\n\r\n");
+            wire.send(std::string(10'000'000, 'x'));
+          } else if (what == "endless") {
+            wire.send("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n");
+            while (wire.is_open())
+              wire.send("400\r\n" + std::string(1024, 'x') + "\r\n");
+          } else if (what == "binary") {
+            wire.send(std::string(
+                "HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\n\0\x01\xff\xfe<E", 59));
+            wire.close();
+          } else {
+            wire.send(
+                "HTTP/1.1 403 Forbidden\r\nContent-Encoding: gzip\r\nContent-Length: "
+                "4\r\n\r\n\x1f\x8b\x08x");
+          }
+        });
+    CHECK(error.message.size() < 4096);
+  }
+}
+
+TEST_CASE("N11 expired credentials are renewed once for all", "[network]") {
+  for (const auto& [status, code] : std::vector<std::pair<int, std::string>>{
+           {400, "ExpiredToken"}, {403, "InvalidAccessKeyId"}, {401, ""}}) {
+    for (const std::string& connections : kConnections) {
+      INFO(code << " " << connections);
+      S3Lab lab;
+      const S3Key old_key{.id = "OLDKEY", .secret = "old", .token = "old token+/="};
+      const S3Key new_key{.id = "NEWKEY", .secret = "new", .token = "new token"};
+      lab.world.set_keys({old_key, new_key});
+      lab.world.set_fault([&](const WireRequest& request, Wire& wire, std::uint32_t turn) {
+        const bool is_old = request.header("authorization").find("OLDKEY") != std::string::npos;
+        if (turn < 10 || !is_old) return false;
+        lab.world.answer_error(wire, status, code);
+        return true;
+      });
+      auto calls = std::make_shared<std::atomic<int>>(0);
+      Settings settings = lab.settings(connections);
+      settings.set_credentials_callback(
+          [=]() -> Result<GivenCredentials> {
+            const S3Key& key = calls->fetch_add(1) == 0 ? old_key : new_key;
+            return GivenCredentials{key.id, Secret(key.secret), Secret(key.token), std::nullopt};
+          },
+          "");
+      const NetworkOutcome outcome = lab.load(settings);
+      if (outcome.error) FAIL(outcome.error->line());
+      CHECK(*calls == 2);
+      CHECK(lab.world.bad_signatures() == 0);
+    }
+  }
+}
+
+TEST_CASE("N11 credentials that stay the same are an error", "[network]") {
+  const ErrorFields error =
+      fails(ErrorKind::credentials_expired, [](S3Lab& lab, const WireRequest&, Wire& wire) {
+        lab.world.answer_error(wire, 400, "ExpiredToken");
+      });
+  CHECK(error.service_code == "ExpiredToken");
+}
+
+TEST_CASE("N12 access denied is final", "[network]") {
+  S3Lab lab;
+  lab.world.set_fault(always(
+      [&](const WireRequest&, Wire& wire) { lab.world.answer_error(wire, 403, "AccessDenied"); }));
+  const NetworkOutcome outcome = lab.load(lab.settings("1"));
+  REQUIRE(outcome.error);
+  CHECK(outcome.error->kind() == ErrorKind::permission_denied);
+  CHECK_THAT(outcome.error->message(), Catch::Contains("ListBucket"));
+  CHECK(lab.world.ranges() == 1);
+}
+
+TEST_CASE("N13 a clock that is off is corrected once", "[network]") {
+  for (const int minutes : {-20, 20}) {
+    S3Lab lab;
+    lab.world.set_clock_offset(std::chrono::minutes(minutes));
+    const std::uint32_t chunks = [&] {
+      S3Lab healthy;
+      return static_cast<std::uint32_t>(healthy.load(healthy.settings("1")).stats.requests);
+    }();
+    const NetworkOutcome outcome = lab.load(lab.settings("1"));
+    if (outcome.error) FAIL(outcome.error->line());
+    // One request more than without: the first one, which was refused.
+    CHECK(lab.world.requests() == chunks + 2);
+  }
+  // Below four minutes the clock is not what is wrong.
+  S3Lab lab;
+  lab.world.set_clock_offset(std::chrono::minutes(4) - std::chrono::seconds(5));
+  lab.world.set_keys({{"TESTKEYID", "another", ""}});
+  const NetworkOutcome outcome = lab.load(lab.settings("1"));
+  REQUIRE(outcome.error);
+  CHECK(outcome.error->fields().service_code == "SignatureDoesNotMatch");
+  CHECK(lab.world.requests() == 1);
+}
+
+TEST_CASE("N14 an object that was replaced is never mixed", "[network]") {
+  for (const std::string& connections : kConnections) {
+    S3Lab lab;
+    const Settings settings = lab.settings(connections);
+    const auto checkpoint = lab.open(settings);
+    REQUIRE(checkpoint);
+    lab.world.put(lab.key, std::string(lab.data.size() + 4000, 'x'));
+    const NetworkOutcome outcome = lab.load(*checkpoint, settings);
+    REQUIRE(outcome.error);
+    CHECK(outcome.error->kind() == ErrorKind::object_changed);
+    CHECK(outcome.error->fields().http_status == 412);
+  }
+  // A store that ignores If-Match.
+  const ErrorFields error =
+      fails(ErrorKind::object_changed, [](S3Lab& lab, const WireRequest& request, Wire& wire) {
+        Range range = lab.world.range_of(request);
+        range.etag = "\"another\"";
+        send_with_head(wire, range, lab.world.head_206(range));
+      });
+  CHECK_THAT(error.message, Catch::Contains("another"));
+}
+
+TEST_CASE("N15 an object that was deleted is not found", "[network]") {
+  S3Lab lab;
+  const Settings settings = lab.settings("8");
+  const auto checkpoint = lab.open(settings);
+  REQUIRE(checkpoint);
+  lab.world.remove(lab.key);
+  const NetworkOutcome outcome = lab.load(*checkpoint, settings);
+  REQUIRE(outcome.error);
+  CHECK(outcome.error->kind() == ErrorKind::not_found);
+}
+
+TEST_CASE("N16 a range that the object no longer has is a change", "[network]") {
+  fails(ErrorKind::object_changed, [](S3Lab&, const WireRequest&, Wire& wire) {
+    wire.send(
+        "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */10\r\nContent-Length: "
+        "0\r\n\r\n");
+  });
+}
+
+TEST_CASE("N17 a wrong Content-Range is asked for again, and then an error", "[network]") {
+  const std::vector<std::function<std::string(const Range&)>> wrong = {
+      [](const Range& r) {
+        return fmt::format("Content-Range: bytes {}-{}/{}\r\n", r.first + 1, r.last + 1,
+                           r.total + 5);
+      },
+      [](const Range& r) {
+        return fmt::format("Content-Range: bytes {}-{}/{}\r\n", r.first, r.last - 1, r.total);
+      },
+      [](const Range&) { return std::string(); },
+      [](const Range& r) { return fmt::format("Content-Range: bytes */{}\r\n", r.total); },
+      [](const Range&) { return std::string("Content-Range: pages 1-2/3\r\n"); },
+      [](const Range& r) {
+        return fmt::format(
+            "Content-Range: bytes {0}-{1}/{2}\r\nContent-Range: bytes {0}-{1}/{2}\r\n", r.first,
+            r.last, r.total);
+      },
+  };
+  for (std::size_t i = 1; i < wrong.size(); ++i) {
+    INFO(i);
+    const auto answer = [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      send_with_head(
+          wire, range,
+          fmt::format("HTTP/1.1 206 Partial Content\r\nETag: {}\r\n{}Content-Length: {}\r\n\r\n",
+                      range.etag, wrong[i](range), range.bytes.size()));
+      wire.close();
+    };
+    recovers(answer, 2);
+    fails(ErrorKind::io, answer);
+  }
+  // Another total is another object.
+  fails(ErrorKind::object_changed, [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+    const Range range = lab.world.range_of(request);
+    send_with_head(
+        wire, range,
+        fmt::format("HTTP/1.1 206 Partial Content\r\nETag: {}\r\n{}Content-Length: {}\r\n\r\n",
+                    range.etag, wrong[0](range), range.bytes.size()));
+  });
+}
+
+TEST_CASE("N18 the whole object instead of a range is not taken", "[network]") {
+  const ErrorFields error =
+      fails(ErrorKind::unsupported, [](S3Lab& lab, const WireRequest& request, Wire& wire) {
+        const Range range = lab.world.range_of(request);
+        wire.send(fmt::format("HTTP/1.1 200 OK\r\nETag: {}\r\nContent-Length: {}\r\n\r\n",
+                              range.etag, range.total));
+        while (wire.is_open())
+          wire.send(std::string(65536, 'x'));
+      });
+  CHECK_THAT(error.message, Catch::Contains("200"));
+}
+
+TEST_CASE("N20 compressed objects are refused in clear words", "[network]") {
+  const ErrorFields error =
+      fails(ErrorKind::unsupported, [](S3Lab& lab, const WireRequest& request, Wire& wire) {
+        const Range range = lab.world.range_of(request);
+        send_with_head(wire, range, lab.world.head_206(range, "Content-Encoding: gzip\r\n"));
+      });
+  CHECK_THAT(error.message, Catch::Contains("Content-Encoding"));
+}
+
+TEST_CASE("N21 chunked answers, however they are cut", "[network]") {
+  for (const std::size_t step : {std::size_t{100'000}, std::size_t{1000}, std::size_t{1}}) {
+    S3Lab lab("127.0.0.1", 4);
+    lab.world.set_fault(always([&](const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      std::string answer = fmt::format(
+          "HTTP/1.1 206 Partial Content\r\nETag: {}\r\nTransfer-Encoding: chunked\r\n"
+          "Content-Range: bytes {}-{}/{}\r\n\r\n",
+          range.etag, range.first, range.last, range.total);
+      for (std::size_t at = 0; at < range.bytes.size(); at += step) {
+        const std::string piece = range.bytes.substr(at, step);
+        answer += fmt::format("{:x};extension=\"x\"\r\n{}\r\n", piece.size(), piece);
+      }
+      wire.send(answer + "0\r\nX-Trailer: etag\r\n\r\n");
+    }));
+    const NetworkOutcome outcome = lab.load(lab.settings("4"));
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(outcome.stats.retries == 0);
+  }
+}
+
+TEST_CASE("N22 odd heads are understood or refused, never half of each", "[network]") {
+  const auto with_prefix = [](const std::string& prefix) {
+    return [prefix](S3Lab& lab, const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      send_with_head(wire, range, prefix + lab.world.head_206(range));
+    };
+  };
+  for (const std::string prefix :
+       {"HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nETag: \"no\"\r\n\r\n"}) {
+    S3Lab lab;
+    lab.world.set_fault(always(
+        [&](const WireRequest& request, Wire& wire) { with_prefix(prefix)(lab, request, wire); }));
+    const NetworkOutcome outcome = lab.load(lab.settings("4"));
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(outcome.stats.retries == 0);
+  }
+  const std::vector<std::string> bad = {"X-Folded: a\r\n b\r\n",
+                                        "X-Long: " + std::string(200'000, 'x') + "\r\n", [] {
+                                          std::string many;
+                                          for (int i = 0; i < 10'000; ++i)
+                                            many += "X-N: 1\r\n";
+                                          return many;
+                                        }()};
+  for (const std::string& headers : bad) {
+    fails(ErrorKind::io, [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      send_with_head(wire, range, lab.world.head_206(range, headers));
+    });
+  }
+  fails(ErrorKind::io, [](S3Lab&, const WireRequest&, Wire& wire) {
+    wire.send("SSH-2.0-OpenSSH_9.2\r\n");
+    wire.close();
+  });
+  // 1.0 closes after each answer.
+  S3Lab lab;
+  lab.world.set_fault(always([&](const WireRequest& request, Wire& wire) {
+    const Range range = lab.world.range_of(request);
+    std::string head = lab.world.head_206(range);
+    head.replace(0, 8, "HTTP/1.0");
+    send_with_head(wire, range, head);
+    wire.close();
+  }));
+  const NetworkOutcome outcome = lab.load(lab.settings("4"));
+  if (outcome.error) FAIL(outcome.error->line());
+}
+
+TEST_CASE("N26 an IPv6 address is asked with its brackets signed", "[network]") {
+  S3Lab lab("::1");
+  const NetworkOutcome outcome = lab.load(lab.settings("4"));
+  if (outcome.error) FAIL(outcome.error->line());
+  CHECK(lab.world.bad_signatures() == 0);
+}
+
+TEST_CASE("N30 a consumer that pauses is no stall", "[network]") {
+  S3Lab lab;
+  Settings settings = lab.settings("8");
+  REQUIRE(settings.set("memory_limit", "200000"));
+  const auto checkpoint = lab.open(settings);
+  REQUIRE(checkpoint);
+  auto load = Load::start(*checkpoint, everything(**checkpoint), {.when_full = WhenFull::wait},
+                          *read_load_settings(settings));
+  REQUIRE(load);
+  std::uint32_t yielded = 0;
+  while (TensorLease* const lease = next(**load)) {
+    const std::uint64_t number = *parse_unsigned(lease->tensor().name.substr(1));
+    REQUIRE(std::memcmp(lease->data(), lab.data.data() + number * S3Lab::kTensorBytes,
+                        S3Lab::kTensorBytes) == 0);
+    // Longer than a stall may last.
+    if (++yielded == 3) std::this_thread::sleep_for(std::chrono::milliseconds(900));
+    lease->release();
+  }
+  CHECK(yielded == S3Lab::kTensors);
+  CHECK((*load)->stats().retries == 0);
+  CHECK((*load)->stats().arena_bytes <= 300'000);
+}
+
+TEST_CASE("N31 all connections reset at once", "[network]") {
+  S3Lab lab("127.0.0.1", 64);
+  auto gate = std::make_shared<std::atomic<std::uint32_t>>(0);
+  lab.world.set_fault([gate](const WireRequest&, Wire& wire, std::uint32_t turn) {
+    if (turn < 64 || turn >= 320) return false;
+    ++*gate;
+    wire.reset();
+    return true;
+  });
+  const NetworkOutcome outcome = lab.load(lab.settings("256"));
+  if (outcome.error) FAIL(outcome.error->line());
+  CHECK(outcome.stats.retries >= 200);
+}
+
+TEST_CASE("cancelling a load over a network ends it at once", "[network]") {
+  S3Lab lab;
+  lab.world.set_fault(always([](const WireRequest&, Wire& wire) { wire.stall(); }));
+  const Settings settings = lab.settings("16");
+  const auto checkpoint = lab.open(settings);
+  REQUIRE(checkpoint);
+  auto load = Load::start(*checkpoint, everything(**checkpoint), {}, *read_load_settings(settings));
+  REQUIRE(load);
+  const auto began = std::chrono::steady_clock::now();
+  load->reset();
+  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(1));
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A checkpoint in a store on loopback, and loads of it.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/load.hpp"
+#include "support/lab.hpp"
+#include "support/s3_world.hpp"
+#include "support/safetensors_text.hpp"
+
+namespace streamer::test {
+
+struct NetworkOutcome {
+  core::LoadStats stats;
+  std::optional<core::Error> error;
+};
+
+class S3Lab {
+ public:
+  static constexpr std::uint32_t kTensors = 24;
+  static constexpr std::uint64_t kTensorBytes = 64 * 1024 + 13;
+
+  explicit S3Lab(const std::string& address = "127.0.0.1", std::uint32_t tensors = kTensors,
+                 std::uint64_t tensor_bytes = kTensorBytes)
+      : world(address), tensors_(tensors), tensor_bytes_(tensor_bytes) {
+    std::string header = "{";
+    for (std::uint32_t t = 0; t < tensors; ++t) {
+      header +=
+          fmt::format("{}\"t{}\":{{\"dtype\":\"U8\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+                      t == 0 ? "" : ",", t, tensor_bytes, t * tensor_bytes, (t + 1) * tensor_bytes);
+    }
+    const auto bytes = random_bytes(tensors * tensor_bytes, 7);
+    data.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    world.put(key, safetensors_file(header + "}") + data);
+  }
+
+  // Settings that reach this store and give up soon enough for a test.
+  core::Settings settings(const std::string& connections) {
+    core::Settings made;
+    const std::vector<std::pair<std::string, std::string>> values = {
+        {"s3_endpoint", world.server().url()}, {"s3_region", "us-east-1"},
+        {"s3_access_key_id", S3Key().id},      {"s3_secret_access_key", S3Key().secret},
+        {"connections", connections},          {"chunk_bytes", "16KiB"},
+        {"stall_timeout_ms", "400"},           {"hedging", "off"},
+    };
+    for (const auto& [name, value] : values)
+      REQUIRE(made.set(name, value));
+    return made;
+  }
+
+  core::Result<std::shared_ptr<const core::Checkpoint>> open(const core::Settings& settings) const {
+    const std::vector<std::string> uris = {"s3://bucket/" + key};
+    return core::open_checkpoint(uris, std::make_shared<core::Stores>(settings));
+  }
+
+  // Loads everything and compares every byte of what was yielded.
+  NetworkOutcome load(const core::Settings& settings) const {
+    auto checkpoint = open(settings);
+    if (!checkpoint) return {{}, std::move(checkpoint).error()};
+    return load(*checkpoint, settings);
+  }
+  NetworkOutcome load(const std::shared_ptr<const core::Checkpoint>& checkpoint,
+                      const core::Settings& settings) const {
+    auto load = core::Load::start(checkpoint, everything(*checkpoint), {},
+                                  *core::read_load_settings(settings));
+    REQUIRE(load);
+    NetworkOutcome outcome;
+    std::uint32_t yielded = 0;
+    for (;;) {
+      auto next = (*load)->next(in(std::chrono::seconds(60)));
+      if (!next) {
+        outcome.error = std::move(next).error();
+        break;
+      }
+      REQUIRE(next->outcome != core::Load::Outcome::not_ready);
+      if (next->outcome == core::Load::Outcome::end) break;
+      core::TensorLease& lease = *next->lease;
+      const std::uint64_t number = *core::parse_unsigned(lease.tensor().name.substr(1));
+      const bool is_same =
+          lease.bytes() == tensor_bytes_ &&
+          std::memcmp(lease.data(), data.data() + number * tensor_bytes_, tensor_bytes_) == 0;
+      REQUIRE(is_same);
+      lease.release();
+      ++yielded;
+    }
+    if (!outcome.error) REQUIRE(yielded == tensors_);
+    outcome.stats = (*load)->stats();
+    return outcome;
+  }
+
+  const std::string key = "models/a b+c/é.safetensors";
+  std::string data;
+  S3World world;
+
+ private:
+  const std::uint32_t tensors_;
+  const std::uint64_t tensor_bytes_;
+};
+
+}  // namespace streamer::test
