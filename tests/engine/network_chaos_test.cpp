@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// N32: a store at which every answer may go wrong, again and again, for 10,000 chunks.
+#include <random>
+
+#include "support/s3_lab.hpp"
+
+using namespace streamer::core;
+using namespace streamer::test;
+
+namespace {
+
+// One of the faults, drawn anew for each request.
+S3World::Fault chaos(S3Lab& lab, std::uint64_t seed, double share) {
+  auto guarded = std::make_shared<std::pair<std::mutex, std::mt19937_64>>();
+  guarded->second.seed(seed);
+  return [&lab, guarded, share](const WireRequest& request, Wire& wire, std::uint32_t) {
+    std::uint32_t what = 0;
+    double size = 0;
+    {
+      const std::lock_guard lock(guarded->first);
+      if (std::uniform_real_distribution<>(0, 1)(guarded->second) >= share) return false;
+      what = static_cast<std::uint32_t>(guarded->second() % 8);
+      size = std::uniform_real_distribution<>(0, 1)(guarded->second);
+    }
+    const S3World::Range range = lab.world.range_of(request);
+    const auto cut = static_cast<std::size_t>(size * static_cast<double>(range.bytes.size()));
+    switch (what) {
+      case 0:
+        wire.reset();
+        break;
+      case 1:
+        wire.send(lab.world.head_206(range) + range.bytes.substr(0, cut));
+        wire.reset();
+        break;
+      case 2:
+        wire.send(lab.world.head_206(range) + range.bytes.substr(0, cut));
+        wire.close();
+        break;
+      case 3:
+        wire.send(lab.world.head_206(range) + range.bytes.substr(0, cut));
+        wire.stall();
+        break;
+      case 4:
+        lab.world.answer_error(wire, 500, "InternalError");
+        break;
+      case 5:
+        wire.send("HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\n\r\nwrong");
+        break;
+      case 6:
+        wire.send(fmt::format("HTTP/1.1 206 Partial Content\r\nETag: {}\r\nConnection: close\r\n"
+                              "Content-Range: bytes {}-{}/{}\r\n\r\n",
+                              range.etag, range.first, range.last, range.total) +
+                  range.bytes.substr(0, cut));
+        wire.close();
+        break;
+      default:
+        wire.close();
+    }
+    return true;
+  };
+}
+
+void run(std::uint32_t seeds, std::uint32_t tensors) {
+  for (std::uint32_t seed = 1; seed <= seeds; ++seed) {
+    INFO("seed " << seed);
+    S3Lab lab("127.0.0.1", tensors, 100'003);
+    lab.world.set_fault(chaos(lab, seed, 0.05));
+    Settings settings = lab.settings("32");
+    REQUIRE(settings.set("chunk_bytes", "8KiB"));
+    REQUIRE(settings.set("stall_timeout_ms", "300"));
+    REQUIRE(settings.set("hedging", seed % 2 == 0 ? "auto" : "off"));
+    const NetworkOutcome outcome = lab.load(settings);
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(outcome.stats.chunks >= tensors * 12);
+    CHECK(outcome.stats.bytes_network - outcome.stats.bytes_discarded == lab.data.size());
+    CHECK(lab.world.bad_signatures() == 0);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("N32 chaos, briefly", "[brief]") {
+  run(2, 40);
+}
+
+TEST_CASE("N32 chaos: 10,000 chunks for each of 20 seeds", "[long]") {
+  run(20, 820);
+}

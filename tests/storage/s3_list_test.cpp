@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Listing, against a server that answers what a test wants.
+#include "storage/s3_endpoint.hpp"
+#include "storage/store.hpp"
+#include "support/s3_world.hpp"
+
+using namespace streamer::core;
+using namespace streamer::test;
+
+namespace {
+
+std::string page(const std::string& content) {
+  const std::string body =
+      "<?xml version=\"1.0\"?><ListBucketResult "
+      "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">" +
+      content + "</ListBucketResult>";
+  return fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.size(), body);
+}
+
+std::string key(const std::string& name, int size = 1) {
+  return fmt::format("<Contents><Key>{}</Key><Size>{}</Size></Contents>", name, size);
+}
+
+// Lists s3://bucket/m/ on a server that answers each request by `answer`, which gets its number.
+Result<std::vector<Entry>> list(const std::function<void(const WireRequest&, Wire&, int)>& answer,
+                                ListDepth depth = ListDepth::children) {
+  std::atomic<int> turn{0};
+  WireServer server([&](const WireRequest& request, Wire& wire) { answer(request, wire, turn++); });
+  Settings settings;
+  for (const auto& [name, value] :
+       std::vector<std::pair<std::string, std::string>>{{"s3_endpoint", server.url()},
+                                                        {"s3_access_key_id", "ID"},
+                                                        {"s3_secret_access_key", "secret"},
+                                                        {"stall_timeout_ms", "500"}}) {
+    REQUIRE(settings.set(name, value));
+  }
+  Stores stores(settings);
+  const auto uri = parse_uri("s3://bucket/m/");
+  return (*stores.of(*uri))->list(*uri, depth);
+}
+
+Result<std::vector<Entry>> list_of(const std::string& content) {
+  return list([&](const WireRequest&, Wire& wire, int) { wire.send(page(content)); });
+}
+
+}  // namespace
+
+TEST_CASE("a listing is decoded if the store encoded it, and only then", "[s3]") {
+  const auto encoded = list_of("<EncodingType>url</EncodingType>" + key("m/a+b%2Fc%0A%2B%25") +
+                               "<CommonPrefixes><Prefix>m/sub+folder/</Prefix></CommonPrefixes>");
+  REQUIRE(encoded);
+  REQUIRE(encoded->size() == 2);
+  CHECK((*encoded)[0].uri.text() == "s3://bucket/m/a b/c\n+%");
+  CHECK((*encoded)[1].uri.text() == "s3://bucket/m/sub folder/");
+  CHECK((*encoded)[1].is_folder);
+  const auto literal = list_of(key("m/a+b%2Fc"));
+  REQUIRE(literal);
+  CHECK((*literal)[0].uri.text() == "s3://bucket/m/a+b%2Fc");
+}
+
+TEST_CASE("pages follow each other by their tokens", "[s3]") {
+  const auto listed = list([](const WireRequest& request, Wire& wire, int turn) {
+    CHECK((turn == 0) == (request.query.find("continuation-token") == std::string::npos));
+    // The second page is empty and still not the last.
+    if (turn == 0) {
+      wire.send(page(key("m/b", 7) + "<IsTruncated>true</IsTruncated>"
+                                     "<NextContinuationToken>a/b+c=</NextContinuationToken>"));
+    } else if (turn == 1) {
+      CHECK(request.query.find("continuation-token=a%2Fb%2Bc%3D") != std::string::npos);
+      wire.send(
+          page("<IsTruncated>true</IsTruncated>"
+               "<NextContinuationToken>2</NextContinuationToken>"));
+    } else {
+      wire.send(page(key("m/a") + key("m/", 0) + "<Unknown><X/></Unknown>"));
+    }
+  });
+  REQUIRE(listed);
+  // Sorted, and without the marker of the folder itself.
+  REQUIRE(listed->size() == 2);
+  CHECK((*listed)[0].uri.key() == "m/a");
+  CHECK((*listed)[1].size == 7);
+}
+
+TEST_CASE("N28 listings that would never end, or cannot be, are errors", "[s3]") {
+  const auto loop = list([](const WireRequest&, Wire& wire, int) {
+    wire.send(
+        page("<IsTruncated>true</IsTruncated>"
+             "<NextContinuationToken>same</NextContinuationToken>"));
+  });
+  REQUIRE_FALSE(loop);
+  CHECK_THAT(loop.error().message(), Catch::Contains("token"));
+  CHECK_THAT(list_of("<IsTruncated>true</IsTruncated>").error().message(),
+             Catch::Contains("how to ask"));
+  CHECK_THAT(list_of(key("m/a") + key("m/a")).error().message(), Catch::Contains("twice"));
+  CHECK_THAT(list_of("<Contents><Key>m/a</Key></Contents>").error().message(),
+             Catch::Contains("size"));
+  for (const std::string& body :
+       {std::string("<!DOCTYPE x [<!ENTITY a \"aaaa\">]><ListBucketResult/>"),
+        std::string("<html>hello</html>"), std::string("not xml"), std::string()}) {
+    const auto listed = list([&](const WireRequest&, Wire& wire, int) {
+      wire.send(fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
+    });
+    REQUIRE_FALSE(listed);
+    CHECK(listed.error().kind() == ErrorKind::io);
+    CHECK(listed.error().fields().attempts == 3);
+  }
+}
+
+TEST_CASE("N28 a hundred thousand keys", "[s3]") {
+  constexpr int kPages = 100;
+  const auto listed = list([](const WireRequest&, Wire& wire, int turn) {
+    std::string content;
+    for (int i = 0; i < 1000; ++i)
+      content += key(fmt::format("m/{:06}", turn * 1000 + i));
+    if (turn + 1 < kPages) {
+      content += fmt::format(
+          "<IsTruncated>true</IsTruncated>"
+          "<NextContinuationToken>{}</NextContinuationToken>",
+          turn);
+    }
+    wire.send(page(content));
+  });
+  REQUIRE(listed);
+  CHECK(listed->size() == kPages * 1000);
+}
+
+TEST_CASE("N09 a 200 that holds an error is tried again, or is the error", "[s3]") {
+  const auto error = [](const std::string& code) {
+    const std::string body = "<Error><Code>" + code + "</Code></Error>";
+    return fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.size(), body);
+  };
+  const auto recovered = list([&](const WireRequest&, Wire& wire, int turn) {
+    wire.send(turn == 0 ? error("InternalError") : page(key("m/a")));
+  });
+  REQUIRE(recovered);
+  CHECK(recovered->size() == 1);
+  const auto refused =
+      list([&](const WireRequest&, Wire& wire, int) { wire.send(error("AccessDenied")); });
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().kind() == ErrorKind::permission_denied);
+  CHECK(refused.error().fields().service_code == "AccessDenied");
+}
+
+TEST_CASE("each refusal has its kind", "[s3]") {
+  struct Row {
+    int status;
+    std::string code;
+    ErrorKind kind;
+  };
+  for (const Row& row : std::vector<Row>{
+           {404, "NoSuchBucket", ErrorKind::not_found},
+           {403, "AccessDenied", ErrorKind::permission_denied},
+           {403, "InvalidAccessKeyId", ErrorKind::permission_denied},
+           {403, "SignatureDoesNotMatch", ErrorKind::permission_denied},
+           {400, "ExpiredToken", ErrorKind::credentials_expired},
+           {403, "RequestTimeTooSkewed", ErrorKind::clock_skew},
+           {400, "AuthorizationHeaderMalformed", ErrorKind::invalid_argument},
+           {301, "PermanentRedirect", ErrorKind::invalid_argument},
+           {403, "InvalidObjectState", ErrorKind::permission_denied},
+           {400, "KMS.DisabledException", ErrorKind::permission_denied},
+           {501, "NotImplemented", ErrorKind::unsupported},
+           {400, "InvalidArgument", ErrorKind::invalid_argument},
+       }) {
+    INFO(row.code);
+    const auto listed = list([&](const WireRequest&, Wire& wire, int) {
+      const std::string body = "<Error><Code>" + row.code + "</Code></Error>";
+      wire.send(fmt::format("HTTP/1.1 {} X\r\nDate: {}\r\nContent-Length: {}\r\n\r\n{}", row.status,
+                            format_http_date(std::chrono::system_clock::now()), body.size(), body));
+    });
+    REQUIRE_FALSE(listed);
+    CHECK(listed.error().kind() == row.kind);
+    CHECK(listed.error().fields().service_code == row.code);
+    CHECK(listed.error().fields().http_status == row.status);
+  }
+}
+
+// Rules of botocore's endpoint tests, as protocols describe them.
+TEST_CASE("buckets are asked where they are", "[s3]") {
+  const auto origin = [](const S3EndpointRules& rules, const char* bucket, const char* region) {
+    const auto target = s3_target(rules, bucket, region);
+    REQUIRE(target);
+    return target->origin + target->base_path;
+  };
+  S3EndpointRules aws;
+  CHECK(origin(aws, "bucket", "eu-west-1") == "https://bucket.s3.eu-west-1.amazonaws.com");
+  CHECK(origin(aws, "a.b", "eu-west-1") == "https://s3.eu-west-1.amazonaws.com/a.b");
+  CHECK(origin(aws, "Bucket", "eu-west-1") == "https://s3.eu-west-1.amazonaws.com/Bucket");
+  CHECK(origin(aws, "ab", "eu-west-1") == "https://s3.eu-west-1.amazonaws.com/ab");
+  CHECK(origin(aws, "bucket", "cn-north-1") == "https://bucket.s3.cn-north-1.amazonaws.com.cn");
+  CHECK(origin(aws, "bucket", "us-gov-west-1") == "https://bucket.s3.us-gov-west-1.amazonaws.com");
+  CHECK(origin(aws, "bucket", "aws-global") == "https://bucket.s3.amazonaws.com");
+  aws.uses_fips = true;
+  CHECK(origin(aws, "bucket", "us-east-1") == "https://bucket.s3-fips.us-east-1.amazonaws.com");
+  aws.uses_dual_stack = true;
+  CHECK(origin(aws, "bucket", "us-east-1") ==
+        "https://bucket.s3-fips.dualstack.us-east-1.amazonaws.com");
+  S3EndpointRules own;
+  own.custom = *parse_endpoint("HTTP://MinIO:9000/base/");
+  CHECK(origin(own, "bucket", "x") == "http://minio:9000/base/bucket");
+  own.addressing = S3Addressing::virtual_host;
+  CHECK(origin(own, "bucket", "x") == "http://bucket.minio:9000/base");
+  own.custom = *parse_endpoint("http://127.0.0.1:9000");
+  CHECK(origin(own, "bucket", "x") == "http://127.0.0.1:9000/bucket");
+  own = {};
+  own.custom = *parse_endpoint("oss-cn-hangzhou.aliyuncs.com");
+  CHECK(origin(own, "bucket", "x") == "https://bucket.oss-cn-hangzhou.aliyuncs.com");
+  own.uses_fips = true;
+  CHECK(s3_target(own, "bucket", "x").error().kind() == ErrorKind::invalid_argument);
+  CHECK(s3_target({}, "data--use1-az4--x-s3", "x").error().kind() == ErrorKind::unsupported);
+  CHECK(s3_target({}, "arn:aws:s3:::x", "x").error().kind() == ErrorKind::unsupported);
+}
+
+TEST_CASE("a region is letters, digits and hyphens", "[s3]") {
+  for (const char* const good : {"us-east-1", "auto", "garage", "US", "x1"})
+    CHECK(is_region(good));
+  for (const char* const bad : {"", "123", "-a", "a-", "a.b", "a b", "evil.com/", "a\r\nb"})
+    CHECK_FALSE(is_region(bad));
+}
