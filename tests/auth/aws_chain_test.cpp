@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every source of AWS credentials, on the wire, against a server on loopback.
+#include <sys/stat.h>
+
+#include "auth/aws_context.hpp"
+#include "auth/aws_credential_cache.hpp"
+#include "base/crypto.hpp"
+#include "support/raw_checkpoint.hpp"
+#include "support/s3_world.hpp"
+#include "support/safetensors_text.hpp"
+
+using namespace streamer::core;
+using namespace streamer::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::string answer(int status, const std::string& body) {
+  return fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\n\r\n{}", status, body.size(), body);
+}
+
+// An environment of its own, a home of its own, and a server.
+class World {
+ public:
+  explicit World(WireServer::Handler handler = {})
+      : server([this, handler = std::move(handler)](const WireRequest& request, Wire& wire) {
+          ++asked;
+          handler(request, wire);
+        }) {
+    variables["HOME"] = home.path().string();
+    variables["AWS_EC2_METADATA_DISABLED"] = "true";
+    variables["AWS_ENDPOINT_URL_STS"] = server.url();
+    variables["AWS_ENDPOINT_URL_SSO"] = server.url();
+    context.environment = [this](const char* name) -> std::optional<std::string> {
+      const auto found = variables.find(name);
+      if (found == variables.end() || found->second.empty()) return std::nullopt;
+      return found->second;
+    };
+    context.http = &http;
+  }
+
+  std::string write(const std::string& name, const std::string& text) const {
+    return write_text(home.path() / name, text).string();
+  }
+  Result<AwsCredentials> find() const { return find_aws_credentials(context); }
+
+  std::map<std::string, std::string> variables;
+  AwsContext context;
+  std::atomic<int> asked{0};
+
+ private:
+  HttpClient http;
+  TemporaryFolder home;
+
+ public:
+  WireServer server;
+};
+
+std::string form_value(const WireRequest& request, const std::string& name) {
+  std::string body = "&" + request.body;
+  const std::size_t at = body.find("&" + name + "=");
+  if (at == std::string::npos) return {};
+  const std::size_t begin = at + name.size() + 2;
+  return *percent_decode(body.substr(begin, body.find('&', begin) - begin));
+}
+
+std::string sts_answer(const std::string& action, const std::string& id) {
+  return answer(
+      200,
+      fmt::format("<{0}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{0}Result>"
+                  "<Credentials><AccessKeyId>{1}</AccessKeyId>"
+                  "<SecretAccessKey>sts-secret</SecretAccessKey>"
+                  "<SessionToken>sts-token</SessionToken>"
+                  "<Expiration>2099-01-02T03:04:05Z</Expiration></Credentials>"
+                  "</{0}Result></{0}Response>",
+                  action, id));
+}
+
+std::string json_keys(const std::string& id, const std::string& more = "") {
+  return fmt::format(
+      "{{{}\"AccessKeyId\":\"{}\",\"SecretAccessKey\":\"s\",\"Token\":\"t\","
+      "\"Expiration\":\"2099-01-02T03:04:05Z\"}}",
+      more, id);
+}
+
+}  // namespace
+
+TEST_CASE("environment: keys, session, expiry; half of them is an error", "[aws]") {
+  World world;
+  world.variables["AWS_ACCESS_KEY_ID"] = "ID";
+  CHECK(world.find().error().kind() == ErrorKind::invalid_argument);
+  world.variables["AWS_SECRET_ACCESS_KEY"] = "secret";
+  world.variables["AWS_SECURITY_TOKEN"] = "legacy";
+  world.variables["AWS_CREDENTIAL_EXPIRATION"] = "2099-01-02T03:04:05+00:00";
+  const auto found = world.find();
+  REQUIRE(found);
+  CHECK(found->access_key_id == "ID");
+  CHECK(found->session_token.reveal() == "legacy");
+  CHECK(found->expires == parse_iso("2099-01-02T03:04:05Z"));
+  world.variables["AWS_SECRET_ACCESS_KEY"] = "a\r\nX-Forged: 1";
+  CHECK(world.find().error().kind() == ErrorKind::invalid_argument);
+}
+
+TEST_CASE("nothing configured: the error names every source", "[aws]") {
+  World world;
+  const auto found = world.find();
+  REQUIRE_FALSE(found);
+  CHECK(found.error().kind() == ErrorKind::permission_denied);
+  for (const char* const source :
+       {"environment", "web identity", "profile", "container", "instance metadata"})
+    CHECK_THAT(found.error().message(), Catch::Contains(source));
+}
+
+TEST_CASE("web identity: the token goes to STS and keys come back", "[aws]") {
+  World world([](const WireRequest& request, Wire& wire) {
+    CHECK(request.method == "POST");
+    CHECK(request.header("authorization").empty());
+    CHECK(form_value(request, "Action") == "AssumeRoleWithWebIdentity");
+    CHECK(form_value(request, "Version") == "2011-06-15");
+    CHECK(form_value(request, "RoleArn") == "arn:aws:iam::1:role/r");
+    CHECK(form_value(request, "RoleSessionName") == "session");
+    CHECK(form_value(request, "WebIdentityToken") == "a.b+c/d=");
+    wire.send(sts_answer("AssumeRoleWithWebIdentity", "WEBID"));
+  });
+  world.variables["AWS_WEB_IDENTITY_TOKEN_FILE"] = world.write("token", "a.b+c/d=\n");
+  CHECK(world.find().error().kind() == ErrorKind::invalid_argument);
+  world.variables["AWS_ROLE_ARN"] = "arn:aws:iam::1:role/r";
+  world.variables["AWS_ROLE_SESSION_NAME"] = "session";
+  const auto found = world.find();
+  REQUIRE(found);
+  CHECK(found->access_key_id == "WEBID");
+  CHECK(found->session_token.reveal() == "sts-token");
+  world.variables["AWS_WEB_IDENTITY_TOKEN_FILE"] = "/nowhere";
+  CHECK(world.find().error().kind() == ErrorKind::not_found);
+}
+
+TEST_CASE("web identity: a token that expired is read from its file again, once", "[aws]") {
+  World world([](const WireRequest& request, Wire& wire) {
+    static_cast<void>(request);
+    wire.send(answer(400,
+                     "<ErrorResponse><Error><Code>ExpiredTokenException</Code>"
+                     "<Message>late</Message></Error></ErrorResponse>"));
+  });
+  world.variables["AWS_WEB_IDENTITY_TOKEN_FILE"] = world.write("token", "CANARYTOKEN");
+  world.variables["AWS_ROLE_ARN"] = "arn:aws:iam::1:role/r";
+  const auto found = world.find();
+  REQUIRE_FALSE(found);
+  CHECK(found.error().kind() == ErrorKind::credentials_expired);
+  CHECK(world.asked == 2);
+  CHECK(found.error().line().find("CANARY") == std::string::npos);
+}
+
+TEST_CASE("profiles: keys, both files merged, the credentials file first", "[aws]") {
+  World world;
+  world.write(".aws/config",
+              "[default]\naws_access_key_id=CONFIG\naws_secret_access_key=c\n"
+              "[profile team]\nregion=eu-west-1\naws_access_key_id=TEAM\n");
+  world.write(".aws/credentials",
+              "[default]\naws_access_key_id=FILE\naws_secret_access_key=f\n"
+              "[team]\naws_secret_access_key=t\naws_session_token=tok\n");
+  CHECK(world.find()->access_key_id == "FILE");
+  world.variables["AWS_PROFILE"] = "team";
+  const auto team = world.find();
+  REQUIRE(team);
+  CHECK(team->access_key_id == "TEAM");
+  CHECK(team->session_token.reveal() == "tok");
+  world.variables["AWS_PROFILE"] = "nobody";
+  CHECK_THAT(world.find().error().message(), Catch::Contains("nobody"));
+  // A profile that was set in code goes before the environment.
+  world.variables["AWS_PROFILE"] = "";
+  world.variables["AWS_ACCESS_KEY_ID"] = "ENV";
+  world.variables["AWS_SECRET_ACCESS_KEY"] = "e";
+  CHECK(world.find()->access_key_id == "ENV");
+  world.context.profile = "team";
+  CHECK(world.find()->access_key_id == "TEAM");
+}
+
+TEST_CASE("profiles: roles are assumed with signed requests, through a chain", "[aws]") {
+  std::atomic<int> turn{0};
+  World world([&](const WireRequest& request, Wire& wire) {
+    CHECK(form_value(request, "Action") == "AssumeRole");
+    const std::string header = request.header("authorization");
+    const std::string scope_at = "Credential=";
+    const std::size_t at = header.find(scope_at) + scope_at.size();
+    const std::string credential = header.substr(at, header.find(',', at) - at);
+    const std::string id = credential.substr(0, credential.find('/'));
+    CHECK(id == (turn == 0 ? "BASE" : "MIDDLE"));
+    const std::string signed_at = "SignedHeaders=";
+    const std::size_t names = header.find(signed_at) + signed_at.size();
+    CHECK(header.substr(header.rfind('=') + 1) ==
+          expected_signature(request, turn == 0 ? "base-secret" : "sts-secret",
+                             credential.substr(id.size() + 1),
+                             header.substr(names, header.find(',', names) - names)));
+    if (turn == 1) CHECK(form_value(request, "ExternalId") == "outside");
+    wire.send(sts_answer("AssumeRole", turn++ == 0 ? "MIDDLE" : "FINAL"));
+  });
+  world.write(".aws/config",
+              "[profile base]\naws_access_key_id=BASE\naws_secret_access_key=base-secret\n"
+              "[profile middle]\nrole_arn=arn:m\nsource_profile=base\n"
+              "[profile final]\nrole_arn=arn:f\nsource_profile=middle\nexternal_id=outside\n");
+  world.variables["AWS_PROFILE"] = "final";
+  const auto found = world.find();
+  if (!found) FAIL(found.error().line());
+  CHECK(found->access_key_id == "FINAL");
+  CHECK(world.asked == 2);
+}
+
+TEST_CASE("profiles: what cannot work says why", "[aws]") {
+  const auto says = [](const std::string& config, const std::string& words) {
+    World world;
+    world.write(".aws/config", config);
+    world.variables["AWS_PROFILE"] = "p";
+    const auto found = world.find();
+    REQUIRE_FALSE(found);
+    INFO(found.error().line());
+    CHECK_THAT(found.error().message(), Catch::Contains(words));
+  };
+  says("[profile p]\nrole_arn=a\nsource_profile=q\n[profile q]\nrole_arn=b\nsource_profile=p\n",
+       "comes back");
+  says("[profile p]\nrole_arn=a\nsource_profile=none\n", "does not exist");
+  says("[profile p]\nrole_arn=a\n", "exactly one");
+  says("[profile p]\nrole_arn=a\nsource_profile=p\ncredential_source=Environment\n", "exactly one");
+  says("[profile p]\nrole_arn=a\ncredential_source=Elsewhere\n", "none of");
+  says("[profile p]\nrole_arn=a\nsource_profile=p\nmfa_serial=x\n", "MFA");
+  says("[profile p]\naws_access_key_id=x\n", "only one");
+  says("[profile p]\nlogin_session=x\n", "export-credentials");
+  says("[profile p]\nsso_start_url=x\n", "needs sso_start_url");
+  says("[profile p\n", "line 1");
+}
+
+TEST_CASE("profiles: credential_source takes the environment's keys", "[aws]") {
+  World world([](const WireRequest& request, Wire& wire) {
+    CHECK(request.header("authorization").find("Credential=ENV/") != std::string::npos);
+    wire.send(sts_answer("AssumeRole", "ROLE"));
+  });
+  world.write(".aws/config", "[profile p]\nrole_arn=a\ncredential_source=Environment\n");
+  world.variables["AWS_ACCESS_KEY_ID"] = "ENV";
+  world.variables["AWS_SECRET_ACCESS_KEY"] = "e";
+  world.context.profile = "p";
+  CHECK(world.find()->access_key_id == "ROLE");
+}
+
+TEST_CASE("SSO: the cached token is traded for keys", "[aws]") {
+  World world([](const WireRequest& request, Wire& wire) {
+    if (request.header("x-amz-sso_bearer_token") != "sso-token")
+      return wire.send(answer(401, "{}"));
+    CHECK(request.path == "/federation/credentials");
+    CHECK(request.query == "account_id=123&role_name=admin");
+    wire.send(answer(200,
+                     "{\"roleCredentials\":{\"accessKeyId\":\"SSO\",\"secretAccessKey\":\"s\","
+                     "\"sessionToken\":\"t\",\"expiration\":4070919845000}}"));
+  });
+  world.write(".aws/config",
+              "[profile p]\nsso_session=corp\nsso_account_id=123\nsso_role_name=admin\n"
+              "[sso-session corp]\nsso_start_url=https://corp\nsso_region=eu-west-1\n");
+  world.variables["AWS_PROFILE"] = "p";
+  CHECK_THAT(world.find().error().message(), Catch::Contains("aws sso login --profile p"));
+  const std::string cache = ".aws/sso/cache/" + sha1_hex("corp") + ".json";
+  world.write(cache, "{\"accessToken\":\"sso-token\",\"expiresAt\":\"2099-01-01T00:00:00Z\"}");
+  const auto found = world.find();
+  if (!found) FAIL(found.error().line());
+  CHECK(found->access_key_id == "SSO");
+  CHECK(found->expires == SystemTime(4070919845s));
+  world.write(cache, "{\"accessToken\":\"old\",\"expiresAt\":\"2099-01-01T00:00:00Z\"}");
+  CHECK(world.find().error().kind() == ErrorKind::credentials_expired);
+  world.write(cache, "{\"accessToken\":\"sso-token\",\"expiresAt\":\"2001-01-01T00:00:00Z\"}");
+  CHECK_THAT(world.find().error().message(), Catch::Contains("expired"));
+}
+
+TEST_CASE("credential_process: words, output, failure, time", "[aws]") {
+  World world;
+  const std::string script =
+      world.write("my script.sh",
+                  "#!/bin/sh\n[ \"$1\" = \"two words\" ] || exit 3\necho "
+                  "'{\"Version\":1,\"AccessKeyId\":\"PROC\",\"SecretAccessKey\":\"s\","
+                  "\"Expiration\":\"2099-01-01T00:00:00Z\"}'\n");
+  REQUIRE(::chmod(script.c_str(), 0700) == 0);
+  const auto found = credentials_from_process("\"" + script + "\" 'two words'", 10s);
+  if (!found) FAIL(found.error().line());
+  CHECK(found->access_key_id == "PROC");
+  CHECK(found->session_token.empty());
+  CHECK_THAT(credentials_from_process("\"" + script + "\" other", 10s).error().message(),
+             Catch::Contains("status 3"));
+  CHECK(credentials_from_process("/nowhere/x", 10s).error().kind() == ErrorKind::not_found);
+  CHECK(credentials_from_process("a 'b", 10s).error().kind() == ErrorKind::invalid_argument);
+  const auto began = std::chrono::steady_clock::now();
+  CHECK(credentials_from_process("sh -c 'sleep 60 & sleep 60'", 200ms).error().kind() ==
+        ErrorKind::timed_out);
+  CHECK(std::chrono::steady_clock::now() - began < 5s);
+  CHECK_THAT(
+      credentials_from_process("echo {\\\"Version\\\":2,\\\"AccessKeyId\\\":\\\"CANARY\\\"}", 10s)
+          .error()
+          .line(),
+      !Catch::Contains("CANARY"));
+}
+
+TEST_CASE("container: the token goes along, and only to allowed addresses", "[aws]") {
+  World world([](const WireRequest& request, Wire& wire) {
+    CHECK(request.header("authorization") == "pod-token");
+    CHECK(request.header("accept") == "application/json");
+    CHECK(request.target == "/v1/credentials?x=y");
+    wire.send(answer(200, json_keys("POD")));
+  });
+  world.variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] =
+      world.server.url() + "/v1/credentials?x=y";
+  world.variables["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] = world.write("pod", "pod-token\n");
+  // A proxy would get the token.
+  world.variables["http_proxy"] = "http://127.0.0.1:1";
+  const auto found = world.find();
+  if (!found) FAIL(found.error().line());
+  CHECK(found->access_key_id == "POD");
+  for (const char* const url :
+       {"http://10.0.0.1/x", "http://example.com/x", "http://169.254.170.3/"}) {
+    INFO(url);
+    world.variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = url;
+    world.context.resolver = [](const std::string&) {
+      return std::vector<std::string>{"127.0.0.1", "93.184.216.34"};
+    };
+    const auto refused = world.find();
+    REQUIRE_FALSE(refused);
+    CHECK_THAT(refused.error().message(), Catch::Contains("only loopback"));
+  }
+}
+
+TEST_CASE("N29 container: every broken answer is an error without the answer", "[aws]") {
+  for (const std::string& body :
+       {std::string("<html>CANARY</html>"), std::string(1'000'000, 'C'), std::string(),
+        std::string("{\"AccessKeyId\":\"CANARY\"}"),
+        std::string("{\"Code\":\"AssumeRoleUnauthorizedAccess\",\"Message\":\"no\"}"),
+        json_keys("X", "\"Expiration\":\"CANARY\",")}) {
+    World world([&](const WireRequest&, Wire& wire) { wire.send(answer(200, body)); });
+    world.variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = world.server.url() + "/";
+    const auto found = world.find();
+    if (found) continue;  // the last member of two wins
+    CHECK(found.error().kind() == ErrorKind::permission_denied);
+    CHECK(found.error().line().find("CANARY") == std::string::npos);
+  }
+  for (const int status : {404, 500}) {
+    World world([&](const WireRequest&, Wire& wire) { wire.send(answer(status, "x")); });
+    world.variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = world.server.url() + "/";
+    CHECK(world.find().error().kind() == ErrorKind::permission_denied);
+    CHECK(world.asked == (status == 500 ? 3 : 1));
+  }
+}
+
+TEST_CASE("instance metadata: version 2 only, role, keys and region", "[aws]") {
+  const auto handler = [](const WireRequest& request, Wire& wire) {
+    if (request.method == "PUT") {
+      CHECK(request.path == "/latest/api/token");
+      CHECK(request.header("x-aws-ec2-metadata-token-ttl-seconds") == "21600");
+      return wire.send(answer(200, "imds-token"));
+    }
+    CHECK(request.header("x-aws-ec2-metadata-token") == "imds-token");
+    if (request.path == "/latest/meta-data/iam/security-credentials/")
+      return wire.send(answer(200, "my-role\nother"));
+    if (request.path == "/latest/meta-data/iam/security-credentials/my-role")
+      return wire.send(answer(200, json_keys("IMDS", "\"Code\":\"Success\",")));
+    CHECK(request.path == "/latest/meta-data/placement/region");
+    wire.send(answer(200, "eu-north-1"));
+  };
+  World world(handler);
+  world.variables["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = world.server.url();
+  world.variables["http_proxy"] = "http://127.0.0.1:1";
+  CHECK_FALSE(world.find());
+  CHECK(world.asked == 0);
+  world.variables["AWS_EC2_METADATA_DISABLED"] = "";
+  const auto found = world.find();
+  if (!found) FAIL(found.error().line());
+  CHECK(found->access_key_id == "IMDS");
+  CHECK(region_from_imds(world.context) == "eu-north-1");
+}
+
+TEST_CASE("instance metadata: absent, refused, without a role", "[aws]") {
+  const auto why = [](WireServer::Handler handler) {
+    World world(std::move(handler));
+    world.variables["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = world.server.url();
+    world.variables["AWS_EC2_METADATA_DISABLED"] = "";
+    const auto began = std::chrono::steady_clock::now();
+    const auto found = world.find();
+    REQUIRE_FALSE(found);
+    CHECK(std::chrono::steady_clock::now() - began < 2s);
+    return found.error().message();
+  };
+  CHECK_THAT(why([](const WireRequest&, Wire& wire) { wire.stall(); }),
+             Catch::Contains("hop limit"));
+  // Never version 1 instead.
+  CHECK_THAT(why([](const WireRequest& request, Wire& wire) {
+               CHECK(request.method == "PUT");
+               wire.send(answer(403, ""));
+             }),
+             Catch::Contains("403"));
+  CHECK_THAT(why([](const WireRequest& request, Wire& wire) {
+               wire.send(request.method == "PUT" ? answer(200, "t") : answer(404, ""));
+             }),
+             Catch::Contains("no role"));
+}
+
+TEST_CASE("the cache fetches once, renews early, and forgives while keys are good", "[aws]") {
+  std::atomic<int> fetches{0};
+  std::atomic<bool> works{true};
+  std::atomic<std::int64_t> clock{1'000'000};
+  const auto now = [&] { return SystemTime(std::chrono::seconds(clock.load())); };
+  AwsCredentialCache cache(
+      [&]() -> Result<AwsCredentials> {
+        const int number = ++fetches;
+        if (!works) return Error(ErrorKind::io, "down");
+        return AwsCredentials{.access_key_id = "ID" + std::to_string(number),
+                              .secret_access_key = Secret("s"),
+                              .session_token = {},
+                              .expires = now() + 3600s,
+                              .source = "test"};
+      },
+      now);
+  CHECK(cache.get()->credentials.access_key_id == "ID1");
+  CHECK(cache.get()->version == 1);
+  CHECK(fetches == 1);
+  // Within ten minutes of the end: renewed beside, without waiting.
+  clock += 3600 - 300;
+  CHECK(cache.get());
+  const auto deadline = std::chrono::steady_clock::now() + 10s;
+  while (cache.get()->credentials.access_key_id != "ID2" &&
+         std::chrono::steady_clock::now() < deadline)
+    std::this_thread::yield();
+  CHECK(fetches == 2);
+  // At the end, and the source is down: what is there is still used.
+  works = false;
+  clock += 3600;
+  CHECK(cache.get()->credentials.access_key_id == "ID2");
+  // The store refused version 2: one fetch for all who ask.
+  works = true;
+  const std::uint64_t version = cache.get()->version;
+  const int before = fetches;
+  CHECK(*cache.renew(version));
+  CHECK(*cache.renew(version));
+  CHECK(fetches == before + 1);
+}
