@@ -12,7 +12,8 @@ quick=no
 
 sh "$root/examples/install_packages.sh" g++ meson ninja-build pkg-config python3 ccache binutils \
   clang clang-format libclang-rt-14-dev catch2 libfmt-dev libsimdjson-dev libcurl4-openssl-dev \
-  libpugixml-dev libcli11-dev liburing-dev libssl-dev
+  libpugixml-dev libcli11-dev liburing-dev libssl-dev openssl nginx-light ceph-mon ceph-osd \
+  ceph-common radosgw
 
 logs=""
 # check NAME "SETUP OPTIONS" MESON-TEST-ARGUMENTS...: a build of its own, and a run of its tests.

@@ -72,6 +72,8 @@ struct CurlCallbacks {
   static std::size_t on_header(char* data, std::size_t size, std::size_t count, void* user) {
     auto& transfer = *static_cast<Transfer*>(user);
     transfer.last_progress_ = transfer.loop_->now();
+    if (transfer.options_.wants_tls_version && transfer.request_.is_tls())
+      transfer.tls_version_ = tls_version_of(transfer.easy_);
     return transfer.take_header_line({data, size * count}) ? size * count : 0;
   }
 
@@ -250,7 +252,6 @@ void EventLoop::finish(Transfer& transfer, int curl_code) {
     curl_easy_getinfo(easy, info, &microseconds);
     return static_cast<double>(microseconds) / 1e6;
   };
-  if (transfer.request_.is_tls()) transfer.tls_version_ = tls_version_of(easy);
   transfer.times_ = {.resolved_s = seconds(CURLINFO_NAMELOOKUP_TIME_T),
                      .connected_s = seconds(CURLINFO_CONNECT_TIME_T),
                      .secured_s = seconds(CURLINFO_APPCONNECT_TIME_T),

@@ -40,6 +40,7 @@ struct TransferOptions {
   Milliseconds connect_timeout{5000};  // name, connection and TLS together
   Milliseconds stall_timeout{10'000};  // without a byte, also before the first one
   Milliseconds total_timeout{0};       // 0: none
+  bool wants_tls_version = false;
   std::size_t kept_bytes = 64 * kKiB;
   std::size_t receive_buffer_bytes = 64 * kKiB;
 };

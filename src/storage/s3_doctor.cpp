@@ -73,7 +73,9 @@ Result<void> S3Store::diagnose_way(const Uri& uri, const DoctorReport& report) {
         request.origin = target.origin;
         request.route = config_.auth.route_to(endpoint);
         AnyAnswer sink;
-        Transfer transfer(request, sink, {});
+        TransferOptions options;
+        options.wants_tls_version = true;
+        Transfer transfer(request, sink, options);
         TRY(http().run(transfer));
         if (transfer.fault() != TransferFault::none) return transfer_error(transfer);
         const TransferTimes times = transfer.times();
