@@ -20,14 +20,15 @@ constexpr std::uint32_t kIdleConnections = 1024;
 // tests/bench/RESULTS.md, "receive buffer".
 constexpr std::size_t kReceiveBufferBytes = 512 * kKiB;
 constexpr Milliseconds kWatchEvery{50};
-// A request should last this many times as long as the wait for its first byte, so that waiting
-// costs less than a tenth.
+// Long requests, so that waiting for first bytes costs little: what one of them holds too much of
+// in the end is split off and given to an idle connection.
 constexpr double kTimesFirstByte = 10;
-constexpr std::uint64_t kFirstRequestBytes = 8 * kMiB;
 constexpr std::uint64_t kLargestRequestBytes = 64 * kMiB;
+constexpr std::uint64_t kLeastSplitBytes = 8 * kMiB;
 // Hedges: not before there is something to compare with, and never much.
 constexpr std::uint32_t kMeasuredBeforeHedges = 4;
 constexpr double kHedgeShare = 0.04;
+constexpr std::uint64_t kHedgeAllowanceBytes = 16 * kMiB;
 constexpr double kLeastHedgeAge_s = 0.3;
 
 double seconds(std::chrono::nanoseconds time) {
@@ -57,6 +58,7 @@ struct NetworkReader::Stretch {
   std::byte* piece_to = nullptr;
 
   [[nodiscard]] bool is_whole() const noexcept { return next == end; }
+  [[nodiscard]] std::uint64_t left() const noexcept { return end - next; }
 };
 
 // One request for what is left of a stretch.
@@ -77,12 +79,12 @@ class NetworkReader::Flight final : public RangeSink {
   bool is_hedge = false;
   SteadyTime began{};
   SteadyTime first_byte_at{};
-  std::uint64_t marked_bytes = 0;  // received at marked_at, for the least rate
+  std::uint64_t marked_bytes = 0;  // received at marked_at, for the rate
   SteadyTime marked_at{};
 
  private:
   void land(std::uint64_t offset, std::string_view bytes) override {
-    if (first_byte_at == SteadyTime{}) first_byte_at = reader_.loop_->now();
+    if (first_byte_at == SteadyTime{}) reader_.note_first_byte(*this);
     add(reader_.counters_.bytes_network, bytes.size());
     if (stretch == nullptr) {
       add(reader_.counters_.bytes_discarded, bytes.size());
@@ -190,19 +192,8 @@ bool NetworkReader::admit(Stretch& stretch) {
   if (core_.window.admits(stretch.position_end)) return true;
   // The first chunks alone may be let in.
   for (std::size_t count = stretch.chunks.size() - 1; count > 0; --count) {
-    const Chunk& last = core_.plan.chunks()[stretch.chunks[count - 1]];
-    if (!core_.window.admits(last.position_end)) continue;
-    auto rest = std::make_unique<Stretch>(stores_[stretch.object]->limits().retry);
-    rest->object = stretch.object;
-    rest->chunks.assign(stretch.chunks.begin() + static_cast<std::ptrdiff_t>(count),
-                        stretch.chunks.end());
-    rest->next = core_.plan.chunks()[rest->chunks.front()].offset;
-    rest->end = stretch.end;
-    rest->position_end = stretch.position_end;
-    stretch.chunks.resize(count);
-    stretch.end = last.end();
-    stretch.position_end = last.position_end;
-    stretches_.push_back(std::move(rest));
+    if (!core_.window.admits(chunk_at(stretch, count - 1).position_end)) continue;
+    split_at(stretch, count);
     return true;
   }
   return false;
@@ -216,7 +207,8 @@ bool NetworkReader::start_next() {
   const bool may_claim = stretches_.size() < 2 * std::size_t{share_.connections(network_number_)};
   if (retry_that_is_due() == nullptr && !all_claimed_ && !waits_for_window_ && may_claim)
     claim_more();
-  Stretch* const stretch = retry_that_is_due();
+  Stretch* stretch = retry_that_is_due();
+  if (stretch == nullptr && all_claimed_) stretch = split_largest();
   if (stretch == nullptr) return false;
   if (!admit(*stretch)) {
     // In the plan's order, so that what is behind it is shut out as well. It stands last, where
@@ -236,13 +228,21 @@ bool NetworkReader::start_next() {
 
 std::uint32_t NetworkReader::chunks_per_request() const {
   if (settings_.chunk_bytes != 0) return 1;
-  double bytes = kFirstRequestBytes;
-  if (measured_ != 0) bytes = std::max(bytes, kTimesFirstByte * first_byte_s_ * rate_);
-  // Towards the end smaller ones, so that all connections end at about the same time.
+  // What each connection would have to bring if all ended at the same time.
+  std::uint64_t claimed = 0;
+  for (const auto& stretch : stretches_)
+    claimed += stretch->left();
   const double share =
-      static_cast<double>(core_.network_chunks.left()) * chunk_bytes_ / (2.0 * share_.target());
-  bytes = std::min({bytes, share, static_cast<double>(kLargestRequestBytes)});
-  return std::max(1U, static_cast<std::uint32_t>(bytes / chunk_bytes_));
+      static_cast<double>(core_.network_chunks.left()) * chunk_bytes_ / share_.target() +
+      static_cast<double>(claimed) / share_.connections(network_number_);
+  // And no less than what makes the wait for the first byte a tenth: what one connection then has
+  // too much of in the end is split off.
+  double bytes = std::max(share, kTimesFirstByte * first_byte_s_ * rate_);
+  bytes = std::min(bytes, static_cast<double>(kLargestRequestBytes));
+  // The window moves only as its first bytes come: requests must not fill all of it.
+  const auto window = static_cast<double>(core_.plan.ring_bytes());
+  if (window > 0) bytes = std::min(bytes, window / (4.0 * share_.target()));
+  return std::max(1U, static_cast<std::uint32_t>(std::ceil(bytes / chunk_bytes_)));
 }
 
 void NetworkReader::claim_more() {
@@ -270,6 +270,51 @@ void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
     open->end = chunk.end();
     open->position_end = std::max(open->position_end, chunk.position_end);
   }
+}
+
+// Nothing is left to claim, and a connection is idle: it takes the end of the stretch that would be
+// whole last. nullptr if none is worth it.
+NetworkReader::Stretch* NetworkReader::split_largest() {
+  if (settings_.chunk_bytes != 0 || rates_ == 0) return nullptr;
+  Stretch* largest = nullptr;
+  for (const auto& stretch : stretches_) {
+    if (stretch->flights != 1 || stretch->chunks.size() - stretch->landed_chunks < 2) continue;
+    if (largest == nullptr || stretch->left() > largest->left()) largest = stretch.get();
+  }
+  if (largest == nullptr) return nullptr;
+  // What the first request brings until the second one has its first byte.
+  const double meanwhile = first_byte_s_ * rate_;
+  const auto left = static_cast<double>(largest->left());
+  if (left < std::max(static_cast<double>(kLeastSplitBytes), 4 * meanwhile)) return nullptr;
+  const std::uint64_t keep = largest->next + static_cast<std::uint64_t>((left + meanwhile) / 2);
+  std::size_t first = largest->landed_chunks + 1;
+  while (first + 1 < largest->chunks.size() && chunk_at(*largest, first).offset < keep)
+    ++first;
+  return split_at(*largest, first);
+}
+
+// Makes the chunks from number `first` of the stretch on a stretch of their own.
+NetworkReader::Stretch* NetworkReader::split_at(Stretch& stretch, std::size_t first) {
+  auto rest = std::make_unique<Stretch>(stores_[stretch.object]->limits().retry);
+  rest->object = stretch.object;
+  rest->chunks.assign(stretch.chunks.begin() + static_cast<std::ptrdiff_t>(first),
+                      stretch.chunks.end());
+  rest->next = core_.plan.chunks()[rest->chunks.front()].offset;
+  rest->end = stretch.end;
+  rest->position_end = stretch.position_end;
+  stretch.chunks.resize(first);
+  stretch.end = chunk_at(stretch, first - 1).end();
+  stretch.position_end = 0;
+  for (const std::uint32_t number : stretch.chunks)
+    stretch.position_end = std::max(stretch.position_end, core_.plan.chunks()[number].position_end);
+  // What was cached of where bytes go may lie beyond the new end.
+  stretch.piece_begin = stretch.piece_end = 0;
+  stretches_.push_back(std::move(rest));
+  return stretches_.back().get();
+}
+
+const Chunk& NetworkReader::chunk_at(const Stretch& stretch, std::size_t index) const {
+  return core_.plan.chunks()[stretch.chunks[index]];
 }
 
 // ---- Doing it ----
@@ -312,14 +357,12 @@ bool NetworkReader::fly(Stretch& stretch, bool is_hedge) {
 }
 
 void NetworkReader::land(Stretch& stretch, std::uint64_t offset, std::string_view bytes) {
-  const std::uint64_t end = offset + bytes.size();
-  if (end <= stretch.next) {
-    add(counters_.bytes_discarded, bytes.size());
-    return;
-  }
-  const std::uint64_t known = stretch.next - offset;
-  add(counters_.bytes_discarded, known);
-  copy_out(stretch, stretch.next, bytes.substr(known));
+  // What another request already brought, and what was split off since this one was made.
+  const std::uint64_t end = std::min(offset + bytes.size(), stretch.end);
+  const std::uint64_t fresh = end > stretch.next ? end - stretch.next : 0;
+  add(counters_.bytes_discarded, bytes.size() - fresh);
+  if (fresh == 0) return;
+  copy_out(stretch, stretch.next, bytes.substr(stretch.next - offset, fresh));
   stretch.next = end;
   last_progress_ = loop_->now();
   land_chunks(stretch);
@@ -376,8 +419,9 @@ void NetworkReader::finish(Transfer& transfer) {
     flight.host->give_back(transfer.options().address, has_failed_host, loop_->now());
   flight.host = nullptr;
   if (flight.is_complete()) {
-    learn_from(flight);
     budget_.succeeded();
+    note_rate(static_cast<double>(flight.received() - flight.marked_bytes),
+              seconds(loop_->now() - flight.marked_at));
   }
   Stretch* const stretch = flight.stretch;
   if (stretch != nullptr && !stretch->is_whole() && !flight.is_complete()) retry(*stretch, flight);
@@ -422,24 +466,42 @@ void NetworkReader::drop_finished() {
       ++at;
       continue;
     }
-    // One that has all its bytes only has to say so, and its connection can be used again.
-    if (flight.is_complete()) learn_from(flight);
     end_flight(flight);
     at = flights_.erase(at);
   }
   stretches_.remove_if([](const auto& stretch) { return stretch->is_whole(); });
 }
 
-void NetworkReader::learn_from(const Flight& flight) {
-  if (flight.first_byte_at == SteadyTime{} || flight.received() < 4 * kKiB) return;
-  const double waited = seconds(flight.first_byte_at - flight.began);
-  const double body = std::max(seconds(loop_->now() - flight.first_byte_at), 1e-4);
-  const double rate = static_cast<double>(flight.received()) / body;
+void NetworkReader::note_first_byte(Flight& flight) {
+  flight.first_byte_at = flight.marked_at = loop_->now();
   // The first ones weigh more, so that the start's guesses are soon gone.
-  const double weight = std::max(0.1, 1.0 / (measured_ + 1));
-  first_byte_s_ += weight * (waited - first_byte_s_);
-  rate_ += weight * (rate - rate_);
-  ++measured_;
+  const double weight = std::max(0.1, 1.0 / (first_bytes_ + 1));
+  first_byte_s_ += weight * (seconds(flight.first_byte_at - flight.began) - first_byte_s_);
+  ++first_bytes_;
+}
+
+void NetworkReader::note_rate(double bytes, double time) {
+  if (bytes <= 0) return;
+  const double weight = std::max(0.1, 1.0 / (rates_ + 1));
+  rate_ += weight * (bytes / std::max(time, 1e-4) - rate_);
+  ++rates_;
+}
+
+// What a request brings per second while its body comes: over all that are in that state. One alone
+// says nothing of what is usual: it may be the one that is slow.
+void NetworkReader::measure_rates() {
+  double bytes = 0;
+  double time = 0;
+  std::uint32_t measured = 0;
+  for (const auto& flight : flights_) {
+    if (flight->first_byte_at == SteadyTime{}) continue;
+    ++measured;
+    bytes += static_cast<double>(flight->received() - flight->marked_bytes);
+    time += seconds(loop_->now() - flight->marked_at);
+    flight->marked_bytes = flight->received();
+    flight->marked_at = loop_->now();
+  }
+  if (measured > 2) note_rate(bytes, time);
 }
 
 // ---- Now and then ----
@@ -472,7 +534,8 @@ void NetworkReader::watch() {
     end_flight(flight);
     flights_.erase(std::prev(at));
   }
-  if (settings_.hedges && measured_ >= kMeasuredBeforeHedges) {
+  measure_rates();
+  if (settings_.hedges && std::min(first_bytes_, rates_) >= kMeasuredBeforeHedges) {
     for (const auto& stretch : stretches_)
       hedge_if_slow(*stretch);
   }
@@ -514,7 +577,7 @@ void NetworkReader::hedge_if_slow(Stretch& stretch) {
   if (own < 3 * anew + 0.1) return;
   const auto wanted_bytes = static_cast<double>(core_.plan.wanted_bytes());
   const bool has_budget = static_cast<double>(hedged_bytes_) + left <
-                          kHedgeShare * wanted_bytes + static_cast<double>(2 * kFirstRequestBytes);
+                          kHedgeShare * wanted_bytes + static_cast<double>(kHedgeAllowanceBytes);
   if (!has_budget || hedges_in_flight_ >= std::max(2U, in_flight() / 8)) return;
   hedged_bytes_ += static_cast<std::uint64_t>(left);
   stretch.was_hedged = true;

@@ -48,6 +48,9 @@ class NetworkReader {
   [[nodiscard]] std::uint32_t chunks_per_request() const;
   Stretch* retry_that_is_due();
   bool admit(Stretch& stretch);
+  Stretch* split_largest();
+  Stretch* split_at(Stretch& stretch, std::size_t first);
+  [[nodiscard]] const Chunk& chunk_at(const Stretch& stretch, std::size_t index) const;
 
   // Doing it.
   bool fly(Stretch& stretch, bool is_hedge);
@@ -60,7 +63,9 @@ class NetworkReader {
   void retry(Stretch& stretch, const Flight& flight);
   void end_flight(Flight& flight);
   void drop_finished();
-  void learn_from(const Flight& flight);
+  void note_first_byte(Flight& flight);
+  void note_rate(double bytes, double time);
+  void measure_rates();
 
   // Now and then.
   void watch();
@@ -87,9 +92,10 @@ class NetworkReader {
   RetryBudget budget_;
 
   // Measured, for guesses about what is still to come.
-  double rate_ = 0;             // bytes per second of a request that is under way
-  double first_byte_s_ = 0;     // from the request to the answer's first byte
-  std::uint32_t measured_ = 0;  // requests that the two above stand on
+  double rate_ = 0;                // bytes per second of a request that is under way
+  double first_byte_s_ = 0;        // from the request to the answer's first byte
+  std::uint32_t first_bytes_ = 0;  // that first_byte_s_ stands on
+  std::uint32_t rates_ = 0;        // that rate_ stands on
   std::uint64_t hedged_bytes_ = 0;
   std::uint64_t bytes_observed_ = 0;
 

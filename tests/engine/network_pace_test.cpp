@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loads from servers of known speed: what they reach of what could be reached, as ratios.
+#include <fmt/format.h>
+
+#include <random>
+
+#include "support/lab.hpp"
+#include "support/safetensors_text.hpp"
+#include "support/wire_server.hpp"
+
+using namespace streamer::core;
+using namespace streamer::test;
+using std::chrono::milliseconds;
+
+namespace {
+
+struct Pace {
+  milliseconds first_byte{0};
+  double connection_bytes_per_s = 1e9;
+  double total_bytes_per_s = 1e12;
+  double slow_connection_bytes_per_s = 0;  // of the second connection; 0: as the others
+};
+
+// One object of made-up bytes, sent at a pace.
+class PacedStore {
+ public:
+  PacedStore(std::uint64_t bytes, Pace pace)
+      : bytes_(bytes),
+        pace_(pace),
+        block_(random_bytes(kBlockBytes, 3)),
+        server_([this](const WireRequest& request, Wire& wire) { answer(request, wire); }) {
+    constexpr std::uint64_t kTensorBytes = 4 * kMiB;
+    std::string header = "{";
+    for (std::uint64_t at = 0; at < bytes; at += kTensorBytes) {
+      header +=
+          fmt::format("{}\"t{}\":{{\"dtype\":\"U8\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+                      at == 0 ? "" : ",", at, kTensorBytes, at, at + kTensorBytes);
+    }
+    head_ = safetensors_file(header + "}");
+  }
+
+  // Seconds that a load took; checks every byte.
+  double load(const std::string& connections, LoadStats* stats = nullptr) {
+    Settings settings;
+    for (const auto& [name, value] :
+         std::vector<std::pair<std::string, std::string>>{{"s3_endpoint", server_.url()},
+                                                          {"s3_unsigned", "yes"},
+                                                          {"memory_limit", "unlimited"},
+                                                          {"connections", connections}}) {
+      REQUIRE(settings.set(name, value));
+    }
+    const std::vector<std::string> uris = {"s3://bucket/m.safetensors"};
+    const auto checkpoint = open_checkpoint(uris, std::make_shared<Stores>(settings));
+    REQUIRE(checkpoint);
+    const auto began = std::chrono::steady_clock::now();
+    auto load =
+        Load::start(*checkpoint, everything(**checkpoint), {}, *read_load_settings(settings));
+    REQUIRE(load);
+    while (TensorLease* const lease = next(**load)) {
+      check(*lease);
+      lease->release();
+    }
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+    if (stats != nullptr) *stats = (*load)->stats();
+    return took.count();
+  }
+
+ private:
+  static constexpr std::uint64_t kBlockBytes = 16 * kMiB;
+  static constexpr std::uint64_t kSliceBytes = 64 * kKiB;
+
+  void check(const TensorLease& lease) const {
+    const std::uint64_t at = *parse_unsigned(lease.tensor().name.substr(1)) % kBlockBytes;
+    const std::uint64_t first = std::min(lease.bytes(), kBlockBytes - at);
+    REQUIRE(std::memcmp(lease.data(), block_.data() + at, first) == 0);
+    REQUIRE(std::memcmp(lease.data() + first, block_.data(), lease.bytes() - first) == 0);
+  }
+
+  void answer(const WireRequest& request, Wire& wire) {
+    const std::string range = request.header("range");
+    const std::size_t dash = range.find('-');
+    const std::uint64_t total = head_.size() + bytes_;
+    std::uint64_t at = *parse_unsigned(range.substr(6, dash - 6));
+    const std::uint64_t end = std::min(*parse_unsigned(range.substr(dash + 1)) + 1, total);
+    wire.pause(pace_.first_byte);
+    wire.send(
+        fmt::format("HTTP/1.1 206 Partial Content\r\nETag: \"p\"\r\nContent-Length: {}\r\n"
+                    "Content-Range: bytes {}-{}/{}\r\n\r\n",
+                    end - at, at, end - 1, total));
+    const bool is_slow = request.connection == 1 && pace_.slow_connection_bytes_per_s > 0;
+    const double rate = is_slow ? pace_.slow_connection_bytes_per_s : pace_.connection_bytes_per_s;
+    auto due = std::chrono::steady_clock::now();
+    while (at < end && wire.is_open()) {
+      const std::uint64_t size = std::min(kSliceBytes, end - at);
+      if (at < head_.size()) {
+        const std::string_view rest = std::string_view(head_).substr(at, size);
+        wire.send(rest);
+        at += rest.size();
+        continue;
+      }
+      const std::uint64_t in_block = (at - head_.size()) % kBlockBytes;
+      const std::uint64_t now = std::min(size, kBlockBytes - in_block);
+      wire.send({reinterpret_cast<const char*>(block_.data()) + in_block, now});
+      at += now;
+      due += std::chrono::nanoseconds(
+          static_cast<std::int64_t>(static_cast<double>(now) / rate * 1e9));
+      const auto until = std::max(due, shared_due(now));
+      if (until > std::chrono::steady_clock::now()) std::this_thread::sleep_until(until);
+    }
+  }
+
+  std::chrono::steady_clock::time_point shared_due(std::uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    total_due_ = std::max(total_due_, std::chrono::steady_clock::now() - milliseconds(20)) +
+                 std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(bytes) /
+                                                                    pace_.total_bytes_per_s * 1e9));
+    return total_due_;
+  }
+
+  const std::uint64_t bytes_;
+  const Pace pace_;
+  const std::vector<std::byte> block_;
+  std::string head_;
+  std::mutex mutex_;
+  std::chrono::steady_clock::time_point total_due_;
+  WireServer server_;
+};
+
+double share_of_best(std::uint64_t bytes, const Pace& pace,
+                     const std::vector<std::string>& fixed_ones, std::uint64_t most_connections) {
+  PacedStore store(bytes, pace);
+  double best = 1e9;
+  for (const std::string& fixed : fixed_ones) {
+    const double took = store.load(fixed);
+    std::printf("  %s connections: %.0f MB/s\n", fixed.c_str(),
+                static_cast<double>(bytes) / 1e6 / took);
+    best = std::min(best, took);
+  }
+  LoadStats stats;
+  const double took = store.load("auto", &stats);
+  std::printf("  chosen: %.0f MB/s, up to %lu connections: %.3f of the best\n",
+              static_cast<double>(bytes) / 1e6 / took,
+              static_cast<unsigned long>(stats.most_connections), best / took);
+  CHECK(stats.most_connections <= most_connections);
+  CHECK(stats.bytes_network < bytes + bytes / 20);
+  return best / took;
+}
+
+}  // namespace
+
+TEST_CASE("the number of connections finds itself: few fast ones", "[pace]") {
+  CHECK(share_of_best(1536 * kMiB, {milliseconds(10), 100e6, 300e6}, {"4", "16"}, 48) >= 0.9);
+}
+
+TEST_CASE("the number of connections finds itself: many slow ones", "[pace]") {
+  CHECK(share_of_best(1536 * kMiB, {milliseconds(50), 5e6, 300e6}, {"32", "64", "128"}, 256) >=
+        0.9);
+}
+
+TEST_CASE("the number of connections finds itself: a capped total", "[pace]") {
+  CHECK(share_of_best(1024 * kMiB, {milliseconds(30), 20e6, 200e6}, {"8", "16", "64"}, 96) >= 0.9);
+}
+
+TEST_CASE("a long wait for each first byte costs less than a tenth", "[pace]") {
+  constexpr std::uint64_t kBytes = 3072 * kMiB;
+  PacedStore store(kBytes, {milliseconds(200), 15e6, 1e12});
+  LoadStats stats;
+  const double took = store.load("32", &stats);
+  const double share = static_cast<double>(kBytes) / took / (32 * 15e6);
+  std::printf("  %.3f of 32 x 15 MB/s, %lu requests\n", share,
+              static_cast<unsigned long>(stats.requests));
+  CHECK(share >= 0.9);
+  CHECK(stats.bytes_network < kBytes + kBytes / 20);
+}
+
+TEST_CASE("one slow connection costs less than a tenth", "[pace]") {
+  constexpr std::uint64_t kBytes = 1536 * kMiB;
+  Pace pace{milliseconds(20), 15e6, 1e12};
+  const double usual = PacedStore(kBytes, pace).load("32");
+  pace.slow_connection_bytes_per_s = 1e6;
+  PacedStore store(kBytes, pace);
+  LoadStats stats;
+  const double took = store.load("32", &stats);
+  std::printf("  %.3f of the time without, %lu hedges, %.4f of the bytes came twice\n",
+              took / usual, static_cast<unsigned long>(stats.hedges),
+              static_cast<double>(stats.bytes_discarded) / static_cast<double>(kBytes));
+  CHECK(took < 1.1 * usual);
+  CHECK(stats.hedges >= 1);
+  CHECK(stats.bytes_network < kBytes + kBytes / 20);
+}
