@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// CPU seconds per GB of loads over http and https, against raw loops of recv(2) and SSL_read(3) that
-// move the same bytes in the same rounds. nginx serves from a tmpfs on core 0, the client has core 1.
-// Usage: network_bench FOLDER-ON-TMPFS [MiB] [ROUNDS] [CONNECTIONS]
+// CPU seconds per GB of loads over http and https, against raw loops of recv(2) and SSL_read(3)
+// that move the same bytes in the same rounds. nginx serves from a tmpfs on core 0, the client has
+// core 1. Usage: network_bench FOLDER-ON-TMPFS [MiB] [ROUNDS] [CONNECTIONS]
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -80,9 +80,10 @@ class Nginx {
  public:
   explicit Nginx(std::filesystem::path folder) : folder_(std::move(folder)) {
     std::filesystem::create_directories(folder_ / "bucket");
-    run(fmt::format("openssl req -x509 -newkey rsa:2048 -nodes -keyout {0}/key.pem -out {0}/crt.pem "
-                    "-days 30 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 2>/dev/null",
-                    folder_.string()));
+    run(fmt::format(
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout {0}/key.pem -out {0}/crt.pem "
+        "-days 30 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 2>/dev/null",
+        folder_.string()));
     std::ofstream(folder_ / "nginx.conf") << fmt::format(
         "worker_processes 1; worker_cpu_affinity 01; pid {0}/pid; error_log {0}/err; user root; "
         "daemon off; master_process off; events {{ worker_connections 1024; }}\n"
@@ -92,7 +93,8 @@ class Nginx {
         "uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n"
         "server {{ listen 127.0.0.1:{1}; root {0}; }}\n"
         "server {{ listen 127.0.0.1:{2} ssl; ssl_certificate {0}/crt.pem; "
-        "ssl_certificate_key {0}/key.pem; ssl_protocols TLSv1.3; ssl_buffer_size 16k; root {0}; }} }}\n",
+        "ssl_certificate_key {0}/key.pem; ssl_protocols TLSv1.3; ssl_buffer_size 16k; "
+        "root {0}; }} }}\n",
         folder_.string(), port(false), port(true));
     pid_ = ::fork();
     if (pid_ == 0) {
@@ -223,7 +225,8 @@ class RawLoop {
 
   ssize_t read(Connection& connection, void* to, std::size_t size) const {
     if (!is_tls_) return ::recv(connection.socket, to, size, 0);
-    const int got = SSL_read(connection.ssl, to, static_cast<int>(std::min<std::size_t>(size, 1 << 30)));
+    const int got =
+        SSL_read(connection.ssl, to, static_cast<int>(std::min<std::size_t>(size, 1 << 30)));
     return got > 0 ? got : -1;
   }
 
@@ -237,8 +240,9 @@ class RawLoop {
         fmt::format("GET /bucket/m.safetensors HTTP/1.1\r\nHost: x\r\nRange: bytes={}-{}\r\n\r\n",
                     connection.at, connection.end - 1);
     const auto size = static_cast<int>(request.size());
-    const bool sent = is_tls_ ? SSL_write(connection.ssl, request.data(), size) == size
-                              : ::send(connection.socket, request.data(), request.size(), 0) == size;
+    const bool sent = is_tls_
+                          ? SSL_write(connection.ssl, request.data(), size) == size
+                          : ::send(connection.socket, request.data(), request.size(), 0) == size;
     require(sent, "send");
     return true;
   }
@@ -259,9 +263,8 @@ class RawLoop {
         connection.in_body = true;
       }
       for (std::uint64_t turn = 0; connection.at < connection.end;) {
-        const ssize_t got =
-            read(connection, to_ + connection.at,
-                 std::min(connection.end - connection.at, turn_bytes_ - turn));
+        const ssize_t got = read(connection, to_ + connection.at,
+                                 std::min(connection.end - connection.at, turn_bytes_ - turn));
         if (got <= 0) return true;
         connection.at += static_cast<std::uint64_t>(got);
         turn += static_cast<std::uint64_t>(got);
@@ -287,7 +290,8 @@ class Ours {
   Ours(bool is_tls, const std::filesystem::path& folder, std::byte* to, std::uint32_t connections)
       : to_(to) {
     const std::vector<std::pair<std::string, std::string>> values = {
-        {"s3_endpoint", fmt::format("{}://127.0.0.1:{}", is_tls ? "https" : "http", Nginx::port(is_tls))},
+        {"s3_endpoint",
+         fmt::format("{}://127.0.0.1:{}", is_tls ? "https" : "http", Nginx::port(is_tls))},
         {"ca_bundle", (folder / "crt.pem").string()},
         {"s3_access_key_id", "ID"},
         {"s3_secret_access_key", "secret"},
@@ -324,8 +328,9 @@ std::uint64_t write_checkpoint(const std::filesystem::path& path, std::uint64_t 
   constexpr std::uint64_t kTensorBytes = 4 * kMiB;
   std::string header = "{";
   for (std::uint64_t t = 0; t < mib / 4; ++t) {
-    header += fmt::format("{}\"t{}\":{{\"dtype\":\"U8\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
-                          t == 0 ? "" : ",", t, kTensorBytes, t * kTensorBytes, (t + 1) * kTensorBytes);
+    header +=
+        fmt::format("{}\"t{}\":{{\"dtype\":\"U8\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+                    t == 0 ? "" : ",", t, kTensorBytes, t * kTensorBytes, (t + 1) * kTensorBytes);
   }
   header += "}";
   std::ofstream file(path, std::ios::binary);
@@ -374,11 +379,12 @@ void compare(bool is_tls, const std::filesystem::path& folder, std::byte* memory
   const double gigabytes = static_cast<double>(bytes) / 1e9;
   const double raw_cpu = lowest(raws, &Sample::cpu_seconds) / gigabytes;
   const double our_cpu = lowest(mine, &Sample::cpu_seconds) / gigabytes;
-  fmt::print("{:<5} {:>3} connections: raw {:.3f}, ours {:.3f} CPU-s/GB (least of {}): ratio {:.3f}; "
-             "by round {:.3f} ({:.3f}..{:.3f}); speed {:.2f} and {:.2f} GB/s\n",
-             is_tls ? "https" : "http", connections, raw_cpu, our_cpu, rounds, our_cpu / raw_cpu,
-             ratios[ratios.size() / 2], ratios.front(), ratios.back(),
-             gigabytes / lowest(raws, &Sample::seconds), gigabytes / lowest(mine, &Sample::seconds));
+  fmt::print(
+      "{:<5} {:>3} connections: raw {:.3f}, ours {:.3f} CPU-s/GB (least of {}): ratio {:.3f}; "
+      "by round {:.3f} ({:.3f}..{:.3f}); speed {:.2f} and {:.2f} GB/s\n",
+      is_tls ? "https" : "http", connections, raw_cpu, our_cpu, rounds, our_cpu / raw_cpu,
+      ratios[ratios.size() / 2], ratios.front(), ratios.back(),
+      gigabytes / lowest(raws, &Sample::seconds), gigabytes / lowest(mine, &Sample::seconds));
 }
 
 }  // namespace

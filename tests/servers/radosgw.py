@@ -65,7 +65,7 @@ osd data = {folder}/osd0
 host = localhost
 [client.rgw.a]
 rgw data = {folder}/rgw
-rgw frontends = beast endpoint=127.0.0.1:{http} ssl_endpoint=127.0.0.1:{https} ssl_certificate={crt} ssl_private_key={key}
+rgw frontends = beast endpoint=127.0.0.1:{http} {tls}
 [client.rgw.b]
 rgw data = {folder}/rgw
 rgw frontends = beast endpoint=127.0.0.1:{sts}
@@ -84,10 +84,12 @@ class Radosgw:
             "gateway", "DNS:localhost,DNS:s3.localhost,DNS:*.s3.localhost,IP:127.0.0.1")
         for name in ("mon", "osd0", "run", "rgw"):
             os.makedirs(os.path.join(folder, name))
+        tls = (f"ssl_endpoint=127.0.0.1:{self.https} ssl_certificate={crt} "
+               f"ssl_private_key={key}")
         self.conf = os.path.join(folder, "ceph.conf")
         with open(self.conf, "w", encoding="ascii") as file:
             file.write(CONF.format(folder=folder, mon1=mon1, mon2=mon2, http=self.http,
-                                   https=self.https, sts=self.sts, crt=crt, key=key))
+                                   sts=self.sts, tls=tls))
         self.mon1, self.mon2 = mon1, mon2
 
     def url(self, gateway="http"):
