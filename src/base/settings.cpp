@@ -25,9 +25,11 @@ constexpr SettingRow kRows[] = {
      "auto, or bytes from 4096",
      "How many bytes one read request asks for. auto is 2 MiB for files, and 1 to 8 MiB over a "
      "network, so that every connection gets several."},
-    {"coalesce_gap_bytes", "STREAMER_COALESCE_GAP_BYTES", nullptr, "16KiB", "bytes",
+    {"coalesce_gap_bytes", "STREAMER_COALESCE_GAP_BYTES", nullptr, "auto", "auto, or bytes",
      "Unwanted bytes between two wanted ranges are read and dropped if they are no more than this; "
-     "larger gaps are skipped by a request of their own for each side."},
+     "larger gaps are skipped by a request of their own for each side. auto is 16 KiB for files, "
+     "and "
+     "1 MiB over a network."},
     {"concurrency", "STREAMER_CONCURRENCY", "RUNAI_STREAMER_CONCURRENCY", "auto",
      "auto, or 1 to 1024",
      "How many readers of files a load starts; and how many connections it uses over a network, "
@@ -97,6 +99,10 @@ constexpr SettingRow kRows[] = {
      "10000", "milliseconds, 1 to 600000",
      "A request over a network to which no byte comes for this long is made again, on a new "
      "connection."},
+    {"target_gbps", "STREAMER_TARGET_GBPS", "RUNAI_STREAMER_S3_TARGET_GBPS", "auto",
+     "auto, or 1 to 1000 (gigabits per second)",
+     "What the network can bring, if that is known: a load then starts with as many connections as "
+     "that most likely takes (0.4 gigabits per second each) instead of 8."},
     {"tensor_alignment", "STREAMER_TENSOR_ALIGNMENT", nullptr, "auto",
      "auto, or a power of two up to 4096",
      "The least alignment, in bytes, of a tensor in the library's own memory. auto is the size of "
@@ -164,7 +170,12 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   if (name == "chunk_bytes") {
     return put(to.chunk_bytes, parse_number(value, "auto", 4 * kKiB, kGiB));
   }
-  if (name == "coalesce_gap_bytes") return put(to.coalesce_gap_bytes, parse_bytes(value));
+  if (name == "coalesce_gap_bytes") {
+    if (value == "auto") return true;
+    const auto parsed = parse_bytes(value);
+    if (parsed) to.coalesce_gap_bytes = *parsed;
+    return parsed.has_value();
+  }
   if (name == "concurrency") return put(to.concurrency, parse_number(value, "auto", 1, 1024));
   if (name == "connect_timeout_ms")
     return put(all.remote.connect_timeout, parse_milliseconds(value, 600'000));
@@ -196,6 +207,7 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   if (name == "s3_requester_pays" || name == "s3_unsigned") return is_yes_or_no(value);
   if (name == "stall_timeout_ms")
     return put(all.remote.stall_timeout, parse_milliseconds(value, 600'000));
+  if (name == "target_gbps") return put(to.target_gbps, parse_number(value, "auto", 1, 1000));
   if (name == "tensor_alignment") {
     const auto parsed = parse_number(value, "auto", 1, kPageBytes);
     if (parsed && (*parsed & (*parsed - 1)) != 0) return false;

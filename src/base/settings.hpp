@@ -88,14 +88,15 @@ enum class FileIo { automatic, direct, buffered };
 // The settings of a load, read once when it starts.
 struct LoadSettings {
   MemoryLimit memory_limit;
-  std::uint32_t concurrency = 0;             // readers; 0: chosen by us
-  std::uint64_t chunk_bytes = 0;             // 0: chosen by us
-  std::uint64_t bandwidth_bytes_per_s = 0;   // 0: no cap
-  std::uint64_t coalesce_gap_bytes = 0;      // gaps up to this are read and dropped
-  std::uint64_t tensor_alignment_bytes = 0;  // 0: the size of the tensor's element
-  std::uint32_t direct_depth = 0;            // direct reads in flight per reader; 0: chosen by us
+  std::uint32_t concurrency = 0;                    // readers; 0: chosen by us
+  std::uint64_t chunk_bytes = 0;                    // 0: chosen by us
+  std::uint64_t bandwidth_bytes_per_s = 0;          // 0: no cap
+  std::optional<std::uint64_t> coalesce_gap_bytes;  // gaps up to this are dropped; by us if not set
+  std::uint64_t tensor_alignment_bytes = 0;         // 0: the size of the tensor's element
+  std::uint32_t direct_depth = 0;  // direct reads in flight per reader; 0: chosen by us
   FileIo file_io = FileIo::automatic;
   bool io_uring = true;
+  std::uint32_t target_gbps = 0;            // 0: not known
   std::uint32_t connections = 0;            // of a load over a network; 0: chosen while it runs
   std::uint64_t least_connection_rate = 0;  // bytes per second; 0: none
   std::chrono::milliseconds progress_timeout{120'000};

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cmath>
 #include <thread>
 #include <utility>
 
@@ -25,6 +26,11 @@ constexpr std::uint32_t kBlockingReaders = 16;
 constexpr std::uint32_t kMostReaders = 16;
 constexpr std::uint32_t kMostNetworkReaders = 8;
 constexpr std::uint32_t kFirstConnections = 8;
+constexpr double kGbpsPerConnection = 0.4;
+// What a request costs in bytes that could have come meanwhile: 16 KiB of a disk's time, and 10 ms
+// of a connection's.
+constexpr std::uint64_t kFileGapBytes = 16 * kKiB;
+constexpr std::uint64_t kNetworkGapBytes = kMiB;
 constexpr std::uint32_t kMostConnections = 256;
 constexpr std::uint64_t kAutomaticChunkBytes = 2 * kMiB;
 // A capped load reads in steps of this share of a second, so that the cap holds at short range too.
@@ -90,6 +96,14 @@ std::uint32_t network_reader_count(std::size_t chunks) {
   return std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMostNetworkReaders);
 }
 
+Result<bool> has_remote(const Checkpoint& checkpoint) {
+  for (const CheckpointObject& entry : checkpoint.objects) {
+    Store* const store = TRY(checkpoint.stores->of(entry.object.uri));
+    if (store->remote() != nullptr) return true;
+  }
+  return false;
+}
+
 // Which chunks go over the network, by the stores of their objects.
 Result<ReaderShares> share_out(const Checkpoint& checkpoint, const Plan& plan,
                                const LoadSettings& settings) {
@@ -120,7 +134,10 @@ Tuner::Limits tuner_limits(const LoadSettings& settings) {
       settings.connections != 0 ? settings.connections : settings.concurrency;
   const std::uint32_t most = most_connections();
   if (fixed != 0) return {.first = std::min(fixed, most), .most = most, .is_fixed = true};
-  return {.first = kFirstConnections, .most = most};
+  if (settings.target_gbps == 0) return {.first = kFirstConnections, .most = most};
+  const auto wanted =
+      static_cast<std::uint32_t>(std::ceil(settings.target_gbps / kGbpsPerConnection));
+  return {.first = std::clamp(wanted, kFirstConnections, most), .most = most};
 }
 
 }  // namespace
@@ -244,9 +261,11 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   const ReadingList list =
       TRY(make_reading_list(tensors, requests, options.read_order == ReadOrder::item));
   const std::uint64_t window = TRY(window_bytes(settings.memory_limit, list, tensors));
+  const bool is_over_network = TRY(has_remote(*checkpoint));
   Plan plan = Plan::make(list, requests,
                          {.chunk_bytes = chunk_bytes(settings),
-                          .coalesce_gap_bytes = settings.coalesce_gap_bytes,
+                          .coalesce_gap_bytes = settings.coalesce_gap_bytes.value_or(
+                              is_over_network ? kNetworkGapBytes : kFileGapBytes),
                           .tensor_alignment_bytes = settings.tensor_alignment_bytes,
                           .window_bytes = window});
   Arena arena = TRY(Arena::reserve(plan.arena_bytes()));

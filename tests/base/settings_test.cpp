@@ -34,7 +34,7 @@ TEST_CASE("without anything set the defaults are in force", "[settings]") {
   const LoadSettings defaults = read();
   CHECK(defaults.memory_limit.mode == MemoryLimit::Mode::automatic);
   CHECK(defaults.concurrency == 0);
-  CHECK(defaults.coalesce_gap_bytes == 16 * kKiB);
+  CHECK_FALSE(defaults.coalesce_gap_bytes);
   CHECK(defaults.io_uring);
 }
 

@@ -3,72 +3,11 @@
 // with 64.
 #include <set>
 
-#include "support/s3_lab.hpp"
+#include "http/host_addresses.hpp"
+#include "support/network_faults.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
-
-namespace {
-
-using Range = S3World::Range;
-
-// A fault that hits the first `hits` requests for ranges, every third one.
-S3World::Fault first_hits(std::uint32_t hits, std::function<void(const WireRequest&, Wire&)> what) {
-  auto left = std::make_shared<std::atomic<std::int32_t>>(static_cast<std::int32_t>(hits));
-  return
-      [left, what = std::move(what)](const WireRequest& request, Wire& wire, std::uint32_t turn) {
-        if (turn % 3 != 1 || left->fetch_sub(1) <= 0) return false;
-        what(request, wire);
-        return true;
-      };
-}
-
-S3World::Fault always(std::function<void(const WireRequest&, Wire&)> what) {
-  return [what = std::move(what)](const WireRequest& request, Wire& wire, std::uint32_t) {
-    what(request, wire);
-    return true;
-  };
-}
-
-const std::vector<std::string> kConnections = {"1", "64"};
-
-// The load must come through, with every byte right and at least one retry.
-void recovers(std::function<void(S3Lab&, const WireRequest&, Wire&)> what, std::uint32_t hits = 4) {
-  for (const std::string& connections : kConnections) {
-    INFO("connections: " << connections);
-    S3Lab lab;
-    lab.world.set_fault(first_hits(
-        hits, [&](const WireRequest& request, Wire& wire) { what(lab, request, wire); }));
-    const NetworkOutcome outcome = lab.load(lab.settings(connections));
-    if (outcome.error) FAIL(outcome.error->line());
-    CHECK(outcome.stats.retries >= 1);
-    CHECK(lab.world.bad_signatures() == 0);
-  }
-}
-
-// The load must fail with this kind; what it said.
-ErrorFields fails(ErrorKind kind, std::function<void(S3Lab&, const WireRequest&, Wire&)> what) {
-  ErrorFields last;
-  for (const std::string& connections : kConnections) {
-    INFO("connections: " << connections);
-    S3Lab lab;
-    lab.world.set_fault(
-        always([&](const WireRequest& request, Wire& wire) { what(lab, request, wire); }));
-    NetworkOutcome outcome = lab.load(lab.settings(connections));
-    REQUIRE(outcome.error);
-    INFO(outcome.error->line());
-    CHECK(outcome.error->kind() == kind);
-    CHECK(outcome.error->fields().uri == "s3://bucket/" + lab.key);
-    last = outcome.error->fields();
-  }
-  return last;
-}
-
-void send_with_head(Wire& wire, const Range& range, const std::string& head) {
-  wire.send(head + range.bytes);
-}
-
-}  // namespace
 
 TEST_CASE("a healthy store: every byte, every signature, no retry", "[network]") {
   for (const std::string& connections : kConnections) {
@@ -95,17 +34,35 @@ TEST_CASE("N01 a connection reset before the answer is made anew", "[network]") 
 TEST_CASE("N02 a reset in the body resumes at the next byte", "[network]") {
   for (const double part : {0.0, 0.5, 1.0}) {
     std::mutex mutex;
-    std::set<std::uint64_t> resumed_at;
-    recovers([&](S3Lab& lab, const WireRequest& request, Wire& wire) {
-      const Range range = lab.world.range_of(request);
-      CHECK(request.header("if-match") == range.etag);
-      // All but the last byte for 1.0.
-      const auto size =
-          static_cast<std::size_t>(part * static_cast<double>(range.bytes.size() - 1));
-      wire.send(lab.world.head_206(range) + range.bytes.substr(0, size));
-      wire.pause(std::chrono::milliseconds(5));
-      wire.reset();
-    });
+    std::set<std::uint64_t> asked_from;
+    std::set<std::uint64_t> cut_at;
+    std::uint32_t without_condition = 0;
+    for (const std::string& connections : kConnections) {
+      S3Lab lab;
+      const S3World::Fault cut = first_hits(4, [&](const WireRequest& request, Wire& wire) {
+        const Range range = lab.world.range_of(request);
+        // All but the last byte for 1.0.
+        const auto size =
+            static_cast<std::size_t>(part * static_cast<double>(range.bytes.size() - 1));
+        wire.send(lab.world.head_206(range) + range.bytes.substr(0, size));
+        wire.close_after_read();
+        const std::lock_guard lock(mutex);
+        cut_at.insert(range.first + size);
+      });
+      lab.world.set_fault([&](const WireRequest& request, Wire& wire, std::uint32_t turn) {
+        {
+          const std::lock_guard lock(mutex);
+          asked_from.insert(lab.world.range_of(request).first);
+          if (request.header("if-match").empty()) ++without_condition;
+        }
+        return cut(request, wire, turn);
+      });
+      const NetworkOutcome outcome = lab.load(lab.settings(connections));
+      if (outcome.error) FAIL(outcome.error->line());
+    }
+    CHECK(without_condition == 0);
+    for (const std::uint64_t offset : cut_at)
+      CHECK(asked_from.contains(offset));
   }
 }
 
@@ -237,33 +194,6 @@ TEST_CASE("N08 a store that stays down is an error with the last code", "[networ
   CHECK(outcome.error->fields().host == lab.world.server().url().substr(7));
 }
 
-TEST_CASE("N10 an error's body may be huge, endless, binary or compressed", "[network]") {
-  for (const char* const kind : {"huge", "endless", "binary", "gzip"}) {
-    INFO(kind);
-    const std::string_view what = kind;
-    const ErrorFields error =
-        fails(ErrorKind::permission_denied, [&](S3Lab&, const WireRequest&, Wire& wire) {
-          if (what == "huge") {
-            wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 10000000\r\n\r\n");
-            wire.send(std::string(10'000'000, 'x'));
-          } else if (what == "endless") {
-            wire.send("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n");
-            while (wire.is_open())
-              wire.send("400\r\n" + std::string(1024, 'x') + "\r\n");
-          } else if (what == "binary") {
-            wire.send(std::string(
-                "HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\n\0\x01\xff\xfe<E", 59));
-            wire.close();
-          } else {
-            wire.send(
-                "HTTP/1.1 403 Forbidden\r\nContent-Encoding: gzip\r\nContent-Length: "
-                "4\r\n\r\n\x1f\x8b\x08x");
-          }
-        });
-    CHECK(error.message.size() < 4096);
-  }
-}
-
 TEST_CASE("N11 expired credentials are renewed once for all", "[network]") {
   for (const auto& [status, code] : std::vector<std::pair<int, std::string>>{
            {400, "ExpiredToken"}, {403, "InvalidAccessKeyId"}, {401, ""}}) {
@@ -370,144 +300,6 @@ TEST_CASE("N15 an object that was deleted is not found", "[network]") {
   CHECK(outcome.error->kind() == ErrorKind::not_found);
 }
 
-TEST_CASE("N16 a range that the object no longer has is a change", "[network]") {
-  fails(ErrorKind::object_changed, [](S3Lab&, const WireRequest&, Wire& wire) {
-    wire.send(
-        "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */10\r\nContent-Length: "
-        "0\r\n\r\n");
-  });
-}
-
-TEST_CASE("N17 a wrong Content-Range is asked for again, and then an error", "[network]") {
-  const std::vector<std::function<std::string(const Range&)>> wrong = {
-      [](const Range& r) {
-        return fmt::format("Content-Range: bytes {}-{}/{}\r\n", r.first + 1, r.last + 1,
-                           r.total + 5);
-      },
-      [](const Range& r) {
-        return fmt::format("Content-Range: bytes {}-{}/{}\r\n", r.first, r.last - 1, r.total);
-      },
-      [](const Range&) { return std::string(); },
-      [](const Range& r) { return fmt::format("Content-Range: bytes */{}\r\n", r.total); },
-      [](const Range&) { return std::string("Content-Range: pages 1-2/3\r\n"); },
-      [](const Range& r) {
-        return fmt::format(
-            "Content-Range: bytes {0}-{1}/{2}\r\nContent-Range: bytes {0}-{1}/{2}\r\n", r.first,
-            r.last, r.total);
-      },
-  };
-  for (std::size_t i = 1; i < wrong.size(); ++i) {
-    INFO(i);
-    const auto answer = [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
-      const Range range = lab.world.range_of(request);
-      send_with_head(
-          wire, range,
-          fmt::format("HTTP/1.1 206 Partial Content\r\nETag: {}\r\n{}Content-Length: {}\r\n\r\n",
-                      range.etag, wrong[i](range), range.bytes.size()));
-      wire.close();
-    };
-    recovers(answer, 2);
-    fails(ErrorKind::io, answer);
-  }
-  // Another total is another object.
-  fails(ErrorKind::object_changed, [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
-    const Range range = lab.world.range_of(request);
-    send_with_head(
-        wire, range,
-        fmt::format("HTTP/1.1 206 Partial Content\r\nETag: {}\r\n{}Content-Length: {}\r\n\r\n",
-                    range.etag, wrong[0](range), range.bytes.size()));
-  });
-}
-
-TEST_CASE("N18 the whole object instead of a range is not taken", "[network]") {
-  const ErrorFields error =
-      fails(ErrorKind::unsupported, [](S3Lab& lab, const WireRequest& request, Wire& wire) {
-        const Range range = lab.world.range_of(request);
-        wire.send(fmt::format("HTTP/1.1 200 OK\r\nETag: {}\r\nContent-Length: {}\r\n\r\n",
-                              range.etag, range.total));
-        while (wire.is_open())
-          wire.send(std::string(65536, 'x'));
-      });
-  CHECK_THAT(error.message, Catch::Contains("200"));
-}
-
-TEST_CASE("N20 compressed objects are refused in clear words", "[network]") {
-  const ErrorFields error =
-      fails(ErrorKind::unsupported, [](S3Lab& lab, const WireRequest& request, Wire& wire) {
-        const Range range = lab.world.range_of(request);
-        send_with_head(wire, range, lab.world.head_206(range, "Content-Encoding: gzip\r\n"));
-      });
-  CHECK_THAT(error.message, Catch::Contains("Content-Encoding"));
-}
-
-TEST_CASE("N21 chunked answers, however they are cut", "[network]") {
-  for (const std::size_t step : {std::size_t{100'000}, std::size_t{1000}, std::size_t{1}}) {
-    S3Lab lab("127.0.0.1", 4);
-    lab.world.set_fault(always([&](const WireRequest& request, Wire& wire) {
-      const Range range = lab.world.range_of(request);
-      std::string answer = fmt::format(
-          "HTTP/1.1 206 Partial Content\r\nETag: {}\r\nTransfer-Encoding: chunked\r\n"
-          "Content-Range: bytes {}-{}/{}\r\n\r\n",
-          range.etag, range.first, range.last, range.total);
-      for (std::size_t at = 0; at < range.bytes.size(); at += step) {
-        const std::string piece = range.bytes.substr(at, step);
-        answer += fmt::format("{:x};extension=\"x\"\r\n{}\r\n", piece.size(), piece);
-      }
-      wire.send(answer + "0\r\nX-Trailer: etag\r\n\r\n");
-    }));
-    const NetworkOutcome outcome = lab.load(lab.settings("4"));
-    if (outcome.error) FAIL(outcome.error->line());
-    CHECK(outcome.stats.retries == 0);
-  }
-}
-
-TEST_CASE("N22 odd heads are understood or refused, never half of each", "[network]") {
-  const auto with_prefix = [](const std::string& prefix) {
-    return [prefix](S3Lab& lab, const WireRequest& request, Wire& wire) {
-      const Range range = lab.world.range_of(request);
-      send_with_head(wire, range, prefix + lab.world.head_206(range));
-    };
-  };
-  for (const std::string prefix :
-       {"HTTP/1.1 100 Continue\r\n\r\n",
-        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nETag: \"no\"\r\n\r\n"}) {
-    S3Lab lab;
-    lab.world.set_fault(always(
-        [&](const WireRequest& request, Wire& wire) { with_prefix(prefix)(lab, request, wire); }));
-    const NetworkOutcome outcome = lab.load(lab.settings("4"));
-    if (outcome.error) FAIL(outcome.error->line());
-    CHECK(outcome.stats.retries == 0);
-  }
-  const std::vector<std::string> bad = {"X-Folded: a\r\n b\r\n",
-                                        "X-Long: " + std::string(200'000, 'x') + "\r\n", [] {
-                                          std::string many;
-                                          for (int i = 0; i < 10'000; ++i)
-                                            many += "X-N: 1\r\n";
-                                          return many;
-                                        }()};
-  for (const std::string& headers : bad) {
-    fails(ErrorKind::io, [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
-      const Range range = lab.world.range_of(request);
-      send_with_head(wire, range, lab.world.head_206(range, headers));
-    });
-  }
-  fails(ErrorKind::io, [](S3Lab&, const WireRequest&, Wire& wire) {
-    wire.send("SSH-2.0-OpenSSH_9.2\r\n");
-    wire.close();
-  });
-  // 1.0 closes after each answer.
-  S3Lab lab;
-  lab.world.set_fault(always([&](const WireRequest& request, Wire& wire) {
-    const Range range = lab.world.range_of(request);
-    std::string head = lab.world.head_206(range);
-    head.replace(0, 8, "HTTP/1.0");
-    send_with_head(wire, range, head);
-    wire.close();
-  }));
-  const NetworkOutcome outcome = lab.load(lab.settings("4"));
-  if (outcome.error) FAIL(outcome.error->line());
-}
-
 TEST_CASE("N26 an IPv6 address is asked with its brackets signed", "[network]") {
   S3Lab lab("::1");
   const NetworkOutcome outcome = lab.load(lab.settings("4"));
@@ -563,4 +355,64 @@ TEST_CASE("cancelling a load over a network ends it at once", "[network]") {
   const auto began = std::chrono::steady_clock::now();
   load->reset();
   CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(1));
+}
+
+TEST_CASE("a load to which nothing comes any more fails in time", "[network]") {
+  S3Lab lab;
+  Settings settings = lab.settings("4");
+  REQUIRE(settings.set("progress_timeout_ms", "600"));
+  REQUIRE(settings.set("stall_timeout_ms", "60000"));
+  lab.world.set_fault(always([](const WireRequest&, Wire& wire) { wire.stall(); }));
+  const NetworkOutcome outcome = lab.load(settings);
+  REQUIRE(outcome.error);
+  CHECK(outcome.error->kind() == ErrorKind::timed_out);
+}
+
+TEST_CASE("a connection that stays too slow is given up", "[network]") {
+  S3Lab lab;
+  Settings settings = lab.settings("4");
+  REQUIRE(settings.set("low_speed_limit", "10000"));
+  lab.world.set_fault(first_hits(1, [&](const WireRequest& request, Wire& wire) {
+    const Range range = lab.world.range_of(request);
+    wire.send(lab.world.head_206(range));
+    for (std::size_t at = 0; at < range.bytes.size() && wire.is_open(); ++at) {
+      wire.send(std::string_view(range.bytes).substr(at, 1));
+      wire.pause(std::chrono::milliseconds(50));
+    }
+  }));
+  const NetworkOutcome outcome = lab.load(settings);
+  if (outcome.error) FAIL(outcome.error->line());
+  CHECK(outcome.stats.retries >= 1);
+}
+
+TEST_CASE("of a host's addresses, one that is dead is left alone", "[network]") {
+  // Of "localhost", only the IPv4 address is listened on.
+  if (resolve_host("localhost").size() < 2) return;
+  S3Lab lab;
+  Settings settings = lab.settings("16");
+  REQUIRE(
+      settings.set("s3_endpoint", "http://localhost:" + std::to_string(lab.world.server().port())));
+  const NetworkOutcome outcome = lab.load(settings);
+  if (outcome.error) FAIL(outcome.error->line());
+  CHECK(outcome.stats.retries <= 16);
+}
+
+TEST_CASE("wanted bytes that are near each other are asked for together", "[network]") {
+  S3Lab lab;
+  Settings settings = lab.settings("4");
+  REQUIRE(settings.set("chunk_bytes", "auto"));
+  const auto checkpoint = lab.open(settings);
+  REQUIRE(checkpoint);
+  std::vector<PlanRequest> requests;
+  for (std::uint32_t t = 0; t < S3Lab::kTensors; t += 2)
+    requests.push_back({.tensor = t, .part = Part::bytes, .start = 100, .stop = 1000});
+  auto load = Load::start(*checkpoint, requests, {}, *read_load_settings(settings));
+  REQUIRE(load);
+  while (TensorLease* const lease = next(**load)) {
+    const std::uint64_t number = *parse_unsigned(lease->tensor().name.substr(1));
+    CHECK(std::memcmp(lease->data(), lab.data.data() + number * S3Lab::kTensorBytes + 100, 900) ==
+          0);
+    lease->release();
+  }
+  CHECK((*load)->stats().requests <= 4);
 }

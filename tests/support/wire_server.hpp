@@ -4,9 +4,11 @@
 // connection.
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -65,6 +67,14 @@ class Wire {
     const linger at_once{1, 0};
     ::setsockopt(socket_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close();
+  }
+  // RST once the client has taken what was sent: before, it would take that away too.
+  void close_after_read() {
+    int unsent = 1;
+    while (socket_ >= 0 && !stopping_ && ::ioctl(socket_, SIOCOUTQ, &unsent) == 0 && unsent != 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    pause(std::chrono::milliseconds(20));
+    reset();
   }
   // Until the client ends the connection, or the server stops.
   void stall() {

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// Answers that are not what was asked for: understood, asked for again, or refused.
+#include "support/network_faults.hpp"
+
+using namespace streamer::core;
+using namespace streamer::test;
+
+TEST_CASE("N10 an error's body may be huge, endless, binary or compressed", "[network]") {
+  for (const char* const kind : {"huge", "endless", "binary", "gzip"}) {
+    INFO(kind);
+    const std::string_view what = kind;
+    const ErrorFields error =
+        fails(ErrorKind::permission_denied, [&](S3Lab&, const WireRequest&, Wire& wire) {
+          if (what == "huge") {
+            wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 10000000\r\n\r\n");
+            wire.send(std::string(10'000'000, 'x'));
+          } else if (what == "endless") {
+            wire.send("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n");
+            while (wire.is_open())
+              wire.send("400\r\n" + std::string(1024, 'x') + "\r\n");
+          } else if (what == "binary") {
+            wire.send(std::string(
+                "HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\n\0\x01\xff\xfe<E", 59));
+            wire.close();
+          } else {
+            wire.send(
+                "HTTP/1.1 403 Forbidden\r\nContent-Encoding: gzip\r\nContent-Length: "
+                "4\r\n\r\n\x1f\x8b\x08x");
+          }
+        });
+    CHECK(error.message.size() < 4096);
+  }
+}
+
+TEST_CASE("N16 a range that the object no longer has is a change", "[network]") {
+  fails(ErrorKind::object_changed, [](S3Lab&, const WireRequest&, Wire& wire) {
+    wire.send(
+        "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */10\r\nContent-Length: "
+        "0\r\n\r\n");
+  });
+}
+
+TEST_CASE("N17 a wrong Content-Range is asked for again, and then an error", "[network]") {
+  const std::vector<std::function<std::string(const Range&)>> wrong = {
+      [](const Range& r) {
+        return fmt::format("Content-Range: bytes {}-{}/{}\r\n", r.first + 1, r.last + 1,
+                           r.total + 5);
+      },
+      [](const Range& r) {
+        return fmt::format("Content-Range: bytes {}-{}/{}\r\n", r.first, r.last - 1, r.total);
+      },
+      [](const Range&) { return std::string(); },
+      [](const Range& r) { return fmt::format("Content-Range: bytes */{}\r\n", r.total); },
+      [](const Range&) { return std::string("Content-Range: pages 1-2/3\r\n"); },
+      [](const Range& r) {
+        return fmt::format(
+            "Content-Range: bytes {0}-{1}/{2}\r\nContent-Range: bytes {0}-{1}/{2}\r\n", r.first,
+            r.last, r.total);
+      },
+  };
+  for (std::size_t i = 1; i < wrong.size(); ++i) {
+    INFO(i);
+    const auto answer = [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      send_with_head(
+          wire, range,
+          fmt::format("HTTP/1.1 206 Partial Content\r\nETag: {}\r\n{}Content-Length: {}\r\n\r\n",
+                      range.etag, wrong[i](range), range.bytes.size()));
+      wire.close();
+    };
+    recovers(answer, 2);
+    fails(ErrorKind::io, answer);
+  }
+  // Another total is another object.
+  fails(ErrorKind::object_changed, [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+    const Range range = lab.world.range_of(request);
+    send_with_head(
+        wire, range,
+        fmt::format("HTTP/1.1 206 Partial Content\r\nETag: {}\r\n{}Content-Length: {}\r\n\r\n",
+                    range.etag, wrong[0](range), range.bytes.size()));
+  });
+}
+
+TEST_CASE("N18 the whole object instead of a range is not taken", "[network]") {
+  const ErrorFields error =
+      fails(ErrorKind::unsupported, [](S3Lab& lab, const WireRequest& request, Wire& wire) {
+        const Range range = lab.world.range_of(request);
+        wire.send(fmt::format("HTTP/1.1 200 OK\r\nETag: {}\r\nContent-Length: {}\r\n\r\n",
+                              range.etag, range.total));
+        while (wire.is_open())
+          wire.send(std::string(65536, 'x'));
+      });
+  CHECK_THAT(error.message, Catch::Contains("200"));
+}
+
+TEST_CASE("N20 compressed objects are refused in clear words", "[network]") {
+  const ErrorFields error =
+      fails(ErrorKind::unsupported, [](S3Lab& lab, const WireRequest& request, Wire& wire) {
+        const Range range = lab.world.range_of(request);
+        send_with_head(wire, range, lab.world.head_206(range, "Content-Encoding: gzip\r\n"));
+      });
+  CHECK_THAT(error.message, Catch::Contains("Content-Encoding"));
+}
+
+TEST_CASE("N21 chunked answers, however they are cut", "[network]") {
+  for (const std::size_t step : {std::size_t{100'000}, std::size_t{1000}, std::size_t{1}}) {
+    S3Lab lab("127.0.0.1", 4);
+    lab.world.set_fault(always([&](const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      std::string answer = fmt::format(
+          "HTTP/1.1 206 Partial Content\r\nETag: {}\r\nTransfer-Encoding: chunked\r\n"
+          "Content-Range: bytes {}-{}/{}\r\n\r\n",
+          range.etag, range.first, range.last, range.total);
+      for (std::size_t at = 0; at < range.bytes.size(); at += step) {
+        const std::string piece = range.bytes.substr(at, step);
+        answer += fmt::format("{:x};extension=\"x\"\r\n{}\r\n", piece.size(), piece);
+      }
+      wire.send(answer + "0\r\nX-Trailer: etag\r\n\r\n");
+    }));
+    const NetworkOutcome outcome = lab.load(lab.settings("4"));
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(outcome.stats.retries == 0);
+  }
+}
+
+TEST_CASE("N22 odd heads are understood or refused, never half of each", "[network]") {
+  const auto with_prefix = [](const std::string& prefix) {
+    return [prefix](S3Lab& lab, const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      send_with_head(wire, range, prefix + lab.world.head_206(range));
+    };
+  };
+  for (const std::string prefix :
+       {"HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nETag: \"no\"\r\n\r\n"}) {
+    S3Lab lab;
+    lab.world.set_fault(always(
+        [&](const WireRequest& request, Wire& wire) { with_prefix(prefix)(lab, request, wire); }));
+    const NetworkOutcome outcome = lab.load(lab.settings("4"));
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(outcome.stats.retries == 0);
+  }
+  const std::vector<std::string> bad = {"X-Folded: a\r\n b\r\n",
+                                        "X-Long: " + std::string(200'000, 'x') + "\r\n", [] {
+                                          std::string many;
+                                          for (int i = 0; i < 10'000; ++i)
+                                            many += "X-N: 1\r\n";
+                                          return many;
+                                        }()};
+  for (const std::string& headers : bad) {
+    fails(ErrorKind::io, [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      send_with_head(wire, range, lab.world.head_206(range, headers));
+    });
+  }
+  fails(ErrorKind::io, [](S3Lab&, const WireRequest&, Wire& wire) {
+    wire.send("SSH-2.0-OpenSSH_9.2\r\n");
+    wire.close();
+  });
+  // 1.0 closes after each answer.
+  S3Lab lab;
+  lab.world.set_fault(always([&](const WireRequest& request, Wire& wire) {
+    const Range range = lab.world.range_of(request);
+    std::string head = lab.world.head_206(range);
+    head.replace(0, 8, "HTTP/1.0");
+    send_with_head(wire, range, head);
+    wire.close();
+  }));
+  const NetworkOutcome outcome = lab.load(lab.settings("4"));
+  if (outcome.error) FAIL(outcome.error->line());
+}
