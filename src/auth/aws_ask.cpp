@@ -70,8 +70,12 @@ Result<void> flatten(JsonValue& value, std::string_view object, FlatJson& into) 
 }
 
 std::optional<SystemTime> parse_expiration(std::string_view text) {
-  if (const auto milliseconds = parse_unsigned(text))
-    return SystemTime(std::chrono::milliseconds(*milliseconds));
+  if (const auto milliseconds = parse_unsigned(text)) {
+    const auto latest =
+        std::chrono::duration_cast<std::chrono::milliseconds>(latest_time().time_since_epoch());
+    return SystemTime(std::chrono::milliseconds(
+        std::min<std::uint64_t>(*milliseconds, static_cast<std::uint64_t>(latest.count()))));
+  }
   return parse_iso(text);
 }
 

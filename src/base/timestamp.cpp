@@ -46,6 +46,8 @@ Fields fields_of(SystemTime time) {
           .second = static_cast<unsigned>(clock.seconds().count())};
 }
 
+constexpr int kLastYear = 2200;
+
 std::optional<SystemTime> time_of(const Fields& fields) {
   const std::chrono::year_month_day date{std::chrono::year(fields.year),
                                          std::chrono::month(fields.month),
@@ -53,6 +55,10 @@ std::optional<SystemTime> time_of(const Fields& fields) {
   // 60: a leap second, which counts as the next one.
   if (!date.ok() || fields.hour > 23 || fields.minute > 59 || fields.second > 60)
     return std::nullopt;
+  // Nanoseconds since 1970 end in 2262. What is later (some say 9999) is never, for our purposes;
+  // nothing that a service sends is from before 1970.
+  if (fields.year < 1970) return std::nullopt;
+  if (fields.year > kLastYear) return latest_time();
   return SystemTime(std::chrono::sys_days(date) + hours(fields.hour) + minutes(fields.minute) +
                     seconds(fields.second));
 }
@@ -114,6 +120,10 @@ minutes read_zone(Reader& reader) {
 }
 
 }  // namespace
+
+SystemTime latest_time() noexcept {
+  return SystemTime(std::chrono::sys_days(std::chrono::year(2200) / 12 / 31));
+}
 
 std::string format_basic_iso(SystemTime time) {
   const Fields f = fields_of(time);

@@ -28,6 +28,12 @@ TEST_CASE("times are read in every form that services send") {
   CHECK(parse_http_date("Fri, 24 May 2013 00:00:00 GMT") == kMay2013);
 }
 
+TEST_CASE("a time too far away is the latest that there is") {
+  CHECK(parse_iso("9999-12-31T23:59:59Z") == latest_time());
+  CHECK(parse_iso("2199-01-01T00:00:00Z") < latest_time());
+  CHECK_FALSE(parse_iso("0132-05-24T00:00:00Z"));
+}
+
 TEST_CASE("what is no time is none") {
   for (const char* const text :
        {"", "2013", "2013-05-24", "2013-13-24T00:00:00Z", "2013-02-30T00:00:00Z",
