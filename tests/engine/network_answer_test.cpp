@@ -19,8 +19,8 @@ TEST_CASE("N10 an error's body may be huge, endless, binary or compressed", "[ne
             while (wire.is_open())
               wire.send("400\r\n" + std::string(1024, 'x') + "\r\n");
           } else if (what == "binary") {
-            wire.send(std::string(
-                "HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\n\0\x01\xff\xfe<E", 59));
+            wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\n");
+            wire.send(std::string_view("\0\x01\xff\xfe<E", 6));
             wire.close();
           } else {
             wire.send(
