@@ -26,6 +26,17 @@
 
 namespace streamer::test {
 
+inline bool has_ipv6() {
+  const int socket = ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  const bool is_there =
+      ::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  if (socket >= 0) ::close(socket);
+  return is_there;
+}
+
 struct WireRequest {
   std::string method;
   std::string target;
