@@ -90,7 +90,7 @@ std::uint32_t file_reader_count(const LoadSettings& settings, std::size_t chunks
   return std::min(readers, static_cast<std::uint32_t>(chunks));
 }
 
-// tests/bench/RESULTS.md, "network threads": one moves 1 to 2 GB/s.
+// One moves 1.5 to 2.5 GB/s (tests/bench/RESULTS.md).
 std::uint32_t network_reader_count(std::size_t chunks) {
   if (chunks == 0) return 0;
   return std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMostNetworkReaders);

@@ -17,8 +17,10 @@ namespace streamer::core {
 namespace {
 
 constexpr std::uint32_t kIdleConnections = 1024;
-// tests/bench/RESULTS.md, "receive buffer".
-constexpr std::size_t kReceiveBufferBytes = 512 * kKiB;
+// Each connection has one (before libcurl 8.7): large ones for few, so that many do not take more
+// than 32 MiB.
+constexpr std::size_t kReceiveBuffersBytes = 32 * kMiB;
+constexpr std::size_t kLargestReceiveBuffer = 512 * kKiB;
 constexpr Milliseconds kWatchEvery{50};
 // Long requests, so that waiting for first bytes costs little: what one of them holds too much of
 // in the end is split off and given to an idle connection.
@@ -333,7 +335,8 @@ bool NetworkReader::fly(Stretch& stretch, bool is_hedge) {
   options.fresh_connection = is_hedge || stretch.wants_fresh_connection;
   options.connect_timeout = store.limits().connect_timeout;
   options.stall_timeout = store.limits().stall_timeout;
-  options.receive_buffer_bytes = kReceiveBufferBytes;
+  options.receive_buffer_bytes =
+      std::min(kLargestReceiveBuffer, kReceiveBuffersBytes / std::max(share_.target(), 1U));
   const HttpRequest& http = flight->request.http;
   const Endpoint endpoint{http.origin, ""};
   const bool is_direct = !http.route || http.route->proxy.empty();

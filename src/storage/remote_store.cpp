@@ -18,6 +18,15 @@ constexpr std::uint32_t kAttemptsAtBadAnswers = 3;
 // No name of a host that has no address gets one by asking often.
 constexpr std::uint32_t kAttemptsAtNames = 3;
 
+// Of something that was never reached, the endpoint is most likely wrong: said after two seconds,
+// not after fifteen.
+constexpr std::uint32_t kAttemptsAtTheStart = 6;
+
+void be_brief(Verdict& verdict, const Transfer& transfer) {
+  if (transfer.fault() == TransferFault::unreachable)
+    verdict.most_attempts = std::min(verdict.most_attempts, kAttemptsAtTheStart);
+}
+
 Error refusal_error(const RangeRefusal& refusal) {
   switch (refusal.why) {
     case RangeRefusal::Why::object_changed:
@@ -214,6 +223,7 @@ Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
                     {}};
     }
     Verdict verdict = judge(uri, request, transfer, sink);
+    be_brief(verdict, transfer);
     const auto delay = attempts.next(verdict, false);
     if (!delay) {
       ErrorFields fields = attempts.give_up(std::move(verdict.error)).fields();
@@ -240,6 +250,7 @@ Result<HttpAnswer> RemoteStore::fetch(const Uri& uri, const MakeRequest& make, c
     std::optional<Verdict> verdict;
     if (transfer.fault() != TransferFault::none) {
       verdict = judge_fault(transfer);
+      be_brief(*verdict, transfer);
     } else if (answer.head.status >= 300) {
       verdict = judge_answer(uri, request, answer);
     } else {
