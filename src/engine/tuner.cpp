@@ -15,6 +15,7 @@ constexpr milliseconds kLongestWindow{500};
 // A step is kept if it brings this share of what as many more connections would bring at best
 // (azcopy's rule).
 constexpr double kWorthwhile = 0.2;
+constexpr double kNearlyAll = 0.6;
 constexpr double kSmallStep = 1.25;
 // How long a number of connections stays once none near it was better.
 constexpr milliseconds kHold{5000};
@@ -76,7 +77,11 @@ void Tuner::judge(double rate, SteadyTime now) noexcept {
   if (before_ == 0) return step_up();
   const double at_best = static_cast<double>(target_) / before_ - 1;
   const double gained = rate_before_ > 0 ? rate / rate_before_ - 1 : at_best;
-  if (gained >= kWorthwhile * at_best) return step_up();
+  if (gained >= kWorthwhile * at_best) {
+    // Most of it is there: what is missing to the best is less than another large step.
+    if (gained < kNearlyAll * at_best) growth_ = kSmallStep;
+    return step_up();
+  }
   // The step was not worth it: back, and a smaller one, and then a rest.
   target_ = before_;
   before_ = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// More connections or fewer? Goes on doubling while that brings enough, comes back one step when it
-// does not, and backs off when the store says so. Pure: time and bytes are arguments.
+// More connections or fewer? Takes fourfold steps while they bring enough, goes back when they do not,
+// then on with small ones, and backs off when the store says so. Pure: time and bytes are arguments.
 
 #include <algorithm>
 #include <chrono>
@@ -41,7 +41,7 @@ class Tuner {
   std::uint32_t target_;
   std::uint32_t before_ = 0;  // the step's origin; 0: no step is being tried
   double rate_before_ = 0;    // bytes per second there
-  double growth_ = 2;         // of the next step
+  double growth_ = 4;         // of the next step
   bool is_settling_ = true;   // new connections are still being made
   std::optional<SteadyTime> window_began_;
   std::uint64_t bytes_then_ = 0;

@@ -14,7 +14,7 @@ namespace streamer::core {
 namespace {
 
 // An answer that breaks the rules may be one bad proxy's of several: asked for again, but not long.
-constexpr std::uint32_t kAttemptsAtBadAnswers = 3;
+constexpr std::uint32_t kAttemptsAtBadAnswers = 5;
 // No name of a host that has no address gets one by asking often.
 constexpr std::uint32_t kAttemptsAtNames = 3;
 
@@ -111,8 +111,13 @@ bool RangeSink::on_body(std::string_view bytes) {
 std::optional<Milliseconds> Attempts::next(const Verdict& verdict, bool made_progress) {
   ++made_;
   failures_ = made_progress ? 1 : failures_ + 1;
-  const std::uint32_t most = std::min(policy_.attempts, verdict.most_attempts);
-  if (verdict.again == Again::never || failures_ >= most) return std::nullopt;
+  // Of failures that are not tried as often as others, only their like count.
+  const bool is_limited = verdict.most_attempts != UINT32_MAX;
+  if (made_progress) limited_failures_ = 0;
+  if (is_limited) ++limited_failures_;
+  const bool is_enough =
+      failures_ >= policy_.attempts || (is_limited && limited_failures_ >= verdict.most_attempts);
+  if (verdict.again == Again::never || is_enough) return std::nullopt;
   return retry_delay(policy_, verdict.again, failures_, verdict.retry_after, chance());
 }
 
