@@ -491,10 +491,11 @@ typedef struct streamer_load_stats {
   uint64_t network_requests;
   uint64_t hedges;            /* of network_requests: made a second time because the first was slow */
   uint64_t most_connections;  /* that were open at once */
+  uint64_t objects_verified;  /* found to be what was stored; see the setting verify */
 } streamer_load_stats;
 #define STREAMER_LOAD_STATS_INIT                                                              \
   {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-   0, 0, 0, 0, 0, 0}
+   0, 0, 0, 0, 0, 0, 0}
 
 /* What held a load back: where its readers, or failing that its consumer, spent the time. */
 #define STREAMER_HELD_BACK_BY_NOTHING 0

@@ -121,6 +121,7 @@ void streamer_load_get_stats(const streamer_load* load, streamer_load_stats* sta
   out.network_requests = stats.requests;
   out.hedges = stats.hedges;
   out.most_connections = stats.most_connections;
+  out.objects_verified = stats.objects_verified;
   out.notes = "";
   const streamer_status kept = guarded(nullptr, [&]() -> Result<streamer_status> {
     auto notes = std::make_unique<std::string>(load->load->notes());

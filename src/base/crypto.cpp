@@ -44,6 +44,26 @@ Sha256Digest hmac_sha256(std::string_view key, std::string_view text) {
   return out;
 }
 
+Sha256Hasher::Sha256Hasher() : context_(EVP_MD_CTX_new()) {
+  must(context_ != nullptr);
+  must(EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), EVP_sha256(), nullptr) == 1);
+}
+
+Sha256Hasher::~Sha256Hasher() {
+  EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context_));
+}
+
+void Sha256Hasher::update(std::string_view bytes) {
+  must(EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_), bytes.data(), bytes.size()) == 1);
+}
+
+Sha256Digest Sha256Hasher::finish() {
+  Sha256Digest out;
+  unsigned size = 0;
+  must(EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), out.data(), &size) == 1);
+  return out;
+}
+
 std::string sha1_hex(std::string_view text) {
   return hex(digest(EVP_sha1(), text));
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace streamer::core {
 
@@ -15,6 +16,25 @@ using Sha256Digest = std::array<unsigned char, 32>;
 
 [[nodiscard]] Sha256Digest sha256(std::string_view text);
 [[nodiscard]] Sha256Digest hmac_sha256(std::string_view key, std::string_view text);
+// The same from parts, from front to back.
+class Sha256Hasher {
+ public:
+  Sha256Hasher();
+  Sha256Hasher(Sha256Hasher&& other) noexcept : context_(std::exchange(other.context_, nullptr)) {}
+  Sha256Hasher& operator=(Sha256Hasher other) noexcept {
+    std::swap(context_, other.context_);
+    return *this;
+  }
+  ~Sha256Hasher();
+
+  void update(std::string_view bytes);
+  // Once.
+  [[nodiscard]] Sha256Digest finish();
+
+ private:
+  void* context_;  // EVP_MD_CTX
+};
+
 // Only for names of cached files and for headers that a protocol defines with them.
 [[nodiscard]] std::string sha1_hex(std::string_view text);
 [[nodiscard]] std::string md5_bytes(std::string_view text);

@@ -107,6 +107,10 @@ constexpr SettingRow kRows[] = {
      "auto, or a power of two up to 4096",
      "The least alignment, in bytes, of a tensor in the library's own memory. auto is the size of "
      "its element, which most files give at no cost."},
+    {"verify", "STREAMER_VERIFY", nullptr, "off", "off, store, or the path or URI of a manifest",
+     "Whether whole objects are checked after loading: against the checksum that the store keeps "
+     "(S3: CRC32, CRC32C, CRC64NVME of the full object), or against a manifest, with lines such as "
+     "sha256sum writes, or KIND:HEX NAME."},
 };
 
 Error bad_value(std::string_view source, std::string_view value, std::string_view values) {
@@ -207,6 +211,10 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   if (name == "s3_requester_pays" || name == "s3_unsigned") return is_yes_or_no(value);
   if (name == "stall_timeout_ms")
     return put(all.remote.stall_timeout, parse_milliseconds(value, 600'000));
+  if (name == "verify") {
+    to.verify = value == "off" ? "" : value;
+    return !value.empty();
+  }
   if (name == "target_gbps") return put(to.target_gbps, parse_number(value, "auto", 1, 1000));
   if (name == "tensor_alignment") {
     const auto parsed = parse_number(value, "auto", 1, kPageBytes);

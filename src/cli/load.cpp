@@ -30,6 +30,9 @@ void print_text(const LoadStats& stats) {
              stats.bytes_network, stats.network_requests, stats.most_connections, stats.hedges,
              stats.bytes_discarded);
   }
+  if (stats.objects_verified != 0) {
+    write_to(stdout, "verified: {} files are what was stored\n", stats.objects_verified);
+  }
   write_to(stdout, "chunks: {}; retries: {}\n", stats.chunks, stats.retries);
   write_to(stdout, "held back by: {}\n", held_back_by(stats));
   const std::string_view notes = stats.notes;
@@ -50,6 +53,7 @@ void print_json(const LoadStats& stats) {
       "\"window_wait_seconds\":{:.6f},\"bandwidth_wait_seconds\":{:.6f},"
       "\"consumer_wait_seconds\":{:.6f},\"bytes_network\":{},"
       "\"bytes_discarded\":{},\"network_requests\":{},\"hedges\":{},\"most_connections\":{},"
+      "\"objects_verified\":{},"
       "\"held_back_by\":\"{}\",\"notes\":{}}}\n",
       stats.items_ready, stats.bytes_ready, seconds(stats.elapsed_ns),
       gigabytes_per_second(stats.bytes_ready, stats.elapsed_ns), stats.readers, stats.chunks,
@@ -58,7 +62,7 @@ void print_json(const LoadStats& stats) {
       seconds(stats.reader_cpu_ns), seconds(stats.storage_wait_ns), seconds(stats.window_wait_ns),
       seconds(stats.bandwidth_wait_ns), seconds(stats.consumer_wait_ns), stats.bytes_network,
       stats.bytes_discarded, stats.network_requests, stats.hedges, stats.most_connections,
-      held_back_by(stats), json_string(stats.notes));
+      stats.objects_verified, held_back_by(stats), json_string(stats.notes));
 }
 
 }  // namespace

@@ -280,6 +280,10 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   auto running = std::make_unique<Running>(core, std::move(objects), settings, options, window);
   std::unique_ptr<Load> load(new Load(std::move(running)));
   TRY(core->open_wakes());
+  if (!settings.verify.empty()) {
+    core->integrity =
+        TRY(Integrity::make(*core->checkpoint, core->plan, settings.verify, core->notes));
+  }
   const std::uint32_t file_readers = core->readers - core->network_readers;
   for (std::uint32_t i = 0; i < core->readers; ++i) {
     auto body = [load = load.get(), settings, i, file_readers] {
@@ -394,6 +398,7 @@ LoadStats Load::stats() const {
                                              : std::chrono::steady_clock::now().time_since_epoch();
   stats.elapsed_ns =
       static_cast<std::uint64_t>((until - running_->started.time_since_epoch()).count());
+  if (core.integrity) stats.objects_verified = core.integrity->objects_verified();
   stats.consumer_wait_ns = read(running_->consumer_wait_ns);
   return stats;
 }

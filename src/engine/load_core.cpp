@@ -92,6 +92,14 @@ Result<void> LoadCore::open_wakes() {
 }
 
 void LoadCore::chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
+  if (!integrity) return hand_over(chunk, mine);
+  auto outcome = integrity->landed(
+      chunk, [this](Place place) { return address(place); },
+      [&](const Chunk& verified) { hand_over(verified, mine); });
+  if (!outcome) fail(std::move(outcome).error());
+}
+
+void LoadCore::hand_over(const Chunk& chunk, ReaderCounters& mine) {
   std::array<std::uint32_t, 256> completed;
   std::size_t count = 0;
   std::uint64_t items_ready = 0;

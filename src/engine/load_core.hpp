@@ -16,6 +16,7 @@
 #include "checkpoint/checkpoint.hpp"
 #include "device/arena.hpp"
 #include "engine/chunk_queue.hpp"
+#include "engine/integrity.hpp"
 #include "engine/load.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
@@ -98,6 +99,7 @@ struct LoadCore {
   std::atomic<bool> stopped{false};
   Guarded<std::optional<Error>> failure;
   Notes notes;
+  std::unique_ptr<Integrity> integrity;  // nullptr: nothing is verified; set before readers start
 
   // Any thread. The first failure of a load is the load's; the readers stop.
   void fail(Error error);
@@ -124,6 +126,9 @@ struct LoadCore {
   void release_item(std::uint32_t item) noexcept;
 
  private:
+  // Counts down the chunk's items and hands over those that are whole.
+  void hand_over(const Chunk& chunk, ReaderCounters& mine);
+
   std::atomic<std::uint32_t> holders_;
 };
 

@@ -49,6 +49,7 @@ struct LoadStats {
   std::uint64_t requests = 0;
   std::uint64_t hedges = 0;
   std::uint64_t most_connections = 0;
+  std::uint64_t objects_verified = 0;
 };
 
 // Where the readers spent most of their time; pure. Waiting for the window is laid to the memory

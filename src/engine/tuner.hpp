@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// More connections or fewer? Takes fourfold steps while they bring enough, goes back when they do not,
-// then on with small ones, and backs off when the store says so. Pure: time and bytes are arguments.
+// More connections or fewer? Takes fourfold steps while they bring enough, goes back when they do
+// not, then on with small ones, and backs off when the store says so. Pure: time and bytes are
+// arguments.
 
 #include <algorithm>
 #include <chrono>

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/crypto.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "base/xml.hpp"
@@ -229,6 +230,33 @@ Result<SignedRequest> S3Store::range_request(const Uri& uri, ByteRange range,
   if (!config_.version_id.empty()) parameters.emplace_back("versionId", config_.version_id);
   return make_request("GET", uri.bucket(), uri.key(), std::move(parameters), std::move(headers))
       .at(uri.text());
+}
+
+Result<std::optional<ExpectedChecksum>> S3Store::stored_checksum(const Object& object) {
+  const auto make = [&]() -> Result<SignedRequest> {
+    std::vector<HttpHeader> headers = config_.extra_headers;
+    headers.push_back({"x-amz-checksum-mode", "ENABLED"});
+    if (!object.etag.empty() && !object.etag.starts_with("W/"))
+      headers.push_back({"If-Match", object.etag});
+    Parameters parameters;
+    if (!config_.version_id.empty()) parameters.emplace_back("versionId", config_.version_id);
+    return make_request("HEAD", object.uri.bucket(), object.uri.key(), std::move(parameters),
+                        std::move(headers));
+  };
+  const auto accept = [](const HttpAnswer&) { return std::optional<Verdict>(); };
+  const HttpAnswer answer = TRY(fetch(object.uri, make, accept, kMostErrorText));
+  const std::string_view type = answer.head.header_or_empty("x-amz-checksum-type");
+  if (!type.empty() && type != "FULL_OBJECT") return std::optional<ExpectedChecksum>();
+  for (const ChecksumKind kind :
+       {ChecksumKind::crc64nvme, ChecksumKind::crc32c, ChecksumKind::crc32, ChecksumKind::sha256}) {
+    const std::string_view value =
+        answer.head.header_or_empty("x-amz-checksum-" + to_lower(checksum_name(kind)));
+    // "-3" behind it: of three parts.
+    const auto bytes = base64_decode(value);
+    if (value.empty() || !bytes || bytes->size() != checksum_bytes(kind)) continue;
+    return std::optional(ExpectedChecksum{kind, *bytes, "the store"});
+  }
+  return std::optional<ExpectedChecksum>();
 }
 
 // ---- Listing ----

@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "base/checksum.hpp"
 #include "base/guarded.hpp"
 #include "base/result.hpp"
 #include "base/settings.hpp"
@@ -46,6 +48,13 @@ struct Opened {
   std::vector<std::byte> first;  // its first bytes, as many as were asked for or as there are
 };
 
+// What the bytes of a whole object must sum up to.
+struct ExpectedChecksum {
+  ChecksumKind kind = ChecksumKind::sha256;
+  std::string bytes;   // of the value, the highest first
+  std::string source;  // "the store", "the manifest": for people
+};
+
 enum class ListDepth { children, all };
 
 class RemoteStore;
@@ -70,6 +79,12 @@ class Store {
   // All of range, which must lie in the object, into to (to.size() == range.size). Blocks. Fails
   // with object_changed if the object is not the pinned version.
   virtual Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) = 0;
+
+  // What the store says of all bytes of the pinned object; nullopt if it says nothing.
+  virtual Result<std::optional<ExpectedChecksum>> stored_checksum(const Object& object) {
+    static_cast<void>(object);
+    return std::optional<ExpectedChecksum>();
+  }
 
   // What readers over the network ask; nullptr if this store is no remote one.
   virtual RemoteStore* remote() noexcept { return nullptr; }

@@ -12,6 +12,7 @@
 #include "base/xml.hpp"
 #include "http/range_check.hpp"
 #include "http/retry.hpp"
+#include "storage/manifest.hpp"
 #include "storage/pull.hpp"
 #include "storage/uri.hpp"
 
@@ -96,6 +97,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 1:
       static_cast<void>(AwsConfig::parse(text, text, "p").has_value());
+      static_cast<void>(Manifest::parse(text).has_value());
       break;
     case 2:
       static_cast<void>(read_xml(text).has_value());

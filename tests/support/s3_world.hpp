@@ -87,6 +87,11 @@ class S3World {
     const std::lock_guard lock(mutex_);
     keys_ = std::move(keys);
   }
+  // What HEAD answers carry besides.
+  void set_head_headers(std::string headers) {
+    const std::lock_guard lock(mutex_);
+    head_headers_ = std::move(headers);
+  }
   // What the store believes the time to be, less this machine's.
   void set_clock_offset(std::chrono::seconds offset) { clock_offset_ = offset.count(); }
 
@@ -207,7 +212,17 @@ class S3World {
     return false;
   }
 
+  void answer_head(const WireRequest& request, Wire& wire) {
+    const std::lock_guard lock(mutex_);
+    const auto found = objects_.find(request.path);
+    if (found == objects_.end())
+      return wire.send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    wire.send(fmt::format("HTTP/1.1 200 OK\r\nETag: {}\r\n{}Content-Length: {}\r\n\r\n",
+                          found->second.etag, head_headers_, found->second.bytes.size()));
+  }
+
   void answer(const WireRequest& request, Wire& wire) {
+    if (request.method == "HEAD") return answer_head(request, wire);
     if (request.query.find("list-type=2") != std::string::npos) return answer_list(request, wire);
     const Range range = range_of(request);
     if (range.first > range.last) {
@@ -246,6 +261,7 @@ class S3World {
   std::mutex mutex_;
   std::map<std::string, Stored> objects_;
   Fault fault_;
+  std::string head_headers_;
   std::vector<S3Key> keys_ = {S3Key()};
   std::atomic<std::int64_t> clock_offset_{0};
   std::uint32_t etags_ = 0;

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/integrity.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "checkpoint/safetensors_header.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+std::string_view as_bytes_of(const std::byte* data, std::uint64_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
+
+// Whether the chunks bring every byte of the object behind its header.
+bool covers(const Plan& plan, const CheckpointObject& entry,
+            std::span<const std::uint32_t> chunks) {
+  std::uint64_t at = kHeaderLengthBytes + entry.header_bytes;
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    const Chunk& chunk = plan.chunks()[chunks[i]];
+    if (chunks[i] != chunks[0] + i || chunk.offset != at) return false;
+    plan.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
+      if (piece.offset == at) at += piece.size;
+    });
+    if (at != chunk.end()) return false;
+  }
+  return at == entry.object.size;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Integrity>> Integrity::make(const Checkpoint& checkpoint, const Plan& plan,
+                                                   const std::string& verify, Notes& notes) {
+  std::unique_ptr<Integrity> integrity(new Integrity(plan));
+  const bool asks_store = verify == "store";
+  Manifest manifest;
+  if (!asks_store) manifest = TRY(Manifest::read(*checkpoint.stores, verify));
+  std::vector<std::vector<std::uint32_t>> chunks(checkpoint.objects.size());
+  for (std::uint32_t i = 0; i < plan.chunks().size(); ++i)
+    chunks[plan.chunks()[i].object].push_back(i);
+  integrity->by_object_.resize(checkpoint.objects.size());
+  for (std::size_t i = 0; i < checkpoint.objects.size(); ++i) {
+    const CheckpointObject& entry = checkpoint.objects[i];
+    const Uri& uri = entry.object.uri;
+    if (!covers(plan, entry, chunks[i])) {
+      notes.add(
+          fmt::format("{} is not verified: not all of it is loaded, or not once", uri.text()));
+      continue;
+    }
+    Store* const store = TRY(checkpoint.stores->of(uri));
+    std::optional<ExpectedChecksum> expected;
+    if (asks_store) {
+      expected = TRY(store->stored_checksum(entry.object));
+    } else if (const ExpectedChecksum* const named = manifest.find(uri)) {
+      expected = *named;
+    } else {
+      return Error(ErrorKind::invalid_argument,
+                   fmt::format("the manifest {} does not name this file", verify))
+          .at(uri.text());
+    }
+    if (!expected) {
+      notes.add(
+          fmt::format("{} is not verified: the store has no checksum of all of it", uri.text()));
+      continue;
+    }
+    integrity->by_object_[i] = std::make_unique<Watched>();
+    TRY(integrity->watch(*integrity->by_object_[i], entry, *std::move(expected), *store,
+                         chunks[i]));
+  }
+  return integrity;
+}
+
+Result<void> Integrity::watch(Watched& watched, const CheckpointObject& entry,
+                              ExpectedChecksum expected, Store& store,
+                              std::span<const std::uint32_t> chunks) {
+  watched.object = &entry.object;
+  watched.expected = std::move(expected);
+  watched.first_chunk = chunks.empty() ? 0 : chunks.front();
+  watched.chunks = static_cast<std::uint32_t>(chunks.size());
+  std::vector<std::byte> header(kHeaderLengthBytes + entry.header_bytes);
+  TRY(store.read(entry.object, {0, header.size()}, header));
+  const std::string_view bytes = as_bytes_of(header.data(), header.size());
+  return watched.state.with([&](State& state) -> Result<void> {
+    state.parts.resize(chunks.size());
+    state.left = chunks.size();
+    if (watched.expected.kind == ChecksumKind::sha256) {
+      state.sha256.update(bytes);
+    } else {
+      state.crc = crc_update(watched.expected.kind, 0, bytes);
+    }
+    if (state.left != 0) return {};
+    return finish(watched, state);
+  });
+}
+
+Result<void> Integrity::landed(const Chunk& chunk, const Address& address, const Signal& signal) {
+  Watched* const watched = by_object_[chunk.object].get();
+  if (watched == nullptr) {
+    signal(chunk);
+    return {};
+  }
+  const ChecksumKind kind = watched->expected.kind;
+  // By its place in the object: readers keep copies of chunks.
+  const auto own = plan_.chunks().subspan(watched->first_chunk, watched->chunks);
+  const auto at =
+      std::lower_bound(own.begin(), own.end(), chunk.offset,
+                       [](const Chunk& a, std::uint64_t offset) { return a.offset < offset; });
+  const auto index = static_cast<std::size_t>(at - own.begin());
+  std::uint64_t crc = 0;
+  if (kind != ChecksumKind::sha256) {
+    // Outside the lock: chunks of one object are summed side by side.
+    plan_.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
+      crc = crc_update(kind, crc, as_bytes_of(address(piece.place), piece.size));
+    });
+  }
+  return watched->state.with([&](State& state) -> Result<void> {
+    state.parts[index] = {crc, true};
+    if (kind != ChecksumKind::sha256) {
+      // The last chunk's tensors are handed over only if the object is what was stored.
+      if (state.left == 1) {
+        --state.left;
+        TRY(finish(*watched, state));
+      } else {
+        --state.left;
+      }
+      signal(chunk);
+      return {};
+    }
+    while (state.next < state.parts.size() && state.parts[state.next].has_landed) {
+      const Chunk& ready = plan_.chunks()[watched->first_chunk + state.next];
+      plan_.for_each_piece(ready, ready.offset, [&](const Piece& piece) {
+        state.sha256.update(as_bytes_of(address(piece.place), piece.size));
+      });
+      ++state.next;
+      if (--state.left == 0) TRY(finish(*watched, state));
+      signal(ready);
+    }
+    return {};
+  });
+}
+
+Result<void> Integrity::finish(Watched& watched, State& state) {
+  const ChecksumKind kind = watched.expected.kind;
+  std::string found;
+  if (kind == ChecksumKind::sha256) {
+    found = std::string(as_text(state.sha256.finish()));
+  } else {
+    std::uint64_t crc = state.crc;
+    for (std::size_t i = 0; i < state.parts.size(); ++i) {
+      crc =
+          crc_combine(kind, crc, state.parts[i].crc, plan_.chunks()[watched.first_chunk + i].size);
+    }
+    found = crc_bytes(kind, crc);
+  }
+  if (found == watched.expected.bytes) {
+    verified_.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+  return Error(ErrorKind::corrupt,
+               fmt::format("ChecksumMismatch: the {} of what was read is {}, and {} says {}: the "
+                           "file was damaged on the way or in the store",
+                           checksum_name(kind), hex(found), watched.expected.source,
+                           hex(watched.expected.bytes)))
+      .at(watched.object->uri.text());
+}
+
+}  // namespace streamer::core

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole objects against checksums: the store's, or those of a manifest.
+#include <fstream>
+
+#include "base/crypto.hpp"
+#include "support/network_faults.hpp"
+
+using namespace streamer::core;
+using namespace streamer::test;
+
+namespace {
+
+std::string stored_bytes(S3Lab& lab) {
+  WireRequest request;
+  request.path = "/bucket/" + percent_encode(lab.key, "/");
+  request.headers["range"] = "bytes=0-99999999";
+  return lab.world.range_of(request).bytes;
+}
+
+std::string checksum_of(ChecksumKind kind, const std::string& bytes) {
+  if (kind == ChecksumKind::sha256) return std::string(as_text(sha256(bytes)));
+  return crc_bytes(kind, crc_update(kind, 0, bytes));
+}
+
+constexpr ChecksumKind kKinds[] = {ChecksumKind::crc32, ChecksumKind::crc32c,
+                                   ChecksumKind::crc64nvme, ChecksumKind::sha256};
+
+std::string manifest_line(ChecksumKind kind, const std::string& bytes, const std::string& name) {
+  return fmt::format("{}:{}  {}\n", to_lower(checksum_name(kind)), hex(checksum_of(kind, bytes)),
+                     name);
+}
+
+// One byte of one answer is not what is stored.
+S3World::Fault flip_one_byte(S3Lab& lab) {
+  auto done = std::make_shared<std::atomic<bool>>(false);
+  return [&lab, done](const WireRequest& request, Wire& wire, std::uint32_t turn) {
+    if (turn < 20 || done->exchange(true)) return false;
+    Range range = lab.world.range_of(request);
+    range.bytes[range.bytes.size() / 2] ^= 1;
+    wire.send(lab.world.head_206(range) + range.bytes);
+    return true;
+  };
+}
+
+}  // namespace
+
+TEST_CASE("a manifest's checksums are found right, over a network and in any order",
+          "[integrity]") {
+  for (const ChecksumKind kind : kKinds) {
+    for (const std::string& connections : kConnections) {
+      INFO(checksum_name(kind) << ", connections: " << connections);
+      S3Lab lab;
+      const TemporaryFolder folder;
+      Settings settings = lab.settings(connections);
+      const auto manifest =
+          write_text(folder.path() / "sums",
+                     "# made by a test\n\n" + manifest_line(kind, stored_bytes(lab), lab.key));
+      REQUIRE(settings.set("verify", manifest.string()));
+      const NetworkOutcome outcome = lab.load(settings);
+      if (outcome.error) FAIL(outcome.error->line());
+      CHECK(outcome.stats.objects_verified == 1);
+    }
+  }
+}
+
+TEST_CASE("N27 one wrong byte is an error that names the file", "[integrity]") {
+  for (const ChecksumKind kind : kKinds) {
+    INFO(checksum_name(kind));
+    S3Lab lab;
+    const TemporaryFolder folder;
+    Settings settings = lab.settings("8");
+    const auto manifest =
+        write_text(folder.path() / "sums", manifest_line(kind, stored_bytes(lab), lab.key));
+    REQUIRE(settings.set("verify", manifest.string()));
+    lab.world.set_fault(flip_one_byte(lab));
+    const auto checkpoint = lab.open(settings);
+    REQUIRE(checkpoint);
+    auto load =
+        Load::start(*checkpoint, everything(**checkpoint), {}, *read_load_settings(settings));
+    REQUIRE(load);
+    std::optional<Error> error;
+    while (!error) {
+      auto next = (*load)->next(in(std::chrono::seconds(30)));
+      if (!next) {
+        error = std::move(next).error();
+      } else {
+        REQUIRE(next->outcome == Load::Outcome::tensor);  // never the end
+        next->lease->release();
+      }
+    }
+    CHECK(error->kind() == ErrorKind::corrupt);
+    CHECK(error->fields().uri == "s3://bucket/" + lab.key);
+    CHECK_THAT(error->message(), Catch::Contains(std::string(checksum_name(kind))));
+  }
+}
+
+TEST_CASE("the store's own checksum is asked for with one HEAD", "[integrity]") {
+  for (const ChecksumKind kind : kKinds) {
+    S3Lab lab;
+    const std::string name = to_lower(checksum_name(kind));
+    const std::string value = base64_encode(checksum_of(kind, stored_bytes(lab)));
+    lab.world.set_head_headers(
+        fmt::format("x-amz-checksum-{}: {}\r\nx-amz-checksum-type: FULL_OBJECT\r\n", name, value));
+    Settings settings = lab.settings("8");
+    REQUIRE(settings.set("verify", "store"));
+    const NetworkOutcome outcome = lab.load(settings);
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(outcome.stats.objects_verified == 1);
+    CHECK(lab.world.bad_signatures() == 0);
+  }
+}
+
+TEST_CASE("what cannot be verified is noted", "[integrity]") {
+  S3Lab lab;
+  Settings settings = lab.settings("8");
+  REQUIRE(settings.set("verify", "store"));
+  const auto notes = [&](std::vector<PlanRequest> requests) {
+    const auto checkpoint = lab.open(settings);
+    REQUIRE(checkpoint);
+    auto load = Load::start(*checkpoint, std::move(requests), {}, *read_load_settings(settings));
+    REQUIRE(load);
+    while (TensorLease* const lease = next(**load))
+      lease->release();
+    CHECK((*load)->stats().objects_verified == 0);
+    return (*load)->notes();
+  };
+  // Of parts, a multipart upload's: not of the object.
+  lab.world.set_head_headers(
+      "x-amz-checksum-crc32: AAAAAA==-3\r\nx-amz-checksum-type: COMPOSITE\r\n");
+  const auto checkpoint = lab.open(settings);
+  REQUIRE(checkpoint);
+  CHECK_THAT(notes(everything(**checkpoint)), Catch::Contains("no checksum"));
+  CHECK_THAT(notes({{.tensor = 3}}), Catch::Contains("not all of it"));
+}
+
+TEST_CASE("a manifest that does not fit is an error", "[integrity]") {
+  S3Lab lab;
+  const TemporaryFolder folder;
+  const auto fails_with = [&](const std::string& text, ErrorKind kind) {
+    Settings settings = lab.settings("8");
+    REQUIRE(settings.set("verify", write_text(folder.path() / "sums", text).string()));
+    const auto checkpoint = lab.open(settings);
+    REQUIRE(checkpoint);
+    const auto load =
+        Load::start(*checkpoint, everything(**checkpoint), {}, *read_load_settings(settings));
+    REQUIRE_FALSE(load);
+    CHECK(load.error().kind() == kind);
+  };
+  fails_with(std::string(64, 'a') + "  other.safetensors\n", ErrorKind::invalid_argument);
+  fails_with("", ErrorKind::invalid_argument);
+  for (const std::string& line :
+       {std::string("x"), std::string(64, 'a'), std::string(63, 'a') + "  n",
+        std::string("md5:00  n"), std::string("crc32:0000000g  n"),
+        std::string("crc32:00000000  ")}) {
+    fails_with(line + "\n", ErrorKind::corrupt);
+  }
+}
+
+TEST_CASE("files are verified too, whichever way they are read", "[integrity]") {
+  S3Lab source;
+  const std::string bytes = stored_bytes(source);
+  for (const char* const file_io : {"auto", "buffered"}) {
+    for (const ChecksumKind kind : kKinds) {
+      const TemporaryFolder folder;
+      const auto path = write_text(folder.path() / "m.safetensors", bytes);
+      Settings settings;
+      REQUIRE(settings.set("file_io", file_io));
+      REQUIRE(settings.set(
+          "verify", write_text(folder.path() / "sums", manifest_line(kind, bytes, "m.safetensors"))
+                        .string()));
+      const std::vector<std::string> uris = {path.string()};
+      const auto checkpoint = open_checkpoint(uris, std::make_shared<Stores>(settings));
+      REQUIRE(checkpoint);
+      const NetworkOutcome outcome = source.load(*checkpoint, settings);
+      if (outcome.error) FAIL(outcome.error->line());
+      CHECK(outcome.stats.objects_verified == 1);
+    }
+  }
+}
