@@ -23,11 +23,7 @@ Result<HttpAnswer> ask(const AwsContext& context, const HttpRequest& request,
   const RetryPolicy policy{
       .attempts = attempts, .throttled_base = Milliseconds(500), .cap = Milliseconds(2000)};
   for (std::uint32_t attempt = 1;; ++attempt) {
-    class Sink final : public TransferSink {
-     public:
-      BodyUse on_head(const ResponseHead&) override { return BodyUse::keep; }
-      bool on_body(std::string_view) override { return true; }
-    } sink;
+    KeepBody sink;
     Transfer transfer(request, sink, options);
     TRY(context.http->run(transfer));
     const bool has_answer = transfer.fault() == TransferFault::none;

@@ -24,6 +24,7 @@ constexpr Milliseconds kStallCheckEvery{100};
 constexpr Milliseconds kPause{500};
 // Certificates and addresses are looked at anew after this long.
 constexpr long kLongestConnectionLife_s = 300;
+constexpr long kLastResort_s = 900;
 
 CURLM* multi_of(void* multi) {
   return multi;
@@ -193,6 +194,11 @@ bool EventLoop::apply_options(Transfer& transfer, void* easy) {
   set(CURLOPT_TIMEOUT_MS, static_cast<long>(options.total_timeout.count()));
   set(CURLOPT_MAXLIFETIME_CONN, kLongestConnectionLife_s);
   set(CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
+  // libcurl knows no TTL. What failed is looked up anew soon.
+  set(CURLOPT_DNS_CACHE_TIMEOUT, 30L);
+  // Behind our own watch over stalls, should it ever fail.
+  set(CURLOPT_LOW_SPEED_LIMIT, 1L);
+  set(CURLOPT_LOW_SPEED_TIME, kLastResort_s);
   set(CURLOPT_FRESH_CONNECT, options.fresh_connection ? 1L : 0L);
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   // Always set: libcurl would ask the environment for itself, and we already did.

@@ -38,12 +38,6 @@ class NoSigpipe {
   bool was_pending_ = false;
 };
 
-class KeepBody final : public TransferSink {
- public:
-  BodyUse on_head(const ResponseHead&) override { return BodyUse::keep; }
-  bool on_body(std::string_view) override { return true; }
-};
-
 struct FaultRow {
   TransferFault fault;
   ErrorKind kind;

@@ -34,6 +34,13 @@ class TransferSink {
   virtual bool on_body(std::string_view bytes) = 0;
 };
 
+// For answers that are read once they are there.
+class KeepBody final : public TransferSink {
+ public:
+  BodyUse on_head(const ResponseHead&) override { return BodyUse::keep; }
+  bool on_body(std::string_view) override { return true; }
+};
+
 struct TransferOptions {
   std::string address = {};       // of the host, to be used instead of looking it up; empty: look
   bool fresh_connection = false;  // not one that was used before

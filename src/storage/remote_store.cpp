@@ -67,12 +67,6 @@ class MemorySink final : public RangeSink {
   std::byte* const to_;
 };
 
-class KeepSink final : public TransferSink {
- public:
-  BodyUse on_head(const ResponseHead&) override { return BodyUse::keep; }
-  bool on_body(std::string_view) override { return true; }
-};
-
 void wait_for(Milliseconds delay) {
   if (delay.count() > 0) std::this_thread::sleep_for(delay);
 }
@@ -248,7 +242,7 @@ Result<HttpAnswer> RemoteStore::fetch(const Uri& uri, const MakeRequest& make, c
                           .kept_bytes = most_bytes};
   for (;;) {
     const SignedRequest request = TRY(make());
-    KeepSink sink;
+    KeepBody sink;
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));
     HttpAnswer answer{transfer.head(), transfer.kept_body()};

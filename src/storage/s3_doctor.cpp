@@ -17,12 +17,6 @@ std::string without_user(const std::string& proxy) {
   return (scheme == std::string::npos ? "" : proxy.substr(0, scheme + 3)) + proxy.substr(at + 1);
 }
 
-class AnyAnswer final : public TransferSink {
- public:
-  BodyUse on_head(const ResponseHead&) override { return BodyUse::keep; }
-  bool on_body(std::string_view) override { return true; }
-};
-
 }  // namespace
 
 Result<void> S3Store::diagnose_way(const Uri& uri, const DoctorReport& report) {
@@ -72,7 +66,7 @@ Result<void> S3Store::diagnose_way(const Uri& uri, const DoctorReport& report) {
         HttpRequest request;
         request.origin = target.origin;
         request.route = config_.auth.route_to(endpoint);
-        AnyAnswer sink;
+        KeepBody sink;
         TransferOptions options;
         options.wants_tls_version = true;
         Transfer transfer(request, sink, options);
