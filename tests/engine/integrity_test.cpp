@@ -47,7 +47,7 @@ S3World::Fault flip_one_byte(S3Lab& lab) {
 TEST_CASE("a manifest's checksums are found right, over a network and in any order",
           "[integrity]") {
   for (const ChecksumKind kind : kKinds) {
-    for (const std::string& connections : kConnections) {
+    for (const std::string& connections : connection_counts()) {
       INFO(checksum_name(kind) << ", connections: " << connections);
       S3Lab lab;
       const TemporaryFolder folder;

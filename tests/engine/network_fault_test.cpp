@@ -10,7 +10,7 @@ using namespace streamer::core;
 using namespace streamer::test;
 
 TEST_CASE("a healthy store: every byte, every signature, no retry", "[network]") {
-  for (const std::string& connections : kConnections) {
+  for (const std::string& connections : connection_counts()) {
     S3Lab lab;
     const NetworkOutcome outcome = lab.load(lab.settings(connections));
     if (outcome.error) FAIL(outcome.error->line());
@@ -22,7 +22,7 @@ TEST_CASE("a healthy store: every byte, every signature, no retry", "[network]")
 }
 
 TEST_CASE("N01 a connection reset before the answer is made anew", "[network]") {
-  for (const std::string& connections : kConnections) {
+  for (const std::string& connections : connection_counts()) {
     S3Lab lab;
     lab.world.set_fault(first_hits(4, [](const WireRequest&, Wire& wire) { wire.reset(); }));
     const NetworkOutcome outcome = lab.load(lab.settings(connections));
@@ -37,7 +37,7 @@ TEST_CASE("N02 a reset in the body resumes at the next byte", "[network]") {
     std::set<std::uint64_t> asked_from;
     std::set<std::uint64_t> cut_at;
     std::uint32_t without_condition = 0;
-    for (const std::string& connections : kConnections) {
+    for (const std::string& connections : connection_counts()) {
       S3Lab lab;
       const S3World::Fault cut = first_hits(4, [&](const WireRequest& request, Wire& wire) {
         const Range range = lab.world.range_of(request);
@@ -104,7 +104,7 @@ TEST_CASE("N05 contradicting or impossible lengths never give short data", "[net
 TEST_CASE("N06 a server that goes silent is left and asked again", "[network]") {
   enum class When { before_head, after_head, in_body, after_all };
   for (const When when : {When::before_head, When::after_head, When::in_body, When::after_all}) {
-    for (const std::string& connections : kConnections) {
+    for (const std::string& connections : connection_counts()) {
       S3Lab lab;
       lab.world.set_fault(first_hits(2, [&](const WireRequest& request, Wire& wire) {
         const Range range = lab.world.range_of(request);
@@ -120,7 +120,9 @@ TEST_CASE("N06 a server that goes silent is left and asked again", "[network]") 
         if (when == When::after_all) wire.send(range.bytes);
         wire.stall();
       }));
-      const NetworkOutcome outcome = lab.load(lab.settings(connections));
+      Settings settings = lab.settings(connections);
+      REQUIRE(settings.set("stall_timeout_ms", "400"));
+      const NetworkOutcome outcome = lab.load(settings);
       if (outcome.error) FAIL(outcome.error->line());
       // What came whole is not asked for again, whatever the server forgot.
       CHECK((outcome.stats.retries >= 1) == (when != When::after_all));
@@ -161,8 +163,10 @@ TEST_CASE("N08 passing statuses are tried again", "[network]") {
 }
 
 TEST_CASE("N08 throttling backs off, and Retry-After is honoured", "[network]") {
-  for (const auto& [status, code] :
+  for (const auto& row :
        std::vector<std::pair<int, std::string>>{{503, "SlowDown"}, {429, ""}, {503, ""}}) {
+    const int status = row.first;
+    const std::string code = row.second;
     S3Lab lab;
     auto first = std::make_shared<std::atomic<bool>>(true);
     lab.world.set_fault([&, first](const WireRequest&, Wire& wire, std::uint32_t) {
@@ -195,9 +199,11 @@ TEST_CASE("N08 a store that stays down is an error with the last code", "[networ
 }
 
 TEST_CASE("N11 expired credentials are renewed once for all", "[network]") {
-  for (const auto& [status, code] : std::vector<std::pair<int, std::string>>{
+  for (const auto& row : std::vector<std::pair<int, std::string>>{
            {400, "ExpiredToken"}, {403, "InvalidAccessKeyId"}, {401, ""}}) {
-    for (const std::string& connections : kConnections) {
+    const int status = row.first;
+    const std::string code = row.second;
+    for (const std::string& connections : connection_counts()) {
       INFO(code << " " << connections);
       S3Lab lab;
       const S3Key old_key{.id = "OLDKEY", .secret = "old", .token = "old token+/="};
@@ -268,7 +274,7 @@ TEST_CASE("N13 a clock that is off is corrected once", "[network]") {
 }
 
 TEST_CASE("N14 an object that was replaced is never mixed", "[network]") {
-  for (const std::string& connections : kConnections) {
+  for (const std::string& connections : connection_counts()) {
     S3Lab lab;
     const Settings settings = lab.settings(connections);
     const auto checkpoint = lab.open(settings);
@@ -312,6 +318,7 @@ TEST_CASE("N30 a consumer that pauses is no stall", "[network]") {
   S3Lab lab;
   Settings settings = lab.settings("8");
   REQUIRE(settings.set("memory_limit", "200000"));
+  REQUIRE(settings.set("stall_timeout_ms", "400"));
   const auto checkpoint = lab.open(settings);
   REQUIRE(checkpoint);
   auto load = Load::start(*checkpoint, everything(**checkpoint), {.when_full = WhenFull::wait},
@@ -373,6 +380,7 @@ TEST_CASE("a connection that stays too slow is given up", "[network]") {
   S3Lab lab;
   Settings settings = lab.settings("4");
   REQUIRE(settings.set("low_speed_limit", "10000"));
+  REQUIRE(settings.set("stall_timeout_ms", "400"));
   lab.world.set_fault(first_hits(1, [&](const WireRequest& request, Wire& wire) {
     const Range range = lab.world.range_of(request);
     wire.send(lab.world.head_206(range));

@@ -33,12 +33,15 @@ inline S3World::Fault always(std::function<void(const WireRequest&, Wire&)> what
   };
 }
 
-inline const std::vector<std::string> kConnections = {"1", "64"};
+// How many connections each fault is met with.
+inline std::vector<std::string> connection_counts() {
+  return {"1", "64"};
+}
 
 // The load must come through, with every byte right and at least one retry.
 inline void recovers(std::function<void(S3Lab&, const WireRequest&, Wire&)> what,
                      std::uint32_t hits = 4) {
-  for (const std::string& connections : kConnections) {
+  for (const std::string& connections : connection_counts()) {
     INFO("connections: " << connections);
     S3Lab lab;
     lab.world.set_fault(first_hits(
@@ -54,7 +57,7 @@ inline void recovers(std::function<void(S3Lab&, const WireRequest&, Wire&)> what
 inline core::ErrorFields fails(core::ErrorKind kind,
                                std::function<void(S3Lab&, const WireRequest&, Wire&)> what) {
   core::ErrorFields last;
-  for (const std::string& connections : kConnections) {
+  for (const std::string& connections : connection_counts()) {
     INFO("connections: " << connections);
     S3Lab lab;
     lab.world.set_fault(

@@ -44,7 +44,7 @@ class S3Lab {
         {"s3_endpoint", world.server().url()}, {"s3_region", "us-east-1"},
         {"s3_access_key_id", S3Key().id},      {"s3_secret_access_key", S3Key().secret},
         {"connections", connections},          {"chunk_bytes", "16KiB"},
-        {"stall_timeout_ms", "400"},           {"hedging", "off"},
+        {"stall_timeout_ms", "3000"},          {"hedging", "off"},
     };
     for (const auto& [name, value] : values)
       REQUIRE(made.set(name, value));
