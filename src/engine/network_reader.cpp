@@ -141,7 +141,7 @@ Result<void> NetworkReader::work() {
 }
 
 void NetworkReader::step() {
-  waits_for_window_ = false;
+  shut_out_position_ = 0;
   while (in_flight() < share_.connections(network_number_) && start_next()) {
   }
   counters_.connections.store(loop_->active(), std::memory_order_relaxed);
@@ -150,17 +150,18 @@ void NetworkReader::step() {
       std::memory_order_relaxed);
   if (all_claimed_ && stretches_.empty()) return;
 
-  const bool sleeps_for_window = waits_for_window_ && flights_.empty();
+  // With nothing of its own still to come, not even a next attempt.
+  const bool sleeps_for_window =
+      shut_out_position_ != 0 && flights_.empty() && next_event() == SteadyTime::max();
   const std::int64_t began = sleeps_for_window ? steady_now_ns() : 0;
   wake_.arm();
   if (sleeps_for_window) {
     // release: pairs with is_stuck(), which then sees all that this reader finished.
-    counters_.waits_for_position.store(stretches_.back()->position_end, std::memory_order_release);
+    counters_.waits_for_position.store(shut_out_position_, std::memory_order_release);
     core_.ready_or_stuck.notify();
   }
   const bool has_reason =
-      core_.is_stopped() ||
-      (waits_for_window_ && core_.window.admits(stretches_.back()->position_end));
+      core_.is_stopped() || (shut_out_position_ != 0 && core_.window.admits(shut_out_position_));
   std::vector<Transfer*> finished;
   loop_->turn(has_reason ? SteadyTime{} : next_event(), finished);
   wake_.disarm();
@@ -181,10 +182,18 @@ std::uint32_t NetworkReader::in_flight() const noexcept {
   return static_cast<std::uint32_t>(flights_.size()) - hedges_in_flight_;
 }
 
-NetworkReader::Stretch* NetworkReader::retry_that_is_due() {
+// A stretch that may be asked for now. One that the window shuts out does not keep others, which
+// the window may wait for, from their next attempt.
+NetworkReader::Stretch* NetworkReader::stretch_that_is_due() {
   const SteadyTime now = loop_->now();
-  for (const auto& stretch : stretches_) {
-    if (stretch->flights == 0 && stretch->not_before <= now) return stretch.get();
+  for (const auto& one : stretches_) {
+    Stretch& stretch = *one;
+    if (stretch.flights != 0 || stretch.not_before > now) continue;
+    if (admit(stretch)) return &stretch;
+    // Its first chunk is all that must be let in for it to begin.
+    const std::uint64_t position = chunk_at(stretch, stretch.landed_chunks).position_end;
+    shut_out_position_ =
+        shut_out_position_ == 0 ? position : std::min(shut_out_position_, position);
   }
   return nullptr;
 }
@@ -207,20 +216,13 @@ bool NetworkReader::start_next() {
   // What waits for its next attempt is not started now, so that others can be; but if everything
   // fails, claiming more would only make more failures.
   const bool may_claim = stretches_.size() < 2 * std::size_t{share_.connections(network_number_)};
-  if (retry_that_is_due() == nullptr && !all_claimed_ && !waits_for_window_ && may_claim)
+  Stretch* stretch = stretch_that_is_due();
+  if (stretch == nullptr && !all_claimed_ && shut_out_position_ == 0 && may_claim) {
     claim_more();
-  Stretch* stretch = retry_that_is_due();
+    stretch = stretch_that_is_due();
+  }
   if (stretch == nullptr && all_claimed_) stretch = split_largest();
   if (stretch == nullptr) return false;
-  if (!admit(*stretch)) {
-    // In the plan's order, so that what is behind it is shut out as well. It stands last, where
-    // step() looks for it.
-    const auto at = std::find_if(stretches_.begin(), stretches_.end(),
-                                 [&](const auto& one) { return one.get() == stretch; });
-    stretches_.splice(stretches_.end(), stretches_, at);
-    waits_for_window_ = true;
-    return false;
-  }
   if (core_.throttle.is_on() && stretch->not_before == SteadyTime{}) {
     stretch->not_before = core_.throttle.reserve(stretch->end - stretch->next, loop_->now());
     if (stretch->not_before > loop_->now()) return true;
@@ -229,7 +231,8 @@ bool NetworkReader::start_next() {
 }
 
 std::uint32_t NetworkReader::chunks_per_request() const {
-  if (settings_.chunk_bytes != 0) return 1;
+  // A cap on bandwidth holds at short range only if requests are short.
+  if (settings_.chunk_bytes != 0 || core_.throttle.is_on()) return 1;
   // What each connection would have to bring if all ended at the same time.
   std::uint64_t claimed = 0;
   for (const auto& stretch : stretches_)
@@ -510,7 +513,6 @@ void NetworkReader::measure_rates() {
 // ---- Now and then ----
 
 SteadyTime NetworkReader::next_event() const {
-  if (flights_.empty() && waits_for_window_) return SteadyTime::max();
   SteadyTime until = flights_.empty() ? SteadyTime::max() : next_watch_;
   for (const auto& stretch : stretches_) {
     if (stretch->flights == 0 && stretch->not_before > loop_->now())
@@ -542,7 +544,7 @@ void NetworkReader::watch() {
     for (const auto& stretch : stretches_)
       hedge_if_slow(*stretch);
   }
-  if (now - last_progress_ > settings_.progress_timeout && !waits_for_window_) {
+  if (now - last_progress_ > settings_.progress_timeout && shut_out_position_ == 0) {
     core_.fail(Error(ErrorKind::timed_out,
                      fmt::format("no byte came for {} s over any connection; check the network, or "
                                  "raise progress_timeout_ms",

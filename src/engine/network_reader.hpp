@@ -46,7 +46,7 @@ class NetworkReader {
   void claim_more();
   void split_claim(std::uint32_t first, std::uint32_t end);
   [[nodiscard]] std::uint32_t chunks_per_request() const;
-  Stretch* retry_that_is_due();
+  Stretch* stretch_that_is_due();
   bool admit(Stretch& stretch);
   Stretch* split_largest();
   Stretch* split_at(Stretch& stretch, std::size_t first);
@@ -88,7 +88,8 @@ class NetworkReader {
   Flights flights_;
   std::uint32_t hedges_in_flight_ = 0;
   bool all_claimed_ = false;
-  bool waits_for_window_ = false;
+  // What the first stretch that the window shuts out waits for; 0: none is.
+  std::uint64_t shut_out_position_ = 0;
   RetryBudget budget_;
 
   // Measured, for guesses about what is still to come.

@@ -83,6 +83,21 @@ TEST_CASE("N32 chaos, briefly", "[brief]") {
   run(2, 40);
 }
 
+// What waits for its next attempt must not be forgotten while what is behind it waits for the
+// window.
+TEST_CASE("N32 chaos, with hardly any memory", "[brief]") {
+  for (std::uint32_t seed = 1; seed <= 3; ++seed) {
+    INFO("seed " << seed);
+    S3Lab lab("127.0.0.1", 40, 100'003);
+    lab.world.set_fault(chaos(lab, seed, 0.1));
+    Settings settings = lab.settings("4");
+    REQUIRE(settings.set("stall_timeout_ms", "300"));
+    REQUIRE(settings.set("memory_limit", "minimum"));
+    const NetworkOutcome outcome = lab.load(settings);
+    if (outcome.error) FAIL(outcome.error->line());
+  }
+}
+
 TEST_CASE("N32 chaos: 10,000 chunks for each of 20 seeds", "[long]") {
   run(20, 820);
 }
