@@ -20,6 +20,21 @@ Error bad_endpoint(std::string_view text, std::string_view why) {
                fmt::format("\"{}\" is no usable endpoint: {}", shown, why));
 }
 
+// "name", "10.0.0.1" or "[::1]", with or without ":port".
+bool is_host(std::string_view authority) {
+  if (authority.starts_with("[")) {
+    const std::size_t end = authority.find(']');
+    if (end == std::string_view::npos) return false;
+    const std::string_view behind = authority.substr(end + 1);
+    return (behind.empty() || behind.starts_with(":")) &&
+           is_ip_address(authority.substr(1, end - 1));
+  }
+  const std::string_view name = authority.substr(0, authority.find(':'));
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+  });
+}
+
 }  // namespace
 
 std::string_view Endpoint::host() const noexcept {
@@ -59,7 +74,7 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
       return bad_endpoint(text, "it holds white space, a control character or no ASCII");
   }
   Endpoint endpoint{scheme + "://" + authority, std::string(base_path)};
-  if (endpoint.host().empty()) return bad_endpoint(text, "it names no host");
+  if (!is_host(authority)) return bad_endpoint(text, "it names no host");
   const auto port = parse_unsigned(endpoint.port());
   if (!port || *port == 0 || *port > 65535) return bad_endpoint(text, "its port is no port");
   const bool is_default = *port == (endpoint.is_tls() ? 443U : 80U);
@@ -67,6 +82,30 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   // libcurl leaves a default port out of the Host header, and so must the signature.
   if (is_default && is_written) endpoint.origin.resize(endpoint.origin.rfind(':'));
   return endpoint;
+}
+
+Result<HttpUrl> parse_url(std::string_view text) {
+  text = trim(text);
+  const std::size_t mark = std::min(text.find('?'), text.size());
+  const std::size_t scheme = text.find("://");
+  const std::size_t slash = text.find('/', scheme == std::string_view::npos ? 0 : scheme + 3);
+  const std::string_view before = text.substr(0, mark);
+  const Endpoint endpoint = TRY(parse_endpoint(before));
+  HttpUrl url{endpoint.origin, "/", ""};
+  if (slash < mark) url.path = std::string(before.substr(slash));
+  if (mark < text.size()) url.query = std::string(text.substr(mark + 1));
+  for (const char c : url.query) {
+    if (static_cast<unsigned char>(c) > 0x20 && static_cast<unsigned char>(c) < 0x7F && c != '#')
+      continue;
+    return bad_endpoint(before, "its query holds white space, a fragment or no ASCII");
+  }
+  return url;
+}
+
+bool keeps_secrets(const Endpoint& endpoint) noexcept {
+  const std::string_view host = endpoint.host();
+  return endpoint.is_tls() || host == "localhost" || host == "::1" ||
+         (host.starts_with("127.") && is_ip_address(host));
 }
 
 std::string canonical_query(std::vector<std::pair<std::string, std::string>> parameters) {

@@ -60,6 +60,20 @@ struct Endpoint {
 };
 Result<Endpoint> parse_endpoint(std::string_view text);
 
+// "https://host:9000/path?query", path and query as they stand; a missing path is "/". Fails with
+// invalid_argument like parse_endpoint() and on fragments, without showing the query.
+struct HttpUrl {
+  std::string origin;
+  std::string path;
+  std::string query;
+
+  [[nodiscard]] Endpoint endpoint() const { return Endpoint{origin, ""}; }
+};
+Result<HttpUrl> parse_url(std::string_view text);
+
+// Whether what is sent there stays secret: TLS, or this very machine.
+[[nodiscard]] bool keeps_secrets(const Endpoint& endpoint) noexcept;
+
 // "name=value&..." of decoded pairs, sorted by encoded name and value, as every signer wants it.
 [[nodiscard]] std::string canonical_query(
     std::vector<std::pair<std::string, std::string>> parameters);

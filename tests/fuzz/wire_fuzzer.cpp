@@ -70,6 +70,8 @@ void check_endpoint(std::string_view text) {
   claim(!endpoint->host().empty() && parse_unsigned(endpoint->port()).has_value());
   const auto again = parse_endpoint(endpoint->origin + endpoint->base_path);
   claim(again && again->origin == endpoint->origin);
+  const auto url = parse_url(text);
+  claim(!url || (url->origin == endpoint->origin && url->path.starts_with("/")));
 }
 
 void check_path(std::string_view text) {

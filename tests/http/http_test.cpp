@@ -205,10 +205,35 @@ TEST_CASE("endpoints are taken apart, or refused", "[http]") {
   CHECK(parse_endpoint("http://h/base/path/")->base_path == "/base/path");
   for (const char* const bad :
        {"", "ftp://h", "http://", "http://u:secret@h", "http://h?x", "http://h:0", "http://h:99999",
-        "http://h:x", "http://a b", "http://h/\x01"}) {
+        "http://h:x", "http://a b", "http://h/\x01", "http://[:80", "http://[::1", "http://[x]",
+        "http://h<b>"}) {
     INFO(bad);
     const auto parsed = parse_endpoint(bad);
     REQUIRE_FALSE(parsed);
     CHECK(parsed.error().line().find("secret") == std::string::npos);
   }
+}
+
+TEST_CASE("URLs: path and query as they stand", "[http]") {
+  const auto url = parse_url("HTTPS://Host:443/a%20b/../c?x=1&sig=a%2Bb");
+  REQUIRE(url);
+  CHECK(url->origin == "https://host");
+  CHECK(url->path == "/a%20b/../c");
+  CHECK(url->query == "x=1&sig=a%2Bb");
+  CHECK(parse_url("http://h?q")->path == "/");
+  CHECK(parse_url("http://h:9000")->path == "/");
+  CHECK(parse_url(" http://h/x ")->path == "/x");
+  for (const char* const bad : {"http://h/#secret", "http://h/?a=b#secret", "http://h/?a=sec ret",
+                                "ftp://h/?secret", "http://u@h/?secret"}) {
+    INFO(bad);
+    const auto parsed = parse_url(bad);
+    REQUIRE_FALSE(parsed);
+    if (std::string_view(bad).find('?') != std::string_view::npos)
+      CHECK(parsed.error().line().find("sec") == std::string::npos);
+  }
+  CHECK(keeps_secrets(Endpoint{"https://anywhere", ""}));
+  CHECK(keeps_secrets(Endpoint{"http://127.0.0.1:80", ""}));
+  CHECK(keeps_secrets(Endpoint{"http://localhost", ""}));
+  CHECK_FALSE(keeps_secrets(Endpoint{"http://10.0.0.1", ""}));
+  CHECK_FALSE(keeps_secrets(Endpoint{"http://127.0.0.1.evil.org", ""}));
 }
