@@ -153,7 +153,9 @@ void NetworkReader::step() {
   // With nothing of its own still to come, not even a next attempt.
   const bool sleeps_for_window =
       shut_out_position_ != 0 && flights_.empty() && next_event() == SteadyTime::max();
-  const std::int64_t began = sleeps_for_window ? steady_now_ns() : 0;
+  const bool sleeps_for_bandwidth =
+      core_.throttle.is_on() && flights_.empty() && !stretches_.empty() && !sleeps_for_window;
+  const std::int64_t began = steady_now_ns();
   wake_.arm();
   if (sleeps_for_window) {
     // release: pairs with is_stuck(), which then sees all that this reader finished.
@@ -170,6 +172,8 @@ void NetworkReader::step() {
     add(counters_.window_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
     last_progress_ = loop_->now();
   }
+  if (sleeps_for_bandwidth)
+    add(counters_.bandwidth_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
   for (Transfer* transfer : finished)
     finish(*transfer);
   drop_finished();

@@ -169,3 +169,21 @@ TEST_CASE("N22 odd heads are understood or refused, never half of each", "[netwo
   const NetworkOutcome outcome = lab.load(lab.settings("4"));
   if (outcome.error) FAIL(outcome.error->line());
 }
+
+TEST_CASE("a cap on bandwidth holds over a network, and the wait is counted", "[network]") {
+  constexpr std::uint64_t kBytesPerSecond = 2 * kMiB;
+  for (const std::string& connections : connection_counts()) {
+    S3Lab lab;
+    Settings settings = lab.settings(connections);
+    REQUIRE(settings.set("max_bandwidth", std::to_string(kBytesPerSecond)));
+    const auto began = std::chrono::steady_clock::now();
+    const NetworkOutcome outcome = lab.load(settings);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+    if (outcome.error) FAIL(outcome.error->line());
+    // A load may only be slower than its cap; the first chunk goes out at once.
+    const auto capped = static_cast<double>(lab.data.size() - 64 * kKiB);
+    CHECK(took.count() >= capped / static_cast<double>(kBytesPerSecond));
+    CHECK(outcome.stats.bandwidth_wait_ns > 0);
+    CHECK(outcome.stats.retries == 0);
+  }
+}
