@@ -47,11 +47,4 @@ class AwsConfig {
   std::string profile_ = "default";
 };
 
-// The home directory: HOME, or what the user database says. Empty if neither knows.
-[[nodiscard]] std::string home_directory(const Environment& environment);
-
-// All of a file; not_found if there is none. Fails with invalid_argument if it is longer than
-// most_bytes.
-Result<std::string> read_small_file(const std::string& path, std::size_t most_bytes);
-
 }  // namespace streamer::core

@@ -2,29 +2,18 @@
 #pragma once
 // What every source of AWS credentials works with. Tests put their own world in.
 
-#include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 
+#include "auth/auth_context.hpp"
 #include "auth/aws_config.hpp"
 #include "auth/aws_credentials.hpp"
-#include "base/environment.hpp"
-#include "http/host_addresses.hpp"
-#include "http/http_client.hpp"
+#include "auth/credential_files.hpp"
 
 namespace streamer::core {
 
-struct AwsContext {
-  Environment environment = process_environment();
-  HttpClient* http = nullptr;
-  std::function<SystemTime()> now = [] { return std::chrono::system_clock::now(); };
-  Resolver resolver = resolve_host;
-  std::string profile;    // set in code; empty: as the environment says
-  std::string ca_bundle;  // empty: the system's
-
-  // The way to an endpoint on the network: CA bundle, and the proxy that the environment wants.
-  [[nodiscard]] std::shared_ptr<const HttpRoute> route_to(const Endpoint& endpoint) const;
+struct AwsContext : AuthContext {
+  std::string profile;  // set in code; empty: as the environment says
 };
 
 // A source's answer: nullopt says that it is not configured, why_not what is missing, in a few
@@ -43,14 +32,6 @@ AwsAnswer credentials_from_imds(const AwsContext& context, std::string& why_not)
 Result<AwsCredentials> find_aws_credentials(const AwsContext& context);
 
 // ---- What the sources share ----
-
-// GET, PUT or POST of something small, tried up to `attempts` times while faults pass and statuses
-// are 429 or 5xx. The last answer, whatever its status.
-Result<HttpAnswer> ask(const AwsContext& context, const HttpRequest& request,
-                       TransferOptions options, std::uint32_t attempts);
-
-// A token from a file: trimmed, at most most_bytes, without line breaks.
-Result<Secret> read_token_file(const std::string& path, std::size_t most_bytes);
 
 // The credentials of an answer of JSON, by the names of its members; `object` is the member that
 // holds them, empty for the top. An answer that says Code other than Success is an error.

@@ -1,152 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // credential_process: a program that prints credentials.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <array>
-#include <cerrno>
-#include <csignal>
 
 #include "auth/aws_context.hpp"
-#include "base/unique_fd.hpp"
+#include "auth/credential_program.hpp"
 
 namespace streamer::core {
 
-namespace {
-
-constexpr std::size_t kMostOutputBytes = 64 * 1024;
-
-// Words as a shell would split them, but without a shell: quotes and backslashes, no expansion.
-Result<std::vector<std::string>> split_words(std::string_view command) {
-  std::vector<std::string> words;
-  std::string word;
-  bool in_word = false;
-  char quote = 0;
-  for (std::size_t i = 0; i < command.size(); ++i) {
-    const char c = command[i];
-    if (c == '\\' && quote != '\'' && i + 1 < command.size()) {
-      word += command[++i];
-      in_word = true;
-    } else if (quote != 0) {
-      if (c == quote) {
-        quote = 0;
-      } else {
-        word += c;
-      }
-    } else if (c == '"' || c == '\'') {
-      quote = c;
-      in_word = true;
-    } else if (c == ' ' || c == '\t') {
-      if (in_word) words.push_back(std::exchange(word, {}));
-      in_word = false;
-    } else {
-      word += c;
-      in_word = true;
-    }
-  }
-  if (quote != 0) return Error(ErrorKind::invalid_argument, "credential_process: a quote is open");
-  if (in_word) words.push_back(std::move(word));
-  if (words.empty()) return Error(ErrorKind::invalid_argument, "credential_process is empty");
-  return words;
-}
-
-// A child in a process group of its own, so that what it starts ends with it.
-class Child {
- public:
-  static Result<Child> start(const std::vector<std::string>& words) {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return os_failure("making a pipe", errno);
-    Child child;
-    child.output_ = UniqueFd(ends[0]);
-    const UniqueFd write_end(ends[1]);
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, write_end.get(), 1);
-    // No socket, file or pipe of the host's leaks into a foreign program.
-    posix_spawn_file_actions_addclosefrom_np(&actions, 3);
-    sigset_t none;
-    sigemptyset(&none);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
-    std::vector<char*> argv;
-    for (const std::string& word : words)
-      argv.push_back(const_cast<char*>(word.c_str()));
-    argv.push_back(nullptr);
-    const int failure =
-        ::posix_spawnp(&child.pid_, argv[0], &actions, &attributes, argv.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    if (failure != 0) {
-      child.pid_ = -1;
-      return os_failure(fmt::format("running credential_process ({})", words[0]), failure);
-    }
-    return child;
-  }
-
-  Child() = default;
-  Child(Child&& other) noexcept
-      : output_(std::move(other.output_)), pid_(std::exchange(other.pid_, -1)) {}
-  Child& operator=(Child&&) = delete;
-  ~Child() {
-    if (pid_ <= 0) return;
-    ::kill(-pid_, SIGKILL);
-    static_cast<void>(wait());
-  }
-
-  // All that it prints; timed_out if it has not ended by then.
-  Result<std::string> read_all(SteadyTime deadline) {
-    std::string text;
-    std::array<char, 4096> buffer;
-    for (;;) {
-      const auto left =
-          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-      pollfd entry{output_.get(), POLLIN, 0};
-      const int ready = left.count() <= 0 ? 0 : ::poll(&entry, 1, static_cast<int>(left.count()));
-      if (ready < 0 && errno == EINTR) continue;
-      if (ready <= 0)
-        return Error(ErrorKind::timed_out, "credential_process did not end in time and was killed");
-      const ssize_t got = ::read(output_.get(), buffer.data(), buffer.size());
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return text;
-      text.append(buffer.data(), static_cast<std::size_t>(got));
-      if (text.size() > kMostOutputBytes)
-        return Error(ErrorKind::invalid_argument, "credential_process printed more than 64 KiB");
-    }
-  }
-
-  // Its exit status, or 128 + the signal that ended it.
-  int wait() {
-    int status = 0;
-    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
-    }
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-
- private:
-  UniqueFd output_;
-  pid_t pid_ = -1;
-};
-
-}  // namespace
-
 Result<AwsCredentials> credentials_from_process(const std::string& command,
                                                 std::chrono::milliseconds deadline) {
-  const std::vector<std::string> words = TRY(split_words(command));
-  Child child = TRY(Child::start(words));
-  const Secret output(TRY(child.read_all(std::chrono::steady_clock::now() + deadline)));
-  const int status = child.wait();
-  if (status != 0) {
-    return Error(ErrorKind::permission_denied,
-                 fmt::format("credential_process ({}) ended with status {}", words[0], status));
-  }
+  const Program program{.name = "credential_process",
+                        .words = TRY(split_words("credential_process", command)),
+                        .variables = {},
+                        .deadline = deadline};
+  const Secret output = TRY(run_program(program));
   return read_json_credentials(output.reveal(),
                                {.object = "",
                                 .id = "AccessKeyId",
@@ -154,7 +21,7 @@ Result<AwsCredentials> credentials_from_process(const std::string& command,
                                 .token = "SessionToken",
                                 .expiration = "Expiration",
                                 .version = "Version"},
-                               fmt::format("credential_process ({})", words[0]));
+                               fmt::format("credential_process ({})", program.words[0]));
 }
 
 }  // namespace streamer::core

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/result.hpp"
+
 namespace streamer::core {
 
 using Sha256Digest = std::array<unsigned char, 32>;
@@ -35,6 +37,12 @@ class Sha256Hasher {
   void* context_;  // EVP_MD_CTX
 };
 
+// RS256 (RFC 7518 3.3) by the private RSA key in a PEM text. invalid_argument, without a byte of
+// the text, if there is none or it needs a pass phrase.
+Result<std::string> sign_rs256(std::string_view pem, std::string_view text);
+// SHA-1 of the first certificate in a PEM text. invalid_argument if there is none.
+Result<std::string> certificate_sha1(std::string_view pem);
+
 // Only for names of cached files and for headers that a protocol defines with them.
 [[nodiscard]] std::string sha1_hex(std::string_view text);
 [[nodiscard]] std::string md5_bytes(std::string_view text);
@@ -46,6 +54,8 @@ class Sha256Hasher {
 // Lower case.
 [[nodiscard]] std::string hex(std::string_view bytes);
 [[nodiscard]] std::string base64_encode(std::string_view bytes);
+// For URLs and tokens: other characters, no padding (RFC 4648 5).
+[[nodiscard]] std::string base64url_encode(std::string_view bytes);
 // Padded, without white space; nullopt for anything else.
 [[nodiscard]] std::optional<std::string> base64_decode(std::string_view text);
 

@@ -115,6 +115,13 @@ Result<std::uint64_t> JsonValue::unsigned_integer() {
   return number;
 }
 
+Result<bool> JsonValue::boolean() {
+  is_read_ = true;
+  bool value = false;
+  if (const auto code = as_value(value_).get_bool().get(value)) return source_.error(code);
+  return value;
+}
+
 Result<void> JsonValue::skip() {
   is_read_ = true;
   const JsonKind what = TRY(kind());
@@ -177,6 +184,19 @@ Result<void> read_json(const JsonText& text, const JsonValue::ElementVisitor& vi
     return source.error("something follows the JSON value");
   }
   return after();
+}
+
+std::string quote_json(std::string_view text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    if (static_cast<unsigned char>(c) < 0x20) {
+      quoted += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + "\"";
 }
 
 bool is_valid_utf8(std::string_view text) noexcept {

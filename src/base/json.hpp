@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "base/result.hpp"
@@ -48,6 +49,7 @@ class JsonValue {
   Result<std::string_view> string();
   // Decimal digits that fit in 64 bits: no sign, no fraction, no exponent.
   Result<std::uint64_t> unsigned_integer();
+  Result<bool> boolean();
   // Checks the value and everything in it.
   Result<void> skip();
 
@@ -71,6 +73,9 @@ class JsonValue {
 Result<void> read_json(const JsonText& text, const JsonValue::ElementVisitor& visit,
                        const std::function<Result<void>()>& after);
 Result<void> read_json(const JsonText& text, const JsonValue::ElementVisitor& visit);
+
+// A text as a JSON string, in quotes.
+[[nodiscard]] std::string quote_json(std::string_view text);
 
 [[nodiscard]] bool is_valid_utf8(std::string_view text) noexcept;
 

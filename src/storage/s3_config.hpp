@@ -7,7 +7,7 @@
 #include <string>
 
 #include "auth/aws_context.hpp"
-#include "auth/aws_credential_cache.hpp"
+#include "auth/credential_cache.hpp"
 #include "base/settings.hpp"
 #include "storage/s3_endpoint.hpp"
 
@@ -29,7 +29,7 @@ struct S3Config {
   std::vector<HttpHeader> extra_headers;  // requester pays, expected owner, SSE-C
   std::string version_id;
   AwsContext auth;
-  AwsCredentialCache::Fetch fetch_credentials;
+  CredentialCache<AwsCredentials>::Fetch fetch_credentials;
 };
 
 // Reads the environment and the profile now. Fails on settings that contradict themselves.

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "auth/aws_credential_cache.hpp"
+#include "auth/credential_cache.hpp"
 #include "auth/sigv4.hpp"
 #include "base/guarded.hpp"
 #include "storage/remote_store.hpp"
@@ -70,7 +70,7 @@ class S3Store final : public RemoteStore {
 
   const S3Config config_;
   const SigV4Signer signer_;
-  AwsCredentialCache credentials_;
+  CredentialCache<AwsCredentials> credentials_;
   Guarded<std::map<std::string, BucketState, std::less<>>> buckets_;
   Guarded<std::optional<StoreClock>> clock_;
 };

@@ -3,7 +3,7 @@
 #include <sys/stat.h>
 
 #include "auth/aws_context.hpp"
-#include "auth/aws_credential_cache.hpp"
+#include "auth/credential_cache.hpp"
 #include "base/crypto.hpp"
 #include "support/raw_checkpoint.hpp"
 #include "support/s3_world.hpp"
@@ -400,7 +400,7 @@ TEST_CASE("the cache fetches once, renews early, and forgives while keys are goo
   std::atomic<bool> works{true};
   std::atomic<std::int64_t> clock{1'000'000};
   const auto now = [&] { return SystemTime(std::chrono::seconds(clock.load())); };
-  AwsCredentialCache cache(
+  CredentialCache<AwsCredentials> cache(
       [&]() -> Result<AwsCredentials> {
         const int number = ++fetches;
         if (!works) return Error(ErrorKind::io, "down");

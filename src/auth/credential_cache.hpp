@@ -1,29 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "auth/aws_credential_cache.hpp"
+#pragma once
+// Credentials in use: fetched once, renewed before they expire, one fetch at a time.
 
-#include <fmt/format.h>
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <optional>
 
 #include "base/fits_in_memory.hpp"
 #include "base/fork.hpp"
+#include "base/guarded.hpp"
 #include "base/log.hpp"
+#include "base/result.hpp"
+#include "base/thread.hpp"
+#include "base/timestamp.hpp"
 
 namespace streamer::core {
 
-AwsCredentialCache::~AwsCredentialCache() {
+// Thread-safe. Credentials have `expires`, an optional time, and same_keys(), which says whether
+// requests would go out the same with the other ones.
+template <typename Credentials>
+class CredentialCache {
+ public:
+  using Fetch = std::function<Result<Credentials>()>;
+  using Clock = std::function<SystemTime()>;
+
+  CredentialCache(Fetch fetch, Clock now) : fetch_(std::move(fetch)), now_(std::move(now)) {}
+
+  ~CredentialCache();
+
+  struct Current {
+    Credentials credentials;
+    std::uint64_t version = 0;  // grows whenever the keys change
+  };
+
+  // What requests are signed with now. Blocks for the first fetch and if less than a minute is
+  // left; from ten minutes before the end a thread of the cache's own fetches new ones meanwhile.
+  Result<Current> get();
+
+  // The store no longer accepts what version stood for: fetches anew, once for all who ask. True if
+  // there are other keys now, so that trying again makes sense.
+  Result<bool> renew(std::uint64_t version);
+
+ private:
+  static constexpr std::chrono::minutes kRenewBefore{10};
+  static constexpr std::chrono::seconds kBlockBefore{60};
+  static constexpr std::chrono::seconds kPauseAfterFailure{30};
+
+  Result<void> fetch_locked(std::uint64_t unless_newer_than);
+  void fetch_in_background();
+
+  const std::uint32_t generation_ = fork_generation();
+  const Fetch fetch_;
+  const Clock now_;
+  std::mutex one_fetch_;  // held during a fetch: whoever waits for it finds its result
+  struct State {
+    std::optional<Credentials> credentials;
+    std::uint64_t version = 0;
+    bool is_fetching = false;              // in the background
+    std::optional<SystemTime> not_before;  // of the next background fetch, after a failed one
+  };
+  Guarded<State> state_;
+  Guarded<Thread> background_;  // last: joined first
+};
+
+template <typename Credentials>
+CredentialCache<Credentials>::~CredentialCache() {
   // After fork() the thread is the parent's.
   if (generation_ == fork_generation()) return;
   background_.with([](Thread& running) { running.abandon(); });
 }
 
-namespace {
-
-constexpr std::chrono::minutes kRenewBefore{10};
-constexpr std::chrono::seconds kBlockBefore{60};
-constexpr std::chrono::seconds kPauseAfterFailure{30};
-
-}  // namespace
-
-Result<void> AwsCredentialCache::fetch_locked(std::uint64_t unless_newer_than) {
+template <typename Credentials>
+Result<void> CredentialCache<Credentials>::fetch_locked(std::uint64_t unless_newer_than) {
   const std::lock_guard lock(one_fetch_);
   const bool is_done = state_.with([&](State& state) { return state.version > unless_newer_than; });
   if (is_done) return {};
@@ -37,7 +86,8 @@ Result<void> AwsCredentialCache::fetch_locked(std::uint64_t unless_newer_than) {
   return {};
 }
 
-Result<AwsCredentialCache::Current> AwsCredentialCache::get() {
+template <typename Credentials>
+Result<typename CredentialCache<Credentials>::Current> CredentialCache<Credentials>::get() {
   const SystemTime now = now_();
   struct Look {
     bool must_fetch = false;
@@ -66,7 +116,8 @@ Result<AwsCredentialCache::Current> AwsCredentialCache::get() {
   return state_.with([](const State& state) { return Current{*state.credentials, state.version}; });
 }
 
-void AwsCredentialCache::fetch_in_background() {
+template <typename Credentials>
+void CredentialCache<Credentials>::fetch_in_background() {
   const std::uint64_t version = state_.with([](const State& state) { return state.version; });
   auto thread = Thread::start("streamer-auth", [this, version] {
     bool has_failed = true;
@@ -88,7 +139,8 @@ void AwsCredentialCache::fetch_in_background() {
   background_.with([&](Thread& running) { running = *std::move(thread); });
 }
 
-Result<bool> AwsCredentialCache::renew(std::uint64_t version) {
+template <typename Credentials>
+Result<bool> CredentialCache<Credentials>::renew(std::uint64_t version) {
   TRY(fetch_locked(version));
   return state_.with([&](const State& state) { return state.version > version; });
 }

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What every source of credentials works with, whichever cloud it is for. Tests put their own world
+// in.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/environment.hpp"
+#include "base/secret.hpp"
+#include "base/timestamp.hpp"
+#include "http/host_addresses.hpp"
+#include "http/http_client.hpp"
+
+namespace streamer::core {
+
+struct AuthContext {
+  Environment environment = process_environment();
+  HttpClient* http = nullptr;
+  std::function<SystemTime()> now = [] { return std::chrono::system_clock::now(); };
+  Resolver resolver = resolve_host;
+  std::string ca_bundle;  // empty: the system's
+
+  // The way to an endpoint on the network: CA bundle, and the proxy that the environment wants.
+  [[nodiscard]] std::shared_ptr<const HttpRoute> route_to(const Endpoint& endpoint) const;
+};
+
+// GET, PUT or POST of something small, tried up to `attempts` times while faults pass and statuses
+// are 429 or 5xx. The last answer, whatever its status.
+Result<HttpAnswer> ask(const AuthContext& context, const HttpRequest& request,
+                       TransferOptions options, std::uint32_t attempts);
+
+// Texts and whole numbers of one object, by name. `object` is the member that holds them, empty for
+// the top. Whatever else is there is skipped.
+using FlatJson = std::map<std::string, std::string, std::less<>>;
+Result<FlatJson> read_flat_json(std::string_view text, std::string_view object = "");
+// The member of that name; empty if there is none.
+[[nodiscard]] std::string text_of(const FlatJson& members, std::string_view name);
+
+}  // namespace streamer::core
