@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auth/auth_context.hpp"
 
-#include <thread>
-
 #include "base/chance.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
@@ -31,7 +29,7 @@ Result<HttpAnswer> ask(const AuthContext& context, const HttpRequest& request,
       return HttpAnswer{transfer.head(), transfer.kept_body()};
     }
     options.fresh_connection = true;
-    std::this_thread::sleep_for(
+    context.pause(
         retry_delay(policy, again, attempt, retry_after(transfer.head(), context.now()), chance()));
   }
 }

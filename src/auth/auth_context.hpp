@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "base/environment.hpp"
 #include "base/secret.hpp"
@@ -20,6 +21,9 @@ struct AuthContext {
   Environment environment = process_environment();
   HttpClient* http = nullptr;
   std::function<SystemTime()> now = [] { return std::chrono::system_clock::now(); };
+  std::function<void(Milliseconds)> pause = [](Milliseconds time) {
+    std::this_thread::sleep_for(time);
+  };
   Resolver resolver = resolve_host;
   std::string ca_bundle;  // empty: the system's
 

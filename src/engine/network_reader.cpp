@@ -9,6 +9,7 @@
 #include <ctime>
 
 #include "base/chance.hpp"
+#include "base/copy_past_caches.hpp"
 #include "base/fits_in_memory.hpp"
 #include "engine/reader_clock.hpp"
 
@@ -382,14 +383,14 @@ void NetworkReader::land(Stretch& stretch, std::uint64_t offset, std::string_vie
 void NetworkReader::copy_out(Stretch& stretch, std::uint64_t offset, std::string_view bytes) {
   const std::uint64_t end = offset + bytes.size();
   if (offset >= stretch.piece_begin && end <= stretch.piece_end) {
-    std::memcpy(stretch.piece_to + (offset - stretch.piece_begin), bytes.data(), bytes.size());
+    put(stretch.piece_to + (offset - stretch.piece_begin), bytes);
     return;
   }
   for (std::size_t i = stretch.landed_chunks; i < stretch.chunks.size(); ++i) {
     const Chunk& chunk = core_.plan.chunks()[stretch.chunks[i]];
     if (chunk.offset >= end) break;
     core_.plan.for_each_piece(chunk, offset, end, [&](const Piece& piece) {
-      std::memcpy(core_.address(piece.place), bytes.data() + (piece.offset - offset), piece.size);
+      put(core_.address(piece.place), bytes.substr(piece.offset - offset, piece.size));
     });
   }
   // The next bytes most likely go on in one large piece: found once, used for all of it.
@@ -404,6 +405,15 @@ void NetworkReader::copy_out(Stretch& stretch, std::uint64_t offset, std::string
     stretch.piece_end = piece->offset + piece->size;
     stretch.piece_to = core_.address(piece->place);
     return;
+  }
+}
+
+void NetworkReader::put(std::byte* to, std::string_view bytes) {
+  // What is verified is read again at once.
+  if (core_.integrity) {
+    std::memcpy(to, bytes.data(), bytes.size());
+  } else {
+    copy_past_caches(to, bytes.data(), bytes.size());
   }
 }
 

@@ -56,6 +56,7 @@ class NetworkReader {
   bool fly(Stretch& stretch, bool is_hedge);
   void land(Stretch& stretch, std::uint64_t offset, std::string_view bytes);
   void copy_out(Stretch& stretch, std::uint64_t offset, std::string_view bytes);
+  void put(std::byte* to, std::string_view bytes);
   void land_chunks(Stretch& stretch);
 
   // What became of it.

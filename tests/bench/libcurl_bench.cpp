@@ -10,12 +10,10 @@
 #include <cstring>
 #include <memory>
 
+#include "base/copy_past_caches.hpp"
 #include "base/text.hpp"
 #include "bench/loopback_nginx.hpp"
 #include "device/arena.hpp"
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 using namespace streamer::core;
 using namespace streamer::bench;
@@ -32,25 +30,6 @@ struct Variant {
   std::uint64_t buffer_bytes = 512 * kKiB;
   std::uint32_t threads = 1;
 };
-
-void copy_past_the_caches(std::byte* to, const char* from, std::size_t size) {
-#if defined(__SSE2__)
-  const std::size_t head =
-      std::min<std::size_t>(size, -reinterpret_cast<std::uintptr_t>(to) & std::uintptr_t{15});
-  std::memcpy(to, from, head);
-  to += head;
-  from += head;
-  size -= head;
-  for (; size >= 64; size -= 64, to += 64, from += 64) {
-    for (std::size_t i = 0; i < 64; i += 16) {
-      const __m128i word = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
-      _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), word);
-    }
-  }
-  _mm_sfence();
-#endif
-  std::memcpy(to, from, size);
-}
 
 // The ranges of the file, shared out to connections as they get free.
 struct Work {
@@ -78,7 +57,7 @@ struct Connection {
     auto& self = *static_cast<Connection*>(user);
     const std::size_t bytes = size * count;
     if (self.copy == Copy::plain) std::memcpy(self.work->to + self.at, data, bytes);
-    if (self.copy == Copy::non_temporal) copy_past_the_caches(self.work->to + self.at, data, bytes);
+    if (self.copy == Copy::non_temporal) copy_past_caches(self.work->to + self.at, data, bytes);
     self.at += bytes;
     return bytes;
   }

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order in which sources of Azure tokens are asked.
+#include <fmt/format.h>
+
+#include <array>
+
+#include "auth/azure_context.hpp"
+#include "base/log.hpp"
+#include "base/text.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+struct Source {
+  std::string_view name;
+  std::string_view sdk_name;  // as AZURE_TOKEN_CREDENTIALS says it
+  bool is_for_production;     // "prod", else "dev"
+  TokenAnswer (*fetch)(const AzureContext& context, std::string& why_not);
+};
+
+constexpr std::array<Source, 4> kSources = {{
+    {"environment", "EnvironmentCredential", true, token_from_service_principal},
+    {"workload identity", "WorkloadIdentityCredential", true, token_from_workload_identity},
+    {"managed identity", "ManagedIdentityCredential", true, token_from_managed_identity},
+    {"Azure CLI", "AzureCliCredential", false, token_from_azure_cli},
+}};
+
+bool is_wanted(const Source& source, std::string_view wanted) {
+  if (wanted.empty()) return true;
+  if (equal_ignoring_case(wanted, "prod")) return source.is_for_production;
+  if (equal_ignoring_case(wanted, "dev")) return !source.is_for_production;
+  return equal_ignoring_case(wanted, source.sdk_name);
+}
+
+}  // namespace
+
+Result<BearerToken> find_azure_token(const AzureContext& context) {
+  const std::string wanted = context.environment("AZURE_TOKEN_CREDENTIALS").value_or("");
+  std::string reasons;
+  for (const Source& source : kSources) {
+    if (!is_wanted(source, wanted)) continue;
+    std::string why_not;
+    auto found = TRY(source.fetch(context, why_not));
+    if (found) {
+      log_line(LogLevel::info, fmt::format("credentials come from {}", found->source));
+      return *std::move(found);
+    }
+    reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", source.name, why_not);
+  }
+  if (reasons.empty()) {
+    return Error(ErrorKind::invalid_argument,
+                 fmt::format("AZURE_TOKEN_CREDENTIALS is \"{}\"; it may be dev, prod, or one of "
+                             "EnvironmentCredential, WorkloadIdentityCredential, "
+                             "ManagedIdentityCredential, AzureCliCredential",
+                             wanted.substr(0, 60)));
+  }
+  return Error(ErrorKind::permission_denied,
+               fmt::format("no credentials were found ({}); set an account key, a SAS token or a "
+                           "connection string, or azure_unsigned for a public container",
+                           reasons));
+}
+
+}  // namespace streamer::core
