@@ -28,4 +28,7 @@ struct AwsCredentials {
 // Fails if a key or token could not stand in a header.
 Result<void> check_credentials(const AwsCredentials& credentials);
 
+// "from SOURCE, access key id ends in 4 CHARACTERS, until TIME".
+[[nodiscard]] std::string describe(const AwsCredentials& credentials);
+
 }  // namespace streamer::core

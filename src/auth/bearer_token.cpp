@@ -34,6 +34,12 @@ Error refused(const HttpRequest& request, const HttpAnswer& answer, std::string_
 
 }  // namespace
 
+std::string describe(const BearerToken& token) {
+  std::string text = "from " + token.source;
+  if (token.expires) text += ", until " + format_iso(*token.expires);
+  return text;
+}
+
 Result<HttpUrl> parse_secret_url(std::string_view what, std::string_view text) {
   const HttpUrl url = TRY(parse_url(text));
   if (keeps_secrets(url.endpoint())) return url;

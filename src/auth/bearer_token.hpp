@@ -23,6 +23,9 @@ struct BearerToken {
   }
 };
 
+// "from SOURCE, until TIME".
+[[nodiscard]] std::string describe(const BearerToken& token);
+
 // A source's answer, as for AWS: nullopt says that it is not configured, why_not what is missing.
 using TokenAnswer = Result<std::optional<BearerToken>>;
 

@@ -18,6 +18,25 @@ constexpr SettingRow kRows[] = {
      "The profile of ~/.aws/config and ~/.aws/credentials. auto is AWS_PROFILE, else default. If "
      "it "
      "is set here, its credentials go before those of the environment."},
+    {"azure_account_key", "STREAMER_AZURE_ACCOUNT_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "auto",
+     "auto, or a key: base64", "The key of the storage account. Never logged."},
+    {"azure_account_name", "STREAMER_AZURE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_NAME", "auto",
+     "auto, or a name", "The storage account of az:// URIs, which name none."},
+    {"azure_bearer_token", "STREAMER_AZURE_BEARER_TOKEN", nullptr, "auto", "auto, or a token",
+     "A token of Microsoft Entra to use instead of looking for one. Never logged."},
+    {"azure_connection_string", "STREAMER_AZURE_CONNECTION_STRING",
+     "AZURE_STORAGE_CONNECTION_STRING", "auto", "auto, or a connection string",
+     "Account, endpoint and key or SAS token in one, as the portal shows it. Never logged."},
+    {"azure_endpoint", "STREAMER_AZURE_ENDPOINT", nullptr, "auto", "auto, or a URL",
+     "Where the account is; of an emulator, with the account's name as path. auto is "
+     "AZURE_STORAGE_ENDPOINT, the connection string's, else https://ACCOUNT.blob.SUFFIX."},
+    {"azure_endpoint_suffix", "STREAMER_AZURE_ENDPOINT_SUFFIX", "AZURE_STORAGE_ENDPOINT_SUFFIX",
+     "auto", "auto, or a domain",
+     "The cloud that the account is in. auto is the connection string's, else core.windows.net."},
+    {"azure_sas_token", "STREAMER_AZURE_SAS_TOKEN", "AZURE_STORAGE_SAS_TOKEN", "auto",
+     "auto, or a query", "A shared access signature for all URIs. Never logged."},
+    {"azure_unsigned", "STREAMER_AZURE_UNSIGNED", nullptr, "no", "yes (or 1), no (or 0)",
+     "Whether requests go without credentials, for public containers."},
     {"ca_bundle", "STREAMER_CA_BUNDLE", nullptr, "auto", "auto, or a path",
      "The PEM file of the authorities that sign the servers' certificates. auto is AWS_CA_BUNDLE, "
      "the profile's ca_bundle, SSL_CERT_FILE, CURL_CA_BUNDLE, else the system's."},
@@ -46,8 +65,30 @@ constexpr SettingRow kRows[] = {
     {"file_io", "STREAMER_FILE_IO", nullptr, "auto", "auto, direct, buffered",
      "How files are read. auto asks the page cache, chunk by chunk: cached chunks are copied from "
      "it, others are read past it (O_DIRECT) where the file system allows."},
+    {"gcs_access_key_id", "STREAMER_GCS_ACCESS_KEY_ID", nullptr, "auto", "auto, or a key id",
+     "Together with gcs_secret_access_key: an HMAC key, instead of a token."},
+    {"gcs_bearer_token", "STREAMER_GCS_BEARER_TOKEN", nullptr, "auto", "auto, or a token",
+     "An access token to use instead of looking for one. Never logged."},
+    {"gcs_credential_file", "STREAMER_GCS_CREDENTIAL_FILE", "RUNAI_STREAMER_GCS_CREDENTIAL_FILE",
+     "auto", "auto, or a path",
+     "A file of Google credentials, of any type. auto is GOOGLE_APPLICATION_CREDENTIALS, gcloud's "
+     "own file, else the metadata server."},
+    {"gcs_endpoint", "STREAMER_GCS_ENDPOINT", nullptr, "auto", "auto, or a URL",
+     "Where Google Cloud Storage is. auto is CLOUD_STORAGE_EMULATOR_ENDPOINT or "
+     "STORAGE_EMULATOR_HOST, which are read from without credentials, else Google's own."},
+    {"gcs_secret_access_key", "STREAMER_GCS_SECRET_ACCESS_KEY", nullptr, "auto", "auto, or a key",
+     "See gcs_access_key_id. Never logged."},
+    {"gcs_unsigned", "STREAMER_GCS_UNSIGNED", "RUNAI_STREAMER_GCS_USE_ANONYMOUS_CREDENTIALS", "no",
+     "yes (or 1), no (or 0)", "Whether requests go without credentials, for public buckets."},
+    {"gcs_user_project", "STREAMER_GCS_USER_PROJECT", nullptr, "auto", "auto, or a project",
+     "The project that is charged, for buckets whose readers pay. auto is the credentials' quota "
+     "project."},
     {"hedging", "STREAMER_HEDGING", nullptr, "auto", "auto, off",
      "Whether the slowest requests of a load are made a second time on a new connection."},
+    {"https_bearer_token", "STREAMER_HTTPS_BEARER_TOKEN", nullptr, "auto", "auto, or a token",
+     "What plain https:// URLs are asked with; sent to the host that the URL names and to no "
+     "other. "
+     "Never logged."},
     {"io_uring", "STREAMER_IO_URING", nullptr, "auto", "auto, off",
      "Whether direct reads go through io_uring where the kernel allows it."},
     {"low_speed_limit", "STREAMER_LOW_SPEED_LIMIT", "RUNAI_STREAMER_S3_LOW_SPEED_LIMIT", "off",
@@ -109,7 +150,8 @@ constexpr SettingRow kRows[] = {
      "its element, which most files give at no cost."},
     {"verify", "STREAMER_VERIFY", nullptr, "off", "off, store, or the path or URI of a manifest",
      "Whether whole objects are checked after loading: against the checksum that the store keeps "
-     "(S3: CRC32, CRC32C, CRC64NVME of the full object), or against a manifest, with lines such as "
+     "(S3: CRC32, CRC32C, CRC64NVME of the full object; Google: CRC32C), or against a manifest, "
+     "with lines such as "
      "sha256sum writes, or KIND:HEX NAME."},
 };
 
@@ -159,8 +201,10 @@ std::optional<std::chrono::milliseconds> parse_milliseconds(std::string_view val
 }
 
 bool is_yes_or_no(std::string_view value) {
-  return value == "yes" || value == "no" || value == "1" || value == "0" || value == "true" ||
-         value == "false";
+  for (const char* const word : {"yes", "no", "1", "0", "true", "false"}) {
+    if (equal_ignoring_case(value, word)) return true;
+  }
+  return false;
 }
 
 // Puts value into the field that name stands for; false if it is refused.
@@ -208,7 +252,7 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
     return put(to.progress_timeout, parse_milliseconds(value, 86'400'000));
   if (name == "s3_addressing")
     return value == "auto" || value == "path" || value == "virtual" || value == "0" || value == "1";
-  if (name == "s3_requester_pays" || name == "s3_unsigned") return is_yes_or_no(value);
+  if (name == "s3_requester_pays" || name.ends_with("_unsigned")) return is_yes_or_no(value);
   if (name == "stall_timeout_ms")
     return put(all.remote.stall_timeout, parse_milliseconds(value, 600'000));
   if (name == "verify") {
@@ -303,6 +347,14 @@ std::optional<std::string> Settings::text_in_code(std::string_view name) const {
   const auto found = values_.find(name);
   if (found == values_.end() || found->second == "auto") return std::nullopt;
   return found->second;
+}
+
+std::string Settings::source_of(std::string_view name) const {
+  const SettingRow* const row = find_row(name);
+  if (row != nullptr && !values_.contains(name)) {
+    if (const auto source = from_environment(*row)) return source->name;
+  }
+  return fmt::format("the setting {}", name);
 }
 
 std::string Settings::text(std::string_view name) const {

@@ -57,6 +57,8 @@ class Settings {
   // The text in force: set in code, else in the environment, else the default. Only for names of
   // the table. The environment is read now, not earlier.
   [[nodiscard]] std::string text(std::string_view name) const;
+  // What said so, for people: "the setting x", or the variable's name.
+  [[nodiscard]] std::string source_of(std::string_view name) const;
   // Only what was set in code.
   [[nodiscard]] std::optional<std::string> text_in_code(std::string_view name) const;
   // nullptr if there is none.

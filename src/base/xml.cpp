@@ -15,6 +15,8 @@ bool convert(const pugi::xml_node& node, int depth, XmlElement& element) {
   if (depth > kDeepest) return false;
   const std::string_view name = node.name();
   element.name = name.substr(name.find(':') == std::string_view::npos ? 0 : name.find(':') + 1);
+  for (const pugi::xml_attribute& attribute : node.attributes())
+    element.attributes.emplace_back(attribute.name(), attribute.value());
   for (const pugi::xml_node& below : node.children()) {
     if (below.type() == pugi::node_pcdata || below.type() == pugi::node_cdata) {
       element.text += below.value();
@@ -37,6 +39,13 @@ const XmlElement* XmlElement::child(std::string_view wanted) const noexcept {
 std::string_view XmlElement::text_of(std::string_view wanted) const noexcept {
   const XmlElement* const found = child(wanted);
   return found == nullptr ? std::string_view() : found->text;
+}
+
+std::string_view XmlElement::attribute(std::string_view wanted) const noexcept {
+  for (const auto& [key, value] : attributes) {
+    if (key == wanted) return value;
+  }
+  return {};
 }
 
 Result<XmlElement> read_xml(std::string_view text) {

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
@@ -13,12 +14,15 @@ namespace streamer::core {
 struct XmlElement {
   std::string name;  // without its namespace's prefix
   std::string text;  // what stands directly in it, entities resolved
+  std::vector<std::pair<std::string, std::string>> attributes;
   std::vector<XmlElement> children;
 
   // The first child of that name; nullptr if there is none.
   [[nodiscard]] const XmlElement* child(std::string_view wanted) const noexcept;
   // The text of the child of that name; empty if there is none.
   [[nodiscard]] std::string_view text_of(std::string_view wanted) const noexcept;
+  // The value of the attribute of that name; empty if there is none.
+  [[nodiscard]] std::string_view attribute(std::string_view wanted) const noexcept;
 };
 
 // The root element. Fails with corrupt on what is not well-formed, on a DOCTYPE (and with it on

@@ -11,6 +11,7 @@
 #include "base/chance.hpp"
 #include "base/copy_past_caches.hpp"
 #include "base/fits_in_memory.hpp"
+#include "engine/network_flight.hpp"
 #include "engine/reader_clock.hpp"
 
 namespace streamer::core {
@@ -22,82 +23,12 @@ constexpr std::uint32_t kIdleConnections = 1024;
 // than 32 MiB.
 constexpr std::size_t kReceiveBuffersBytes = 32 * kMiB;
 constexpr std::size_t kLargestReceiveBuffer = 512 * kKiB;
-constexpr Milliseconds kWatchEvery{50};
 // Long requests, so that waiting for first bytes costs little: what one of them holds too much of
 // in the end is split off and given to an idle connection.
 constexpr double kTimesFirstByte = 10;
 constexpr std::uint64_t kLargestRequestBytes = 64 * kMiB;
 constexpr std::uint64_t kLeastSplitBytes = 8 * kMiB;
-// Hedges: not before there is something to compare with, and never much.
-constexpr std::uint32_t kMeasuredBeforeHedges = 4;
-constexpr double kHedgeShare = 0.04;
-constexpr std::uint64_t kHedgeAllowanceBytes = 16 * kMiB;
-constexpr double kLeastHedgeAge_s = 0.3;
-
-double seconds(std::chrono::nanoseconds time) {
-  return std::chrono::duration<double>(time).count();
-}
-
 }  // namespace
-
-struct NetworkReader::Stretch {
-  Stretch(const RetryPolicy& policy) : attempts(policy) {}
-
-  std::uint32_t object = 0;
-  std::vector<std::uint32_t> chunks;  // numbers in the plan
-  std::size_t landed_chunks = 0;      // of them
-  std::uint64_t next = 0;             // of the object: everything before it has landed
-  std::uint64_t end = 0;
-  std::uint64_t position_end = 0;  // the window must admit it
-  Attempts attempts;
-  std::uint64_t next_at_last_failure = 0;
-  SteadyTime not_before{};
-  bool wants_fresh_connection = false;
-  std::uint32_t flights = 0;
-  bool was_hedged = false;
-  // Where the next byte goes: a piece of the current chunk.
-  std::uint64_t piece_begin = 0;
-  std::uint64_t piece_end = 0;
-  std::byte* piece_to = nullptr;
-
-  [[nodiscard]] bool is_whole() const noexcept { return next == end; }
-  [[nodiscard]] std::uint64_t left() const noexcept { return end - next; }
-};
-
-// One request for what is left of a stretch.
-class NetworkReader::Flight final : public RangeSink {
- public:
-  Flight(NetworkReader& reader, Stretch& of, const Object& object, SignedRequest signed_request)
-      : RangeSink(
-            {of.next, of.end - of.next},
-            {.size = object.size, .etag = object.etag, .last_modified = object.last_modified}),
-        request(std::move(signed_request)),
-        stretch(&of),
-        reader_(reader) {}
-
-  SignedRequest request;
-  Stretch* stretch;  // nullptr: what it brings is not needed any more
-  std::unique_ptr<Transfer> transfer;
-  HostAddresses* host = nullptr;
-  bool is_hedge = false;
-  SteadyTime began{};
-  SteadyTime first_byte_at{};
-  std::uint64_t marked_bytes = 0;  // received at marked_at, for the rate
-  SteadyTime marked_at{};
-
- private:
-  void land(std::uint64_t offset, std::string_view bytes) override {
-    if (first_byte_at == SteadyTime{}) reader_.note_first_byte(*this);
-    add(reader_.counters_.bytes_network, bytes.size());
-    if (stretch == nullptr) {
-      add(reader_.counters_.bytes_discarded, bytes.size());
-    } else {
-      reader_.land(*stretch, offset, bytes);
-    }
-  }
-
-  NetworkReader& reader_;
-};
 
 NetworkReader::NetworkReader(LoadCore& core, NetworkShare& share, const LoadSettings& settings,
                              std::uint32_t number, std::uint32_t network_number)
@@ -440,8 +371,9 @@ void NetworkReader::finish(Transfer& transfer) {
   flight.host = nullptr;
   if (flight.is_complete()) {
     budget_.succeeded();
-    note_rate(static_cast<double>(flight.received() - flight.marked_bytes),
-              seconds(loop_->now() - flight.marked_at));
+    // Over all of it: what came since the last look may be one burst.
+    note_rate(static_cast<double>(flight.received()),
+              in_seconds(loop_->now() - flight.first_byte_at));
   }
   Stretch* const stretch = flight.stretch;
   if (stretch != nullptr && !stretch->is_whole() && !flight.is_complete()) retry(*stretch, flight);
@@ -492,40 +424,6 @@ void NetworkReader::drop_finished() {
   stretches_.remove_if([](const auto& stretch) { return stretch->is_whole(); });
 }
 
-void NetworkReader::note_first_byte(Flight& flight) {
-  flight.first_byte_at = flight.marked_at = loop_->now();
-  // The first ones weigh more, so that the start's guesses are soon gone.
-  const double weight = std::max(0.1, 1.0 / (first_bytes_ + 1));
-  first_byte_s_ += weight * (seconds(flight.first_byte_at - flight.began) - first_byte_s_);
-  ++first_bytes_;
-}
-
-void NetworkReader::note_rate(double bytes, double time) {
-  if (bytes <= 0) return;
-  const double weight = std::max(0.1, 1.0 / (rates_ + 1));
-  rate_ += weight * (bytes / std::max(time, 1e-4) - rate_);
-  ++rates_;
-}
-
-// What a request brings per second while its body comes: over all that are in that state. One alone
-// says nothing of what is usual: it may be the one that is slow.
-void NetworkReader::measure_rates() {
-  double bytes = 0;
-  double time = 0;
-  std::uint32_t measured = 0;
-  for (const auto& flight : flights_) {
-    if (flight->first_byte_at == SteadyTime{}) continue;
-    ++measured;
-    bytes += static_cast<double>(flight->received() - flight->marked_bytes);
-    time += seconds(loop_->now() - flight->marked_at);
-    flight->marked_bytes = flight->received();
-    flight->marked_at = loop_->now();
-  }
-  if (measured > 2) note_rate(bytes, time);
-}
-
-// ---- Now and then ----
-
 SteadyTime NetworkReader::next_event() const {
   SteadyTime until = flights_.empty() ? SteadyTime::max() : next_watch_;
   for (const auto& stretch : stretches_) {
@@ -533,81 +431,6 @@ SteadyTime NetworkReader::next_event() const {
       until = std::min(until, stretch->not_before);
   }
   return until;
-}
-
-void NetworkReader::watch() {
-  const SteadyTime now = loop_->now();
-  next_watch_ = now + kWatchEvery;
-  count_time();
-  const std::uint64_t bytes = counters_.bytes_network.load(std::memory_order_relaxed);
-  const bool is_busy = in_flight() >= share_.connections(network_number_);
-  share_.observe(now, bytes - std::exchange(bytes_observed_, bytes),
-                 std::chrono::nanoseconds(static_cast<std::int64_t>(first_byte_s_ * 1e9)), is_busy);
-  for (auto at = flights_.begin(); at != flights_.end();) {
-    Flight& flight = **at++;
-    if (!is_too_slow(flight)) continue;
-    Stretch& stretch = *flight.stretch;
-    stretch.not_before = now;
-    stretch.wants_fresh_connection = true;
-    add(counters_.retries, 1);
-    end_flight(flight);
-    flights_.erase(std::prev(at));
-  }
-  measure_rates();
-  if (settings_.hedges && std::min(first_bytes_, rates_) >= kMeasuredBeforeHedges) {
-    for (const auto& stretch : stretches_)
-      hedge_if_slow(*stretch);
-  }
-  if (now - last_progress_ > settings_.progress_timeout && shut_out_position_ == 0) {
-    core_.fail(Error(ErrorKind::timed_out,
-                     fmt::format("no byte came for {} s over any connection; check the network, or "
-                                 "raise progress_timeout_ms",
-                                 seconds(settings_.progress_timeout))));
-  }
-}
-
-// By the least rate that was set, over as long as a stall may last.
-bool NetworkReader::is_too_slow(const Flight& flight) const {
-  if (settings_.least_connection_rate == 0 || flight.stretch == nullptr) return false;
-  const double lasted = seconds(loop_->now() - flight.began);
-  const double window = seconds(flight.transfer->options().stall_timeout);
-  return lasted > window && static_cast<double>(flight.received()) <
-                                lasted * static_cast<double>(settings_.least_connection_rate);
-}
-
-// A second request pays if it would most likely end well before the first one.
-void NetworkReader::hedge_if_slow(Stretch& stretch) {
-  if (stretch.flights != 1 || stretch.was_hedged || stretch.is_whole()) return;
-  const auto at = std::find_if(flights_.begin(), flights_.end(),
-                               [&](const auto& one) { return one->stretch == &stretch; });
-  if (at == flights_.end()) return;
-  const Flight& flight = **at;
-  const double age = seconds(loop_->now() - flight.began);
-  const auto left = static_cast<double>(stretch.end - stretch.next);
-  // A new connection: some round trips to make it, and one to be answered.
-  const double anew = 3 * first_byte_s_ + left / rate_;
-  const double usual = first_byte_s_ + static_cast<double>(flight.wanted().size) / rate_;
-  if (age < kLeastHedgeAge_s || age < 1.5 * usual) {
-    // Young, but already far behind what it would have to be?
-    if (age < kLeastHedgeAge_s || age < 4 * first_byte_s_) return;
-  }
-  const double own_rate = static_cast<double>(flight.received()) / age;
-  const double own = own_rate > 0 ? left / own_rate : 1e9;
-  if (own < 3 * anew + 0.1) return;
-  const auto wanted_bytes = static_cast<double>(core_.plan.wanted_bytes());
-  const bool has_budget = static_cast<double>(hedged_bytes_) + left <
-                          kHedgeShare * wanted_bytes + static_cast<double>(kHedgeAllowanceBytes);
-  if (!has_budget || hedges_in_flight_ >= std::max(2U, in_flight() / 8)) return;
-  hedged_bytes_ += static_cast<std::uint64_t>(left);
-  stretch.was_hedged = true;
-  add(counters_.hedges, 1);
-  fly(stretch, true);
-}
-
-void NetworkReader::count_time() {
-  counters_.cpu_ns.store(thread_cpu_ns(), std::memory_order_relaxed);
-  counters_.wall_ns.store(static_cast<std::uint64_t>(steady_now_ns() - started_ns_),
-                          std::memory_order_relaxed);
 }
 
 }  // namespace streamer::core

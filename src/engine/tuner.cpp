@@ -30,6 +30,7 @@ void Tuner::throttled(SteadyTime now) noexcept {
   last_throttle_ = now;
   target_ = std::max(1U, static_cast<std::uint32_t>(target_ * kThrottledShare));
   before_ = 0;
+  has_doubt_ = false;
   growth_ = kSmallStep;
   hold_until_ = now + kOneThrottle;
   window_began_.reset();
@@ -78,10 +79,14 @@ void Tuner::judge(double rate, SteadyTime now) noexcept {
   const double at_best = static_cast<double>(target_) / before_ - 1;
   const double gained = rate_before_ > 0 ? rate / rate_before_ - 1 : at_best;
   if (gained >= kWorthwhile * at_best) {
+    has_doubt_ = false;
     // Most of it is there: what is missing to the best is less than another large step.
     if (gained < kNearlyAll * at_best) growth_ = kSmallStep;
     return step_up();
   }
+  // One bad window may be the machine's fault, or a neighbour's on the wire: two are the step's.
+  if (!std::exchange(has_doubt_, true)) return;
+  has_doubt_ = false;
   // The step was not worth it: back, and a smaller one, and then a rest.
   target_ = before_;
   before_ = 0;

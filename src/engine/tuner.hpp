@@ -44,6 +44,7 @@ class Tuner {
   double rate_before_ = 0;    // bytes per second there
   double growth_ = 4;         // of the next step
   bool is_settling_ = true;   // new connections are still being made
+  bool has_doubt_ = false;    // the last window spoke against the step
   std::optional<SteadyTime> window_began_;
   std::uint64_t bytes_then_ = 0;
   SteadyTime hold_until_{};

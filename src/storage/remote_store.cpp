@@ -263,4 +263,24 @@ Result<HttpAnswer> RemoteStore::fetch(const Uri& uri, const MakeRequest& make, c
   }
 }
 
+Result<HttpAnswer> RemoteStore::fetch_head(const Uri& uri, const MakeRequest& make) {
+  return fetch(
+      uri, make, [](const HttpAnswer&) { return std::optional<Verdict>(); }, kMiB);
+}
+
+Verdict RemoteStore::failure(const SignedRequest& request, const HttpAnswer& answer,
+                             const ServiceError& error, std::span<const CodeRow> own) const {
+  return {.retry_after = retry_after(answer.head, context_.now()),
+          .error = service_failure(request.http, answer.head.status, error, own)};
+}
+
+Result<RemoteLimits> read_remote_limits(const Settings& settings) {
+  const RemoteSettings read = TRY(read_remote_settings(settings));
+  RemoteLimits limits;
+  limits.connect_timeout = read.connect_timeout;
+  limits.stall_timeout = read.stall_timeout;
+  limits.retry.attempts = read.attempts;
+  return limits;
+}
+
 }  // namespace streamer::core

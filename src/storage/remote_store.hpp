@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // What every store behind HTTP has in common: ranges that are asked for again until they came whole
-// or will not come. A backend says how its requests look and what its answers mean.
+// or will not come, listings page by page, and the doctor's way to it all. A backend says how its
+// requests look and what its answers mean.
 
 #include <functional>
 #include <memory>
@@ -9,11 +10,14 @@
 #include <string>
 #include <variant>
 
+#include "auth/auth_context.hpp"
+#include "auth/credential_cache.hpp"
 #include "http/http_client.hpp"
 #include "http/range_check.hpp"
 #include "http/retry.hpp"
 #include "http/transfer.hpp"
 #include "storage/doctor.hpp"
+#include "storage/service_error.hpp"
 #include "storage/store.hpp"
 
 namespace streamer::core {
@@ -23,7 +27,7 @@ struct SignedRequest {
   HttpRequest http;
   std::uint64_t credentials_version = 0;
   SystemTime signed_at{};
-  std::string region;
+  std::string region = {};  // of S3
 };
 
 // What an attempt that did not bring all of its bytes calls for.
@@ -67,6 +71,20 @@ class RangeSink : public TransferSink {
   bool has_length_ = false;
 };
 
+// Entries of a listing, in the order of the store.
+struct Page {
+  std::vector<Entry> entries;
+  std::string next;  // asks for the next page; empty: this is the last one
+};
+
+// How a URI is reached, for people.
+struct RemoteWay {
+  std::string origin;
+  std::string endpoint_source;
+  // "region", "eu-west-1 (from AWS_REGION)", in the order in which they are shown.
+  std::vector<std::pair<std::string, std::string>> facts;
+};
+
 struct RemoteLimits {
   Milliseconds connect_timeout{5000};
   Milliseconds stall_timeout{10'000};
@@ -76,29 +94,49 @@ struct RemoteLimits {
 class RemoteStore : public Store {
  public:
   Result<Opened> open(const Uri& uri, std::uint64_t first_bytes) override;
+  Result<bool> is_folder(const Uri& uri) override;
+  Result<std::vector<Entry>> list(const Uri& uri, ListDepth depth) override;
   Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) override;
   RemoteStore* remote() noexcept override { return this; }
 
   // ---- For those who read without blocking ----
 
-  // GET of a range, signed now. Thread-safe. Blocks only where credentials must be fetched.
-  virtual Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
-                                              const std::string& etag) = 0;
   // What a finished attempt that is not complete calls for. May fetch credentials or look for a
   // region, and block meanwhile. The error says all but how often it was tried.
   Verdict judge(const Uri& uri, const SignedRequest& request, const Transfer& transfer,
                 const RangeSink& sink);
   // The steps on the way to a URI: endpoint, addresses, connection, credentials.
-  virtual Result<void> diagnose_way(const Uri& uri, const DoctorReport& report) = 0;
+  Result<void> diagnose_way(const Uri& uri, const DoctorReport& report);
   [[nodiscard]] const RemoteLimits& limits() const noexcept { return limits_; }
 
+  // ---- What a backend is ----
+
+  // GET of a range, signed now, on condition that the object still has this ETag (empty: any).
+  // Thread-safe. Blocks only where credentials must be fetched.
+  virtual Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
+                                              const std::string& etag) = 0;
+
  protected:
-  RemoteStore(RemoteLimits limits, std::shared_ptr<HttpClient> http)
-      : limits_(limits), http_(std::move(http)) {}
+  // context: for the doctor, and for what is asked beside the store; its http is replaced by ours.
+  RemoteStore(RemoteLimits limits, std::shared_ptr<HttpClient> http, AuthContext context)
+      : limits_(limits), http_(std::move(http)), context_(std::move(context)) {
+    context_.http = http_.get();
+  }
 
   // What an answer of 300 or more means. The body is the store's own error, perhaps cut short.
   virtual Verdict judge_answer(const Uri& uri, const SignedRequest& request,
                                const HttpAnswer& answer) = 0;
+  // The page that `token` asks for (empty: the first) of what stands under a folder.
+  virtual Result<SignedRequest> page_request(const Uri& folder, ListDepth depth, std::uint64_t most,
+                                             const std::string& token) = 0;
+  // nullopt for a document that says that something failed, whatever the status. Fails with corrupt
+  // on what is no listing.
+  virtual Result<std::optional<Page>> read_page(const Uri& folder, const HttpAnswer& answer) = 0;
+  virtual Result<RemoteWay> way_to(const Uri& uri) = 0;
+  // "from the environment, until 2030-01-01T00:00:00Z": never a secret. Blocks.
+  virtual Result<std::string> describe_credentials(const Uri& uri) = 0;
+
+  // ---- For a backend's use ----
 
   // A small document, asked for until it came or will not. accept may refuse an answer of 200 by
   // returning a verdict.
@@ -106,13 +144,38 @@ class RemoteStore : public Store {
   using Accept = std::function<std::optional<Verdict>(const HttpAnswer&)>;
   Result<HttpAnswer> fetch(const Uri& uri, const MakeRequest& make, const Accept& accept,
                            std::size_t most_bytes);
+  // The same for what has no body: HEAD.
+  Result<HttpAnswer> fetch_head(const Uri& uri, const MakeRequest& make);
 
   [[nodiscard]] HttpClient& http() noexcept { return *http_; }
+  [[nodiscard]] const AuthContext& context() const noexcept { return context_; }
+  [[nodiscard]] std::shared_ptr<const HttpRoute> route_to(std::string_view origin) const {
+    return context_.route_to(Endpoint{std::string(origin), ""});
+  }
+  // service_failure(), with Retry-After. It says never; what else it is, is the backend's to say.
+  [[nodiscard]] Verdict failure(const SignedRequest& request, const HttpAnswer& answer,
+                                const ServiceError& error, std::span<const CodeRow> own) const;
 
  private:
+  Result<Page> fetch_page(const Uri& folder, ListDepth depth, std::uint64_t most,
+                          const std::string& token);
+
   const RemoteLimits limits_;
   const std::shared_ptr<HttpClient> http_;
+  AuthContext context_;
 };
+
+// From the settings that all backends share.
+Result<RemoteLimits> read_remote_limits(const Settings& settings);
+
+// After an answer that the keys of `version` are not good: new ones are fetched, once for all who
+// ask. at_once if there are others now.
+template <typename Credentials>
+Again renew_credentials(CredentialCache<Credentials>& cache, std::uint64_t version) {
+  const auto renewed = cache.renew(version);
+  if (!renewed) log_line(LogLevel::warning, "renewing credentials: " + renewed.error().line());
+  return renewed && *renewed ? Again::at_once : Again::never;
+}
 
 // Waits between attempts, counts them, and says when it is enough. For one thing that is asked for
 // again and again.

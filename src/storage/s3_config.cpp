@@ -2,7 +2,6 @@
 #include "storage/s3_config.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <array>
 
@@ -13,22 +12,13 @@ namespace streamer::core {
 
 namespace {
 
-bool is_true(std::string_view text) {
-  return text == "1" || equal_ignoring_case(text, "true") || equal_ignoring_case(text, "yes") ||
-         equal_ignoring_case(text, "on");
-}
-
 class ConfigReader {
  public:
   ConfigReader(const Settings& settings, const Environment& environment, AwsConfig profile)
-      : settings_(settings), environment_(environment), profile_(std::move(profile)) {}
-
-  // A setting that was set, in code or by its own variable; nullopt for "auto" and nothing.
-  std::optional<std::string> setting(std::string_view name) const {
-    std::string text = settings_.text(name);
-    if (text.empty() || text == "auto") return std::nullopt;
-    return text;
-  }
+      : settings_(settings),
+        environment_(environment),
+        shared_(settings, environment),
+        profile_(std::move(profile)) {}
 
   Result<void> read_endpoint(S3Config& config) const {
     const auto found = endpoint_text();
@@ -54,20 +44,8 @@ class ConfigReader {
                              config.region.source));
   }
 
-  Result<void> read_ca_bundle(S3Config& config) const {
-    auto path = setting("ca_bundle");
-    for (const char* variable : {"AWS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"}) {
-      if (path) break;
-      path = environment_(variable);
-      if (!path && std::string_view(variable) == "AWS_CA_BUNDLE")
-        path = profile_.value("ca_bundle");
-    }
-    if (!path) return {};
-    if (::access(path->c_str(), R_OK) != 0)
-      return os_failure("the CA bundle cannot be read", errno).at(*path);
-    config.ca_bundle = *path;
-    return {};
-  }
+  Result<std::string> ca_bundle() const { return shared_.ca_bundle(profile_.value("ca_bundle")); }
+  std::optional<std::string> setting(std::string_view name) const { return shared_.setting(name); }
 
   Result<void> read_headers(S3Config& config) const {
     const bool pays = is_true(setting("s3_requester_pays").value_or("")) ||
@@ -167,6 +145,7 @@ class ConfigReader {
 
   const Settings& settings_;
   const Environment& environment_;
+  const RemoteConfig shared_;
   const AwsConfig profile_;
 };
 
@@ -180,13 +159,12 @@ Result<S3Config> read_s3_config(const Settings& settings, const Environment& env
   S3Config config;
   TRY(reader.read_endpoint(config));
   TRY(reader.read_region(config));
-  TRY(reader.read_ca_bundle(config));
   TRY(reader.read_headers(config));
   config.version_id = reader.setting("s3_version_id").value_or("");
   config.auth.environment = environment;
   config.auth.http = &http;
   config.auth.profile = profile;
-  config.auth.ca_bundle = config.ca_bundle;
+  config.auth.ca_bundle = TRY(reader.ca_bundle());
   TRY(reader.read_credentials(config));
   return config;
 }

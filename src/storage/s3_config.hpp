@@ -9,15 +9,10 @@
 #include "auth/aws_context.hpp"
 #include "auth/credential_cache.hpp"
 #include "base/settings.hpp"
+#include "storage/remote_config.hpp"
 #include "storage/s3_endpoint.hpp"
 
 namespace streamer::core {
-
-// A value, and for people: what said so.
-struct Sourced {
-  std::string value;
-  std::string source;
-};
 
 struct S3Config {
   S3EndpointRules endpoint;
@@ -25,7 +20,6 @@ struct S3Config {
   Sourced region;
   bool is_region_given = false;  // else it is a guess, which the store may correct
   bool is_unsigned = false;
-  std::string ca_bundle;
   std::vector<HttpHeader> extra_headers;  // requester pays, expected owner, SSE-C
   std::string version_id;
   AwsContext auth;

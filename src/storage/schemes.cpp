@@ -2,7 +2,10 @@
 // The one table of schemes: which store reads what.
 #include <fmt/format.h>
 
+#include "storage/azure_store.hpp"
 #include "storage/file_store.hpp"
+#include "storage/gcs_store.hpp"
+#include "storage/https_store.hpp"
 #include "storage/s3_store.hpp"
 #include "storage/store.hpp"
 
@@ -22,8 +25,8 @@ struct SchemeRow {
 };
 
 constexpr SchemeRow kSchemes[] = {
-    {"file", make_file_store},
-    {"s3", make_s3_store},
+    {"file", make_file_store}, {"s3", make_s3_store},       {"gs", make_gcs_store},
+    {"az", make_azure_store},  {"https", make_https_store}, {"http", make_https_store},
 };
 
 Result<const SchemeRow*> find_scheme(const Uri& uri) {

@@ -7,6 +7,9 @@
 
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "http/request.hpp"
+#include "storage/cloud_hosts.hpp"
+
 namespace streamer::core {
 
 namespace {
@@ -36,25 +39,108 @@ std::string scheme_of(std::string_view text) {
   return scheme;
 }
 
-// The literal form of a store's objects: everything behind the first slash is the key.
-Result<Uri> parse_object(std::string_view text, std::string_view scheme, std::string_view rest) {
-  const std::string_view bucket = rest.substr(0, rest.find('/'));
-  if (bucket.empty()) return bad_uri(text, "it names no bucket");
-  // What stands before an @ may be a password: it is not shown.
-  if (bucket.find('@') != std::string_view::npos)
-    return bad_uri(text.substr(0, scheme.size() + 3), "user names do not belong in a URI");
-  if (bucket.find(':') != std::string_view::npos)
-    return bad_uri(text, "a bucket has no port; the endpoint is a setting");
-  const std::string_view key = rest.substr(std::min(bucket.size() + 1, rest.size()));
+Error no_bucket(std::string_view text) {
+  return bad_uri(text, "it names no bucket");
+}
+
+Result<void> check_key(std::string_view text, std::string_view key) {
   if (key.size() > kLongestKeyBytes) return bad_uri(text, "its key is longer than 1024 bytes");
   if (!is_valid_utf8(key)) return bad_uri(text, "its key is not UTF-8");
-  return Uri(scheme == "s3a" ? "s3" : scheme, std::string(rest));
+  return {};
+}
+
+std::string_view usual_scheme(std::string_view scheme) {
+  if (scheme == "s3a") return "s3";
+  if (scheme == "azure" || scheme == "adl" || scheme == "abfs" || scheme == "abfss") return "az";
+  return scheme;
 }
 
 }  // namespace
 
+// What may set all of a URI's parts.
+class UriParser {
+ public:
+  // The literal form of a store's objects: everything behind the first slash is the key.
+  static Result<Uri> object(std::string_view text, std::string_view scheme, std::string_view rest) {
+    const std::string_view bucket = rest.substr(0, rest.find('/'));
+    if (bucket.empty()) return no_bucket(text);
+    const std::string_view key = rest.substr(std::min(bucket.size() + 1, rest.size()));
+    const std::size_t at = bucket.find('@');
+    if (at != std::string_view::npos && scheme.starts_with("abfs"))
+      return hadoop(text, scheme, bucket.substr(0, at), bucket.substr(at + 1), key);
+    // What stands before an @ may be a password: it is not shown.
+    if (at != std::string_view::npos)
+      return bad_uri(text.substr(0, scheme.size() + 3), "user names do not belong in a URI");
+    if (bucket.find(':') != std::string_view::npos)
+      return bad_uri(text, "a bucket has no port; the endpoint is a setting");
+    TRY(check_key(text, key));
+    return Uri(usual_scheme(scheme), std::string(rest));
+  }
+
+  // https:// and http://: an object of a cloud, if the host is one's, else of a plain server.
+  static Result<Uri> url(std::string_view text) {
+    const std::string_view shown = text.substr(0, text.find('?'));
+    const auto parsed = parse_url(text);
+    if (!parsed) return bad_uri(shown, parsed.error().message());
+    const CloudObject object = TRY(cloud_object(*parsed));
+    if (object.scheme.empty()) return plain(*parsed);
+    auto path = percent_decode(object.encoded_path);
+    if (!path || path->find('\0') != std::string::npos)
+      return bad_uri(shown, "% must be followed by two hexadecimal digits, and not by 00");
+    if (path->empty() || path->front() == '/') return no_bucket(shown);
+    Uri uri(object.scheme, *std::move(path));
+    TRY(check_key(shown, uri.key()));
+    uri.host_ = object.host;
+    uri.query_ = Secret(parsed->query);
+    uri.root_ = parsed->origin + "/" + object.shown_root;
+    if (object.host_names_bucket) uri.root_covers_ = uri.bucket().size() + 1;
+    uri.is_encoded_ = true;
+    uri.write_text();
+    return uri;
+  }
+
+ private:
+  // abfss://container@account.dfs.core.windows.net/path.
+  static Result<Uri> hadoop(std::string_view text, std::string_view scheme,
+                            std::string_view container, std::string_view host,
+                            std::string_view key) {
+    const std::string blob_host = azure_blob_host(host);
+    if (container.empty()) return no_bucket(text);
+    if (blob_host.empty())
+      return bad_uri(text, "what stands behind the @ is no host of Azure storage");
+    TRY(check_key(text, key));
+    Uri uri("az", fmt::format("{}/{}", container, key));
+    uri.host_ = blob_host;
+    uri.root_ = fmt::format("{}://{}@{}/", scheme, container, host);
+    uri.root_covers_ = container.size() + 1;
+    uri.write_text();
+    return uri;
+  }
+
+  static Uri plain(const HttpUrl& url) {
+    const std::size_t mark = url.origin.find("://");
+    Uri uri(url.origin.substr(0, mark), url.origin.substr(mark + 3) + url.path);
+    uri.query_ = Secret(url.query);
+    return uri;
+  }
+};
+
 Uri::Uri(std::string_view scheme, std::string path) : scheme_(scheme), path_(std::move(path)) {
-  text_ = scheme_ == "file" ? path_ : fmt::format("{}://{}", scheme_, path_);
+  if (scheme_ != "file") root_ = scheme_ + "://";
+  write_text();
+}
+
+void Uri::write_text() {
+  const std::string_view rest =
+      std::string_view(path_).substr(std::min(root_covers_, path_.size()));
+  text_ = root_ + (is_encoded_ ? percent_encode(rest, "/") : std::string(rest));
+}
+
+Uri Uri::with_path(std::string path) const {
+  Uri other = *this;
+  other.path_ = std::move(path);
+  other.write_text();
+  return other;
 }
 
 std::string_view Uri::bucket() const noexcept {
@@ -87,7 +173,8 @@ Result<Uri> parse_uri(std::string_view text) {
   });
   if (has_control) return bad_uri(text, "it holds a control character");
   const std::string_view rest = text.substr(scheme.size() + 3);
-  if (scheme != "file") return parse_object(text, scheme, rest);
+  if (scheme == "https" || scheme == "http") return UriParser::url(text);
+  if (scheme != "file") return UriParser::object(text, scheme, rest);
   if (!rest.starts_with("/"))
     return bad_uri(text, "a file of another machine cannot be read; write file:///path");
   auto path = percent_decode(rest);
@@ -99,12 +186,16 @@ Result<Uri> parse_uri(std::string_view text) {
 Uri child(const Uri& uri, std::string_view name) {
   std::string path = uri.path();
   if (path.empty() || path.back() != '/') path += '/';
-  return Uri(uri.scheme(), path.append(name));
+  // Of a plain URL the path is what goes over the wire.
+  const bool is_url = uri.scheme() == "https" || uri.scheme() == "http";
+  path += is_url ? percent_encode(name, "/") : std::string(name);
+  return uri.with_path(std::move(path));
 }
 
 Uri folder_of(const Uri& uri) {
   const std::size_t slash = uri.path().rfind('/');
-  return Uri(uri.scheme(), slash == std::string::npos ? "." : uri.path().substr(0, slash + 1));
+  if (slash != std::string::npos) return uri.with_path(uri.path().substr(0, slash + 1));
+  return uri.scheme() == "file" ? uri.with_path(".") : uri;
 }
 
 }  // namespace streamer::core

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way to a bucket, step by step.
+// The way to a store behind HTTP, step by step.
 #include <fmt/format.h>
 
 #include "http/proxy.hpp"
-#include "storage/s3_store.hpp"
+#include "storage/remote_store.hpp"
 
 namespace streamer::core {
 
@@ -19,39 +19,31 @@ std::string without_user(const std::string& proxy) {
 
 }  // namespace
 
-Result<void> S3Store::diagnose_way(const Uri& uri, const DoctorReport& report) {
+Result<void> RemoteStore::diagnose_way(const Uri& uri, const DoctorReport& report) {
   DoctorSteps steps(report);
-  S3Target target;
+  RemoteWay way;
   if (!steps.run("endpoint", [&]() -> Result<std::string> {
-        target = TRY(target_of(uri));
-        return fmt::format("{} (from {})", target.origin, config_.endpoint_source);
+        way = TRY(way_to(uri));
+        return fmt::format("{} (from {})", way.origin, way.endpoint_source);
       }))
     return steps.failure();
-  if (!steps.run("addressing", [&]() -> Result<std::string> {
-        return std::string(target.is_virtual_host
-                               ? "virtual host: the bucket is part of the host's name"
-                               : "path style: the bucket is part of the path");
-      }))
-    return steps.failure();
-  if (!steps.run("region", [&]() -> Result<std::string> {
-        return fmt::format("{} (from {})", config_.region.value, config_.region.source);
-      }))
-    return steps.failure();
-  const Endpoint endpoint{target.origin, ""};
-  const std::string proxy = proxy_for(endpoint, config_.auth.environment);
+  for (const auto& [name, detail] : way.facts)
+    steps.run(name, [&detail = detail]() -> Result<std::string> { return detail; });
+  const Endpoint endpoint{way.origin, ""};
+  const std::string proxy = proxy_for(endpoint, context_.environment);
   if (!steps.run("proxy", [&]() -> Result<std::string> {
         return proxy.empty() ? std::string("none") : without_user(proxy);
       }))
     return steps.failure();
   if (!steps.run("CA", [&]() -> Result<std::string> {
         if (!endpoint.is_tls()) return std::string("not needed: the endpoint is http");
-        return config_.ca_bundle.empty() ? std::string("the system's") : config_.ca_bundle;
+        return context_.ca_bundle.empty() ? std::string("the system's") : context_.ca_bundle;
       }))
     return steps.failure();
   if (proxy.empty()) {
     if (!steps.run("addresses", [&]() -> Result<std::string> {
           std::string all;
-          for (const std::string& address : config_.auth.resolver(std::string(endpoint.host())))
+          for (const std::string& address : context_.resolver(std::string(endpoint.host())))
             all += fmt::format("{}{}", all.empty() ? "" : ", ", address);
           if (!all.empty()) return all;
           return Error(
@@ -64,8 +56,8 @@ Result<void> S3Store::diagnose_way(const Uri& uri, const DoctorReport& report) {
   }
   if (!steps.run("connection", [&]() -> Result<std::string> {
         HttpRequest request;
-        request.origin = target.origin;
-        request.route = config_.auth.route_to(endpoint);
+        request.origin = way.origin;
+        request.route = context_.route_to(endpoint);
         KeepBody sink;
         TransferOptions options;
         options.wants_tls_version = true;
@@ -83,18 +75,8 @@ Result<void> S3Store::diagnose_way(const Uri& uri, const DoctorReport& report) {
                                          std::max(times.connected_s, times.secured_s)));
       }))
     return steps.failure();
-  const bool has_credentials = steps.run("credentials", [&]() -> Result<std::string> {
-    if (config_.is_unsigned) return std::string("none: requests are not signed (s3_unsigned)");
-    const AwsCredentials found = TRY(credentials());
-    std::string text = fmt::format(
-        "from {}, access key id ends in {}", found.source,
-        found.access_key_id.substr(found.access_key_id.size() -
-                                   std::min<std::size_t>(4, found.access_key_id.size())));
-    if (!found.session_token.empty()) text += ", with a session token";
-    if (found.expires) text += ", until " + format_iso(*found.expires);
-    return text;
-  });
-  if (!has_credentials) return steps.failure();
+  const auto describe = [&] { return describe_credentials(uri); };
+  if (!steps.run("credentials", describe)) return steps.failure();
   return {};
 }
 

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/azure_store.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "base/text.hpp"
+#include "base/xml.hpp"
+#include "storage/remote_config.hpp"
+#include "storage/s3_dialect.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+// Has encoded names in listings, and every Azurite since 2022 knows it.
+constexpr const char* kVersion = "2021-12-02";
+
+constexpr std::array kCodes = {
+    CodeRow{"BlobNotFound", ErrorKind::not_found, "check the blob's name"},
+    CodeRow{"ContainerNotFound", ErrorKind::not_found,
+            "check the container's name and the account"},
+    CodeRow{"ResourceNotFound", ErrorKind::not_found, "check the account, or the blob is private"},
+    CodeRow{"ConditionNotMet", ErrorKind::object_changed,
+            "the blob was replaced after it was opened; load it again"},
+    CodeRow{"AuthenticationFailed", ErrorKind::permission_denied,
+            "the account key is not this account's, the SAS token has expired or was changed, or "
+            "this machine's clock is off"},
+    CodeRow{"AuthorizationFailure", ErrorKind::permission_denied,
+            "the key is wrong, or the account's firewall keeps this machine out"},
+    CodeRow{"AuthorizationPermissionMismatch", ErrorKind::permission_denied,
+            "the identity needs the role Storage Blob Data Reader; a SAS token, the permissions "
+            "read and list"},
+    CodeRow{"AuthorizationServiceMismatch", ErrorKind::permission_denied,
+            "the SAS token is for another service than blobs"},
+    CodeRow{"AuthorizationResourceTypeMismatch", ErrorKind::permission_denied,
+            "the SAS token is not for containers and objects"},
+    CodeRow{"PublicAccessNotPermitted", ErrorKind::permission_denied,
+            "the account allows no public access: unset azure_unsigned and give credentials"},
+    CodeRow{"NoAuthenticationInformation", ErrorKind::permission_denied,
+            "the blob is not public: unset azure_unsigned and give credentials"},
+    CodeRow{"InvalidAuthenticationInfo", ErrorKind::permission_denied,
+            "the token is not accepted; check which credentials are in use with streamer doctor"},
+    CodeRow{"BlobArchived", ErrorKind::permission_denied,
+            "the blob is archived; rehydrate it first"},
+    CodeRow{"UnsupportedHeader", ErrorKind::unsupported, "the store does not know this request"},
+};
+
+struct ConnectionString {
+  std::string account;
+  std::string key;
+  std::string sas;
+  std::string endpoint;
+  std::string suffix;
+  std::string protocol = "https";
+};
+
+// What every emulator of the service uses; published by Microsoft, and no secret.
+constexpr std::string_view kEmulatorAccount = "devstoreaccount1";
+constexpr std::string_view kEmulatorKey =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+constexpr std::string_view kEmulatorEndpoint = "http://127.0.0.1:10000/devstoreaccount1";
+
+Result<ConnectionString> parse_connection_string(std::string_view text) {
+  ConnectionString parsed;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(';'), text.size());
+    const std::string_view part = trim(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (part.empty()) continue;
+    const std::size_t mark = part.find('=');
+    if (mark == std::string_view::npos) {
+      // Not shown: it may be half of a key.
+      return Error(ErrorKind::invalid_argument, "the connection string has a part without a \"=\"");
+    }
+    const std::string_view name = part.substr(0, mark);
+    const std::string value(part.substr(mark + 1));
+    if (name == "AccountName") parsed.account = value;
+    if (name == "AccountKey") parsed.key = value;
+    if (name == "SharedAccessSignature") parsed.sas = value;
+    if (name == "BlobEndpoint") parsed.endpoint = value;
+    if (name == "EndpointSuffix") parsed.suffix = value;
+    if (name == "DefaultEndpointsProtocol") parsed.protocol = value;
+    if (name == "UseDevelopmentStorage" && is_true(value)) {
+      parsed.account = kEmulatorAccount;
+      parsed.key = kEmulatorKey;
+      parsed.endpoint = kEmulatorEndpoint;
+    }
+  }
+  return parsed;
+}
+
+std::string without_mark(std::string sas) {
+  return sas.starts_with("?") ? sas.substr(1) : sas;
+}
+
+// A SAS token is put on the request line as it stands.
+Result<void> check_sas(std::string_view sas) {
+  for (const char c : sas) {
+    if (static_cast<unsigned char>(c) > 0x20 && static_cast<unsigned char>(c) < 0x7F && c != '#')
+      continue;
+    return Error(ErrorKind::invalid_argument,
+                 "the SAS token holds white space, a '#' or no ASCII; copy it percent-encoded");
+  }
+  return {};
+}
+
+class ConfigReader {
+ public:
+  ConfigReader(const RemoteConfig& from, AzureConfig& config) : from_(from), config_(config) {}
+
+  Result<void> read() {
+    config_.is_unsigned = from_.flag("azure_unsigned");
+    TRY(read_connection());
+    TRY(read_account());
+    // What was set in code wins over every variable.
+    if (TRY(read_credentials(true)) || TRY(read_credentials(false))) return {};
+    config_.fetch_token = [auth = config_.auth] { return find_azure_token(auth); };
+    return {};
+  }
+
+ private:
+  Result<void> read_connection() {
+    auto text = from_.first_of("azure_connection_string", {});
+    if (!text && is_true(from_.variable("AZURE_STORAGE_USE_EMULATOR").value_or("")))
+      text = Sourced{"UseDevelopmentStorage=true", "AZURE_STORAGE_USE_EMULATOR"};
+    if (!text) return {};
+    connection_ = TRY(parse_connection_string(text->value).at(text->source));
+    connection_source_ = text->source;
+    config_.account = connection_.account;
+    if (!connection_.suffix.empty()) config_.suffix = connection_.suffix;
+    if (connection_.endpoint.empty() && connection_.protocol == "http")
+      connection_.endpoint = fmt::format("http://{}.blob.{}", connection_.account, config_.suffix);
+    if (connection_.endpoint.empty()) return {};
+    config_.endpoint = TRY(parse_endpoint(connection_.endpoint).at(text->source));
+    config_.endpoint_source = text->source;
+    const std::string_view host = config_.endpoint->host();
+    if (config_.account.empty()) config_.account = std::string(host.substr(0, host.find('.')));
+    return {};
+  }
+
+  Result<void> read_account() {
+    const auto account = from_.first_of("azure_account_name", {"AZURE_STORAGE_ACCOUNT"});
+    if (account && (config_.account.empty() || from_.is_in_code("azure_account_name")))
+      config_.account = account->value;
+    for (const char c : config_.account) {
+      const bool is_fine = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+      if (is_fine) continue;
+      return Error(ErrorKind::invalid_argument,
+                   "an account's name has only lower-case letters and digits")
+          .at(account ? account->source : connection_source_);
+    }
+    if (const auto suffix = from_.first_of("azure_endpoint_suffix", {}))
+      config_.suffix = suffix->value;
+    if (const auto endpoint = from_.first_of("azure_endpoint", {"AZURE_STORAGE_ENDPOINT"})) {
+      config_.endpoint = TRY(parse_endpoint(endpoint->value).at(endpoint->source));
+      config_.endpoint_source = endpoint->source;
+    }
+    return {};
+  }
+
+  std::optional<Sourced> find(bool only_in_code, std::string_view name,
+                              std::initializer_list<const char*> names) const {
+    if (only_in_code && !from_.is_in_code(name)) return std::nullopt;
+    return from_.first_of(name, names);
+  }
+
+  // True if there are some.
+  Result<bool> read_credentials(bool only_in_code) {
+    const auto callback = from_.settings().credentials_callback();
+    if (only_in_code && callback) {
+      config_.fetch_token = [callback]() -> Result<BearerToken> {
+        const GivenCredentials given = TRY((*callback)());
+        BearerToken bearer{.token = given.session_token,
+                           .expires = given.expires,
+                           .source = "the program's callback"};
+        TRY(check_header_value("the token of the callback", bearer.token.reveal()));
+        return bearer;
+      };
+      return true;
+    }
+    const bool uses_connection =
+        from_.is_in_code("azure_connection_string") == only_in_code && !connection_source_.empty();
+    if (uses_connection && !connection_.key.empty())
+      return take_key({connection_.key, connection_source_});
+    if (uses_connection && !connection_.sas.empty())
+      return take_sas({connection_.sas, connection_source_});
+    if (const auto key = find(only_in_code, "azure_account_key", {"AZURE_STORAGE_ACCESS_KEY"}))
+      return take_key(*key);
+    if (const auto sas = find(only_in_code, "azure_sas_token", {"AZURE_STORAGE_SAS_KEY"}))
+      return take_sas(*sas);
+    const auto token = find(only_in_code, "azure_bearer_token", {"AZURE_STORAGE_TOKEN"});
+    if (!token) return false;
+    TRY(check_header_value(token->source, token->value));
+    const BearerToken bearer{.token = Secret(token->value), .expires = {}, .source = token->source};
+    config_.fetch_token = [bearer]() -> Result<BearerToken> { return bearer; };
+    return true;
+  }
+
+  Result<bool> take_key(const Sourced& key) {
+    config_.key = TRY(read_azure_key(config_.account, key.value).at(key.source));
+    config_.credentials_source = key.source;
+    return true;
+  }
+
+  Result<bool> take_sas(const Sourced& sas) {
+    config_.sas = Secret(without_mark(sas.value));
+    config_.credentials_source = sas.source;
+    TRY(check_sas(config_.sas.reveal()).at(sas.source));
+    return true;
+  }
+
+  const RemoteConfig& from_;
+  AzureConfig& config_;
+  ConnectionString connection_;
+  std::string connection_source_;
+};
+
+std::string joined(std::string_view a, std::string_view b) {
+  return fmt::format("{}{}{}", a, a.empty() || b.empty() ? "" : "&", b);
+}
+
+// "Encoded" names stand percent-encoded; '+' is itself.
+Result<std::string> name_of(const XmlElement& element) {
+  const XmlElement* const name = element.child("Name");
+  if (name == nullptr) return Error(ErrorKind::corrupt, "an entry has no name");
+  if (!equal_ignoring_case(name->attribute("Encoded"), "true")) return name->text;
+  auto decoded = percent_decode(name->text);
+  if (!decoded) return Error(ErrorKind::corrupt, "an encoded name is not percent-encoded");
+  return *std::move(decoded);
+}
+
+}  // namespace
+
+Result<AzureConfig> read_azure_config(const Settings& settings, const Environment& environment,
+                                      HttpClient& http) {
+  const RemoteConfig from(settings, environment);
+  AzureConfig config;
+  config.auth.environment = environment;
+  config.auth.http = &http;
+  config.auth.ca_bundle = TRY(from.ca_bundle());
+  TRY(ConfigReader(from, config).read());
+  return config;
+}
+
+Result<std::unique_ptr<Store>> make_azure_store(const Settings& settings) {
+  auto http = std::make_shared<HttpClient>();
+  const RemoteLimits limits = TRY(read_remote_limits(settings));
+  AzureConfig config = TRY(read_azure_config(settings, process_environment(), *http));
+  return std::unique_ptr<Store>(
+      std::make_unique<AzureStore>(std::move(config), limits, std::move(http)));
+}
+
+AzureStore::AzureStore(AzureConfig config, RemoteLimits limits, std::shared_ptr<HttpClient> http)
+    : RemoteStore(limits, std::move(http), config.auth),
+      config_(std::move(config)),
+      tokens_(config_.fetch_token, config_.auth.now),
+      clock_(config_.auth.now) {}
+
+AzureStore::Access AzureStore::access_to(const Uri& uri) const {
+  // A URL that brings its own signature needs no other.
+  if (!uri.query().empty()) return Access::sas;
+  if (config_.is_unsigned) return Access::unsigned_;
+  if (config_.key) return Access::shared_key;
+  return config_.sas.empty() ? Access::token : Access::sas;
+}
+
+Result<Endpoint> AzureStore::endpoint_of(const Uri& uri) const {
+  if (!uri.host().empty()) return parse_endpoint(uri.host());
+  if (config_.endpoint) return *config_.endpoint;
+  if (config_.account.empty()) {
+    return Error(ErrorKind::invalid_argument,
+                 "az:// URIs name no account: set azure_account_name, AZURE_STORAGE_ACCOUNT_NAME "
+                 "or a connection string, or write https://ACCOUNT.blob.core.windows.net/...");
+  }
+  return Endpoint{fmt::format("https://{}.blob.{}", config_.account, config_.suffix), ""};
+}
+
+Result<SignedRequest> AzureStore::make_request(const Uri& uri, std::string_view blob,
+                                               std::string query, std::vector<HttpHeader> headers) {
+  const Endpoint endpoint = TRY(endpoint_of(uri));
+  const Access access = access_to(uri);
+  if (access == Access::token && !keeps_secrets(endpoint)) {
+    return Error(ErrorKind::invalid_argument,
+                 fmt::format("{} is not https: tokens are only sent over https, or to this machine",
+                             endpoint.origin));
+  }
+  SignedRequest request;
+  request.http.origin = endpoint.origin;
+  request.http.path = endpoint.base_path + "/" + percent_encode(uri.bucket(), "$");
+  if (!blob.empty()) request.http.path += "/" + percent_encode(blob, "/");
+  request.http.query = std::move(query);
+  request.http.headers = std::move(headers);
+  request.http.headers.push_back({"x-ms-version", kVersion});
+  request.http.route = route_to(endpoint.origin);
+  request.signed_at = clock_.now();
+  if (access == Access::shared_key) {
+    AzureKey key = *config_.key;
+    const std::string_view host = endpoint.host();
+    const std::string named(
+        uri.host().empty() || is_ip_address(host) ? "" : host.substr(0, host.find('.')));
+    if (key.account.empty()) key.account = named;
+    if (!named.empty() && named != key.account) {
+      return Error(ErrorKind::invalid_argument,
+                   fmt::format("the key (from {}) is of account {}, and the URI names {}; give "
+                               "each account's URIs a key of their own",
+                               config_.credentials_source, key.account, named));
+    }
+    sign_shared_key(request.http, key, request.signed_at);
+  } else if (access == Access::sas) {
+    const std::string_view sas = uri.query().empty() ? config_.sas.reveal() : uri.query();
+    request.http.query = joined(request.http.query, sas);
+  } else if (access == Access::token) {
+    const auto current = TRY(tokens_.get());
+    request.credentials_version = current.version;
+    request.http.headers.push_back(
+        {"Authorization", "Bearer " + std::string(current.credentials.token.reveal())});
+  }
+  if (log_enabled(LogLevel::trace)) {
+    log_line(LogLevel::trace,
+             fmt::format("{} {}{}", request.http.method, request.http.origin, request.http.path));
+  }
+  return request;
+}
+
+Result<SignedRequest> AzureStore::range_request(const Uri& uri, ByteRange range,
+                                                const std::string& etag) {
+  if (uri.key().empty())
+    return Error(ErrorKind::invalid_argument, "the URI names a container and no blob")
+        .at(uri.text());
+  std::vector<HttpHeader> headers;
+  add_range_headers(headers, range, etag);
+  headers.front().name = "x-ms-range";
+  return make_request(uri, uri.key(), "", std::move(headers)).at(uri.text());
+}
+
+Result<SignedRequest> AzureStore::page_request(const Uri& folder, ListDepth depth,
+                                               std::uint64_t most, const std::string& token) {
+  Parameters parameters = {
+      {"restype", "container"}, {"comp", "list"}, {"maxresults", std::to_string(most)}};
+  if (!folder.key().empty()) parameters.emplace_back("prefix", folder.key());
+  if (depth == ListDepth::children) parameters.emplace_back("delimiter", "/");
+  if (!token.empty()) parameters.emplace_back("marker", token);
+  return make_request(folder, "", canonical_query(std::move(parameters)), {});
+}
+
+Result<std::optional<Page>> AzureStore::read_page(const Uri& folder, const HttpAnswer& answer) {
+  std::string_view body = answer.body;
+  if (body.starts_with("\xEF\xBB\xBF")) body.remove_prefix(3);
+  const XmlElement root = TRY(read_xml(body));
+  if (root.name == "Error") return std::optional<Page>();
+  if (root.name != "EnumerationResults")
+    return Error(ErrorKind::corrupt, "its root is " + root.name.substr(0, 60));
+  Page page;
+  page.next = root.text_of("NextMarker");
+  const XmlElement* const blobs = root.child("Blobs");
+  if (blobs == nullptr) return std::optional(std::move(page));
+  for (const XmlElement& element : blobs->children) {
+    const bool is_folder = element.name == "BlobPrefix";
+    if (!is_folder && element.name != "Blob") continue;
+    const Uri uri = folder.with_path(fmt::format("{}/{}", folder.bucket(), TRY(name_of(element))));
+    if (is_folder) {
+      page.entries.push_back({uri, 0, true});
+      continue;
+    }
+    const XmlElement* const properties = element.child("Properties");
+    if (properties == nullptr) return Error(ErrorKind::corrupt, "a blob has no properties");
+    // Accounts with a hierarchy have entries for folders too.
+    if (properties->text_of("ResourceType") == "directory") continue;
+    const auto size = parse_unsigned(trim(properties->text_of("Content-Length")));
+    if (!size) return Error(ErrorKind::corrupt, "a blob has no size");
+    page.entries.push_back({uri, *size, false});
+  }
+  return std::optional(std::move(page));
+}
+
+Verdict AzureStore::judge_answer(const Uri& uri, const SignedRequest& request,
+                                 const HttpAnswer& answer) {
+  const ServiceError error = ServiceError::of(answer);
+  const int status = answer.head.status;
+  Verdict verdict = failure(request, answer, error, kCodes);
+  const Access access = access_to(uri);
+  if (error.code == "ServerBusy") {
+    verdict.again = Again::throttled;
+  } else if (error.code == "InternalError" || error.code == "OperationTimedOut") {
+    verdict.again = Again::soon;
+  } else if (access == Access::token && (status == 401 || error.code == "AuthenticationFailed")) {
+    verdict.again = renew_credentials(tokens_, request.credentials_version);
+  } else if (access == Access::shared_key && (status == 403 || status == 401)) {
+    if (clock_.correct(request.signed_at, answer.head)) verdict.again = Again::at_once;
+  } else {
+    verdict.again = again_after_status(status);
+  }
+  return verdict;
+}
+
+Result<RemoteWay> AzureStore::way_to(const Uri& uri) {
+  const Endpoint endpoint = TRY(endpoint_of(uri));
+  std::string source =
+      config_.endpoint_source.empty() ? "the account's name" : config_.endpoint_source;
+  if (!uri.host().empty()) source = "the URI";
+  return RemoteWay{.origin = endpoint.origin + endpoint.base_path,
+                   .endpoint_source = std::move(source),
+                   .facts = {{"container", std::string(uri.bucket())}}};
+}
+
+Result<std::string> AzureStore::describe_credentials(const Uri& uri) {
+  switch (access_to(uri)) {
+    case Access::unsigned_:
+      return std::string("none: requests are not signed (azure_unsigned)");
+    case Access::shared_key:
+      return fmt::format("the account's key, from {}", config_.credentials_source);
+    case Access::sas:
+      return fmt::format("a SAS token, from {}",
+                         uri.query().empty() ? config_.credentials_source : "the URL");
+    case Access::token:
+      break;
+  }
+  return describe(TRY(tokens_.get()).credentials);
+}
+
+}  // namespace streamer::core

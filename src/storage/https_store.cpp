@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/https_store.hpp"
+
+#include <fmt/format.h>
+
+#include "storage/s3_dialect.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+constexpr std::uint32_t kMostHops = 5;
+// A CDN's URL may expire in the middle of a load; one that never works must end it.
+constexpr std::uint32_t kMostRenewals = 20;
+
+bool is_redirect(int status) {
+  return status == 301 || status == 302 || status == 307 || status == 308;
+}
+
+std::string name_of(const Uri& uri) {
+  return fmt::format("{}?{}", uri.text(), uri.query());
+}
+
+HttpUrl url_of(const Uri& uri) {
+  const std::string_view path = uri.path();
+  const std::size_t slash = std::min(path.find('/'), path.size());
+  return {uri.scheme() + "://" + std::string(path.substr(0, slash)),
+          slash == path.size() ? "/" : std::string(path.substr(slash)), std::string(uri.query())};
+}
+
+// Location, which may leave out what stays the same.
+Result<HttpUrl> resolve(const HttpUrl& from, std::string_view location) {
+  if (location.find("://") != std::string_view::npos) return parse_url(location);
+  if (location.starts_with("//"))
+    return parse_url(from.origin.substr(0, from.origin.find(':') + 1) + std::string(location));
+  if (location.starts_with("/")) return parse_url(from.origin + std::string(location));
+  const std::string folder = from.path.substr(0, from.path.rfind('/') + 1);
+  return parse_url(from.origin + folder + std::string(location));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> make_https_store(const Settings& settings) {
+  auto http = std::make_shared<HttpClient>();
+  const RemoteLimits limits = TRY(read_remote_limits(settings));
+  HttpsConfig config;
+  const Environment environment = process_environment();
+  const RemoteConfig from(settings, environment);
+  config.auth.ca_bundle = TRY(from.ca_bundle());
+  config.bearer_token = Secret(from.setting("https_bearer_token").value_or(""));
+  TRY(check_header_value("https_bearer_token", config.bearer_token.reveal()));
+  return std::unique_ptr<Store>(
+      std::make_unique<HttpsStore>(std::move(config), limits, std::move(http)));
+}
+
+HttpsStore::Redirect HttpsStore::redirect_of(const Uri& uri) {
+  return redirects_.with([&](const auto& redirects) {
+    const auto found = redirects.find(name_of(uri));
+    return found == redirects.end() ? Redirect() : found->second;
+  });
+}
+
+Result<SignedRequest> HttpsStore::range_request(const Uri& uri, ByteRange range,
+                                                const std::string& etag) {
+  const HttpUrl own = url_of(uri);
+  const Redirect redirect = redirect_of(uri);
+  const HttpUrl& url = redirect.hops == 0 ? own : redirect.url;
+  SignedRequest request;
+  request.http.origin = url.origin;
+  request.http.path = url.path;
+  request.http.query = url.query;
+  add_range_headers(request.http.headers, range, etag);
+  request.http.route = route_to(url.origin);
+  // Only to the host that the URI names, whoever it sends us to.
+  if (!config_.bearer_token.empty() && url.origin == own.origin) {
+    if (!keeps_secrets(url.endpoint())) {
+      return Error(ErrorKind::invalid_argument,
+                   "https_bearer_token is only sent over https, or to this machine")
+          .at(uri.text());
+    }
+    request.http.headers.push_back(
+        {"Authorization", "Bearer " + std::string(config_.bearer_token.reveal())});
+  }
+  if (log_enabled(LogLevel::trace))
+    log_line(LogLevel::trace, fmt::format("GET {}{}", request.http.origin, request.http.path));
+  return request;
+}
+
+// Remembers where the answer points to, if that may be followed.
+Again HttpsStore::follow(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer) {
+  const HttpUrl from{request.http.origin, request.http.path, request.http.query};
+  const auto to = resolve(from, answer.head.header_or_empty("location"));
+  // From https to http would show everybody what is read.
+  if (!to || (request.http.is_tls() && !to->endpoint().is_tls())) return Again::never;
+  return redirects_.with([&](auto& redirects) {
+    Redirect& redirect = redirects[name_of(uri)];
+    // Another reader may have been sent on before: then there is nothing to learn.
+    const bool is_news = redirect.hops == 0 ? true
+                                            : redirect.url.origin == from.origin &&
+                                                  redirect.url.path == from.path &&
+                                                  redirect.url.query == from.query;
+    if (!is_news) return Again::at_once;
+    if (redirect.hops >= kMostHops) return Again::never;
+    redirect.url = *to;
+    ++redirect.hops;
+    return Again::at_once;
+  });
+}
+
+Verdict HttpsStore::judge_answer(const Uri& uri, const SignedRequest& request,
+                                 const HttpAnswer& answer) {
+  static constexpr CodeRow kNoCode[] = {{"", ErrorKind::internal, ""}};
+  const int status = answer.head.status;
+  Verdict verdict = failure(request, answer, ServiceError::of(answer),
+                            std::span<const CodeRow>(kNoCode).subspan(1));
+  verdict.again = again_after_status(status);
+  if (is_redirect(status)) {
+    verdict.again = follow(uri, request, answer);
+    if (verdict.again == Again::never) {
+      verdict.error =
+          Error(ErrorKind::io,
+                fmt::format("{} sends its readers on to where nothing may follow: not over https, "
+                            "no URL, or more than {} times",
+                            request.http.host(), kMostHops));
+    }
+    return verdict;
+  }
+  // What a CDN refuses may have been allowed for a while only: the host is asked for another URL.
+  const bool may_have_expired = status == 401 || status == 403 || status == 404 || status == 410;
+  if (!may_have_expired) return verdict;
+  const bool is_renewed = redirects_.with([&](auto& redirects) {
+    const auto found = redirects.find(name_of(uri));
+    if (found == redirects.end() || found->second.hops == 0) return false;
+    Redirect& redirect = found->second;
+    if (redirect.url.path != request.http.path || redirect.url.query != request.http.query)
+      return true;  // somebody else did it meanwhile
+    redirect.hops = 0;
+    return ++redirect.renewals <= kMostRenewals;
+  });
+  if (is_renewed) verdict.again = Again::soon;
+  verdict.most_attempts = 3;
+  return verdict;
+}
+
+Result<bool> HttpsStore::is_folder(const Uri&) {
+  return false;
+}
+
+Result<SignedRequest> HttpsStore::page_request(const Uri& folder, ListDepth, std::uint64_t,
+                                               const std::string&) {
+  return Error(ErrorKind::unsupported, "a web server has no listing; name the files")
+      .at(folder.text());
+}
+
+Result<std::optional<Page>> HttpsStore::read_page(const Uri&, const HttpAnswer&) {
+  return std::optional<Page>();
+}
+
+Result<RemoteWay> HttpsStore::way_to(const Uri& uri) {
+  return RemoteWay{.origin = url_of(uri).origin, .endpoint_source = "the URL", .facts = {}};
+}
+
+Result<std::string> HttpsStore::describe_credentials(const Uri& uri) {
+  if (!config_.bearer_token.empty()) return std::string("the setting https_bearer_token");
+  return std::string(uri.query().empty() ? "none" : "none but what the URL itself carries");
+}
+
+}  // namespace streamer::core

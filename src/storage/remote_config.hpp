@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What the configurations of all stores behind HTTP read: settings first, then the environment.
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/environment.hpp"
+#include "base/settings.hpp"
+#include "http/request.hpp"
+
+namespace streamer::core {
+
+// A value, and for people: what said so.
+struct Sourced {
+  std::string value;
+  std::string source;
+};
+
+[[nodiscard]] bool is_true(std::string_view text) noexcept;
+
+class RemoteConfig {
+ public:
+  // Both must outlive it.
+  RemoteConfig(const Settings& settings, const Environment& environment)
+      : settings_(settings), environment_(environment) {}
+
+  // A setting that was set, in code or by a variable of its own; nullopt for "auto" and nothing.
+  [[nodiscard]] std::optional<std::string> setting(std::string_view name) const;
+  [[nodiscard]] bool flag(std::string_view name) const;
+  [[nodiscard]] bool is_in_code(std::string_view name) const {
+    return settings_.text_in_code(name).has_value();
+  }
+  [[nodiscard]] std::optional<std::string> variable(const char* name) const {
+    return environment_(name);
+  }
+  // The setting, else the first variable that is set.
+  [[nodiscard]] std::optional<Sourced> first_of(std::string_view setting_name,
+                                                std::initializer_list<const char*> names) const;
+
+  // The PEM file of ca_bundle, AWS_CA_BUNDLE, from_profile, SSL_CERT_FILE or CURL_CA_BUNDLE; empty
+  // for the system's. Fails if it cannot be read.
+  [[nodiscard]] Result<std::string> ca_bundle(std::optional<std::string> from_profile = {}) const;
+
+  [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
+
+ private:
+  const Settings& settings_;
+  const Environment& environment_;
+};
+
+}  // namespace streamer::core

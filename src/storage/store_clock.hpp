@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The time by which requests are signed: this machine's, until a store says that it is wrong.
+
+#include <functional>
+#include <optional>
+
+#include "base/bytes.hpp"
+#include "base/futex.hpp"
+#include "base/guarded.hpp"
+#include "base/timestamp.hpp"
+#include "http/response.hpp"
+
+namespace streamer::core {
+
+// Thread-safe.
+class StoreClock {
+ public:
+  explicit StoreClock(std::function<SystemTime()> now) : now_(std::move(now)) {}
+
+  [[nodiscard]] SystemTime now();
+
+  // After an answer to what was signed at signed_at. True if its Date differs by enough to be the
+  // reason for a refusal: from then on, time goes by the store's.
+  bool correct(SystemTime signed_at, const ResponseHead& head);
+
+ private:
+  struct Said {
+    SystemTime time{};
+    SteadyTime at{};  // by a clock that nobody sets
+  };
+  const std::function<SystemTime()> now_;
+  Guarded<std::optional<Said>> said_;
+};
+
+}  // namespace streamer::core
