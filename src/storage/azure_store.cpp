@@ -126,14 +126,14 @@ class ConfigReader {
     if (!text && is_true(from_.variable("AZURE_STORAGE_USE_EMULATOR").value_or("")))
       text = Sourced{"UseDevelopmentStorage=true", "AZURE_STORAGE_USE_EMULATOR"};
     if (!text) return {};
-    connection_ = TRY(parse_connection_string(text->value).at(text->source));
+    connection_ = TRY(read_from(text->source, parse_connection_string(text->value)));
     connection_source_ = text->source;
     config_.account = connection_.account;
     if (!connection_.suffix.empty()) config_.suffix = connection_.suffix;
     if (connection_.endpoint.empty() && connection_.protocol == "http")
       connection_.endpoint = fmt::format("http://{}.blob.{}", connection_.account, config_.suffix);
     if (connection_.endpoint.empty()) return {};
-    config_.endpoint = TRY(parse_endpoint(connection_.endpoint).at(text->source));
+    config_.endpoint = TRY(read_from(text->source, parse_endpoint(connection_.endpoint)));
     config_.endpoint_source = text->source;
     const std::string_view host = config_.endpoint->host();
     if (config_.account.empty()) config_.account = std::string(host.substr(0, host.find('.')));
@@ -147,14 +147,14 @@ class ConfigReader {
     for (const char c : config_.account) {
       const bool is_fine = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
       if (is_fine) continue;
-      return Error(ErrorKind::invalid_argument,
-                   "an account's name has only lower-case letters and digits")
-          .at(account ? account->source : connection_source_);
+      return blame(account ? account->source : connection_source_,
+                   Error(ErrorKind::invalid_argument,
+                         "an account's name has only lower-case letters and digits"));
     }
     if (const auto suffix = from_.first_of("azure_endpoint_suffix", {}))
       config_.suffix = suffix->value;
     if (const auto endpoint = from_.first_of("azure_endpoint", {"AZURE_STORAGE_ENDPOINT"})) {
-      config_.endpoint = TRY(parse_endpoint(endpoint->value).at(endpoint->source));
+      config_.endpoint = TRY(read_from(endpoint->source, parse_endpoint(endpoint->value)));
       config_.endpoint_source = endpoint->source;
     }
     return {};
@@ -199,7 +199,7 @@ class ConfigReader {
   }
 
   Result<bool> take_key(const Sourced& key) {
-    config_.key = TRY(read_azure_key(config_.account, key.value).at(key.source));
+    config_.key = TRY(read_from(key.source, read_azure_key(config_.account, key.value)));
     config_.credentials_source = key.source;
     return true;
   }
@@ -207,7 +207,7 @@ class ConfigReader {
   Result<bool> take_sas(const Sourced& sas) {
     config_.sas = Secret(without_mark(sas.value));
     config_.credentials_source = sas.source;
-    TRY(check_sas(config_.sas.reveal()).at(sas.source));
+    TRY(read_from(sas.source, check_sas(config_.sas.reveal())));
     return true;
   }
 

@@ -48,7 +48,7 @@ Result<void> read_endpoint(const RemoteConfig& from, GcsConfig& config) {
   // "localhost:4443" alone is http there.
   if (found->source == "STORAGE_EMULATOR_HOST" && found->value.find("://") == std::string::npos)
     found->value = "http://" + found->value;
-  config.endpoint = TRY(parse_endpoint(found->value).at(found->source));
+  config.endpoint = TRY(read_from(found->source, parse_endpoint(found->value)));
   config.endpoint_source = found->source;
   const bool is_ours = from.is_in_code("gcs_endpoint") || found->source == "STREAMER_GCS_ENDPOINT";
   if (!is_ours) config.is_unsigned = true;

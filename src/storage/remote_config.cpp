@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/remote_config.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include "base/text.hpp"
@@ -10,6 +11,12 @@ namespace streamer::core {
 bool is_true(std::string_view text) noexcept {
   return text == "1" || equal_ignoring_case(text, "true") || equal_ignoring_case(text, "yes") ||
          equal_ignoring_case(text, "on");
+}
+
+Error blame(std::string_view source, Error error) {
+  ErrorFields fields = error.fields();
+  fields.message = fmt::format("{}: {}", source, fields.message);
+  return Error(std::move(fields));
 }
 
 std::optional<std::string> RemoteConfig::setting(std::string_view name) const {

@@ -20,6 +20,14 @@ struct Sourced {
 
 [[nodiscard]] bool is_true(std::string_view text) noexcept;
 
+// An error about a value, with what said so in front.
+[[nodiscard]] Error blame(std::string_view source, Error error);
+template <typename T>
+Result<T> read_from(std::string_view source, Result<T> read) {
+  if (read) return read;
+  return blame(source, std::move(read).error());
+}
+
 class RemoteConfig {
  public:
   // Both must outlive it.

@@ -6,7 +6,7 @@
 #include "auth/credential_cache.hpp"
 #include "base/crypto.hpp"
 #include "support/raw_checkpoint.hpp"
-#include "support/s3_world.hpp"
+#include "support/store_world.hpp"
 #include "support/safetensors_text.hpp"
 
 using namespace streamer::core;
@@ -188,7 +188,7 @@ TEST_CASE("profiles: roles are assumed with signed requests, through a chain", "
     const std::string signed_at = "SignedHeaders=";
     const std::size_t names = header.find(signed_at) + signed_at.size();
     CHECK(header.substr(header.rfind('=') + 1) ==
-          expected_signature(request, turn == 0 ? "base-secret" : "sts-secret",
+          aws_signature(request, turn == 0 ? "base-secret" : "sts-secret",
                              credential.substr(id.size() + 1),
                              header.substr(names, header.find(',', names) - names)));
     if (turn == 1) CHECK(form_value(request, "ExternalId") == "outside");

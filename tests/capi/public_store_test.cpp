@@ -8,7 +8,7 @@
 
 #include "streamer/streamer.hpp"
 #include "support/raw_checkpoint.hpp"
-#include "support/s3_world.hpp"
+#include "support/store_world.hpp"
 #include "support/safetensors_text.hpp"
 
 using namespace streamer::test;
@@ -19,7 +19,7 @@ std::string small_checkpoint() {
   return safetensors_file(R"({"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4);
 }
 
-streamer::Settings settings_for(S3World& world, const S3Key& key = {}) {
+streamer::Settings settings_for(StoreWorld& world, const StoreKey& key = {}) {
   streamer::Settings settings;
   for (const auto& [name, value] :
        std::vector<std::pair<std::string, std::string>>{{"s3_endpoint", world.server().url()},
@@ -31,7 +31,7 @@ streamer::Settings settings_for(S3World& world, const S3Key& key = {}) {
 }
 
 struct Callback {
-  S3Key key;
+  StoreKey key;
   std::atomic<int> calls{0};
   std::int32_t outcome = 0;
 };
@@ -47,14 +47,14 @@ extern "C" std::int32_t give(streamer_credentials* credentials, void* user) {
 }  // namespace
 
 TEST_CASE("credentials hold for the longest prefix that a URI begins with", "[store]") {
-  S3World world;
+  StoreWorld world;
   world.put("team/m.safetensors", small_checkpoint());
   world.put("other/m.safetensors", small_checkpoint());
-  const S3Key team{.id = "TEAM", .secret = "team-secret", .token = ""};
-  world.set_keys({team, S3Key()});
+  const StoreKey team{.id = "TEAM", .secret = "team-secret", .token = ""};
+  world.set_keys({team, StoreKey()});
   streamer::Settings settings = settings_for(world, {.id = "NOBODY", .secret = "x", .token = ""});
-  REQUIRE(settings.set_for("s3://bucket/", "s3_access_key_id", S3Key().id));
-  REQUIRE(settings.set_for("s3://bucket/", "s3_secret_access_key", S3Key().secret));
+  REQUIRE(settings.set_for("s3://bucket/", "s3_access_key_id", StoreKey().id));
+  REQUIRE(settings.set_for("s3://bucket/", "s3_secret_access_key", StoreKey().secret));
   REQUIRE(settings.set_for("s3://bucket/team/", "s3_access_key_id", team.id));
   REQUIRE(settings.set_for("s3://bucket/team/", "s3_secret_access_key", team.secret));
   for (const char* const uri :
@@ -71,7 +71,7 @@ TEST_CASE("credentials hold for the longest prefix that a URI begins with", "[st
 }
 
 TEST_CASE("a callback is asked for credentials, and its refusal is an error", "[store]") {
-  S3World world;
+  StoreWorld world;
   world.put("m.safetensors", small_checkpoint());
   streamer::Settings settings = settings_for(world, {.id = "NOBODY", .secret = "x", .token = ""});
   Callback callback;
@@ -87,7 +87,7 @@ TEST_CASE("a callback is asked for credentials, and its refusal is an error", "[
 }
 
 TEST_CASE("listing, pull and doctor, through the public API", "[store]") {
-  S3World world;
+  StoreWorld world;
   world.put("m/a.json", "{}");
   world.put("m/sub/b.json", "{\"b\":1}");
   world.put("m/w.safetensors", small_checkpoint());
@@ -124,7 +124,7 @@ TEST_CASE("listing, pull and doctor, through the public API", "[store]") {
 TEST_CASE("names that lead outside are not pulled", "[store]") {
   for (const char* const name : {"../x", "a/../../x", "a/..", "..", "a//b", "a\\..\\x", "./x"}) {
     INFO(name);
-    S3World world;
+    StoreWorld world;
     world.put(std::string("m/") + name, "evil");
     world.put("m/good", "good");
     const TemporaryFolder folder;
@@ -135,7 +135,7 @@ TEST_CASE("names that lead outside are not pulled", "[store]") {
     CHECK(std::filesystem::is_empty(folder.path()));
   }
   // Dots that lead nowhere are names as any other.
-  S3World world;
+  StoreWorld world;
   world.put("m/file..txt", "good");
   world.put("m/..file", "good");
   const TemporaryFolder folder;
@@ -144,7 +144,7 @@ TEST_CASE("names that lead outside are not pulled", "[store]") {
 }
 
 TEST_CASE("a pull replaces files in one step, and follows no link out", "[store]") {
-  S3World world;
+  StoreWorld world;
   world.put("m/f", "new");
   const TemporaryFolder folder;
   const auto outside = write_text(folder.path() / "outside", "old");

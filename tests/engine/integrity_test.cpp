@@ -10,7 +10,7 @@ using namespace streamer::test;
 
 namespace {
 
-std::string stored_bytes(S3Lab& lab) {
+std::string stored_bytes(StoreLab& lab) {
   WireRequest request;
   request.path = "/bucket/" + percent_encode(lab.key, "/");
   request.headers["range"] = "bytes=0-99999999";
@@ -31,7 +31,7 @@ std::string manifest_line(ChecksumKind kind, const std::string& bytes, const std
 }
 
 // One byte of one answer is not what is stored.
-S3World::Fault flip_one_byte(S3Lab& lab) {
+StoreWorld::Fault flip_one_byte(StoreLab& lab) {
   auto done = std::make_shared<std::atomic<bool>>(false);
   return [&lab, done](const WireRequest& request, Wire& wire, std::uint32_t turn) {
     if (turn < 20 || done->exchange(true)) return false;
@@ -49,7 +49,7 @@ TEST_CASE("a manifest's checksums are found right, over a network and in any ord
   for (const ChecksumKind kind : kKinds) {
     for (const std::string& connections : connection_counts()) {
       INFO(checksum_name(kind) << ", connections: " << connections);
-      S3Lab lab;
+      StoreLab lab;
       const TemporaryFolder folder;
       Settings settings = lab.settings(connections);
       const auto manifest =
@@ -66,7 +66,7 @@ TEST_CASE("a manifest's checksums are found right, over a network and in any ord
 TEST_CASE("N27 one wrong byte is an error that names the file", "[integrity]") {
   for (const ChecksumKind kind : kKinds) {
     INFO(checksum_name(kind));
-    S3Lab lab;
+    StoreLab lab;
     const TemporaryFolder folder;
     Settings settings = lab.settings("8");
     const auto manifest =
@@ -96,7 +96,7 @@ TEST_CASE("N27 one wrong byte is an error that names the file", "[integrity]") {
 
 TEST_CASE("the store's own checksum is asked for with one HEAD", "[integrity]") {
   for (const ChecksumKind kind : kKinds) {
-    S3Lab lab;
+    StoreLab lab;
     const std::string name = to_lower(checksum_name(kind));
     const std::string value = base64_encode(checksum_of(kind, stored_bytes(lab)));
     lab.world.set_head_headers(
@@ -111,7 +111,7 @@ TEST_CASE("the store's own checksum is asked for with one HEAD", "[integrity]") 
 }
 
 TEST_CASE("what cannot be verified is noted", "[integrity]") {
-  S3Lab lab;
+  StoreLab lab;
   Settings settings = lab.settings("8");
   REQUIRE(settings.set("verify", "store"));
   const auto notes = [&](std::vector<PlanRequest> requests) {
@@ -134,7 +134,7 @@ TEST_CASE("what cannot be verified is noted", "[integrity]") {
 }
 
 TEST_CASE("a manifest that does not fit is an error", "[integrity]") {
-  S3Lab lab;
+  StoreLab lab;
   const TemporaryFolder folder;
   const auto fails_with = [&](const std::string& text, ErrorKind kind) {
     Settings settings = lab.settings("8");
@@ -157,7 +157,7 @@ TEST_CASE("a manifest that does not fit is an error", "[integrity]") {
 }
 
 TEST_CASE("files are verified too, whichever way they are read", "[integrity]") {
-  S3Lab source;
+  StoreLab source;
   const std::string bytes = stored_bytes(source);
   for (const char* const file_io : {"auto", "buffered"}) {
     for (const ChecksumKind kind : kKinds) {

@@ -10,7 +10,7 @@ TEST_CASE("N10 an error's body may be huge, endless, binary or compressed", "[ne
     INFO(kind);
     const std::string_view what = kind;
     const ErrorFields error =
-        fails(ErrorKind::permission_denied, [&](S3Lab&, const WireRequest&, Wire& wire) {
+        fails(ErrorKind::permission_denied, [&](StoreLab&, const WireRequest&, Wire& wire) {
           if (what == "huge") {
             wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 10000000\r\n\r\n");
             wire.send(std::string(10'000'000, 'x'));
@@ -33,7 +33,7 @@ TEST_CASE("N10 an error's body may be huge, endless, binary or compressed", "[ne
 }
 
 TEST_CASE("N16 a range that the object no longer has is a change", "[network]") {
-  fails(ErrorKind::object_changed, [](S3Lab&, const WireRequest&, Wire& wire) {
+  fails(ErrorKind::object_changed, [](StoreLab&, const WireRequest&, Wire& wire) {
     wire.send(
         "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */10\r\nContent-Length: "
         "0\r\n\r\n");
@@ -60,7 +60,7 @@ TEST_CASE("N17 a wrong Content-Range is asked for again, and then an error", "[n
   };
   for (std::size_t i = 1; i < wrong.size(); ++i) {
     INFO(i);
-    const auto answer = [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+    const auto answer = [&](StoreLab& lab, const WireRequest& request, Wire& wire) {
       const Range range = lab.world.range_of(request);
       send_with_head(
           wire, range,
@@ -72,7 +72,7 @@ TEST_CASE("N17 a wrong Content-Range is asked for again, and then an error", "[n
     fails(ErrorKind::io, answer);
   }
   // Another total is another object.
-  fails(ErrorKind::object_changed, [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+  fails(ErrorKind::object_changed, [&](StoreLab& lab, const WireRequest& request, Wire& wire) {
     const Range range = lab.world.range_of(request);
     send_with_head(
         wire, range,
@@ -83,7 +83,7 @@ TEST_CASE("N17 a wrong Content-Range is asked for again, and then an error", "[n
 
 TEST_CASE("N18 the whole object instead of a range is not taken", "[network]") {
   const ErrorFields error =
-      fails(ErrorKind::unsupported, [](S3Lab& lab, const WireRequest& request, Wire& wire) {
+      fails(ErrorKind::unsupported, [](StoreLab& lab, const WireRequest& request, Wire& wire) {
         const Range range = lab.world.range_of(request);
         wire.send(fmt::format("HTTP/1.1 200 OK\r\nETag: {}\r\nContent-Length: {}\r\n\r\n",
                               range.etag, range.total));
@@ -95,7 +95,7 @@ TEST_CASE("N18 the whole object instead of a range is not taken", "[network]") {
 
 TEST_CASE("N20 compressed objects are refused in clear words", "[network]") {
   const ErrorFields error =
-      fails(ErrorKind::unsupported, [](S3Lab& lab, const WireRequest& request, Wire& wire) {
+      fails(ErrorKind::unsupported, [](StoreLab& lab, const WireRequest& request, Wire& wire) {
         const Range range = lab.world.range_of(request);
         send_with_head(wire, range, lab.world.head_206(range, "Content-Encoding: gzip\r\n"));
       });
@@ -104,7 +104,7 @@ TEST_CASE("N20 compressed objects are refused in clear words", "[network]") {
 
 TEST_CASE("N21 chunked answers, however they are cut", "[network]") {
   for (const std::size_t step : {std::size_t{100'000}, std::size_t{1000}, std::size_t{1}}) {
-    S3Lab lab("127.0.0.1", 4);
+    StoreLab lab("127.0.0.1", 4);
     lab.world.set_fault(always([&](const WireRequest& request, Wire& wire) {
       const Range range = lab.world.range_of(request);
       std::string answer = fmt::format(
@@ -125,7 +125,7 @@ TEST_CASE("N21 chunked answers, however they are cut", "[network]") {
 
 TEST_CASE("N22 odd heads are understood or refused, never half of each", "[network]") {
   const auto with_prefix = [](const std::string& prefix) {
-    return [prefix](S3Lab& lab, const WireRequest& request, Wire& wire) {
+    return [prefix](StoreLab& lab, const WireRequest& request, Wire& wire) {
       const Range range = lab.world.range_of(request);
       send_with_head(wire, range, prefix + lab.world.head_206(range));
     };
@@ -133,7 +133,7 @@ TEST_CASE("N22 odd heads are understood or refused, never half of each", "[netwo
   for (const std::string prefix :
        {"HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nETag: \"no\"\r\n\r\n"}) {
-    S3Lab lab;
+    StoreLab lab;
     lab.world.set_fault(always(
         [&](const WireRequest& request, Wire& wire) { with_prefix(prefix)(lab, request, wire); }));
     const NetworkOutcome outcome = lab.load(lab.settings("4"));
@@ -148,17 +148,17 @@ TEST_CASE("N22 odd heads are understood or refused, never half of each", "[netwo
                                           return many;
                                         }()};
   for (const std::string& headers : bad) {
-    fails(ErrorKind::io, [&](S3Lab& lab, const WireRequest& request, Wire& wire) {
+    fails(ErrorKind::io, [&](StoreLab& lab, const WireRequest& request, Wire& wire) {
       const Range range = lab.world.range_of(request);
       send_with_head(wire, range, lab.world.head_206(range, headers));
     });
   }
-  fails(ErrorKind::io, [](S3Lab&, const WireRequest&, Wire& wire) {
+  fails(ErrorKind::io, [](StoreLab&, const WireRequest&, Wire& wire) {
     wire.send("SSH-2.0-OpenSSH_9.2\r\n");
     wire.close();
   });
   // 1.0 closes after each answer.
-  S3Lab lab;
+  StoreLab lab;
   lab.world.set_fault(always([&](const WireRequest& request, Wire& wire) {
     const Range range = lab.world.range_of(request);
     std::string head = lab.world.head_206(range);
@@ -173,7 +173,7 @@ TEST_CASE("N22 odd heads are understood or refused, never half of each", "[netwo
 TEST_CASE("a cap on bandwidth holds over a network, and the wait is counted", "[network]") {
   constexpr std::uint64_t kBytesPerSecond = 2 * kMiB;
   for (const std::string& connections : connection_counts()) {
-    S3Lab lab;
+    StoreLab lab;
     Settings settings = lab.settings(connections);
     REQUIRE(settings.set("max_bandwidth", std::to_string(kBytesPerSecond)));
     const auto began = std::chrono::steady_clock::now();

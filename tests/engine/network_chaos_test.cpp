@@ -2,7 +2,7 @@
 // N32: a store at which every answer may go wrong, again and again, for 10,000 chunks.
 #include <random>
 
-#include "support/s3_lab.hpp"
+#include "support/store_lab.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
@@ -10,7 +10,7 @@ using namespace streamer::test;
 namespace {
 
 // One of the faults, drawn anew for each request.
-S3World::Fault chaos(S3Lab& lab, std::uint64_t seed, double share) {
+StoreWorld::Fault chaos(StoreLab& lab, std::uint64_t seed, double share) {
   auto guarded = std::make_shared<std::pair<std::mutex, std::mt19937_64>>();
   guarded->second.seed(seed);
   return [&lab, guarded, share](const WireRequest& request, Wire& wire, std::uint32_t) {
@@ -22,7 +22,7 @@ S3World::Fault chaos(S3Lab& lab, std::uint64_t seed, double share) {
       what = static_cast<std::uint32_t>(guarded->second() % 8);
       size = std::uniform_real_distribution<>(0, 1)(guarded->second);
     }
-    const S3World::Range range = lab.world.range_of(request);
+    const StoreWorld::Range range = lab.world.range_of(request);
     const auto cut = static_cast<std::size_t>(size * static_cast<double>(range.bytes.size()));
     switch (what) {
       case 0:
@@ -63,7 +63,7 @@ S3World::Fault chaos(S3Lab& lab, std::uint64_t seed, double share) {
 void run(std::uint32_t seeds, std::uint32_t tensors) {
   for (std::uint32_t seed = 1; seed <= seeds; ++seed) {
     INFO("seed " << seed);
-    S3Lab lab("127.0.0.1", tensors, 100'003);
+    StoreLab lab("127.0.0.1", tensors, 100'003);
     lab.world.set_fault(chaos(lab, seed, 0.05));
     Settings settings = lab.settings("32");
     REQUIRE(settings.set("chunk_bytes", "8KiB"));
@@ -88,7 +88,7 @@ TEST_CASE("N32 chaos, briefly", "[brief]") {
 TEST_CASE("N32 chaos, with hardly any memory", "[brief]") {
   for (std::uint32_t seed = 1; seed <= 3; ++seed) {
     INFO("seed " << seed);
-    S3Lab lab("127.0.0.1", 40, 100'003);
+    StoreLab lab("127.0.0.1", 40, 100'003);
     lab.world.set_fault(chaos(lab, seed, 0.1));
     Settings settings = lab.settings("4");
     REQUIRE(settings.set("stall_timeout_ms", "300"));

@@ -2,7 +2,7 @@
 // Listing, against a server that answers what a test wants.
 #include "storage/s3_endpoint.hpp"
 #include "storage/store.hpp"
-#include "support/s3_world.hpp"
+#include "support/store_world.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;

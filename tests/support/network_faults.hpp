@@ -8,15 +8,15 @@
 #include <string>
 #include <vector>
 
-#include "support/s3_lab.hpp"
+#include "support/store_lab.hpp"
 
 namespace streamer::test {
 
-using Range = S3World::Range;
+using Range = StoreWorld::Range;
 
 // A fault that hits the first `hits` requests for ranges, every third one.
-inline S3World::Fault first_hits(std::uint32_t hits,
-                                 std::function<void(const WireRequest&, Wire&)> what) {
+inline StoreWorld::Fault first_hits(std::uint32_t hits,
+                                    std::function<void(const WireRequest&, Wire&)> what) {
   auto left = std::make_shared<std::atomic<std::int32_t>>(static_cast<std::int32_t>(hits));
   return
       [left, what = std::move(what)](const WireRequest& request, Wire& wire, std::uint32_t turn) {
@@ -26,7 +26,7 @@ inline S3World::Fault first_hits(std::uint32_t hits,
       };
 }
 
-inline S3World::Fault always(std::function<void(const WireRequest&, Wire&)> what) {
+inline StoreWorld::Fault always(std::function<void(const WireRequest&, Wire&)> what) {
   return [what = std::move(what)](const WireRequest& request, Wire& wire, std::uint32_t) {
     what(request, wire);
     return true;
@@ -39,11 +39,11 @@ inline std::vector<std::string> connection_counts() {
 }
 
 // The load must come through, with every byte right and at least one retry.
-inline void recovers(std::function<void(S3Lab&, const WireRequest&, Wire&)> what,
+inline void recovers(std::function<void(StoreLab&, const WireRequest&, Wire&)> what,
                      std::uint32_t hits = 4) {
   for (const std::string& connections : connection_counts()) {
     INFO("connections: " << connections);
-    S3Lab lab;
+    StoreLab lab;
     lab.world.set_fault(first_hits(
         hits, [&](const WireRequest& request, Wire& wire) { what(lab, request, wire); }));
     const NetworkOutcome outcome = lab.load(lab.settings(connections));
@@ -55,18 +55,18 @@ inline void recovers(std::function<void(S3Lab&, const WireRequest&, Wire&)> what
 
 // The load must fail with this kind; what it said.
 inline core::ErrorFields fails(core::ErrorKind kind,
-                               std::function<void(S3Lab&, const WireRequest&, Wire&)> what) {
+                               std::function<void(StoreLab&, const WireRequest&, Wire&)> what) {
   core::ErrorFields last;
   for (const std::string& connections : connection_counts()) {
     INFO("connections: " << connections);
-    S3Lab lab;
+    StoreLab lab;
     lab.world.set_fault(
         always([&](const WireRequest& request, Wire& wire) { what(lab, request, wire); }));
     NetworkOutcome outcome = lab.load(lab.settings(connections));
     REQUIRE(outcome.error);
     INFO(outcome.error->line());
     CHECK(outcome.error->kind() == kind);
-    CHECK(outcome.error->fields().uri == "s3://bucket/" + lab.key);
+    CHECK(outcome.error->fields().uri == lab.uri());
     last = outcome.error->fields();
   }
   return last;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A store on loopback that behaves like S3, checks every signature from what came over the wire,
-// and misbehaves as a test tells it to.
+// A store on loopback that behaves like the one whose dialect it speaks, checks who asks from what
+// came over the wire, and misbehaves as a test tells it to.
 
 #include <fmt/format.h>
 
@@ -14,76 +14,40 @@
 
 #include "base/crypto.hpp"
 #include "base/timestamp.hpp"
+#include "support/dialect.hpp"
 #include "support/wire_server.hpp"
 
 namespace streamer::test {
 
-struct S3Key {
-  std::string id = "TESTKEYID";
-  std::string secret = "test/secret+key";
-  std::string token;
-};
-
-// The signature that a request should carry, from the specification and the wire's bytes alone.
-inline std::string expected_signature(const WireRequest& request, const std::string& secret,
-                                      const std::string& scope, const std::string& signed_headers) {
-  std::vector<std::string> parameters;
-  for (std::size_t at = 0; at < request.query.size();) {
-    const std::size_t end = std::min(request.query.find('&', at), request.query.size());
-    parameters.push_back(request.query.substr(at, end - at));
-    at = end + 1;
-  }
-  std::sort(parameters.begin(), parameters.end());
-  std::string query;
-  for (const std::string& parameter : parameters)
-    query += (query.empty() ? "" : "&") + parameter;
-  std::string lines;
-  for (std::size_t at = 0; at < signed_headers.size();) {
-    const std::size_t end = std::min(signed_headers.find(';', at), signed_headers.size());
-    const std::string name = signed_headers.substr(at, end - at);
-    lines += name + ":" + request.header(name) + "\n";
-    at = end + 1;
-  }
-  const std::string hash = core::hex(core::as_text(core::sha256(request.body)));
-  const std::string canonical = request.method + "\n" + request.path + "\n" + query + "\n" + lines +
-                                "\n" + signed_headers + "\n" + hash;
-  const std::string to_sign = "AWS4-HMAC-SHA256\n" + request.header("x-amz-date") + "\n" + scope +
-                              "\n" + core::hex(core::as_text(core::sha256(canonical)));
-  std::string key = "AWS4" + secret;
-  std::string rest = scope;
-  while (!rest.empty()) {
-    const std::size_t slash = std::min(rest.find('/'), rest.size());
-    key = std::string(core::as_text(core::hmac_sha256(key, rest.substr(0, slash))));
-    rest.erase(0, std::min(slash + 1, rest.size()));
-  }
-  return core::hex(core::as_text(core::hmac_sha256(key, to_sign)));
-}
-
-class S3World {
+class StoreWorld {
  public:
   // Handles a request itself, and returns true; or leaves it to the store. `turn` counts the
   // requests for ranges of objects, from 0, without those for the first byte of a checkpoint.
   using Fault = std::function<bool(const WireRequest&, Wire&, std::uint32_t turn)>;
 
-  explicit S3World(const std::string& address = "127.0.0.1")
-      : server_([this](const WireRequest& request, Wire& wire) { handle(request, wire); },
+  explicit StoreWorld(const std::string& address = "127.0.0.1", Dialect dialect = Dialect::s3)
+      : dialect_(dialect),
+        server_([this](const WireRequest& request, Wire& wire) { handle(request, wire); },
                 address) {}
 
   WireServer& server() { return server_; }
+  Dialect dialect() const { return dialect_; }
+  // Before "/bucket/key" on the wire: Azure's way to name the account where no host does.
+  std::string root() const { return dialect_ == Dialect::azure ? "/" + StoreKey().id : ""; }
 
   void put(const std::string& key, std::string bytes) {
     const std::lock_guard lock(mutex_);
-    objects_["/bucket/" + core::percent_encode(key, "/")] = {std::move(bytes), next_etag()};
+    objects_[path_of(key)] = {std::move(bytes), next_etag()};
   }
   void remove(const std::string& key) {
     const std::lock_guard lock(mutex_);
-    objects_.erase("/bucket/" + core::percent_encode(key, "/"));
+    objects_.erase(path_of(key));
   }
   void set_fault(Fault fault) {
     const std::lock_guard lock(mutex_);
     fault_ = std::move(fault);
   }
-  void set_keys(std::vector<S3Key> keys) {
+  void set_keys(std::vector<StoreKey> keys) {
     const std::lock_guard lock(mutex_);
     keys_ = std::move(keys);
   }
@@ -108,14 +72,15 @@ class S3World {
   }
   void answer_error(Wire& wire, int status, const std::string& code, const std::string& more = "",
                     const std::string& headers = "") const {
+    const std::string own = code_in(dialect_, code);
     const std::string body = fmt::format(
-        "<?xml version=\"1.0\"?><Error><Code>{}</Code><Message>as the test wants it</Message>"
+        "{}<?xml version=\"1.0\"?><Error><Code>{}</Code><Message>as the test wants it</Message>"
         "<RequestId>TESTREQUEST</RequestId>{}</Error>",
-        code, more);
+        dialect_ == Dialect::azure ? "\xEF\xBB\xBF" : "", own, more);
     wire.send(
         fmt::format("HTTP/1.1 {} Error\r\nDate: {}\r\nContent-Type: application/xml\r\n"
-                    "x-amz-request-id: TESTREQUEST\r\n{}Content-Length: {}\r\n\r\n{}",
-                    status, date(), headers, body.size(), body));
+                    "{}: TESTREQUEST\r\n{}Content-Length: {}\r\n\r\n{}",
+                    status, date(), request_id_header(), headers, body.size(), body));
   }
 
   struct Range {
@@ -129,7 +94,7 @@ class S3World {
   Range range_of(const WireRequest& request) {
     const std::lock_guard lock(mutex_);
     const auto found = objects_.find(request.path);
-    const std::string header = request.header("range");
+    const std::string header = range_header(request);
     if (found == objects_.end() || !header.starts_with("bytes=")) return {1, 0, {}, 0, {}};
     const std::size_t dash = header.find('-');
     Range range;
@@ -154,6 +119,19 @@ class S3World {
     std::string etag;
   };
 
+  static std::string range_header(const WireRequest& request) {
+    const std::string own = request.header("x-ms-range");
+    return own.empty() ? request.header("range") : own;
+  }
+  std::string path_of(const std::string& key) const {
+    return root() + "/bucket/" + core::percent_encode(key, "/");
+  }
+  const char* request_id_header() const {
+    return dialect_ == Dialect::azure    ? "x-ms-request-id"
+           : dialect_ == Dialect::google ? "X-GUploader-UploadID"
+                                         : "x-amz-request-id";
+  }
+
   std::string next_etag() { return fmt::format("\"etag-{}\"", ++etags_); }
 
   void handle(const WireRequest& request, Wire& wire) {
@@ -163,20 +141,63 @@ class S3World {
       const std::lock_guard lock(mutex_);
       fault = fault_;
     }
-    const bool is_range = request.header("range").starts_with("bytes=") &&
-                          !request.header("range").starts_with("bytes=0-");
+    const std::string range = range_header(request);
+    const bool is_range = range.starts_with("bytes=") && !range.starts_with("bytes=0-");
     const std::uint32_t turn = is_range ? turns_++ : 0;
     if (is_range && fault && fault(request, wire, turn)) return;
     if (!check_signature(request, wire)) return;
     answer(request, wire);
   }
 
+  bool is_skewed(std::optional<core::SystemTime> said) const {
+    if (!said) return true;
+    const auto off =
+        *said - (std::chrono::system_clock::now() + std::chrono::seconds(clock_offset_));
+    return std::chrono::abs(off) > std::chrono::minutes(15);
+  }
+
+  // False once it was answered: whoever asked may not.
   bool check_signature(const WireRequest& request, Wire& wire) {
-    std::vector<S3Key> keys;
+    std::vector<StoreKey> keys;
     {
       const std::lock_guard lock(mutex_);
       keys = keys_;
     }
+    const std::string header = request.header("authorization");
+    if (header.starts_with("Bearer ")) {
+      const std::string token = header.substr(7);
+      for (const StoreKey& key : keys) {
+        if (!key.token.empty() && key.token == token) return true;
+      }
+      if (dialect_ == Dialect::google && may_read_google(token)) return true;
+      return refuse(wire, 401, "AuthenticationRequired");
+    }
+    if (dialect_ == Dialect::azure) return check_azure(request, wire, keys);
+    // Google knows HMAC keys too.
+    return check_aws(request, wire, keys);
+  }
+
+  bool refuse(Wire& wire, int status, const std::string& code) {
+    ++bad_signatures_;
+    answer_error(wire, status, code);
+    return false;
+  }
+
+  bool check_azure(const WireRequest& request, Wire& wire, const std::vector<StoreKey>& keys) {
+    if (is_skewed(core::parse_http_date(request.header("x-ms-date")))) {
+      answer_error(wire, 403, "AuthenticationFailed");
+      return false;
+    }
+    for (const StoreKey& key : keys) {
+      if (request.header("x-ms-version") == "2021-12-02" &&
+          request.header("authorization") ==
+              "SharedKey " + key.id + ":" + azure_signature(request, key))
+        return true;
+    }
+    return refuse(wire, 403, "AuthenticationFailed");
+  }
+
+  bool check_aws(const WireRequest& request, Wire& wire, const std::vector<StoreKey>& keys) {
     const std::string header = request.header("authorization");
     const auto part = [&](const std::string& name, char end) {
       const std::size_t at = header.find(name);
@@ -191,22 +212,17 @@ class S3World {
       answer_error(wire, 403, "AccessDenied");
       return false;
     }
-    const auto off =
-        *said - (std::chrono::system_clock::now() + std::chrono::seconds(clock_offset_));
-    if (std::chrono::abs(off) > std::chrono::minutes(15)) {
+    if (is_skewed(said)) {
       answer_error(wire, 403, "RequestTimeTooSkewed");
       return false;
     }
-    for (const S3Key& key : keys) {
+    for (const StoreKey& key : keys) {
       if (key.id != id) continue;
       const std::string signature = header.substr(header.rfind('=') + 1);
-      const bool is_right = signature == expected_signature(request, key.secret, scope,
-                                                            part("SignedHeaders=", ',')) &&
-                            request.header("x-amz-security-token") == key.token;
-      if (is_right) return true;
-      ++bad_signatures_;
-      answer_error(wire, 403, "SignatureDoesNotMatch");
-      return false;
+      const bool is_right =
+          signature == aws_signature(request, key.secret, scope, part("SignedHeaders=", ',')) &&
+          request.header("x-amz-security-token") == key.token;
+      return is_right || refuse(wire, 403, "SignatureDoesNotMatch");
     }
     answer_error(wire, 403, "InvalidAccessKeyId");
     return false;
@@ -223,7 +239,7 @@ class S3World {
 
   void answer(const WireRequest& request, Wire& wire) {
     if (request.method == "HEAD") return answer_head(request, wire);
-    if (request.query.find("list-type=2") != std::string::npos) return answer_list(request, wire);
+    if (request.query.find("list") != std::string::npos) return answer_list(request, wire);
     const Range range = range_of(request);
     if (range.first > range.last) {
       if (range.total == 0) return answer_error(wire, 404, "NoSuchKey");
@@ -243,26 +259,32 @@ class S3World {
       const std::size_t end = std::min(request.query.find('&', at), request.query.size());
       prefix = *core::percent_decode(request.query.substr(at + 7, end - at - 7));
     }
-    std::string body = "<ListBucketResult><IsTruncated>false</IsTruncated>";
+    const bool is_azure = dialect_ == Dialect::azure;
+    std::string body = is_azure ? "\xEF\xBB\xBF<EnumerationResults><Blobs>"
+                                : "<ListBucketResult><IsTruncated>false</IsTruncated>";
     {
       const std::lock_guard lock(mutex_);
       for (const auto& [path, stored] : objects_) {
-        const std::string key = *core::percent_decode(path.substr(8));
+        const std::string key = *core::percent_decode(path.substr(root().size() + 8));
         if (!key.starts_with(prefix)) continue;
-        body += fmt::format("<Contents><Key>{}</Key><Size>{}</Size></Contents>", key,
-                            stored.bytes.size());
+        const char* const form =
+            is_azure ? "<Blob><Name>{}</Name><Properties><Content-Length>{}</Content-Length>"
+                       "</Properties></Blob>"
+                     : "<Contents><Key>{}</Key><Size>{}</Size></Contents>";
+        body += fmt::format(fmt::runtime(form), key, stored.bytes.size());
       }
     }
-    body += "</ListBucketResult>";
+    body += is_azure ? "</Blobs><NextMarker/></EnumerationResults>" : "</ListBucketResult>";
     wire.send(fmt::format("HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Length: {}\r\n\r\n{}", date(),
                           body.size(), body));
   }
 
+  const Dialect dialect_;
   std::mutex mutex_;
   std::map<std::string, Stored> objects_;
   Fault fault_;
   std::string head_headers_;
-  std::vector<S3Key> keys_ = {S3Key()};
+  std::vector<StoreKey> keys_ = {StoreKey(), {.id = "", .secret = "", .token = "testtoken"}};
   std::atomic<std::int64_t> clock_offset_{0};
   std::uint32_t etags_ = 0;
   std::atomic<std::uint32_t> requests_{0};

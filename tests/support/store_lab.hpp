@@ -8,8 +8,9 @@
 
 #include "engine/load.hpp"
 #include "support/lab.hpp"
-#include "support/s3_world.hpp"
+#include "support/raw_checkpoint.hpp"
 #include "support/safetensors_text.hpp"
+#include "support/store_world.hpp"
 
 namespace streamer::test {
 
@@ -18,14 +19,14 @@ struct NetworkOutcome {
   std::optional<core::Error> error;
 };
 
-class S3Lab {
+class StoreLab {
  public:
   static constexpr std::uint32_t kTensors = 24;
   static constexpr std::uint64_t kTensorBytes = 64 * 1024 + 13;
 
-  explicit S3Lab(const std::string& address = "127.0.0.1", std::uint32_t tensors = kTensors,
-                 std::uint64_t tensor_bytes = kTensorBytes)
-      : world(address), tensors_(tensors), tensor_bytes_(tensor_bytes) {
+  explicit StoreLab(const std::string& address = "127.0.0.1", std::uint32_t tensors = kTensors,
+                    std::uint64_t tensor_bytes = kTensorBytes)
+      : world(address, dialect_under_test()), tensors_(tensors), tensor_bytes_(tensor_bytes) {
     std::string header = "{";
     for (std::uint32_t t = 0; t < tensors; ++t) {
       header +=
@@ -40,24 +41,59 @@ class S3Lab {
   // Settings that reach this store and give up soon enough for a test.
   core::Settings settings(const std::string& connections) {
     core::Settings made;
-    const std::vector<std::pair<std::string, std::string>> values = {
-        {"s3_endpoint", world.server().url()}, {"s3_region", "us-east-1"},
-        {"s3_access_key_id", S3Key().id},      {"s3_secret_access_key", S3Key().secret},
-        {"connections", connections},          {"chunk_bytes", "16KiB"},
-        {"stall_timeout_ms", "3000"},          {"hedging", "off"},
-    };
+    std::vector<std::pair<std::string, std::string>> values = {{"connections", connections},
+                                                               {"chunk_bytes", "16KiB"},
+                                                               {"stall_timeout_ms", "3000"},
+                                                               {"hedging", "off"}};
+    const std::string url = world.server().url();
+    switch (world.dialect()) {
+      case Dialect::s3:
+        values.insert(values.end(), {{"s3_endpoint", url},
+                                     {"s3_region", "us-east-1"},
+                                     {"s3_access_key_id", StoreKey().id},
+                                     {"s3_secret_access_key", StoreKey().secret}});
+        break;
+      case Dialect::google:
+        values.insert(values.end(),
+                      {{"gcs_endpoint", url},
+                       {"gcs_credential_file",
+                        write_text(folder_.path() / "account.json", service_account_file())}});
+        break;
+      case Dialect::azure:
+        values.insert(values.end(), {{"azure_endpoint", url + world.root()},
+                                     {"azure_account_name", StoreKey().id},
+                                     {"azure_account_key", StoreKey().secret}});
+        break;
+      case Dialect::https:
+        values.insert(values.end(), {{"https_bearer_token", "testtoken"}});
+    }
     for (const auto& [name, value] : values)
       REQUIRE(made.set(name, value));
     return made;
   }
 
-  core::Result<std::shared_ptr<const core::Checkpoint>> open(const core::Settings& settings) const {
-    const std::vector<std::string> uris = {"s3://bucket/" + key};
+  // Of the checkpoint's only file.
+  std::string uri() {
+    switch (world.dialect()) {
+      case Dialect::google:
+        return "gs://bucket/" + key;
+      case Dialect::azure:
+        return "az://bucket/" + key;
+      case Dialect::https:
+        return world.server().url() + "/bucket/" + core::percent_encode(key, "/");
+      case Dialect::s3:
+        break;
+    }
+    return "s3://bucket/" + key;
+  }
+
+  core::Result<std::shared_ptr<const core::Checkpoint>> open(const core::Settings& settings) {
+    const std::vector<std::string> uris = {uri()};
     return core::open_checkpoint(uris, std::make_shared<core::Stores>(settings));
   }
 
   // Loads everything and compares every byte of what was yielded.
-  NetworkOutcome load(const core::Settings& settings) const {
+  NetworkOutcome load(const core::Settings& settings) {
     auto checkpoint = open(settings);
     if (!checkpoint) return {{}, std::move(checkpoint).error()};
     return load(*checkpoint, settings);
@@ -93,9 +129,10 @@ class S3Lab {
 
   const std::string key = "models/a b+c/é.safetensors";
   std::string data;
-  S3World world;
+  StoreWorld world;
 
  private:
+  TemporaryFolder folder_;
   const std::uint32_t tensors_;
   const std::uint64_t tensor_bytes_;
 };
