@@ -5,9 +5,8 @@
 #include "auth/aws_context.hpp"
 #include "auth/credential_cache.hpp"
 #include "base/crypto.hpp"
-#include "support/raw_checkpoint.hpp"
+#include "support/auth_world.hpp"
 #include "support/store_world.hpp"
-#include "support/safetensors_text.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
@@ -15,54 +14,15 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::string answer(int status, const std::string& body) {
-  return fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\n\r\n{}", status, body.size(), body);
-}
-
-// An environment of its own, a home of its own, and a server.
-class World {
+class World : public AuthWorld<AwsContext> {
  public:
-  explicit World(WireServer::Handler handler = {})
-      : server([this, handler = std::move(handler)](const WireRequest& request, Wire& wire) {
-          ++asked;
-          handler(request, wire);
-        }) {
-    variables["HOME"] = home.path().string();
+  explicit World(WireServer::Handler handler = {}) : AuthWorld(std::move(handler)) {
     variables["AWS_EC2_METADATA_DISABLED"] = "true";
     variables["AWS_ENDPOINT_URL_STS"] = server.url();
     variables["AWS_ENDPOINT_URL_SSO"] = server.url();
-    context.environment = [this](const char* name) -> std::optional<std::string> {
-      const auto found = variables.find(name);
-      if (found == variables.end() || found->second.empty()) return std::nullopt;
-      return found->second;
-    };
-    context.http = &http;
-  }
-
-  std::string write(const std::string& name, const std::string& text) const {
-    return write_text(home.path() / name, text).string();
   }
   Result<AwsCredentials> find() const { return find_aws_credentials(context); }
-
-  std::map<std::string, std::string> variables;
-  AwsContext context;
-  std::atomic<int> asked{0};
-
- private:
-  HttpClient http;
-  TemporaryFolder home;
-
- public:
-  WireServer server;
 };
-
-std::string form_value(const WireRequest& request, const std::string& name) {
-  std::string body = "&" + request.body;
-  const std::size_t at = body.find("&" + name + "=");
-  if (at == std::string::npos) return {};
-  const std::size_t begin = at + name.size() + 2;
-  return *percent_decode(body.substr(begin, body.find('&', begin) - begin));
-}
 
 std::string sts_answer(const std::string& action, const std::string& id) {
   return answer(
@@ -189,8 +149,8 @@ TEST_CASE("profiles: roles are assumed with signed requests, through a chain", "
     const std::size_t names = header.find(signed_at) + signed_at.size();
     CHECK(header.substr(header.rfind('=') + 1) ==
           aws_signature(request, turn == 0 ? "base-secret" : "sts-secret",
-                             credential.substr(id.size() + 1),
-                             header.substr(names, header.find(',', names) - names)));
+                        credential.substr(id.size() + 1),
+                        header.substr(names, header.find(',', names) - names)));
     if (turn == 1) CHECK(form_value(request, "ExternalId") == "outside");
     wire.send(sts_answer("AssumeRole", turn++ == 0 ? "MIDDLE" : "FINAL"));
   });
