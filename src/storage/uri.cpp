@@ -49,6 +49,14 @@ Result<void> check_key(std::string_view text, std::string_view key) {
   return {};
 }
 
+// Of a URL: without what stands before an @, and without query and fragment.
+std::string_view without_secrets(std::string_view url) {
+  const std::size_t host = url.find("://") + 3;
+  const std::string_view authority = url.substr(host, url.find_first_of("/?#", host) - host);
+  if (authority.find('@') != std::string_view::npos) return url.substr(0, host);
+  return url.substr(0, url.find_first_of("?#"));
+}
+
 std::string_view usual_scheme(std::string_view scheme) {
   if (scheme == "s3a") return "s3";
   if (scheme == "azure" || scheme == "adl" || scheme == "abfs" || scheme == "abfss") return "az";
@@ -79,7 +87,7 @@ class UriParser {
 
   // https:// and http://: an object of a cloud, if the host is one's, else of a plain server.
   static Result<Uri> url(std::string_view text) {
-    const std::string_view shown = text.substr(0, text.find('?'));
+    const std::string_view shown = without_secrets(text);
     const auto parsed = parse_url(text);
     if (!parsed) return bad_uri(shown, parsed.error().message());
     const CloudObject object = TRY(cloud_object(*parsed));

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Google, Azure and plain servers do their own way: listings, checksums, redirects, and where
+// credentials may go.
+#include "storage/azure_store.hpp"
+#include "storage/gcs_store.hpp"
+#include "storage/store.hpp"
+#include "support/auth_world.hpp"
+#include "support/store_world.hpp"
+
+using namespace streamer::core;
+using namespace streamer::test;
+
+namespace {
+
+using Values = std::vector<std::pair<std::string, std::string>>;
+
+Settings settings_of(const Values& values) {
+  Settings settings;
+  for (const auto& [name, value] : values)
+    REQUIRE(settings.set(name, value));
+  return settings;
+}
+
+// The store for text, and what it does with it.
+struct Reached {
+  Reached(const Settings& settings, const std::string& text) : stores(settings) {
+    uri = *parse_uri(text);
+    auto found = stores.of(uri);
+    if (!found) FAIL(found.error().line());
+    store = *found;
+  }
+  Stores stores;
+  Uri uri;
+  Store* store = nullptr;
+};
+
+std::string blobs(const std::string& content, const std::string& marker = "") {
+  return answer(200,
+                "\xEF\xBB\xBF<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults "
+                "ServiceEndpoint=\"http://x/\"><Blobs>" +
+                    content + "</Blobs><NextMarker>" + marker +
+                    "</NextMarker></EnumerationResults>");
+}
+
+std::string blob(const std::string& name, const std::string& more = "") {
+  return fmt::format(
+      "<Blob><Name>{}</Name><Properties><Content-Length>7</Content-Length>{}</Properties></Blob>",
+      name, more);
+}
+
+Values azure_values(const std::string& url) {
+  return {{"azure_endpoint", url + "/acc"},
+          {"azure_account_name", "acc"},
+          {"azure_account_key", "a2V5"},
+          {"stall_timeout_ms", "2000"},
+          {"max_attempts", "2"}};
+}
+
+}  // namespace
+
+TEST_CASE("a listing of Azure: markers, encoded names, folders", "[azure]") {
+  std::atomic<int> turn{0};
+  WireServer server([&](const WireRequest& request, Wire& wire) {
+    const bool has_marker = request.query.find("marker=next%2F1") != std::string::npos;
+    const bool is_list = request.query.find("comp=list") != std::string::npos &&
+                         request.query.find("restype=container") != std::string::npos &&
+                         request.query.find("prefix=m%2F") != std::string::npos;
+    if (!is_list || request.path != "/acc/c") return wire.send(answer(400, ""));
+    // The first page is empty, and not the last.
+    if (turn++ == 0) return wire.send(blobs("", "next/1"));
+    if (!has_marker) return wire.send(answer(400, ""));
+    wire.send(blobs(blob("m/plain+name") +
+                    "<Blob><Name Encoded=\"true\">m/a%0Ab+c%25</Name><Properties>"
+                    "<Content-Length>9</Content-Length></Properties></Blob>" +
+                    blob("m/folder", "<ResourceType>directory</ResourceType>") +
+                    "<BlobPrefix><Name>m/sub/</Name></BlobPrefix>"));
+  });
+  Reached reached(settings_of(azure_values(server.url())), "az://c/m/");
+  const auto listed = reached.store->list(reached.uri, ListDepth::children);
+  if (!listed) FAIL(listed.error().line());
+  REQUIRE(listed->size() == 3);
+  CHECK((*listed)[0].uri.text() == "az://c/m/a\nb+c%");
+  CHECK((*listed)[0].size == 9);
+  CHECK((*listed)[1].uri.text() == "az://c/m/plain+name");
+  CHECK((*listed)[2].uri.text() == "az://c/m/sub/");
+  CHECK((*listed)[2].is_folder);
+}
+
+TEST_CASE("listings of Azure that cannot be", "[azure]") {
+  for (const auto& [page, kind] : std::vector<std::pair<std::string, ErrorKind>>{
+           {blobs("<Blob><Name>x</Name></Blob>"), ErrorKind::io},
+           {blobs("<Blob><Properties/></Blob>"), ErrorKind::io},
+           {blobs("<Blob><Name Encoded=\"true\">%zz</Name></Blob>"), ErrorKind::io},
+           {answer(200, "<html/>"), ErrorKind::io},
+           {blobs("", "the same"), ErrorKind::io},
+           {answer(200, "<Error><Code>ServerBusy</Code></Error>"), ErrorKind::io},
+           {answer(404, "<Error><Code>ContainerNotFound</Code></Error>"), ErrorKind::not_found},
+           {answer(403, "", "x-ms-error-code: AuthorizationFailure\r\n"),
+            ErrorKind::permission_denied}}) {
+    WireServer server([page = page](const WireRequest&, Wire& wire) { wire.send(page); });
+    Reached reached(settings_of(azure_values(server.url())), "az://c/m/");
+    const auto listed = reached.store->list(reached.uri, ListDepth::all);
+    REQUIRE_FALSE(listed);
+    INFO(listed.error().line());
+    CHECK(listed.error().kind() == kind);
+  }
+}
+
+TEST_CASE("Azure: connection strings, SAS tokens and keys, in their order", "[azure]") {
+  std::map<std::string, std::string> variables;
+  const Environment environment = [&](const char* name) -> std::optional<std::string> {
+    const auto found = variables.find(name);
+    if (found == variables.end()) return std::nullopt;
+    return found->second;
+  };
+  HttpClient http;
+  const auto read = [&](const Values& values = {}) {
+    return read_azure_config(settings_of(values), environment, http);
+  };
+  const auto config = read({{"azure_connection_string",
+                             "DefaultEndpointsProtocol=https;AccountName=one;AccountKey=a2V5;"
+                             "EndpointSuffix=core.chinacloudapi.cn"}});
+  REQUIRE(config);
+  CHECK(config->account == "one");
+  CHECK(config->suffix == "core.chinacloudapi.cn");
+  REQUIRE(config->key);
+  CHECK(config->key->key.reveal() == "key");
+  const auto emulator = read({{"azure_connection_string", "UseDevelopmentStorage=true"}});
+  REQUIRE(emulator);
+  CHECK(emulator->endpoint->origin == "http://127.0.0.1:10000");
+  CHECK(emulator->endpoint->base_path == "/devstoreaccount1");
+  variables["AZURE_STORAGE_USE_EMULATOR"] = "true";
+  CHECK(read()->account == "devstoreaccount1");
+  variables = {{"AZURE_STORAGE_ACCESS_KEY", "a2V5"}, {"AZURE_STORAGE_SAS_KEY", "?sv=1&sig=s"}};
+  CHECK(read()->key);
+  // What is set in code wins over every variable.
+  const auto sas = read({{"azure_sas_token", "sv=2&sig=t"}});
+  CHECK_FALSE(sas->key);
+  CHECK(sas->sas.reveal() == "sv=2&sig=t");
+  variables.erase("AZURE_STORAGE_ACCESS_KEY");
+  CHECK(read()->sas.reveal() == "sv=1&sig=s");
+  for (const Values& bad : std::vector<Values>{{{"azure_connection_string", "canary"}},
+                                               {{"azure_account_key", "canary!"}},
+                                               {{"azure_sas_token", "sig=canary canary"}},
+                                               {{"azure_account_name", "Upper"}},
+                                               {{"azure_endpoint", "ftp://x"}}}) {
+    const auto refused = read(bad);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().kind() == ErrorKind::invalid_argument);
+    CHECK_THAT(refused.error().message(), Catch::Contains(bad[0].first));
+    CHECK(refused.error().line().find("canary") == std::string::npos);
+  }
+}
+
+TEST_CASE("Azure: a key is for its own account, a token for https only", "[azure]") {
+  const Reached other(settings_of({{"azure_account_name", "one"}, {"azure_account_key", "a2V5"}}),
+                      "https://two.blob.core.windows.net/c/x");
+  CHECK_THAT(other.store->open(other.uri, 1).error().message(),
+             Catch::Contains("account one") && Catch::Contains("two"));
+  const Reached plain(settings_of({{"azure_endpoint", "http://store.example.com"},
+                                   {"azure_bearer_token", "canary"}}),
+                      "az://c/x");
+  const auto refused = plain.store->open(plain.uri, 1);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().kind() == ErrorKind::invalid_argument);
+  const Reached nameless(settings_of({{"azure_account_key", "a2V5"}}), "az://c/x");
+  CHECK_THAT(nameless.store->open(nameless.uri, 1).error().message(),
+             Catch::Contains("azure_account_name"));
+}
+
+TEST_CASE("Google: emulators go without credentials, and objects stored as gzip are refused",
+          "[google]") {
+  std::map<std::string, std::string> variables;
+  const Environment environment = [&](const char* name) -> std::optional<std::string> {
+    const auto found = variables.find(name);
+    if (found == variables.end()) return std::nullopt;
+    return found->second;
+  };
+  HttpClient http;
+  const auto read = [&](const Values& values = {}) {
+    return *read_gcs_config(settings_of(values), environment, http);
+  };
+  CHECK(read().endpoint.origin == "https://storage.googleapis.com");
+  CHECK_FALSE(read().is_unsigned);
+  CHECK(read({{"gcs_unsigned", "True"}}).is_unsigned);
+  variables["STORAGE_EMULATOR_HOST"] = "localhost:4443";
+  CHECK(read().endpoint.origin == "http://localhost:4443");
+  CHECK(read().is_unsigned);
+  // As inference servers' own tests set it, for public buckets.
+  variables["CLOUD_STORAGE_EMULATOR_ENDPOINT"] = "https://storage.googleapis.com";
+  CHECK(read().endpoint.origin == "https://storage.googleapis.com");
+  CHECK(read().is_unsigned);
+
+  WireServer server([](const WireRequest& request, Wire& wire) {
+    // Signed by nobody, as Google's front end changes it.
+    const bool is_raw =
+        request.header("accept-encoding") == "gzip" &&
+        request.header("authorization").find("accept-encoding") == std::string::npos;
+    wire.send(is_raw ? "HTTP/1.1 206 OK\r\nETag: \"e\"\r\nContent-Encoding: gzip\r\n"
+                       "Content-Range: bytes 0-0/5\r\nContent-Length: 1\r\n\r\nx"
+                     : answer(400, ""));
+  });
+  const Reached reached(settings_of({{"gcs_endpoint", server.url()},
+                                     {"gcs_access_key_id", "GOOG1E"},
+                                     {"gcs_secret_access_key", "s"}}),
+                        "gs://b/x");
+  const auto opened = reached.store->open(reached.uri, 1);
+  REQUIRE_FALSE(opened);
+  CHECK(opened.error().kind() == ErrorKind::unsupported);
+  CHECK_THAT(opened.error().message(), Catch::Contains("gzip"));
+}
+
+TEST_CASE("Google: HMAC keys sign like AWS, and readers who pay say so", "[google]") {
+  StoreWorld world("127.0.0.1", Dialect::google);
+  world.put("x", "content");
+  const Values keys = {{"gcs_endpoint", world.server().url()},
+                       {"gcs_access_key_id", StoreKey().id},
+                       {"gcs_secret_access_key", StoreKey().secret},
+                       {"gcs_user_project", "payer"}};
+  const Reached reached(settings_of(keys), "gs://bucket/x");
+  const auto opened = reached.store->open(reached.uri, 7);
+  if (!opened) FAIL(opened.error().line());
+  CHECK(opened->object.size == 7);
+  CHECK(world.bad_signatures() == 0);
+  const auto listed = reached.store->list(*parse_uri("gs://bucket/"), ListDepth::all);
+  REQUIRE(listed);
+  CHECK(listed->size() == 1);
+}
+
+TEST_CASE("Google: the checksum of a whole object is in one header or in two", "[google]") {
+  for (const char* const headers : {"x-goog-hash: crc32c=AAAAAQ==,md5=abc=\r\n",
+                                    "x-goog-hash: md5=abc=\r\nx-goog-hash: crc32c=AAAAAQ==\r\n"}) {
+    WireServer server([&](const WireRequest& request, Wire& wire) {
+      CHECK(request.method == "HEAD");
+      wire.send(fmt::format("HTTP/1.1 200 OK\r\n{}Content-Length: 5\r\n\r\n", headers));
+    });
+    const Reached reached(settings_of({{"gcs_endpoint", server.url()}, {"gcs_unsigned", "yes"}}),
+                          "gs://b/x");
+    Object object;
+    object.uri = reached.uri;
+    object.size = 5;
+    const auto checksum = reached.store->stored_checksum(object);
+    REQUIRE(checksum);
+    REQUIRE(*checksum);
+    CHECK((*checksum)->kind == ChecksumKind::crc32c);
+    CHECK((*checksum)->bytes == std::string("\0\0\0\1", 4));
+  }
+}
+
+TEST_CASE("plain URLs: a CDN is followed without the token", "[https]") {
+  std::atomic<int> leaked{0};
+  std::atomic<int> at_cdn{0};
+  WireServer cdn([&](const WireRequest& request, Wire& wire) {
+    if (!request.header("authorization").empty()) ++leaked;
+    ++at_cdn;
+    // A URL of the CDN holds for some requests only.
+    if (request.query == "turn=0" && at_cdn > 1) return wire.send(answer(403, "expired"));
+    wire.send(answer(206, "x", "ETag: \"e\"\r\nContent-Range: bytes 0-0/1\r\n"));
+  });
+  std::atomic<int> at_hub{0};
+  WireServer hub([&](const WireRequest& request, Wire& wire) {
+    if (request.header("authorization") != "Bearer hub") return wire.send(answer(401, ""));
+    wire.send(answer(302, "", fmt::format("Location: {}/blob?turn={}\r\n", cdn.url(), at_hub++)));
+  });
+  const Reached reached(settings_of({{"https_bearer_token", "hub"}}), hub.url() + "/m/x");
+  for (int i = 0; i < 3; ++i) {
+    const auto opened = reached.store->open(reached.uri, 1);
+    if (!opened) FAIL(opened.error().line());
+  }
+  CHECK(leaked == 0);
+  // Once at first, and once when the first URL had expired.
+  CHECK(at_hub == 2);
+  // One URL is one object.
+  const auto listed = reached.store->list(reached.uri, ListDepth::all);
+  REQUIRE(listed);
+  CHECK(listed->size() == 1);
+}
+
+TEST_CASE("plain URLs: redirects that are not followed", "[https]") {
+  std::string location;
+  std::atomic<int> asked{0};
+  WireServer hub([&](const WireRequest&, Wire& wire) {
+    ++asked;
+    wire.send(answer(302, "", location.empty() ? "" : "Location: " + location + "\r\n"));
+  });
+  for (const std::string& to : {std::string(), std::string("ftp://x/y"), std::string("/m/again"),
+                                std::string("http://u:canary@h/x")}) {
+    location = to;
+    asked = 0;
+    INFO(to);
+    const Reached reached(settings_of({{"max_attempts", "10"}}), hub.url() + "/m/x");
+    const auto opened = reached.store->open(reached.uri, 1);
+    REQUIRE_FALSE(opened);
+    CHECK(opened.error().kind() == ErrorKind::io);
+    CHECK(opened.error().line().find("canary") == std::string::npos);
+    CHECK(asked <= 6);
+  }
+}
