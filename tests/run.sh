@@ -15,6 +15,16 @@ sh "$root/examples/install_packages.sh" g++ meson ninja-build pkg-config python3
   libpugixml-dev libcli11-dev liburing-dev libssl-dev openssl nginx-light ceph-mon ceph-osd \
   ceph-common radosgw
 
+# Azurite, from the npm registry: for the slow suite.
+azurite="$root/build-check-azurite"
+install_azurite() {
+  command -v npm >/dev/null || sh "$root/examples/install_packages.sh" nodejs npm
+  [ -x "$azurite/node_modules/.bin/azurite-blob" ] ||
+    npm install --prefix "$azurite" --no-audit --no-fund --no-save --loglevel=error azurite@3.35.0
+  STREAMER_AZURITE="$azurite/node_modules/.bin/azurite-blob"
+  export STREAMER_AZURITE
+}
+
 logs=""
 # check NAME "SETUP OPTIONS" MESON-TEST-ARGUMENTS...: a build of its own, and a run of its tests.
 check() {
@@ -35,9 +45,10 @@ started=$(date +%s)
 if [ $quick = yes ]; then
   check gcc "" --no-suite slow
 else
+  install_azurite
   check gcc ""
   less="-Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled"
-  check asan "-Db_sanitize=address,undefined $less" --setup asan --suite fast
+  check asan "-Db_sanitize=address,undefined $less" --setup asan --suite fast --suite dialects
   check tsan "-Db_sanitize=thread $less" --setup tsan --suite fast --suite tsan
   export CC="ccache clang" CXX="ccache clang++"
   check clang "-Dfuzzers=enabled" --suite fast --suite fuzz

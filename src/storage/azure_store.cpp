@@ -25,8 +25,8 @@ constexpr std::array kCodes = {
     CodeRow{"ConditionNotMet", ErrorKind::object_changed,
             "the blob was replaced after it was opened; load it again"},
     CodeRow{"AuthenticationFailed", ErrorKind::permission_denied,
-            "the account key is not this account's, the SAS token has expired or was changed, or "
-            "this machine's clock is off"},
+            "the account key is not this account's, the token has expired or was changed, or this "
+            "machine's clock is off"},
     CodeRow{"AuthorizationFailure", ErrorKind::permission_denied,
             "the key is wrong, or the account's firewall keeps this machine out"},
     CodeRow{"AuthorizationPermissionMismatch", ErrorKind::permission_denied,

@@ -239,6 +239,56 @@ TEST_CASE("N11 expired credentials are renewed once for all", "[network]") {
   }
 }
 
+TEST_CASE("N11 a token that expires in a load is asked for again where it came from", "[network]") {
+  const Dialect dialect = dialect_under_test();
+  if (dialect != Dialect::google && dialect != Dialect::azure) return;
+  for (const std::string& connections : connection_counts()) {
+    INFO(connections);
+    std::atomic<int> given{0};
+    WireServer tokens([&](const WireRequest& request, Wire& wire) {
+      const bool is_right = request.body.find("secret=canary") != std::string::npos;
+      const std::string body =
+          fmt::format(R"({{"access_token":"token{}","expires_in":3600}})", given++);
+      wire.send(fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\n\r\n{}", is_right ? 200 : 400,
+                            body.size(), body));
+    });
+    StoreLab lab;
+    const TemporaryFolder folder;
+    Settings settings = lab.settings(connections);
+    if (dialect == Dialect::google) {
+      const std::string file =
+          fmt::format(R"({{"type":"authorized_user","client_id":"i","client_secret":"canary",)"
+                      R"("refresh_token":"r","token_uri":"{}/token"}})",
+                      tokens.url());
+      REQUIRE(settings.set("gcs_credential_file",
+                           write_text(folder.path() / "user.json", file).string()));
+    } else {
+      // As the environment says it; the key of the lab is left out.
+      settings = Settings();
+      for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
+               {"connections", connections},
+               {"chunk_bytes", "16KiB"},
+               {"azure_endpoint", lab.world.server().url() + lab.world.root()},
+               {"azure_account_name", StoreKey().id}})
+        REQUIRE(settings.set(name, value));
+      ::setenv("AZURE_TENANT_ID", "t", 1);
+      ::setenv("AZURE_CLIENT_ID", "app", 1);
+      ::setenv("AZURE_CLIENT_SECRET", "canary", 1);
+      ::setenv("AZURE_AUTHORITY_HOST", tokens.url().c_str(), 1);
+    }
+    lab.world.set_keys({{"", "", "token0"}, {"", "", "token1"}});
+    lab.world.set_fault([&](const WireRequest& request, Wire& wire, std::uint32_t turn) {
+      if (turn < 10 || request.header("authorization") != "Bearer token0") return false;
+      lab.world.answer_error(wire, 401, "AuthenticationRequired");
+      return true;
+    });
+    const NetworkOutcome outcome = lab.load(settings);
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(given == 2);
+    CHECK(lab.world.bad_signatures() == 0);
+  }
+}
+
 TEST_CASE("N11 credentials that stay the same are an error", "[network]") {
   const bool is_s3 = dialect_under_test() == Dialect::s3;
   const std::string code = is_s3 ? "ExpiredToken" : "AuthenticationRequired";
