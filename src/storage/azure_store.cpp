@@ -330,8 +330,8 @@ Result<SignedRequest> AzureStore::range_request(const Uri& uri, ByteRange range,
     return Error(ErrorKind::invalid_argument, "the URI names a container and no blob")
         .at(uri.text());
   std::vector<HttpHeader> headers;
+  // The service takes Range as well as its own x-ms-range, and whatever stands before it knows it.
   add_range_headers(headers, range, etag);
-  headers.front().name = "x-ms-range";
   return make_request(uri, uri.key(), "", std::move(headers)).at(uri.text());
 }
 

@@ -94,7 +94,7 @@ class StoreWorld {
   Range range_of(const WireRequest& request) {
     const std::lock_guard lock(mutex_);
     const auto found = objects_.find(request.path);
-    const std::string header = range_header(request);
+    const std::string header = request.header("range");
     if (found == objects_.end() || !header.starts_with("bytes=")) return {1, 0, {}, 0, {}};
     const std::size_t dash = header.find('-');
     Range range;
@@ -119,10 +119,6 @@ class StoreWorld {
     std::string etag;
   };
 
-  static std::string range_header(const WireRequest& request) {
-    const std::string own = request.header("x-ms-range");
-    return own.empty() ? request.header("range") : own;
-  }
   std::string path_of(const std::string& key) const {
     return root() + "/bucket/" + core::percent_encode(key, "/");
   }
@@ -141,7 +137,7 @@ class StoreWorld {
       const std::lock_guard lock(mutex_);
       fault = fault_;
     }
-    const std::string range = range_header(request);
+    const std::string range = request.header("range");
     const bool is_range = range.starts_with("bytes=") && !range.starts_with("bytes=0-");
     const std::uint32_t turn = is_range ? turns_++ : 0;
     if (is_range && fault && fault(request, wire, turn)) return;
