@@ -145,15 +145,17 @@ STREAMER_API streamer_status streamer_settings_set_for(streamer_settings *settin
                                                        const char *value,
                                                        streamer_error **error_out);
 
-/* What a callback gives. Strings are copied when it returns. */
+/* What a callback gives: for s3:// keys, for gs:// and az:// a bearer token. Strings are copied when
+ * it returns. */
 typedef struct streamer_credentials {
   size_t struct_size;
-  const char *access_key_id;
-  const char *secret_access_key;
-  const char *session_token; /* NULL: none */
-  int64_t expires_unix_s;    /* seconds since 1970; 0: never */
+  const char *access_key_id;     /* NULL: none */
+  const char *secret_access_key; /* NULL: none */
+  const char *session_token;     /* NULL: none */
+  int64_t expires_unix_s;        /* seconds since 1970; 0: never */
+  const char *bearer_token;      /* NULL: none */
 } streamer_credentials;
-#define STREAMER_CREDENTIALS_INIT {sizeof(streamer_credentials), 0, 0, 0, 0}
+#define STREAMER_CREDENTIALS_INIT {sizeof(streamer_credentials), 0, 0, 0, 0, 0}
 
 /* Fills credentials and returns 0, or returns another number, which the error then names. Called from
  * any thread, when credentials are first needed, before they expire and when the store no longer

@@ -17,13 +17,11 @@ Result<core::GivenCredentials> ask(streamer_credentials_callback callback, void*
         ErrorKind::permission_denied,
         fmt::format("the program's callback gave no credentials (it returned {})", outcome));
   }
-  if (given.access_key_id == nullptr || given.secret_access_key == nullptr) {
-    return Error(ErrorKind::permission_denied,
-                 "the program's callback gave no access_key_id or no secret_access_key");
-  }
   core::GivenCredentials credentials;
-  credentials.access_key_id = given.access_key_id;
-  credentials.secret_access_key = core::Secret(given.secret_access_key);
+  if (given.access_key_id != nullptr) credentials.access_key_id = given.access_key_id;
+  if (given.secret_access_key != nullptr)
+    credentials.secret_access_key = core::Secret(given.secret_access_key);
+  if (given.bearer_token != nullptr) credentials.bearer_token = core::Secret(given.bearer_token);
   if (given.session_token != nullptr) credentials.session_token = core::Secret(given.session_token);
   if (given.expires_unix_s != 0)
     credentials.expires = core::SystemTime(std::chrono::seconds(given.expires_unix_s));

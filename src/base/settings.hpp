@@ -39,6 +39,7 @@ struct GivenCredentials {
   Secret secret_access_key;
   Secret session_token;
   std::optional<SystemTime> expires;
+  Secret bearer_token;
 };
 using CredentialsCallback = std::function<Result<GivenCredentials>()>;
 

@@ -170,14 +170,7 @@ class ConfigReader {
   Result<bool> read_credentials(bool only_in_code) {
     const auto callback = from_.settings().credentials_callback();
     if (only_in_code && callback) {
-      config_.fetch_token = [callback]() -> Result<BearerToken> {
-        const GivenCredentials given = TRY((*callback)());
-        BearerToken bearer{.token = given.session_token,
-                           .expires = given.expires,
-                           .source = "the program's callback"};
-        TRY(check_header_value("the token of the callback", bearer.token.reveal()));
-        return bearer;
-      };
+      config_.fetch_token = token_from_callback(callback);
       return true;
     }
     const bool uses_connection =

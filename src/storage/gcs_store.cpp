@@ -67,14 +67,7 @@ Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
   const auto token = from.setting("gcs_bearer_token");
   if (const auto callback = from.settings().credentials_callback()) {
     config.is_unsigned = false;
-    config.fetch_token = [callback]() -> Result<BearerToken> {
-      const GivenCredentials given = TRY((*callback)());
-      BearerToken bearer{.token = given.session_token,
-                         .expires = given.expires,
-                         .source = "the program's callback"};
-      TRY(check_header_value("the token of the callback", bearer.token.reveal()));
-      return bearer;
-    };
+    config.fetch_token = token_from_callback(callback);
   } else if (id) {
     config.is_unsigned = false;
     config.hmac = AwsCredentials{.access_key_id = *id,

@@ -19,6 +19,19 @@ Error blame(std::string_view source, Error error) {
   return Error(std::move(fields));
 }
 
+std::function<Result<BearerToken>()> token_from_callback(
+    std::shared_ptr<const CredentialsCallback> callback) {
+  return [callback = std::move(callback)]() -> Result<BearerToken> {
+    const GivenCredentials given = TRY((*callback)());
+    if (given.bearer_token.empty()) {
+      return Error(ErrorKind::permission_denied, "the program's callback gave no bearer_token");
+    }
+    TRY(check_header_value("the token of the callback", given.bearer_token.reveal()));
+    return BearerToken{
+        .token = given.bearer_token, .expires = given.expires, .source = "the program's callback"};
+  };
+}
+
 std::optional<std::string> RemoteConfig::setting(std::string_view name) const {
   std::string text = settings_.text(name);
   if (text.empty() || text == "auto") return std::nullopt;

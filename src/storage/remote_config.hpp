@@ -2,10 +2,13 @@
 #pragma once
 // What the configurations of all stores behind HTTP read: settings first, then the environment.
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "auth/bearer_token.hpp"
 #include "base/environment.hpp"
 #include "base/settings.hpp"
 #include "http/request.hpp"
@@ -27,6 +30,10 @@ Result<T> read_from(std::string_view source, Result<T> read) {
   if (read) return read;
   return blame(source, std::move(read).error());
 }
+
+// Asks the program for a token, each time that one is needed.
+[[nodiscard]] std::function<Result<BearerToken>()> token_from_callback(
+    std::shared_ptr<const CredentialsCallback> callback);
 
 class RemoteConfig {
  public:

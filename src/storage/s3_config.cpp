@@ -75,6 +75,10 @@ class ConfigReader {
     if (const auto callback = settings_.credentials_callback()) {
       config.fetch_credentials = [callback]() -> Result<AwsCredentials> {
         const GivenCredentials given = TRY((*callback)());
+        if (given.access_key_id.empty() || given.secret_access_key.empty()) {
+          return Error(ErrorKind::permission_denied,
+                       "the program's callback gave no access_key_id or no secret_access_key");
+        }
         AwsCredentials credentials{.access_key_id = given.access_key_id,
                                    .secret_access_key = given.secret_access_key,
                                    .session_token = given.session_token,

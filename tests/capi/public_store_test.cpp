@@ -8,8 +8,8 @@
 
 #include "streamer/streamer.hpp"
 #include "support/raw_checkpoint.hpp"
-#include "support/store_world.hpp"
 #include "support/safetensors_text.hpp"
+#include "support/store_world.hpp"
 
 using namespace streamer::test;
 

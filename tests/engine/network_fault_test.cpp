@@ -228,7 +228,8 @@ TEST_CASE("N11 expired credentials are renewed once for all", "[network]") {
       settings.set_credentials_callback(
           [=]() -> Result<GivenCredentials> {
             const StoreKey& key = calls->fetch_add(1) == 0 ? old_key : new_key;
-            return GivenCredentials{key.id, Secret(key.secret), Secret(key.token), std::nullopt};
+            return GivenCredentials{key.id, Secret(key.secret), Secret(key.token), std::nullopt,
+                                    Secret(key.token)};
           },
           "");
       const NetworkOutcome outcome = lab.load(settings);

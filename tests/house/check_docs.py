@@ -59,6 +59,10 @@ def main():
         wrong.append("the README has no C++ or no C example")
     for language, code in blocks:
         wrong.append(compiles(root, language, code, compiler))
+    with open(os.path.join(root, "tests/storage/mirror_store.hpp"), encoding="utf-8") as file:
+        backend = file.read().split("namespace streamer::core {\n\n")[1].split("\n}  // namespace")[0]
+    if backend not in readme:
+        wrong.append("the backend in the README is not the one of tests/storage/mirror_store.hpp")
     wrong = [line for line in wrong if line]
     print("\n".join(wrong))
     return 1 if wrong else 0

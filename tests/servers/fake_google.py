@@ -130,7 +130,8 @@ class FakeGoogle:
         return self.read(request, f"{bucket}/{name}")
 
     def give_token(self, request):
-        form = urllib.parse.parse_qs(request.rfile.read(int(request.headers["Content-Length"])).decode())
+        length = int(request.headers["Content-Length"])
+        form = urllib.parse.parse_qs(request.rfile.read(length).decode())
         if form.get("refresh_token") != [self.refresh_token]:
             body = {"error": "invalid_grant", "error_description": "Token has been revoked."}
             return self.send(request, 400, json.dumps(body).encode())

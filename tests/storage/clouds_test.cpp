@@ -3,6 +3,7 @@
 // credentials may go.
 #include "storage/azure_store.hpp"
 #include "storage/gcs_store.hpp"
+#include "storage/mirror_store.hpp"
 #include "storage/store.hpp"
 #include "support/auth_world.hpp"
 #include "support/store_world.hpp"
@@ -295,4 +296,34 @@ TEST_CASE("plain URLs: redirects that are not followed", "[https]") {
     CHECK(opened.error().line().find("canary") == std::string::npos);
     CHECK(asked <= 6);
   }
+}
+
+TEST_CASE("the smallest backend opens, reads, lists and fails like the others", "[mirror]") {
+  std::atomic<int> turn{0};
+  WireServer server([&](const WireRequest& request, Wire& wire) {
+    // It is slow to start.
+    if (turn++ == 0) return wire.send(answer(503, ""));
+    if (request.path == "/m/a%20b/index.txt")
+      return wire.send(answer(200, "7 x.safetensors\n0 y\n"));
+    if (request.path != "/m/a%20b/x.safetensors") return wire.send(answer(404, ""));
+    const std::size_t dash = request.header("range").find('-');
+    const std::uint64_t first = *parse_unsigned(request.header("range").substr(6, dash - 6));
+    const std::uint64_t last =
+        std::min<std::uint64_t>(*parse_unsigned(request.header("range").substr(dash + 1)), 6);
+    wire.send(answer(206, std::string("content").substr(first, last - first + 1),
+                     fmt::format("ETag: \"e\"\r\nContent-Range: bytes {}-{}/7\r\n", first, last)));
+  });
+  MirrorStore store(server.url(), {}, std::make_shared<HttpClient>());
+  const Uri folder("mirror", "m/a b/");
+  const auto listed = store.list(folder, ListDepth::all);
+  if (!listed) FAIL(listed.error().line());
+  REQUIRE(listed->size() == 2);
+  CHECK((*listed)[0].uri.text() == "mirror://m/a b/x.safetensors");
+  const auto opened = store.open((*listed)[0].uri, 3);
+  REQUIRE(opened);
+  CHECK(opened->object.size == 7);
+  std::string rest(4, ' ');
+  REQUIRE(store.read(opened->object, {3, 4}, std::as_writable_bytes(std::span(rest))));
+  CHECK(rest == "tent");
+  CHECK(store.open(child(folder, "z.json"), 1).error().kind() == ErrorKind::not_found);
 }
