@@ -26,6 +26,7 @@ THIRD_PARTY = {
     "openssl/": ("src/cli/digest.cpp", "src/base/crypto.cpp",
                  "src/http/tls_version.cpp"),
     "curl/": ("src/http/",),
+    "cuda": ("src/device/cuda_static.cpp",),
     "pugixml": ("src/base/xml.cpp",),
 }
 NAMELESS = {"utils", "util", "common", "misc", "helpers", "helper", "impl", "manager", "types"}

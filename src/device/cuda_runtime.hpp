@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The calls of the CUDA runtime that we make, and no others. Nothing is ever done on the default
+// stream. Tests put a stand-in here.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/result.hpp"
+
+namespace streamer::core {
+
+using CudaStream = void*;
+using CudaEvent = void*;
+
+// Errors are of kind device and name the call and what CUDA said. Thread-safe, but for the current
+// device, which every thread has for itself, and which all calls but the first two go by.
+class CudaRuntime {
+ public:
+  virtual ~CudaRuntime() = default;
+
+  virtual Result<int> device_count() = 0;
+  // Of the calling thread.
+  virtual Result<int> current_device() = 0;
+  virtual Result<void> use_device(int device) = 0;
+
+  virtual Result<void*> allocate(std::uint64_t bytes) = 0;
+  virtual Result<void> free(void* memory) = 0;
+
+  // Host memory that is there already, page-locked so that copies from it do not have to wait.
+  virtual Result<void> pin(void* memory, std::uint64_t bytes) = 0;
+  virtual Result<void> unpin(void* memory) = 0;
+
+  // Does not wait for the default stream, nor it for this one.
+  virtual Result<CudaStream> create_stream() = 0;
+  virtual Result<void> destroy_stream(CudaStream stream) = 0;
+  // Without timing; waiting for it sleeps.
+  virtual Result<CudaEvent> create_event() = 0;
+  virtual Result<void> destroy_event(CudaEvent event) = 0;
+
+  // `from` must stay as it is until an event that is recorded after this has happened.
+  virtual Result<void> copy_to_device(void* to, const void* from, std::uint64_t bytes,
+                                      CudaStream stream) = 0;
+  virtual Result<void> record(CudaEvent event, CudaStream stream) = 0;
+  // Until nothing is left in the stream.
+  virtual Result<void> synchronize(CudaStream stream) = 0;
+  // Until all that stood in the stream when the event was recorded is done, errors included.
+  virtual Result<void> wait_for(CudaEvent event) = 0;
+};
+
+// The real one, with static lifetime. Fails with device, and says which it is: built without CUDA,
+// no driver, an old one, no GPU. Makes no context.
+Result<CudaRuntime*> cuda_runtime();
+
+// Puts the calling thread's device back as it was.
+class UseDevice {
+ public:
+  static Result<UseDevice> make(CudaRuntime& runtime, int device) {
+    const int before = TRY(runtime.current_device());
+    if (before != device) TRY(runtime.use_device(device));
+    return UseDevice(runtime, before, before != device);
+  }
+  UseDevice(UseDevice&& other) noexcept
+      : runtime_(other.runtime_), before_(other.before_), is_changed_(other.is_changed_) {
+    other.is_changed_ = false;
+  }
+  UseDevice& operator=(UseDevice&&) = delete;
+  ~UseDevice() {
+    // Of a device that was in use a moment ago.
+    if (is_changed_) static_cast<void>(runtime_.use_device(before_).has_value());
+  }
+
+ private:
+  UseDevice(CudaRuntime& runtime, int before, bool is_changed) noexcept
+      : runtime_(runtime), before_(before), is_changed_(is_changed) {}
+
+  CudaRuntime& runtime_;
+  int before_;
+  bool is_changed_;
+};
+
+}  // namespace streamer::core

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A CUDA runtime over host memory: one thread per stream, which takes its time, and an eye on what
+// must not happen. What it finds is in violations().
+
+#include <fmt/format.h>
+
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <random>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "device/cuda_runtime.hpp"
+
+namespace streamer::test {
+
+class CudaStandIn final : public core::CudaRuntime {
+ public:
+  struct Options {
+    int devices = 1;
+    std::uint64_t seed = 1;
+    std::uint32_t longest_delay_us = 200;  // before each copy; 0: none
+  };
+  explicit CudaStandIn(Options options) : options_(options), random_(options.seed) {}
+
+  ~CudaStandIn() override {
+    for (auto& [stream, state] : streams_)
+      end(*state);
+  }
+
+  // The n-th call (from 1) of a function fails, and every call of anything after it if it is
+  // sticky, as with a device that fell off the bus.
+  void fail(const std::string& function, int n, bool is_sticky = false) {
+    const std::lock_guard lock(mutex_);
+    failing_ = function;
+    fails_at_ = n;
+    is_sticky_ = is_sticky;
+  }
+  int calls(const std::string& function) {
+    const std::lock_guard lock(mutex_);
+    return calls_[function];
+  }
+  std::vector<std::string> violations() {
+    const std::lock_guard lock(mutex_);
+    return violations_;
+  }
+  // Of all kinds: memory, pinned ranges, streams, events.
+  std::size_t things_alive() {
+    const std::lock_guard lock(mutex_);
+    return memory_.size() + pinned_.size() + streams_.size() + events_.size();
+  }
+
+  core::Result<int> device_count() override {
+    TRY(call("cudaGetDeviceCount"));
+    return options_.devices;
+  }
+  core::Result<int> current_device() override {
+    TRY(call("cudaGetDevice"));
+    return current();
+  }
+  core::Result<void> use_device(int device) override {
+    TRY(call("cudaSetDevice"));
+    if (device < 0 || device >= options_.devices) return error("cudaSetDevice", "no such device");
+    current() = device;
+    return {};
+  }
+
+  core::Result<void*> allocate(std::uint64_t bytes) override {
+    TRY(call("cudaMalloc"));
+    const std::lock_guard lock(mutex_);
+    void* const memory = ::operator new(bytes);
+    memory_[static_cast<std::byte*>(memory)] = {bytes, current()};
+    return memory;
+  }
+  core::Result<void> free(void* memory) override {
+    TRY(call("cudaFree"));
+    const std::lock_guard lock(mutex_);
+    const auto found = memory_.find(static_cast<std::byte*>(memory));
+    if (found == memory_.end()) {
+      violations_.push_back("freed what was not allocated");
+    } else {
+      memory_.erase(found);
+      ::operator delete(memory);
+    }
+    return {};
+  }
+
+  core::Result<void> pin(void* memory, std::uint64_t bytes) override {
+    TRY(call("cudaHostRegister"));
+    const std::lock_guard lock(mutex_);
+    pinned_[static_cast<std::byte*>(memory)] = bytes;
+    return {};
+  }
+  core::Result<void> unpin(void* memory) override {
+    TRY(call("cudaHostUnregister"));
+    const std::lock_guard lock(mutex_);
+    if (pinned_.erase(static_cast<std::byte*>(memory)) == 0)
+      violations_.push_back("unpinned what was not pinned");
+    return {};
+  }
+
+  core::Result<core::CudaStream> create_stream() override {
+    TRY(call("cudaStreamCreateWithFlags"));
+    auto state = std::make_unique<Stream>();
+    state->device = current();
+    Stream& made = *state;
+    const std::lock_guard lock(mutex_);
+    made.random.seed(random_());
+    made.thread = std::thread([this, &made] { run(made); });
+    streams_[&made] = std::move(state);
+    return static_cast<core::CudaStream>(&made);
+  }
+  core::Result<void> destroy_stream(core::CudaStream stream) override {
+    std::unique_ptr<Stream> state;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = streams_.find(static_cast<Stream*>(stream));
+      if (found == streams_.end()) {
+        violations_.push_back("destroyed what is no stream");
+        return {};
+      }
+      state = std::move(found->second);
+      streams_.erase(found);
+    }
+    end(*state);
+    return call("cudaStreamDestroy");
+  }
+  core::Result<core::CudaEvent> create_event() override {
+    TRY(call("cudaEventCreateWithFlags"));
+    const std::lock_guard lock(mutex_);
+    auto event = std::make_unique<Event>();
+    Event* const made = event.get();
+    events_[made] = std::move(event);
+    return static_cast<core::CudaEvent>(made);
+  }
+  core::Result<void> destroy_event(core::CudaEvent event) override {
+    TRY(call("cudaEventDestroy"));
+    const std::lock_guard lock(mutex_);
+    if (events_.erase(static_cast<Event*>(event)) == 0)
+      violations_.push_back("destroyed what is no event");
+    return {};
+  }
+
+  core::Result<void> copy_to_device(void* to, const void* from, std::uint64_t bytes,
+                                    core::CudaStream stream) override {
+    TRY(call("cudaMemcpyAsync"));
+    const std::string_view source(static_cast<const char*>(from), bytes);
+    enqueue(stream, [this, to, source, before = std::hash<std::string_view>()(source)](Stream& in) {
+      std::this_thread::sleep_for(in.delay(options_.longest_delay_us));
+      const std::lock_guard lock(mutex_);
+      if (std::hash<std::string_view>()(source) != before)
+        violations_.push_back("a segment changed while its copy was on its way");
+      if (!is_on_device(static_cast<std::byte*>(to), source.size(), in.device)) {
+        violations_.push_back("a copy to memory that is not the device's, or was freed");
+        return;
+      }
+      std::memcpy(to, source.data(), source.size());
+    });
+    return {};
+  }
+  core::Result<void> record(core::CudaEvent event, core::CudaStream stream) override {
+    TRY(call("cudaEventRecord"));
+    auto* const recorded = static_cast<Event*>(event);
+    {
+      const std::lock_guard lock(mutex_);
+      ++recorded->pending;
+    }
+    enqueue(stream, [this, recorded](Stream&) {
+      const std::lock_guard lock(mutex_);
+      --recorded->pending;
+      happened_.notify_all();
+    });
+    return {};
+  }
+  core::Result<void> wait_for(core::CudaEvent event) override {
+    {
+      std::unique_lock lock(mutex_);
+      auto* const wanted = static_cast<Event*>(event);
+      happened_.wait(lock, [&] { return wanted->pending == 0; });
+    }
+    return call("cudaEventSynchronize");
+  }
+  core::Result<void> synchronize(core::CudaStream stream) override {
+    std::unique_lock lock(mutex_);
+    auto* const state = static_cast<Stream*>(stream);
+    happened_.wait(lock, [&] { return state->work.empty() && !state->is_busy; });
+    lock.unlock();
+    return call("cudaStreamSynchronize");
+  }
+
+ private:
+  struct Allocation {
+    std::uint64_t bytes = 0;
+    int device = 0;
+  };
+  struct Event {
+    int pending = 0;
+  };
+  struct Stream {
+    std::chrono::microseconds delay(std::uint32_t longest) {
+      return std::chrono::microseconds(longest == 0 ? 0 : random() % longest);
+    }
+    int device = 0;
+    std::deque<std::function<void(Stream&)>> work;
+    bool is_busy = false;
+    bool is_ending = false;
+    std::mt19937_64 random;
+    std::thread thread;
+  };
+
+  static int& current() {
+    static thread_local int device = 0;
+    return device;
+  }
+
+  static core::Error error(const std::string& function, const std::string& why) {
+    return core::Error(core::ErrorKind::device, function + ": " + why);
+  }
+
+  core::Result<void> call(const std::string& function) {
+    const std::lock_guard lock(mutex_);
+    const int n = ++calls_[function];
+    if (has_failed_ && is_sticky_) return error(function, "the device is lost");
+    if (function != failing_ || n != fails_at_) return {};
+    has_failed_ = true;
+    return error(function, "failed because the test wants it");
+  }
+
+  void enqueue(core::CudaStream stream, std::function<void(Stream&)> what) {
+    const std::lock_guard lock(mutex_);
+    static_cast<Stream*>(stream)->work.push_back(std::move(what));
+    has_work_.notify_all();
+  }
+
+  void run(Stream& stream) {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      has_work_.wait(lock, [&] { return stream.is_ending || !stream.work.empty(); });
+      if (stream.work.empty()) return;
+      const auto what = std::move(stream.work.front());
+      stream.work.pop_front();
+      stream.is_busy = true;
+      lock.unlock();
+      what(stream);
+      lock.lock();
+      stream.is_busy = false;
+      happened_.notify_all();
+    }
+  }
+
+  // What stands in the stream is still done.
+  void end(Stream& stream) {
+    {
+      const std::lock_guard lock(mutex_);
+      stream.is_ending = true;
+      has_work_.notify_all();
+    }
+    stream.thread.join();
+  }
+
+  bool is_on_device(const std::byte* to, std::uint64_t bytes, int device) const {
+    for (const auto& [begin, allocation] : memory_) {
+      if (to >= begin && to + bytes <= begin + allocation.bytes) return allocation.device == device;
+    }
+    return false;
+  }
+
+  const Options options_;
+  std::mutex mutex_;
+  std::condition_variable has_work_;
+  std::condition_variable happened_;
+  std::mt19937_64 random_;
+  std::map<std::byte*, Allocation> memory_;
+  std::map<std::byte*, std::uint64_t> pinned_;
+  std::map<Stream*, std::unique_ptr<Stream>> streams_;
+  std::map<Event*, std::unique_ptr<Event>> events_;
+  std::map<std::string, int> calls_;
+  std::vector<std::string> violations_;
+  std::string failing_;
+  int fails_at_ = 0;
+  bool is_sticky_ = false;
+  bool has_failed_ = false;
+};
+
+}  // namespace streamer::test
