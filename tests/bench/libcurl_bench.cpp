@@ -298,7 +298,7 @@ int main(int argc, char** argv) {
   curl_global_init(CURL_GLOBAL_DEFAULT);
   const std::filesystem::path folder = fmt::format("/dev/shm/libcurl-bench-{}", ::getpid());
   std::vector<Variant> variants;
-  for (const std::uint64_t kib : {16, 64, 128, 256, 512, 1024, 2048})
+  for (const std::uint64_t kib : std::vector<std::uint64_t>{16, 64, 128, 256, 512, 1024, 2048})
     variants.push_back({.name = fmt::format("buffer {} KiB", kib), .buffer_bytes = kib * kKiB});
   variants.push_back({.name = "no copy", .copy = Copy::none});
   variants.push_back({.name = "non-temporal", .copy = Copy::non_temporal});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loads from servers of known speed: what they reach of what could be reached, as ratios.
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <random>
 
@@ -133,6 +134,21 @@ class PacedStore {
   WireServer server_;
 };
 
+// What the kernel did for this process meanwhile: pages that had to be found, and time.
+struct KernelWork {
+  KernelWork() { ::getrusage(RUSAGE_SELF, &began); }
+  std::string text() const {
+    rusage now{};
+    ::getrusage(RUSAGE_SELF, &now);
+    const auto seconds = [](const timeval& time) {
+      return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+    };
+    return fmt::format("{} page faults, {:.1f} s in the kernel", now.ru_minflt - began.ru_minflt,
+                       seconds(now.ru_stime) - seconds(began.ru_stime));
+  }
+  rusage began{};
+};
+
 double share_of_best(std::uint64_t bytes, const Pace& pace,
                      const std::vector<std::string>& fixed_ones, std::uint64_t most_connections) {
   PacedStore store(bytes, pace);
@@ -148,11 +164,12 @@ double share_of_best(std::uint64_t bytes, const Pace& pace,
   double least = 1e9;
   for (int attempt = 0; attempt < 2 && best / least < 0.9; ++attempt) {
     LoadStats stats;
+    const KernelWork work;
     const double took = store.load("auto", &stats);
-    std::printf("  chosen: %.0f MB/s, up to %lu connections, %lu hedges: %.3f of the best\n",
+    std::printf("  chosen: %.0f MB/s, up to %lu connections, %lu hedges, %s: %.3f of the best\n",
                 static_cast<double>(bytes) / 1e6 / took,
                 static_cast<unsigned long>(stats.most_connections),
-                static_cast<unsigned long>(stats.hedges), best / took);
+                static_cast<unsigned long>(stats.hedges), work.text().c_str(), best / took);
     CHECK(stats.most_connections <= most_connections);
     CHECK(stats.bytes_network < bytes + bytes / 20);
     least = std::min(least, took);
