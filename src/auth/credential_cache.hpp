@@ -45,7 +45,7 @@ class CredentialCache {
  private:
   static constexpr std::chrono::minutes kRenewBefore{10};
   static constexpr std::chrono::seconds kBlockBefore{60};
-  static constexpr std::chrono::seconds kPauseAfterFailure{30};
+  static constexpr std::chrono::seconds kPause{30};
 
   Result<void> fetch_locked(std::uint64_t unless_newer_than);
   void fetch_in_background();
@@ -58,8 +58,12 @@ class CredentialCache {
     std::optional<Credentials> credentials;
     std::uint64_t version = 0;
     bool is_fetching = false;              // in the background
-    std::optional<SystemTime> not_before;  // of the next background fetch, after a failed one
+    std::optional<SystemTime> not_before;  // of the next fetch that nobody is in need of
   };
+
+  // A source that failed, or that gives what is about to expire (as metadata services do until it
+  // nearly has), is not asked again at once.
+  void note_fetch(State& state, bool has_failed) const;
   Guarded<State> state_;
   Guarded<Thread> background_;  // last: joined first
 };
@@ -77,13 +81,27 @@ Result<void> CredentialCache<Credentials>::fetch_locked(std::uint64_t unless_new
   const bool is_done = state_.with([&](State& state) { return state.version > unless_newer_than; });
   if (is_done) return {};
   auto fetched = fetch_();
-  if (!fetched) return std::move(fetched).error();
   state_.with([&](State& state) {
-    if (!state.credentials || !state.credentials->same_keys(*fetched)) ++state.version;
-    state.credentials = *std::move(fetched);
-    state.not_before.reset();
+    if (fetched) {
+      if (!state.credentials || !state.credentials->same_keys(*fetched)) ++state.version;
+      state.credentials = *std::move(fetched);
+    }
+    note_fetch(state, !fetched);
   });
+  if (!fetched) return std::move(fetched).error();
   return {};
+}
+
+template <typename Credentials>
+void CredentialCache<Credentials>::note_fetch(State& state, bool has_failed) const {
+  const SystemTime now = now_();
+  const bool expires = state.credentials && state.credentials->expires;
+  const auto left = expires ? *state.credentials->expires - now : SystemTime::duration::max();
+  state.not_before.reset();
+  if (!has_failed && left >= kRenewBefore) return;
+  // Never so long that nothing good is left.
+  const auto half = std::max<SystemTime::duration>(left / 2, std::chrono::seconds(1));
+  state.not_before = now + std::min<SystemTime::duration>(kPause, half);
 }
 
 template <typename Credentials>
@@ -99,9 +117,9 @@ Result<typename CredentialCache<Credentials>::Current> CredentialCache<Credentia
     Look found{.has_some = state.credentials.has_value(), .version = state.version};
     const bool expires = state.credentials && state.credentials->expires;
     const SystemTime end = expires ? *state.credentials->expires : SystemTime::max();
-    found.must_fetch = !state.credentials || end - now < kBlockBefore;
-    const bool may_try = !state.is_fetching && (!state.not_before || *state.not_before <= now);
-    found.should_fetch = end - now < kRenewBefore && may_try;
+    const bool may_try = !state.not_before || *state.not_before <= now;
+    found.must_fetch = !state.credentials || (end - now < kBlockBefore && may_try);
+    found.should_fetch = end - now < kRenewBefore && may_try && !state.is_fetching;
     if (found.should_fetch && !found.must_fetch) state.is_fetching = true;
     return found;
   });
@@ -120,15 +138,13 @@ template <typename Credentials>
 void CredentialCache<Credentials>::fetch_in_background() {
   const std::uint64_t version = state_.with([](const State& state) { return state.version; });
   auto thread = Thread::start("streamer-auth", [this, version] {
-    bool has_failed = true;
     const bool fits = fits_in_memory([&] {
       const auto outcome = fetch_locked(version);
-      has_failed = !outcome;
-      if (has_failed) log_line(LogLevel::warning, outcome.error().line());
+      if (!outcome) log_line(LogLevel::warning, outcome.error().line());
     });
     state_.with([&](State& state) {
       state.is_fetching = false;
-      if (has_failed || !fits) state.not_before = now_() + kPauseAfterFailure;
+      if (!fits) note_fetch(state, true);
     });
   });
   if (!thread) {

@@ -394,3 +394,55 @@ TEST_CASE("the cache fetches once, renews early, and forgives while keys are goo
   CHECK(*cache.renew(version));
   CHECK(fetches == before + 1);
 }
+
+TEST_CASE("the cache does not pester a source that gives what is about to expire", "[aws]") {
+  std::atomic<int> fetches{0};
+  std::atomic<std::int64_t> clock{1'000'000};
+  const std::int64_t end = clock + 300;
+  const auto now = [&] { return SystemTime(std::chrono::seconds(clock.load())); };
+  // As metadata services do: the same keys until they have nearly expired.
+  CredentialCache<AwsCredentials> cache(
+      [&]() -> Result<AwsCredentials> {
+        ++fetches;
+        const bool is_late = clock > end - 30;
+        return AwsCredentials{
+            .access_key_id = is_late ? "NEW" : "OLD",
+            .secret_access_key = Secret("s"),
+            .session_token = {},
+            .expires = SystemTime(std::chrono::seconds(is_late ? end + 3600 : end)),
+            .source = "test"};
+      },
+      now);
+  for (; clock < end + 10; ++clock) {
+    for (int i = 0; i < 10; ++i) {
+      const auto current = cache.get();
+      REQUIRE(current);
+      // Never one that has expired.
+      CHECK((clock < end || current->credentials.access_key_id == "NEW"));
+    }
+  }
+  CHECK(cache.get()->version == 2);
+  // Twice a minute at most, and a few times more often towards the end.
+  CHECK(fetches <= 20);
+}
+
+TEST_CASE("a source that is down is asked now and then, not for every request", "[aws]") {
+  std::atomic<int> fetches{0};
+  std::atomic<std::int64_t> clock{1'000'000};
+  const auto now = [&] { return SystemTime(std::chrono::seconds(clock.load())); };
+  CredentialCache<AwsCredentials> cache(
+      [&]() -> Result<AwsCredentials> {
+        if (++fetches > 1) return Error(ErrorKind::io, "down");
+        return AwsCredentials{.access_key_id = "ID",
+                              .secret_access_key = Secret("s"),
+                              .session_token = {},
+                              .expires = now() + 3600s,
+                              .source = "test"};
+      },
+      now);
+  REQUIRE(cache.get());
+  clock += 4000;
+  for (int i = 0; i < 1000; ++i)
+    CHECK(cache.get()->credentials.access_key_id == "ID");
+  CHECK(fetches == 2);
+}

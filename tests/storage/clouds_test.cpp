@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Google, Azure and plain servers do their own way: listings, checksums, redirects, and where
 // credentials may go.
+#include "checkpoint/checkpoint.hpp"
 #include "storage/azure_store.hpp"
 #include "storage/gcs_store.hpp"
 #include "storage/mirror_store.hpp"
 #include "storage/store.hpp"
 #include "support/auth_world.hpp"
+#include "support/safetensors_text.hpp"
 #include "support/store_world.hpp"
 
 using namespace streamer::core;
@@ -326,4 +328,25 @@ TEST_CASE("the smallest backend opens, reads, lists and fails like the others", 
   REQUIRE(store.read(opened->object, {3, 4}, std::as_writable_bytes(std::span(rest))));
   CHECK(rest == "tent");
   CHECK(store.open(child(folder, "z.json"), 1).error().kind() == ErrorKind::not_found);
+}
+
+TEST_CASE("a checkpoint of shards is opened by the URL of its index", "[https]") {
+  StoreWorld world("127.0.0.1", Dialect::https);
+  const std::string header = R"({"NAME":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})";
+  std::string map;
+  for (const char* const name : {"a", "b"}) {
+    std::string own = header;
+    own.replace(own.find("NAME"), 4, name);
+    world.put(fmt::format("m/shard {}.safetensors", name), safetensors_file(own) + "data");
+    map += fmt::format(R"({}"{}":"shard {}.safetensors")", map.empty() ? "" : ",", name, name);
+  }
+  world.put("m/model.safetensors.index.json", R"({"weight_map":{)" + map + "}}");
+  const auto stores = std::make_shared<Stores>(settings_of({{"https_bearer_token", "testtoken"}}));
+  const std::vector<std::string> uris = {world.server().url() +
+                                         "/bucket/m/model.safetensors.index.json"};
+  const auto checkpoint = open_checkpoint(uris, stores);
+  if (!checkpoint) FAIL(checkpoint.error().line());
+  CHECK((*checkpoint)->tensors.size() == 2);
+  CHECK((*checkpoint)->objects[1].object.uri.text() ==
+        world.server().url() + "/bucket/m/shard%20b.safetensors");
 }
