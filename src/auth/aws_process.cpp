@@ -9,10 +9,8 @@ namespace streamer::core {
 
 Result<AwsCredentials> credentials_from_process(const std::string& command,
                                                 std::chrono::milliseconds deadline) {
-  const Program program{.name = "credential_process",
-                        .words = TRY(split_words("credential_process", command)),
-                        .variables = {},
-                        .deadline = deadline};
+  Program program{.name = "credential_process", .words = {}, .variables = {}, .deadline = deadline};
+  program.words = TRY(split_words(program.name, command));
   const Secret output = TRY(run_program(program));
   return read_json_credentials(output.reveal(),
                                {.object = "",

@@ -104,15 +104,15 @@ Result<Secret> token_from_program(const GcpContext& context, const GoogleFile& f
       if (token) return token;
     }
   }
-  const Program program{
-      .name = "the credentials' program",
-      .words = TRY(split_words("the credentials' program", file.source.command).at(file.path)),
-      .variables = {"GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE=" + file.audience,
-                    "GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE=" + file.subject_token_type,
-                    "GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE=0",
-                    "GOOGLE_EXTERNAL_ACCOUNT_OUTPUT_FILE=" + file.source.output_file},
-      .deadline = std::chrono::milliseconds(
-          std::clamp<std::uint64_t>(file.source.timeout_ms, 100, 120'000))};
+  Program program{.name = "the credentials' program",
+                  .words = {},
+                  .variables = {"GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE=" + file.audience,
+                                "GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE=" + file.subject_token_type,
+                                "GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE=0",
+                                "GOOGLE_EXTERNAL_ACCOUNT_OUTPUT_FILE=" + file.source.output_file},
+                  .deadline = std::chrono::milliseconds(
+                      std::clamp<std::uint64_t>(file.source.timeout_ms, 100, 120'000))};
+  program.words = TRY(split_words(program.name, file.source.command).at(file.path));
   const Secret output = TRY(run_program(program).at(file.path));
   return token_in_program_answer(file, output, context.now());
 }

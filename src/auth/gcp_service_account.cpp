@@ -42,7 +42,8 @@ Result<BearerToken> token_from_service_account(const GcpContext& context, const 
       fmt::format("the service account {} ({})", file.client_email, file.path);
   const SystemTime now = context.now();
   if (is_googles_own(file.token_uri)) {
-    return BearerToken{.token = Secret(TRY(service_account_jwt(file, "", scope, now))),
+    std::string jwt = TRY(service_account_jwt(file, "", scope, now));
+    return BearerToken{.token = Secret(std::move(jwt)),
                        .expires = now + kLifetime,
                        .source = source + ", self-signed",
                        .quota_project = file.quota_project};

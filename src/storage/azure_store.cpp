@@ -352,7 +352,8 @@ Result<std::optional<Page>> AzureStore::read_page(const Uri& folder, const HttpA
   for (const XmlElement& element : blobs->children) {
     const bool is_folder = element.name == "BlobPrefix";
     if (!is_folder && element.name != "Blob") continue;
-    const Uri uri = folder.with_path(fmt::format("{}/{}", folder.bucket(), TRY(name_of(element))));
+    const std::string name = TRY(name_of(element));
+    const Uri uri = folder.with_path(fmt::format("{}/{}", folder.bucket(), name));
     if (is_folder) {
       page.entries.push_back({uri, 0, true});
       continue;

@@ -33,6 +33,9 @@ class CudaStandIn final : public core::CudaRuntime {
   ~CudaStandIn() override {
     for (auto& [stream, state] : streams_)
       end(*state);
+    // A device that was lost took no call to free it.
+    for (const auto& [memory, allocation] : memory_)
+      ::operator delete(memory);
   }
 
   // The n-th call (from 1) of a function fails, and every call of anything after it if it is
