@@ -139,10 +139,10 @@ Result<BearerToken> impersonate(const GcpContext& context, const std::string& ur
   HttpRequest request = form_request(context, target, {});
   request.headers = {{"Content-Type", "application/json"},
                      {"Accept", "application/json"},
-                     {"Authorization", "Bearer " + std::string(base.token.reveal())}};
+                     {"Authorization", fmt::format("Bearer {}", base.token.reveal())}};
   std::string names;
   for (const std::string& delegate : delegates)
-    names += (names.empty() ? "" : ",") + quote_json(delegate);
+    names += fmt::format("{}{}", names.empty() ? "" : ",", quote_json(delegate));
   request.body = fmt::format(R"({{"delegates":[{}],"scope":[{}],"lifetime":"{}s"}})", names,
                              quote_json(scope), lifetime_s);
   TransferOptions options;

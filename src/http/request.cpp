@@ -78,7 +78,7 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   const auto port = parse_unsigned(endpoint.port());
   if (!port || *port == 0 || *port > 65535) return bad_endpoint(text, "its port is no port");
   const bool is_default = *port == (endpoint.is_tls() ? 443U : 80U);
-  const bool is_written = endpoint.origin.ends_with(":" + endpoint.port());
+  const bool is_written = endpoint.origin.ends_with(fmt::format(":{}", endpoint.port()));
   // libcurl leaves a default port out of the Host header, and so must the signature.
   if (is_default && is_written) endpoint.origin.resize(endpoint.origin.rfind(':'));
   return endpoint;

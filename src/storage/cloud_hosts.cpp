@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/cloud_hosts.hpp"
 
+#include <fmt/format.h>
+
 #include <array>
 
 #include "base/text.hpp"
@@ -40,8 +42,8 @@ std::size_t aws_endpoint_at(std::string_view host) {
 }
 
 bool has_parameter(std::string_view query, std::string_view name) {
-  const std::string all = "&" + to_lower(query);
-  return all.find("&" + to_lower(name) + "=") != std::string::npos;
+  const std::string all = fmt::format("&{}", to_lower(query));
+  return all.find(fmt::format("&{}=", to_lower(name))) != std::string::npos;
 }
 
 // "bucket/key" of a host that may name the bucket in front of `endpoint`.
@@ -108,7 +110,7 @@ Result<CloudObject> cloud_object(const HttpUrl& url) {
     // The JSON API's own paths are no buckets.
     const bool is_api = url.path.starts_with("/storage/v1/") || url.path.starts_with("/download/");
     if (!is_api) object = split(url, "gs", "", kGoogleHost);
-  } else if (host.ends_with("." + std::string(kGoogleHost))) {
+  } else if (host.ends_with(fmt::format(".{}", kGoogleHost))) {
     object = split(url, "gs", host.substr(0, host.size() - kGoogleHost.size() - 1), kGoogleHost);
   }
   if (object.scheme.empty() || url.query.empty()) return object;
