@@ -20,7 +20,8 @@ azurite="$root/build-check-azurite"
 install_azurite() {
   command -v npm >/dev/null || sh "$root/examples/install_packages.sh" nodejs npm
   [ -x "$azurite/node_modules/.bin/azurite-blob" ] ||
-    npm install --prefix "$azurite" --no-audit --no-fund --no-save --loglevel=error azurite@3.35.0
+    npm install --prefix "$azurite" --no-audit --no-fund --no-save --loglevel=error azurite@3.35.0 ||
+    echo "Azurite could not be installed: its test will fail" >&2
   STREAMER_AZURITE="$azurite/node_modules/.bin/azurite-blob"
   export STREAMER_AZURITE
 }
