@@ -274,7 +274,8 @@ Result<SignedRequest> AzureStore::make_request(const Uri& uri, std::string_view 
                                                std::string query, std::vector<HttpHeader> headers) {
   const Endpoint endpoint = TRY(endpoint_of(uri));
   const Access access = access_to(uri);
-  if (access == Access::token && !keeps_secrets(endpoint)) {
+  const bool is_borne = access == Access::token || access == Access::sas;
+  if (is_borne && !keeps_secrets(endpoint)) {
     return Error(ErrorKind::invalid_argument,
                  fmt::format("{} is not https: tokens are only sent over https, or to this machine",
                              endpoint.origin));

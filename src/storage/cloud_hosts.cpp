@@ -46,6 +46,12 @@ bool has_parameter(std::string_view query, std::string_view name) {
   return all.find(fmt::format("&{}=", to_lower(name))) != std::string::npos;
 }
 
+Error foreign_query() {
+  return Error(ErrorKind::invalid_argument,
+               "a URL of this cloud may have a query only if that signs it; put a version into the "
+               "settings");
+}
+
 // "bucket/key" of a host that may name the bucket in front of `endpoint`.
 CloudObject split(const HttpUrl& url, std::string_view scheme, std::string_view bucket,
                   std::string_view endpoint) {
@@ -100,7 +106,11 @@ Result<CloudObject> cloud_object(const HttpUrl& url) {
   }
   if (!url.endpoint().is_tls()) return CloudObject();
   const std::string blob_host = azure_blob_host(host);
-  if (!blob_host.empty()) return split(url, "az", "", blob_host);
+  if (!blob_host.empty()) {
+    if (url.query.empty() || has_parameter(url.query, "sig"))
+      return split(url, "az", "", blob_host);
+    return foreign_query();
+  }
   CloudObject object;
   if (const std::size_t at = aws_endpoint_at(host); at != std::string::npos) {
     object = split(url, "s3", at == 0 ? "" : host.substr(0, at - 1), host.substr(at));
@@ -117,9 +127,7 @@ Result<CloudObject> cloud_object(const HttpUrl& url) {
   if (has_parameter(url.query, "x-amz-signature") || has_parameter(url.query, "x-goog-signature") ||
       has_parameter(url.query, "signature"))
     return CloudObject();
-  return Error(ErrorKind::invalid_argument,
-               "a URL of this cloud may have a query only if that signs it; put a version into the "
-               "settings");
+  return foreign_query();
 }
 
 }  // namespace streamer::core

@@ -20,7 +20,8 @@ struct CloudObject {
 };
 
 // A URL that carries its own signature (X-Amz-Signature, X-Goog-Signature) is nobody's: it is asked
-// for as it stands. invalid_argument for another query behind an object of S3 or Google.
+// for as it stands; one of Azure with a SAS token (sig) is Azure's. invalid_argument for another
+// query behind an object of a cloud.
 Result<CloudObject> cloud_object(const HttpUrl& url);
 
 // "account.blob.core.windows.net" of a host of Azure storage, whose dfs endpoint has the same

@@ -176,7 +176,8 @@ TEST_CASE("what signs a URL is kept and never shown", "[uri]") {
     CHECK(uri->text().find("canary") == std::string::npos);
   }
   for (const char* const bad :
-       {"https://b.s3.amazonaws.com/k?versionId=canary", "https://u:canary@h/x",
+       {"https://b.s3.amazonaws.com/k?versionId=canary",
+        "https://acc.blob.core.windows.net/c/x?snapshot=canary", "https://u:canary@h/x",
         "https://acc.blob.core.windows.net/c/%zz?sig=canary", "https://h/x?sig=canary#y",
         "https://acc.blob.core.windows.net/?sig=canary", "https://h:0/?canary"}) {
     INFO(bad);
