@@ -87,7 +87,7 @@ TEST_CASE("one bad window is not held against a step", "[tuner]") {
     network.connection_rate = 0;
     network.run(tuner, 100ms);
     network.connection_rate = 5e6;
-    network.run(tuner, 3s);
+    network.run(tuner, 1s);
     INFO("after " << hiccup * 50 << " ms");
     CHECK(tuner.target() >= 48);
   }
