@@ -60,6 +60,19 @@ constexpr SettingRow kRows[] = {
      "auto, or 1 to 1024",
      "How many connections a load uses over a network. auto starts with few and goes on while more "
      "bring more."},
+    {"device_alignment", "STREAMER_DEVICE_ALIGNMENT", "RUNAI_STREAMER_CUDA_ALIGNMENT", "512",
+     "0, or a power of two up to 1048576",
+     "Where a tensor begins in the library's memory of a device: at a multiple of this. 0 is the "
+     "size of its element."},
+    {"device_allocator", "STREAMER_DEVICE_ALLOCATOR", nullptr, "malloc", "malloc, pool",
+     "Where the library takes memory of a device from: cudaMalloc, or the device's memory pool "
+     "(cudaMallocAsync), which other parts of the process may share."},
+    {"device_memory_limit", "STREAMER_DEVICE_MEMORY_LIMIT", nullptr, "unlimited",
+     "unlimited (or -1), or bytes",
+     "How much of each device's memory a load may hold for tensors that were not released yet. "
+     "unlimited is room for all of them at once."},
+    {"device_streams", "STREAMER_DEVICE_STREAMS", nullptr, "1", "1 to 16",
+     "How many streams a load uses on each device. The device copies one at a time all the same."},
     {"direct_depth", "STREAMER_DIRECT_DEPTH", nullptr, "auto", "auto, or 1 to 256",
      "How many direct reads a reader keeps in flight through io_uring."},
     {"file_io", "STREAMER_FILE_IO", nullptr, "auto", "auto, direct, buffered",
@@ -136,6 +149,13 @@ constexpr SettingRow kRows[] = {
      "yes (or 1), no (or 0)", "Whether requests go without credentials, for public buckets."},
     {"s3_version_id", "STREAMER_S3_VERSION_ID", nullptr, "auto", "auto, or a version",
      "Which version of an object to read in a bucket that keeps several."},
+    {"staging_bytes", "STREAMER_STAGING_BYTES", nullptr, "256MiB", "bytes",
+     "How much pinned host memory the bytes of a load pass through on their way to each device; no "
+     "more than memory_limit, and no less than two segments. It is kept for the next load."},
+    {"staging_segment_bytes", "STREAMER_STAGING_SEGMENT_BYTES", nullptr, "2MiB",
+     "bytes from 4096 to 67108864, in whole pages",
+     "How many bytes are copied to a device at a time, and the most that one read request for a "
+     "device asks for from a file."},
     {"stall_timeout_ms", "STREAMER_STALL_TIMEOUT_MS", "RUNAI_STREAMER_S3_REQUEST_TIMEOUT_MS",
      "10000", "milliseconds, 1 to 600000",
      "A request over a network to which no byte comes for this long is made again, on a new "
@@ -228,6 +248,24 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   if (name == "connect_timeout_ms")
     return put(all.remote.connect_timeout, parse_milliseconds(value, 600'000));
   if (name == "connections") return put(to.connections, parse_number(value, "auto", 1, 1024));
+  if (name == "device_alignment") {
+    const auto parsed = parse_bytes(value);
+    const bool is_power = parsed && (*parsed & (*parsed - 1)) == 0 && *parsed <= kMiB;
+    if (is_power) to.device_alignment_bytes = std::max<std::uint64_t>(*parsed, 1);
+    return is_power;
+  }
+  if (name == "device_allocator") {
+    to.device_allocator = value == "pool" ? DeviceAllocator::pool : DeviceAllocator::malloc;
+    return value == "pool" || value == "malloc";
+  }
+  if (name == "device_memory_limit") {
+    return put(to.device_memory_limit,
+               parse_number(value == "-1" ? "unlimited" : value, "unlimited", 1, kAny));
+  }
+  if (name == "device_streams") {
+    const auto parsed = parse_unsigned(value);
+    return parsed && *parsed >= 1 && *parsed <= 16 && put(to.device_streams, parsed);
+  }
   if (name == "direct_depth") return put(to.direct_depth, parse_number(value, "auto", 1, 256));
   if (name == "file_io") return put(to.file_io, parse_file_io(value));
   if (name == "hedging") {
@@ -253,6 +291,12 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   if (name == "s3_addressing")
     return value == "auto" || value == "path" || value == "virtual" || value == "0" || value == "1";
   if (name == "s3_requester_pays" || name.ends_with("_unsigned")) return is_yes_or_no(value);
+  if (name == "staging_bytes") return put(to.staging_bytes, parse_bytes(value));
+  if (name == "staging_segment_bytes") {
+    const auto parsed = parse_bytes(value);
+    return parsed && *parsed >= kPageBytes && *parsed <= 64 * kMiB && *parsed % kPageBytes == 0 &&
+           put(to.staging_segment_bytes, parsed);
+  }
   if (name == "stall_timeout_ms")
     return put(all.remote.stall_timeout, parse_milliseconds(value, 600'000));
   if (name == "verify") {

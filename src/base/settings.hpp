@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/bytes.hpp"
 #include "base/result.hpp"
 #include "base/secret.hpp"
 #include "base/timestamp.hpp"
@@ -87,6 +88,8 @@ struct MemoryLimit {
 };
 
 enum class FileIo { automatic, direct, buffered };
+// Where memory of a device comes from: cudaMalloc, or its memory pool (cudaMallocAsync).
+enum class DeviceAllocator { malloc, pool };
 
 // The settings of a load, read once when it starts.
 struct LoadSettings {
@@ -96,6 +99,12 @@ struct LoadSettings {
   std::uint64_t bandwidth_bytes_per_s = 0;          // 0: no cap
   std::optional<std::uint64_t> coalesce_gap_bytes;  // gaps up to this are dropped; by us if not set
   std::uint64_t tensor_alignment_bytes = 0;         // 0: the size of the tensor's element
+  std::uint64_t device_memory_limit = 0;            // 0: no limit
+  std::uint64_t device_alignment_bytes = 512;
+  DeviceAllocator device_allocator = DeviceAllocator::malloc;
+  std::uint32_t device_streams = 1;
+  std::uint64_t staging_bytes = 256 * kMiB;  // of each device
+  std::uint64_t staging_segment_bytes = 2 * kMiB;
   std::uint32_t direct_depth = 0;  // direct reads in flight per reader; 0: chosen by us
   FileIo file_io = FileIo::automatic;
   bool io_uring = true;

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "base/result.hpp"
 
@@ -24,8 +25,17 @@ class CudaRuntime {
   virtual Result<int> current_device() = 0;
   virtual Result<void> use_device(int device) = 0;
 
+  // Bytes of the device that nobody has.
+  virtual Result<std::uint64_t> free_bytes() = 0;
+  // "0000:19:00.0", as the folders of /sys/bus/pci/devices are called.
+  virtual Result<std::string> pci_address() = 0;
+
   virtual Result<void*> allocate(std::uint64_t bytes) = 0;
+  // Waits until nothing on the device uses it.
   virtual Result<void> free(void* memory) = 0;
+  // From the device's memory pool, in the order of a stream.
+  virtual Result<void*> allocate_async(std::uint64_t bytes, CudaStream stream) = 0;
+  virtual Result<void> free_async(void* memory, CudaStream stream) = 0;
 
   // Host memory that is there already, page-locked so that copies from it do not have to wait.
   virtual Result<void> pin(void* memory, std::uint64_t bytes) = 0;
@@ -44,6 +54,10 @@ class CudaRuntime {
   virtual Result<void> record(CudaEvent event, CudaStream stream) = 0;
   // Until nothing is left in the stream.
   virtual Result<void> synchronize(CudaStream stream) = 0;
+  // Until nothing is left in any stream of the device.
+  virtual Result<void> synchronize_device() = 0;
+  // What is put into the stream from now on waits for the event; the caller does not.
+  virtual Result<void> wait_in_stream(CudaStream stream, CudaEvent event) = 0;
   // Until all that stood in the stream when the event was recorded is done, errors included.
   virtual Result<void> wait_for(CudaEvent event) = 0;
 };

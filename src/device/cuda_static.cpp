@@ -3,6 +3,8 @@
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
+#include <array>
+
 #include "device/cuda_runtime.hpp"
 
 namespace streamer::core {
@@ -58,12 +60,34 @@ class StaticRuntime final : public CudaRuntime {
   Result<void> use_device(int device) override {
     return check("cudaSetDevice", cudaSetDevice(device));
   }
+  Result<std::uint64_t> free_bytes() override {
+    std::size_t free = 0;
+    std::size_t all = 0;
+    TRY(check("cudaMemGetInfo", cudaMemGetInfo(&free, &all)));
+    return std::uint64_t{free};
+  }
+  Result<std::string> pci_address() override {
+    const int device = TRY(current_device());
+    std::array<char, 32> text{};
+    TRY(check("cudaDeviceGetPCIBusId",
+              cudaDeviceGetPCIBusId(text.data(), static_cast<int>(text.size()), device)));
+    return std::string(text.data());
+  }
   Result<void*> allocate(std::uint64_t bytes) override {
     void* memory = nullptr;
     TRY(check("cudaMalloc", cudaMalloc(&memory, bytes)));
     return memory;
   }
   Result<void> free(void* memory) override { return check("cudaFree", cudaFree(memory)); }
+  Result<void*> allocate_async(std::uint64_t bytes, CudaStream stream) override {
+    void* memory = nullptr;
+    TRY(check("cudaMallocAsync",
+              cudaMallocAsync(&memory, bytes, static_cast<cudaStream_t>(stream))));
+    return memory;
+  }
+  Result<void> free_async(void* memory, CudaStream stream) override {
+    return check("cudaFreeAsync", cudaFreeAsync(memory, static_cast<cudaStream_t>(stream)));
+  }
   Result<void> pin(void* memory, std::uint64_t bytes) override {
     return check("cudaHostRegister", cudaHostRegister(memory, bytes, cudaHostRegisterPortable));
   }
@@ -99,6 +123,13 @@ class StaticRuntime final : public CudaRuntime {
   }
   Result<void> synchronize(CudaStream stream) override {
     return check("cudaStreamSynchronize", cudaStreamSynchronize(static_cast<cudaStream_t>(stream)));
+  }
+  Result<void> synchronize_device() override {
+    return check("cudaDeviceSynchronize", cudaDeviceSynchronize());
+  }
+  Result<void> wait_in_stream(CudaStream stream, CudaEvent event) override {
+    return check("cudaStreamWaitEvent", cudaStreamWaitEvent(static_cast<cudaStream_t>(stream),
+                                                            static_cast<cudaEvent_t>(event), 0));
   }
   Result<void> wait_for(CudaEvent event) override {
     return check("cudaEventSynchronize", cudaEventSynchronize(static_cast<cudaEvent_t>(event)));

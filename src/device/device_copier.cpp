@@ -6,6 +6,9 @@
 #include <deque>
 #include <utility>
 
+#include "base/fits_in_memory.hpp"
+#include "device/numa.hpp"
+
 namespace streamer::core {
 
 // Segments whose copies stand in streams, the oldest first.
@@ -14,48 +17,34 @@ struct DeviceCopier::InFlight {
   std::size_t next_stream = 0;
 };
 
-DeviceCopier::DeviceCopier(CudaRuntime& runtime, int device, PinnedSegments& segments,
-                           Copied copied, Failed failed)
-    : runtime_(runtime),
-      device_(device),
+DeviceCopier::DeviceCopier(DeviceMemory& memory, CudaRuntime& runtime, PinnedSegments& segments,
+                           Options options, Callbacks callbacks)
+    : memory_(memory),
+      runtime_(runtime),
       segments_(segments),
-      copied_(std::move(copied)),
-      failed_(std::move(failed)),
+      options_(options),
+      callbacks_(std::move(callbacks)),
       jobs_(segments.count()),
       submitted_(segments.count()) {}
 
-Result<std::unique_ptr<DeviceCopier>> DeviceCopier::make(CudaRuntime& runtime, int device,
-                                                         std::uint32_t streams,
-                                                         PinnedSegments& segments, Copied copied,
-                                                         Failed failed) {
+Result<std::unique_ptr<DeviceCopier>> DeviceCopier::start(DeviceMemory& memory,
+                                                          CudaRuntime& runtime,
+                                                          PinnedSegments& segments, Options options,
+                                                          Callbacks callbacks) {
   std::unique_ptr<DeviceCopier> made(
-      new DeviceCopier(runtime, device, segments, std::move(copied), std::move(failed)));
-  TRY(made->prepare(streams));
-  made->thread_ = TRY(Thread::start(fmt::format("streamer-gpu{}", device),
+      new DeviceCopier(memory, runtime, segments, options, std::move(callbacks)));
+  made->thread_ = TRY(Thread::start(fmt::format("streamer-gpu{}", options.device),
                                     [copier = made.get()] { copier->work(); }));
   return made;
 }
 
-// On the caller's thread, so that a device that is not there is an error of make().
-Result<void> DeviceCopier::prepare(std::uint32_t streams) {
-  const UseDevice use = TRY(UseDevice::make(runtime_, device_));
-  for (std::uint32_t i = 0; i < streams; ++i)
-    streams_.push_back(TRY(runtime_.create_stream()));
-  for (Job& job : jobs_)
-    job.done = TRY(runtime_.create_event());
-  return {};
+DeviceCopier::~DeviceCopier() {
+  end();
 }
 
-DeviceCopier::~DeviceCopier() {
+void DeviceCopier::end() noexcept {
   stop();
-  thread_ = Thread();  // joins
-  const auto use = UseDevice::make(runtime_, device_);
-  // What a device in trouble keeps is lost with its context.
-  for (const Job& job : jobs_) {
-    if (job.done != nullptr) static_cast<void>(runtime_.destroy_event(job.done).has_value());
-  }
-  for (CudaStream stream : streams_)
-    static_cast<void>(runtime_.destroy_stream(stream).has_value());
+  thread_.join();
 }
 
 void DeviceCopier::submit(std::uint32_t segment, std::vector<DeviceCopy> copies,
@@ -74,20 +63,67 @@ void DeviceCopier::stop() noexcept {
 }
 
 void DeviceCopier::work() {
-  // The thread is ours: its device stays as it is set.
-  auto use = runtime_.use_device(device_);
-  if (!use) fail(std::move(use).error());
-  InFlight flight;
-  for (;;) {
-    start_submitted(flight);
-    if (!flight.segments.empty()) {
-      finish_oldest(flight);
-    } else if (stopped_.load(std::memory_order_relaxed) && submitted_.is_empty()) {
-      return;
-    } else {
-      sleep();
+  Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for copies to a device");
+  const bool fits = fits_in_memory([&] {
+    auto opened = open();
+    if (!opened) fail(std::move(opened).error());
+    InFlight flight;
+    for (;;) {
+      start_submitted(flight);
+      const bool may_pin = !has_failed_ && !stopped_.load(std::memory_order_relaxed);
+      if (may_pin && !segments_.is_all_there()) {
+        pin_more();
+      } else if (!flight.segments.empty()) {
+        finish_oldest(flight);
+      } else if (stopped_.load(std::memory_order_relaxed) && submitted_.is_empty()) {
+        return;
+      } else {
+        sleep();
+      }
     }
+  });
+  if (!fits) fail(std::move(out_of_memory));
+  close();
+}
+
+Result<void> DeviceCopier::open() {
+  // The thread is ours: its device stays as it is set.
+  TRY(memory_.allocate());
+  for (std::uint32_t i = 0; i < options_.streams; ++i)
+    streams_.push_back(TRY(runtime_.create_stream()));
+  for (Job& job : jobs_)
+    job.done = TRY(runtime_.create_event());
+  if (options_.overwrites && options_.consumer_stream != nullptr)
+    consumer_read_ = TRY(runtime_.create_event());
+  // Only now: whoever takes a segment relies on the memory.
+  segments_.open();
+  // Pages that are there already stay where they are.
+  if (segments_.pinned_bytes() != 0) return {};
+  const auto address = runtime_.pci_address();
+  const auto node = address ? numa_node_of(*address) : std::nullopt;
+  if (node) segments_.prefer_node(*node);
+  return {};
+}
+
+void DeviceCopier::close() {
+  // What a device in trouble keeps is lost with its context.
+  for (CudaStream stream : streams_) {
+    // After a failure, something whose event nobody waited for may still be on its way.
+    if (has_failed_) static_cast<void>(runtime_.synchronize(stream).has_value());
   }
+  for (const Job& job : jobs_) {
+    if (job.done != nullptr) static_cast<void>(runtime_.destroy_event(job.done).has_value());
+  }
+  if (consumer_read_ != nullptr)
+    static_cast<void>(runtime_.destroy_event(consumer_read_).has_value());
+  for (CudaStream stream : streams_)
+    static_cast<void>(runtime_.destroy_stream(stream).has_value());
+}
+
+void DeviceCopier::pin_more() {
+  const bool was_quiet = segments_.note().empty();
+  segments_.pin_more();
+  if (was_quiet && !segments_.note().empty()) callbacks_.noted(segments_.note());
 }
 
 // All that was submitted stands in streams before any of it is waited for.
@@ -106,22 +142,34 @@ void DeviceCopier::start_submitted(InFlight& flight) {
     if (!started) fail(std::move(started).error());
     // Even then: some of its copies may stand in the stream.
     flight.segments.push_back(*at);
+    if (!has_failed_ && options_.consumer_stream != nullptr) callbacks_.copied(jobs_[*at].token);
   }
 }
 
 Result<void> DeviceCopier::start(std::uint32_t segment, CudaStream stream) {
   const Job& job = jobs_[segment];
-  Result<void> outcome;
-  for (const DeviceCopy& copy : job.copies) {
-    outcome =
-        runtime_.copy_to_device(copy.to, segments_.data(segment) + copy.offset, copy.bytes, stream);
-    if (!outcome) break;
-  }
+  auto outcome = copy_all(segment, stream);
   auto recorded = runtime_.record(job.done, stream);
-  if (recorded) return outcome;
-  // Without its event nothing says when the segment is free: now, then.
-  static_cast<void>(runtime_.synchronize(stream).has_value());
-  return outcome ? std::move(recorded) : std::move(outcome);
+  if (!recorded) {
+    // Without its event nothing says when the segment is free: now, then.
+    static_cast<void>(runtime_.synchronize(stream).has_value());
+    return outcome ? std::move(recorded) : std::move(outcome);
+  }
+  if (outcome && options_.consumer_stream != nullptr)
+    outcome = runtime_.wait_in_stream(options_.consumer_stream, job.done);
+  return outcome;
+}
+
+Result<void> DeviceCopier::copy_all(std::uint32_t segment, CudaStream stream) {
+  if (consumer_read_ != nullptr) {
+    TRY(runtime_.record(consumer_read_, options_.consumer_stream));
+    TRY(runtime_.wait_in_stream(stream, consumer_read_));
+  }
+  for (const DeviceCopy& copy : jobs_[segment].copies) {
+    TRY(runtime_.copy_to_device(copy.to, segments_.data(segment) + copy.offset, copy.bytes,
+                                stream));
+  }
+  return {};
 }
 
 void DeviceCopier::finish_oldest(InFlight& flight) {
@@ -131,7 +179,7 @@ void DeviceCopier::finish_oldest(InFlight& flight) {
   auto done = runtime_.wait_for(jobs_[segment].done);
   if (!done) fail(std::move(done).error());
   // Before the next one who needs a segment is told: his bytes may be what the consumer waits for.
-  if (!has_failed_) copied_(token);
+  if (!has_failed_ && options_.consumer_stream == nullptr) callbacks_.copied(token);
   segments_.give_back(segment);
 }
 
@@ -146,7 +194,7 @@ void DeviceCopier::sleep() {
 
 void DeviceCopier::fail(Error error) {
   if (std::exchange(has_failed_, true)) return;
-  failed_(std::move(error));
+  callbacks_.failed(std::move(error));
 }
 
 }  // namespace streamer::core

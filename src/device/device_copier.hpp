@@ -7,14 +7,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "base/event_count.hpp"
-#include "base/guarded.hpp"
 #include "base/slot_stack.hpp"
 #include "base/thread.hpp"
 #include "device/cuda_runtime.hpp"
+#include "device/device_memory.hpp"
 #include "device/pinned_segments.hpp"
 
 namespace streamer::core {
@@ -28,27 +27,45 @@ struct DeviceCopy {
 
 class DeviceCopier {
  public:
-  // On the copier's thread: all copies of a segment are done, and any stream of the device may read
-  // them. Not called for what failed or was dropped by stop().
-  using Copied = std::function<void(std::uint64_t token)>;
-  // On the copier's thread, once: the first error. Nothing is copied any more.
-  using Failed = std::function<void(Error error)>;
+  struct Options {
+    int device = 0;
+    std::uint32_t streams = 1;
+    // A stream of the caller, of the same device: copies count as done once it waits for them, and
+    // nobody waits on the host. nullptr: they count as done when they are.
+    CudaStream consumer_stream = nullptr;
+    // Copies may overwrite what the consumer's stream was given to read: they come after all that
+    // stands in it. Only with a consumer's stream.
+    bool overwrites = false;
+  };
+  struct Callbacks {
+    // All on the copier's thread. All copies of a segment are done, and any stream of the device
+    // may read them (or the consumer's stream, see there). Not called for what failed or was
+    // dropped by stop().
+    std::function<void(std::uint64_t token)> copied;
+    // Once: the first error. Nothing is copied any more.
+    std::function<void(Error error)> failed;
+    // Something was not to be had and done without.
+    std::function<void(std::string note)> noted;
+  };
 
-  // segments must outlive the copier. Blocks while the device's context is made.
-  static Result<std::unique_ptr<DeviceCopier>> make(CudaRuntime& runtime, int device,
-                                                    std::uint32_t streams, PinnedSegments& segments,
-                                                    Copied copied, Failed failed);
-  // stop(), and waits for the thread. What is in flight is waited for: no copy reads a segment or
-  // writes to the device any more.
-  ~DeviceCopier();
+  // memory and segments must outlive the copier, whose thread allocates and pins them, so that
+  // readers can begin before there is a context. What fails then is told by the callback.
+  static Result<std::unique_ptr<DeviceCopier>> start(DeviceMemory& memory, CudaRuntime& runtime,
+                                                     PinnedSegments& segments, Options options,
+                                                     Callbacks callbacks);
+  ~DeviceCopier();  // end()
 
   // Any thread that took the segment. It is given back once its copies are done, failed or dropped.
   void submit(std::uint32_t segment, std::vector<DeviceCopy> copies, std::uint64_t token) noexcept;
 
   // Any thread. What was not started is dropped.
   void stop() noexcept;
+  // stop(), and waits for the thread. What is in flight is waited for: no copy reads a segment or
+  // writes to the device any more, and no callback comes.
+  void end() noexcept;
 
-  [[nodiscard]] int device() const noexcept { return device_; }
+  // After end(): whether a call failed.
+  [[nodiscard]] bool has_failed() const noexcept { return has_failed_; }
 
  private:
   struct Job {
@@ -58,29 +75,34 @@ class DeviceCopier {
   };
   struct InFlight;
 
-  DeviceCopier(CudaRuntime& runtime, int device, PinnedSegments& segments, Copied copied,
-               Failed failed);
-  Result<void> prepare(std::uint32_t streams);
+  DeviceCopier(DeviceMemory& memory, CudaRuntime& runtime, PinnedSegments& segments,
+               Options options, Callbacks callbacks);
   void work();
+  Result<void> open();
+  void close();
+  void pin_more();
   void start_submitted(InFlight& flight);
   void finish_oldest(InFlight& flight);
   void sleep();
   Result<void> start(std::uint32_t segment, CudaStream stream);
+  Result<void> copy_all(std::uint32_t segment, CudaStream stream);
   void fail(Error error);
 
+  DeviceMemory& memory_;
   CudaRuntime& runtime_;
-  const int device_;
   PinnedSegments& segments_;
-  const Copied copied_;
-  const Failed failed_;
+  const Options options_;
+  const Callbacks callbacks_;
 
   std::vector<Job> jobs_;  // by segment; a job is its segment's owner's, and passes with it
-  std::vector<CudaStream> streams_;
   SlotStack submitted_;
   EventCount submitted_or_stopped_;
   std::atomic<bool> stopped_{false};
-  bool has_failed_ = false;  // the copier's thread's own
-  Thread thread_;            // last: joined before what it uses is gone
+  // The copier's thread's own.
+  std::vector<CudaStream> streams_;
+  CudaEvent consumer_read_ = nullptr;
+  bool has_failed_ = false;
+  Thread thread_;  // last: joined before what it uses is gone
 };
 
 }  // namespace streamer::core

@@ -108,6 +108,21 @@ Result<void> read_once(LoadCore& core, int fd, const Chunk& chunk, const OpenFil
   return {};
 }
 
+// read(fd), and once more if the first failure may have been a passing one: a fault of a disk, or a
+// file server that came back. Then on a file opened anew that is still the pinned version.
+template <typename Read>
+Result<void> read_twice(const OpenFile& file, ReaderCounters& counters, Read&& read) {
+  auto first = read(file.buffered.get());
+  if (first) return first;
+  const int os_error = first.error().fields().os_error;
+  if (os_error != EIO && os_error != ESTALE) return first;
+  add(counters.retries, 1);
+  const UniqueFd again = TRY(open_pinned(*file.object));
+  auto second = read(again.get());
+  if (second) return second;
+  return std::move(second).error().with_attempts(2);
+}
+
 }  // namespace
 
 Result<std::span<std::byte>> PageBuffer::get(std::uint64_t bytes) {
@@ -131,17 +146,13 @@ void scatter(const LoadCore& core, const Chunk& chunk, std::span<const std::byte
 
 Result<void> read_chunk(LoadCore& core, const Chunk& chunk, const OpenFile& file,
                         PageBuffer& bounce, ReaderCounters& counters) {
-  auto first = read_once(core, file.buffered.get(), chunk, file, bounce, counters);
-  if (first) return first;
-  const int os_error = first.error().fields().os_error;
-  if (os_error != EIO && os_error != ESTALE) return first;
-  // A passing fault of a disk, or a file server that came back: once more, on a file opened anew
-  // that is still the pinned version.
-  add(counters.retries, 1);
-  const UniqueFd again = TRY(open_pinned(*file.object));
-  auto second = read_once(core, again.get(), chunk, file, bounce, counters);
-  if (second) return second;
-  return std::move(second).error().with_attempts(2);
+  return read_twice(file, counters,
+                    [&](int fd) { return read_once(core, fd, chunk, file, bounce, counters); });
+}
+
+Result<void> read_chunk_to(std::byte* to, const Chunk& chunk, const OpenFile& file,
+                           ReaderCounters& counters) {
+  return read_twice(file, counters, [&](int fd) { return read_fully(fd, to, chunk, file); });
 }
 
 }  // namespace streamer::core

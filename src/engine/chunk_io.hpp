@@ -30,6 +30,10 @@ class PageBuffer {
 void scatter(const LoadCore& core, const Chunk& chunk, std::span<const std::byte> bytes,
              std::uint64_t offset);
 
+// The whole chunk to one piece of memory, as read_chunk() does it.
+Result<void> read_chunk_to(std::byte* to, const Chunk& chunk, const OpenFile& file,
+                           ReaderCounters& counters);
+
 // Blocks. Short reads and EINTR are gone on with; EIO and ESTALE are tried once more on a file that
 // is opened anew, counted in retries. Fails with object_changed if the file ends before the chunk
 // does.

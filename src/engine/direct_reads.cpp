@@ -39,13 +39,14 @@ std::int64_t now_ns() {
 
 // One read in flight. Its pages cover the chunk: a first and a last page that the chunk only has
 // part of land in `edges` and are copied from there, all between lands in place. If it cannot,
-// everything lands in `bounce`.
+// everything lands in `bounce`, or in a segment on its way to a device.
 struct DirectReads::Slot {
   Chunk chunk;
   std::shared_ptr<const OpenFile> file;
   std::array<iovec, 3> entries{};
   unsigned entry_count = 0;
-  bool is_bounced = false;
+  bool is_in_place = false;
+  std::optional<std::uint32_t> segment;
   std::int64_t submitted_ns = 0;
   bool is_busy = false;
   std::optional<int> result;  // of a read that was over at once
@@ -139,7 +140,8 @@ DirectReads::~DirectReads() {
   STREAMER_CHECK(in_flight_ == 0);
 }
 
-Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenFile> file) {
+Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenFile> file,
+                                 std::optional<std::uint32_t> segment) {
   if (wants_ring_ && !ring_) {
     int os_error = 0;
     ring_ = Ring::open(most_, os_error);
@@ -156,13 +158,8 @@ Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenF
   slot.file = std::move(file);
   slot.submitted_ns = now_ns();
   slot.result.reset();
-  TRY(slot.edges.get(2 * kPageBytes));
-  prepare(slot);
-  if (slot.is_bounced) {
-    const auto bytes = TRY(slot.bounce.get(slot.pages_end() - slot.first_page()));
-    slot.entries[0] = {bytes.data(), slot.pages_end() - slot.first_page()};
-    slot.entry_count = 1;
-  }
+  slot.segment = segment;
+  TRY(prepare(slot));
   if (ring_) {
     const int os_error = ring_->submit(slot);
     if (os_error != 0) slot.result = -os_error;
@@ -172,15 +169,31 @@ Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenF
   }
   slot.is_busy = true;
   ++in_flight_;
+  if (slot.segment) ++segments_in_flight_;
   return {};
 }
 
-// Lays the entries of a read in place, or says that it must be bounced.
-void DirectReads::prepare(Slot& slot) {
+// Says where the read lands.
+Result<void> DirectReads::prepare(Slot& slot) {
+  TRY(slot.edges.get(2 * kPageBytes));
+  lay_in_place(slot);
+  if (slot.is_in_place) return {};
+  const std::uint64_t bytes = slot.pages_end() - slot.first_page();
+  if (slot.segment) {
+    slot.entries[0] = {core_.staging->data(slot.chunk, *slot.segment), bytes};
+  } else {
+    const auto bounce = TRY(slot.bounce.get(bytes));
+    slot.entries[0] = {bounce.data(), bytes};
+  }
+  slot.entry_count = 1;
+  return {};
+}
+
+void DirectReads::lay_in_place(Slot& slot) {
   const Chunk& chunk = slot.chunk;
   slot.entry_count = 0;
-  slot.is_bounced = true;
-  if (chunk.pieces != 1) return;
+  slot.is_in_place = false;
+  if (chunk.pieces != 1 || core_.is_for_device(chunk)) return;
   Piece piece;
   core_.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& only) { piece = only; });
   const std::uint64_t inner_begin = round_up(chunk.offset, kPageBytes);
@@ -196,7 +209,7 @@ void DirectReads::prepare(Slot& slot) {
   if (inner_begin != chunk.offset) push(edges->data(), kPageBytes);
   push(inner, inner_end - inner_begin);
   if (inner_end != chunk.end()) push(edges->data() + kPageBytes, kPageBytes);
-  slot.is_bounced = false;
+  slot.is_in_place = true;
 }
 
 int DirectReads::read_now(const Slot& slot) const {
@@ -223,8 +236,14 @@ std::optional<DirectReads::Done> DirectReads::take_done(bool wait) {
 DirectReads::Done DirectReads::land(Slot& slot, int result) {
   slot.is_busy = false;
   --in_flight_;
+  if (slot.segment) --segments_in_flight_;
   const Chunk& chunk = slot.chunk;
-  Done done{chunk, std::move(slot.file), {}};
+  Done done{chunk, std::move(slot.file), {}, {}};
+  if (core_.is_for_device(chunk)) {
+    done.staged = {.data = static_cast<const std::byte*>(slot.entries[0].iov_base),
+                   .offset = slot.first_page(),
+                   .segment = slot.segment};
+  }
   const std::uint64_t needed = chunk.end() - slot.first_page();
   if (result < 0 || static_cast<std::uint64_t>(result) < needed) {
     // Short, refused or failed: the buffered read finds out why, and says so if it fails too.
@@ -235,12 +254,22 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
     } else {
       add(counters_.retries, 1);
     }
-    done.outcome = read_chunk(core_, chunk, *done.file, slot.bounce, counters_);
+    if (core_.is_for_device(chunk)) {
+      auto* const to = static_cast<std::byte*>(slot.entries[0].iov_base);
+      done.staged.offset = chunk.offset;
+      done.outcome = read_chunk_to(to, chunk, *done.file, counters_);
+    } else {
+      done.outcome = read_chunk(core_, chunk, *done.file, slot.bounce, counters_);
+    }
     add(counters_.bytes_buffered, chunk.size);
     return done;
   }
   add(counters_.bytes_direct, chunk.size);
-  if (slot.is_bounced) {
+  if (core_.is_for_device(chunk)) {
+    if (!slot.segment) add(counters_.bytes_bounced, chunk.size);
+    return done;
+  }
+  if (!slot.is_in_place) {
     const std::span<const std::byte> bytes(static_cast<std::byte*>(slot.entries[0].iov_base),
                                            slot.entries[0].iov_len);
     scatter(core_, chunk, bytes, slot.first_page());

@@ -13,6 +13,7 @@
 #include "engine/chunk_io.hpp"
 #include "engine/file_set.hpp"
 #include "engine/load_core.hpp"
+#include "engine/staging.hpp"
 
 namespace streamer::core {
 
@@ -29,24 +30,30 @@ class DirectReads {
 
   [[nodiscard]] bool has_room() const noexcept { return in_flight_ < depth_; }
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return in_flight_; }
+  // Of those, how many land in a segment.
+  [[nodiscard]] std::uint32_t segments_in_flight() const noexcept { return segments_in_flight_; }
 
-  // Only with room. The read may be over before this returns; wait_any() still reports it.
-  Result<void> submit(const Chunk& chunk, std::shared_ptr<const OpenFile> file);
+  // Only with room. The read may be over before this returns; take_done() still reports it.
+  // segment: where a chunk for a device lands, unless it is gathered; passes back with Done.
+  Result<void> submit(const Chunk& chunk, std::shared_ptr<const OpenFile> file,
+                      std::optional<std::uint32_t> segment);
 
   struct Done {
     Chunk chunk;
     std::shared_ptr<const OpenFile> file;
     Result<void> outcome;
+    Staging::Dense staged;  // of a chunk for a device, until the next call of submit()
   };
-  // One read that is over, its bytes in place; waits for it if `wait`. Only with something in
-  // flight.
+  // One read that is over, its bytes in place or staged; waits for it if `wait`. Only with
+  // something in flight.
   std::optional<Done> take_done(bool wait);
 
  private:
   struct Slot;
   struct Ring;
 
-  void prepare(Slot& slot);
+  Result<void> prepare(Slot& slot);
+  void lay_in_place(Slot& slot);
   int read_now(const Slot& slot) const;
   Done land(Slot& slot, int result);
   void adapt_depth(const Slot& slot);
@@ -56,6 +63,7 @@ class DirectReads {
   const std::uint32_t most_;  // of depth_
   std::uint32_t depth_;       // reads that may be in flight at once
   std::uint32_t in_flight_ = 0;
+  std::uint32_t segments_in_flight_ = 0;
   bool wants_ring_;
   std::unique_ptr<Ring> ring_;
   std::vector<std::unique_ptr<Slot>> slots_;

@@ -29,8 +29,11 @@ void FileReader::run() {
   });
   if (!fits) core_.fail(std::move(out_of_memory));
   // After a stop: what is in flight writes to memory that others will take back.
-  while (direct_.in_flight() != 0)
-    direct_.take_done(true);
+  while (direct_.in_flight() != 0) {
+    const auto done = direct_.take_done(true);
+    if (done && done->staged.segment) core_.staging->give_back(done->chunk, *done->staged.segment);
+  }
+  if (claimed_) drop_segment(*claimed_);
   count_time();
   core_.readers_running.fetch_sub(1, std::memory_order_release);
   core_.ready_or_stuck.notify();
@@ -44,17 +47,45 @@ void FileReader::step() {
       all_claimed_ = true;
     }
   }
-  const bool may_start =
-      claimed_ && direct_.has_room() && core_.window.admits(claimed_->position_end);
-  if (may_start) start(*std::exchange(claimed_, std::nullopt));
+  // Before the window is asked.
+  const std::uint64_t moves = core_.window_moves.load(std::memory_order_acquire);
+  const bool starts = claimed_ && may_start(*claimed_);
+  if (starts) {
+    const Chunk chunk = *std::exchange(claimed_, std::nullopt);
+    start(chunk);
+    drop_segment(chunk);
+  }
   if (direct_.in_flight() != 0) {
     // Wait only when there is nothing else to do.
-    if (auto done = direct_.take_done(!may_start)) {
-      finish(done->chunk, *done->file, std::move(done->outcome));
+    if (auto done = direct_.take_done(!starts)) {
+      finish(done->chunk, *done->file, std::move(done->outcome), done->staged);
     }
   } else if (claimed_) {
-    wait_for_window(*claimed_);
+    wait_for_window(moves);
   }
+}
+
+bool FileReader::may_start(const Chunk& chunk) {
+  if (!direct_.has_room() || !core_.admits(chunk)) return false;
+  return !core_.is_for_device(chunk) || has_way_to_device(chunk);
+}
+
+// Takes the segment that the chunk is read into. Nobody may wait for a segment while direct reads
+// of his hold some, or all segments could be held by those who wait.
+bool FileReader::has_way_to_device(const Chunk& chunk) {
+  const std::uint32_t segments = direct_.segments_in_flight();
+  if (Staging::needs_gathering(chunk)) return segments == 0;
+  // Others that are in flight have yet to be gathered, which may wait.
+  if (segments != direct_.in_flight()) return false;
+  if (!segment_) segment_ = core_.staging->try_take(chunk);
+  if (!segment_ && segments == 0) segment_ = core_.staging->take(chunk, counters_);
+  return segment_.has_value();
+}
+
+// If it was not passed on.
+void FileReader::drop_segment(const Chunk& chunk) {
+  if (segment_) core_.staging->give_back(chunk, *segment_);
+  segment_.reset();
 }
 
 void FileReader::start(const Chunk& chunk) {
@@ -67,11 +98,13 @@ void FileReader::start(const Chunk& chunk) {
                             ? Cached::not_all
                             : ask_page_cache(open, {chunk.offset, chunk.size});
   if (may_be_direct && cached == Cached::not_all) {
-    auto submitted = direct_.submit(chunk, *std::move(file));
-    if (!submitted) core_.fail(std::move(submitted).error());
+    auto submitted = direct_.submit(chunk, *std::move(file), segment_);
+    if (!submitted) return core_.fail(std::move(submitted).error());
+    segment_.reset();
     return;
   }
-  read_buffered(chunk, open, cached);
+  core_.is_for_device(chunk) ? read_for_device(chunk, open, cached)
+                             : read_buffered(chunk, open, cached);
 }
 
 Result<std::shared_ptr<const OpenFile>> FileReader::file_of(const Chunk& chunk) {
@@ -85,30 +118,53 @@ Result<std::shared_ptr<const OpenFile>> FileReader::file_of(const Chunk& chunk) 
 void FileReader::read_buffered(const Chunk& chunk, const OpenFile& file, Cached cached) {
   auto outcome = read_chunk(core_, chunk, file, bounce_, counters_);
   add(cached == Cached::all ? counters_.bytes_page_cache : counters_.bytes_buffered, chunk.size);
-  finish(chunk, file, std::move(outcome));
+  finish(chunk, file, std::move(outcome), {});
 }
 
-void FileReader::finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome) {
+void FileReader::read_for_device(const Chunk& chunk, const OpenFile& file, Cached cached) {
+  Staging::Dense staged{.offset = chunk.offset, .segment = std::exchange(segment_, std::nullopt)};
+  std::byte* to = nullptr;
+  if (staged.segment) {
+    to = core_.staging->data(chunk, *staged.segment);
+  } else {
+    const auto bytes = bounce_.get(chunk.size);
+    if (!bytes) return core_.fail(bytes.error().copy());
+    to = bytes->data();
+    add(counters_.bytes_bounced, chunk.size);
+  }
+  staged.data = to;
+  auto outcome = read_chunk_to(to, chunk, file, counters_);
+  add(cached == Cached::all ? counters_.bytes_page_cache : counters_.bytes_buffered, chunk.size);
+  finish(chunk, file, std::move(outcome), staged);
+}
+
+void FileReader::finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome,
+                        const Staging::Dense& staged) {
   // Asked after the read: what was read before is then the pinned version's, or nobody gets it.
   if (outcome) outcome = check_pinned(file.buffered.get(), *file.object);
-  if (!outcome) return core_.fail(std::move(outcome).error());
-  core_.chunk_landed(chunk, counters_);
+  if (!outcome) {
+    if (staged.segment) core_.staging->give_back(chunk, *staged.segment);
+    return core_.fail(std::move(outcome).error());
+  }
+  if (core_.is_for_device(chunk)) {
+    core_.staging->deliver(chunk, staged, counters_);
+  } else {
+    core_.chunk_landed(chunk, counters_);
+  }
   files_.chunk_landed(chunk.object);
   count_time();
 }
 
-void FileReader::wait_for_window(const Chunk& chunk) {
+void FileReader::wait_for_window(std::uint64_t moves) {
   const std::int64_t began = steady_now_ns();
-  // release: pairs with is_stuck(), which then sees all that this reader finished.
-  counters_.waits_for_position.store(chunk.position_end, std::memory_order_release);
-  core_.ready_or_stuck.notify();
+  core_.begins_to_wait(counters_, moves);
   const std::uint32_t ticket = core_.window_moved.prepare();
-  if (core_.window.admits(chunk.position_end) || core_.is_stopped()) {
+  if (core_.has_moved_since(moves) || core_.is_stopped()) {
     core_.window_moved.retract();
   } else {
     core_.window_moved.wait(ticket, std::nullopt);
   }
-  counters_.waits_for_position.store(0, std::memory_order_relaxed);
+  counters_.waits_since.store(0, std::memory_order_relaxed);
   add(counters_.window_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
 }
 

@@ -10,6 +10,7 @@
 #include "engine/direct_reads.hpp"
 #include "engine/file_set.hpp"
 #include "engine/load_core.hpp"
+#include "engine/staging.hpp"
 
 namespace streamer::core {
 
@@ -25,11 +26,16 @@ class FileReader {
  private:
   void step();
   void start(const Chunk& chunk);
-  void wait_for_window(const Chunk& chunk);
+  void wait_for_window(std::uint64_t moves);
+  bool may_start(const Chunk& chunk);
+  bool has_way_to_device(const Chunk& chunk);
+  void drop_segment(const Chunk& chunk);
   bool wait_for_bandwidth(const Chunk& chunk);
   Result<std::shared_ptr<const OpenFile>> file_of(const Chunk& chunk);
   void read_buffered(const Chunk& chunk, const OpenFile& file, Cached cached);
-  void finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome);
+  void read_for_device(const Chunk& chunk, const OpenFile& file, Cached cached);
+  void finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome,
+              const Staging::Dense& staged);
   void count_time();
 
   LoadCore& core_;
@@ -39,7 +45,8 @@ class FileReader {
 
   std::shared_ptr<const OpenFile> last_file_;
   std::uint32_t last_object_ = 0;
-  std::optional<Chunk> claimed_;  // not started yet
+  std::optional<Chunk> claimed_;          // not started yet
+  std::optional<std::uint32_t> segment_;  // taken for it
   bool all_claimed_ = false;
   std::int64_t started_ns_ = 0;
   PageBuffer bounce_;

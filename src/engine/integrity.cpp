@@ -103,32 +103,18 @@ Result<void> Integrity::landed(const Chunk& chunk, const Address& address, const
     return {};
   }
   const ChecksumKind kind = watched->expected.kind;
-  // By its place in the object: readers keep copies of chunks.
-  const auto own = plan_.chunks().subspan(watched->first_chunk, watched->chunks);
-  const auto at =
-      std::lower_bound(own.begin(), own.end(), chunk.offset,
-                       [](const Chunk& a, std::uint64_t offset) { return a.offset < offset; });
-  const auto index = static_cast<std::size_t>(at - own.begin());
-  std::uint64_t crc = 0;
   if (kind != ChecksumKind::sha256) {
     // Outside the lock: chunks of one object are summed side by side.
+    std::uint64_t crc = 0;
     plan_.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
       crc = crc_update(kind, crc, as_bytes_of(address(piece.place), piece.size));
     });
+    TRY(note_crc(*watched, chunk, crc));
+    signal(chunk);
+    return {};
   }
   return watched->state.with([&](State& state) -> Result<void> {
-    state.parts[index] = {crc, true};
-    if (kind != ChecksumKind::sha256) {
-      // The last chunk's tensors are handed over only if the object is what was stored.
-      if (state.left == 1) {
-        --state.left;
-        TRY(finish(*watched, state));
-      } else {
-        --state.left;
-      }
-      signal(chunk);
-      return {};
-    }
+    state.parts[chunk.number - watched->first_chunk].has_landed = true;
     while (state.next < state.parts.size() && state.parts[state.next].has_landed) {
       const Chunk& ready = plan_.chunks()[watched->first_chunk + state.next];
       plan_.for_each_piece(ready, ready.offset, [&](const Piece& piece) {
@@ -139,6 +125,38 @@ Result<void> Integrity::landed(const Chunk& chunk, const Address& address, const
       signal(ready);
     }
     return {};
+  });
+}
+
+std::optional<ChecksumKind> Integrity::crc_of(const Chunk& chunk) const noexcept {
+  const Watched* const watched = by_object_[chunk.object].get();
+  if (watched == nullptr || watched->expected.kind == ChecksumKind::sha256) return std::nullopt;
+  return watched->expected.kind;
+}
+
+Result<void> Integrity::landed_as(const Chunk& chunk, std::uint64_t crc) {
+  Watched* const watched = by_object_[chunk.object].get();
+  if (watched == nullptr) return {};
+  return note_crc(*watched, chunk, crc);
+}
+
+const Object* Integrity::needs_order() const noexcept {
+  for (const Chunk& chunk : plan_.chunks()) {
+    const Watched* const watched = by_object_[chunk.object].get();
+    const bool needs =
+        chunk.memory != 0 && watched != nullptr && watched->expected.kind == ChecksumKind::sha256;
+    if (needs) return watched->object;
+  }
+  return nullptr;
+}
+
+// The last chunk's tensors are handed over only if the object is what was stored.
+Result<void> Integrity::note_crc(Watched& watched, const Chunk& chunk, std::uint64_t crc) {
+  return watched.state.with([&](State& state) -> Result<void> {
+    state.parts[chunk.number - watched.first_chunk] = {crc, true};
+    --state.left;
+    if (state.left != 0) return {};
+    return finish(watched, state);
   });
 }
 

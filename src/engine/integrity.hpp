@@ -38,6 +38,14 @@ class Integrity {
   using Signal = std::function<void(const Chunk& chunk)>;
   Result<void> landed(const Chunk& chunk, const Address& address, const Signal& signal);
 
+  // The same for a chunk that is summed while it passes by: the CRC that is wanted of its bytes,
+  // one piece after the other; nullopt: none is.
+  [[nodiscard]] std::optional<ChecksumKind> crc_of(const Chunk& chunk) const noexcept;
+  Result<void> landed_as(const Chunk& chunk, std::uint64_t crc);
+  // An object of a chunk that is summed while it passes by, and whose checksum needs its bytes in
+  // order; nullptr if there is none.
+  [[nodiscard]] const Object* needs_order() const noexcept;
+
   // How many objects were found to be what was stored; thread-safe.
   [[nodiscard]] std::uint64_t objects_verified() const noexcept {
     return verified_.load(std::memory_order_relaxed);
@@ -68,6 +76,7 @@ class Integrity {
   Result<void> watch(Watched& watched, const CheckpointObject& entry, ExpectedChecksum expected,
                      Store& store, std::span<const std::uint32_t> chunks);
   Result<void> finish(Watched& watched, State& state);
+  Result<void> note_crc(Watched& watched, const Chunk& chunk, std::uint64_t crc);
 
   const Plan& plan_;
   std::vector<std::unique_ptr<Watched>> by_object_;  // nullptr: not verified

@@ -16,6 +16,7 @@
 #include "engine/file_reader.hpp"
 #include "engine/load_core.hpp"
 #include "engine/network_reader.hpp"
+#include "engine/staging.hpp"
 
 namespace streamer::core {
 
@@ -38,24 +39,28 @@ constexpr std::uint64_t kStepsPerSecond = 20;
 constexpr std::uint64_t kLeastChunkBytes = 64 * kKiB;
 // How much of what is free a load takes if nobody says.
 constexpr std::uint64_t kAutomaticSharePercent = 80;
+// One to fill and one to copy.
+constexpr std::uint64_t kFewestSegments = 2;
+constexpr std::uint64_t kMostSegments = 1 << 20;
 
-Error limit_too_small(const TensorView& tensor, std::uint64_t bytes, std::uint64_t limit) {
-  return Error(
-      ErrorKind::memory_limit,
-      fmt::format("tensor \"{}\" needs {} bytes ({}) at once, but the memory limit is {} "
-                  "bytes ({}); raise memory_limit to at least {}",
-                  tensor.name, bytes, format_bytes(bytes), limit, format_bytes(limit), bytes));
+Error limit_too_small(const char* setting, const TensorView& tensor, std::uint64_t bytes,
+                      std::uint64_t limit) {
+  return Error(ErrorKind::memory_limit,
+               fmt::format("tensor \"{}\" needs {} bytes ({}) at once, but {} is {} bytes ({}); "
+                           "raise it to at least {}",
+                           tensor.name, bytes, format_bytes(bytes), setting, limit,
+                           format_bytes(limit), bytes));
 }
 
 // 0: no limit.
-Result<std::uint64_t> window_bytes(const MemoryLimit& limit, const ReadingList& list,
+Result<std::uint64_t> window_bytes(const MemoryLimit& limit, const MemoryNeed& need,
                                    const TensorTable& tensors) {
   std::uint64_t bytes = 0;
   switch (limit.mode) {
     case MemoryLimit::Mode::unlimited:
       return 0;
     case MemoryLimit::Mode::minimum:
-      return std::max<std::uint64_t>(list.largest_bytes, 1);
+      return std::max<std::uint64_t>(need.largest_bytes, 1);
     case MemoryLimit::Mode::bytes:
       bytes = limit.bytes;
       break;
@@ -65,10 +70,23 @@ Result<std::uint64_t> window_bytes(const MemoryLimit& limit, const ReadingList& 
       bytes = bytes / 100 * kAutomaticSharePercent;
       break;
   }
-  if (bytes < list.largest_bytes) {
-    return limit_too_small(tensors[list.largest_tensor], list.largest_bytes, bytes);
-  }
+  if (bytes < need.largest_bytes)
+    return limit_too_small("memory_limit", tensors[need.largest_tensor], need.largest_bytes, bytes);
   return std::max<std::uint64_t>(bytes, 1);
+}
+
+// The same for each device; 0: no limit.
+Result<std::uint64_t> device_window_bytes(const LoadSettings& settings, const ReadingList& list,
+                                          const TensorTable& tensors) {
+  const std::uint64_t limit = settings.device_memory_limit;
+  if (limit == 0) return 0;
+  for (const MemoryNeed& need : list.memories) {
+    if (need.device != kHost && limit < need.largest_bytes) {
+      return limit_too_small("device_memory_limit", tensors[need.largest_tensor],
+                             need.largest_bytes, limit);
+    }
+  }
+  return limit;
 }
 
 std::uint64_t chunk_bytes(const LoadSettings& settings) {
@@ -140,6 +158,53 @@ Tuner::Limits tuner_limits(const LoadSettings& settings) {
   return {.first = std::clamp(wanted, kFirstConnections, most), .most = most};
 }
 
+// nullptr if the list needs none. Errors: device.
+Result<CudaRuntime*> runtime_for(const ReadingList& list, const LoadOptions& options) {
+  if (list.memories.size() == 1) return static_cast<CudaRuntime*>(nullptr);
+  CudaRuntime* cuda = options.cuda;
+  if (cuda == nullptr) cuda = TRY(cuda_runtime());
+  const int count = TRY(cuda->device_count());
+  for (const MemoryNeed& need : list.memories) {
+    if (need.device < count) continue;
+    return Error(
+        ErrorKind::invalid_argument,
+        fmt::format("there is no cuda:{}: this machine shows {} ({} to cuda:{}); mind "
+                    "CUDA_VISIBLE_DEVICES",
+                    need.device, count == 1 ? "one device" : fmt::format("{} devices", count),
+                    "cuda:0", count - 1));
+  }
+  return cuda;
+}
+
+// host_window: how much host memory the load may take; 0: no limit.
+Staging::Options staging_options(const LoadSettings& settings, const LoadOptions& options,
+                                 std::uint64_t host_window) {
+  Staging::Options staging;
+  // Read as whole pages, a chunk may begin and end within one.
+  staging.segment_bytes = settings.staging_segment_bytes + 2 * kPageBytes;
+  std::uint64_t bytes = settings.staging_bytes;
+  if (host_window != 0 && settings.memory_limit.mode != MemoryLimit::Mode::minimum)
+    bytes = std::min(bytes, host_window);
+  staging.segments = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(bytes / staging.segment_bytes, kFewestSegments, kMostSegments));
+  staging.streams = settings.device_streams;
+  if (options.consumer_stream != nullptr) {
+    staging.consumer_device = options.device;
+    staging.consumer_stream = options.consumer_stream;
+  }
+  return staging;
+}
+
+Result<void> check_order(const Integrity& integrity) {
+  const Object* const object = integrity.needs_order();
+  if (object == nullptr) return {};
+  return Error(
+             ErrorKind::unsupported,
+             "a SHA-256 needs the bytes in order, and those on their way to a device come as they "
+             "come: verify against a CRC (CRC32, CRC32C, CRC64NVME), or load to the host")
+      .at(object->uri.text());
+}
+
 }  // namespace
 
 // ---- TensorLease ----
@@ -185,7 +250,11 @@ std::span<const std::uint64_t> TensorLease::shape() const noexcept {
 std::byte* TensorLease::data() const noexcept {
   const PlanItem& planned = core_->plan.items()[index_];
   if (planned.bytes == 0) return nullptr;
-  return core_->address({planned.place, planned.in_arena});
+  return core_->address(planned.place);
+}
+
+std::int32_t TensorLease::device() const noexcept {
+  return core_->plan.memories()[core_->plan.items()[index_].place.memory].device;
 }
 
 std::uint64_t TensorLease::bytes() const noexcept {
@@ -214,6 +283,9 @@ struct Load::Running {
   ~Running() {
     if (fork_generation() == generation) {
       threads.clear();  // joins
+      // Copies under way write to memory of the caller, and read segments.
+      staging.reset();
+      core->staging = nullptr;
       // For the Load, and for the items that nobody will be given any more.
       core->let_go(1 + static_cast<std::uint32_t>(core->plan.items().size()) - yielded);
       return;
@@ -222,6 +294,7 @@ struct Load::Running {
     // alone.
     for (Thread& thread : threads)
       thread.abandon();
+    static_cast<void>(staging.release());
   }
 
   // The consumer's own.
@@ -245,7 +318,8 @@ struct Load::Running {
   const SteadyTime started = std::chrono::steady_clock::now();
   std::uint32_t yielded = 0;  // the consumer's own
   std::atomic<std::uint64_t> consumer_wait_ns{0};
-  std::vector<Thread> threads;  // last: join before what they use is gone
+  std::unique_ptr<Staging> staging;  // nullptr: no device
+  std::vector<Thread> threads;       // last: join before what they use is gone
 };
 
 Load::Load(std::unique_ptr<Running> running) : running_(std::move(running)) {}
@@ -257,18 +331,33 @@ Load::~Load() {
 Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> checkpoint,
                                           std::vector<PlanRequest> requests, LoadOptions options,
                                           const LoadSettings& settings) {
+  for (PlanRequest& request : requests) {
+    if (request.destination == nullptr && request.device == kHost) request.device = options.device;
+  }
   const TensorTable& tensors = checkpoint->tensors;
   const ReadingList list =
       TRY(make_reading_list(tensors, requests, options.read_order == ReadOrder::item));
-  const std::uint64_t window = TRY(window_bytes(settings.memory_limit, list, tensors));
+  CudaRuntime* const cuda = TRY(runtime_for(list, options));
+  const std::uint64_t window = TRY(window_bytes(settings.memory_limit, list.memories[0], tensors));
+  const Staging::Options staging = staging_options(settings, options, window);
   const bool is_over_network = TRY(has_remote(*checkpoint));
+  const std::uint64_t device_window = TRY(device_window_bytes(settings, list, tensors));
   Plan plan = Plan::make(list, requests,
                          {.chunk_bytes = chunk_bytes(settings),
                           .coalesce_gap_bytes = settings.coalesce_gap_bytes.value_or(
                               is_over_network ? kNetworkGapBytes : kFileGapBytes),
                           .tensor_alignment_bytes = settings.tensor_alignment_bytes,
-                          .window_bytes = window});
-  Arena arena = TRY(Arena::reserve(plan.arena_bytes()));
+                          .window_bytes = window,
+                          .device_window_bytes = device_window,
+                          .device_alignment_bytes = settings.device_alignment_bytes,
+                          .staged_chunk_bytes = settings.staging_segment_bytes});
+  Arena arena = TRY(Arena::reserve(plan.memories()[0].arena_bytes));
+  std::vector<std::unique_ptr<DeviceMemory>> device_memories(plan.memories().size());
+  for (std::size_t i = 1; i < plan.memories().size(); ++i) {
+    const PlanMemory& memory = plan.memories()[i];
+    device_memories[i] = std::make_unique<DeviceMemory>(*cuda, memory.device, memory.arena_bytes,
+                                                        settings.device_allocator);
+  }
 
   ReaderShares shares = TRY(share_out(*checkpoint, plan, settings));
   std::vector<const Object*> objects;
@@ -276,30 +365,39 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
     objects.push_back(&object.object);
   auto* const core =
       new LoadCore(std::move(checkpoint), std::move(requests), std::move(plan), std::move(arena),
-                   settings.bandwidth_bytes_per_s, std::move(shares));
+                   std::move(device_memories), settings.bandwidth_bytes_per_s, std::move(shares));
   auto running = std::make_unique<Running>(core, std::move(objects), settings, options, window);
   std::unique_ptr<Load> load(new Load(std::move(running)));
   TRY(core->open_wakes());
   if (!settings.verify.empty()) {
     core->integrity =
         TRY(Integrity::make(*core->checkpoint, core->plan, settings.verify, core->notes));
+    TRY(check_order(*core->integrity));
   }
-  const std::uint32_t file_readers = core->readers - core->network_readers;
-  for (std::uint32_t i = 0; i < core->readers; ++i) {
-    auto body = [load = load.get(), settings, i, file_readers] {
-      Running& parts = *load->running_;
+  if (cuda != nullptr) {
+    load->running_->staging = TRY(Staging::make(*core, *cuda, staging));
+    core->staging = load->running_->staging.get();
+  }
+  TRY(load->start_readers(settings));
+  return load;
+}
+
+Result<void> Load::start_readers(const LoadSettings& settings) {
+  const LoadCore& core = *running_->core;
+  const std::uint32_t file_readers = core.readers - core.network_readers;
+  for (std::uint32_t i = 0; i < core.readers; ++i) {
+    auto body = [this, settings, i, file_readers] {
+      Running& parts = *running_;
       if (i < file_readers) {
         FileReader(*parts.core, parts.files, settings, i).run();
       } else {
         NetworkReader(*parts.core, parts.network, settings, i, i - file_readers).run();
       }
     };
-    auto thread = Thread::start(fmt::format("streamer-{}{}", i < file_readers ? "read" : "net", i),
-                                std::move(body));
-    if (!thread) return std::move(thread).error();
-    load->running_->threads.push_back(*std::move(thread));
+    running_->threads.push_back(TRY(Thread::start(
+        fmt::format("streamer-{}{}", i < file_readers ? "read" : "net", i), std::move(body))));
   }
-  return load;
+  return {};
 }
 
 Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
@@ -364,9 +462,14 @@ LoadStats Load::stats() const {
   stats.readers = core.readers;
   stats.memory_limit = running_->window_bytes == 0 ? UINT64_MAX : running_->window_bytes;
   stats.arena_bytes = core.arena.bytes();
+  for (const auto& memory : core.device_memories) {
+    if (memory) stats.device_bytes += memory->bytes();
+  }
+  if (running_->staging) stats.staging_bytes = running_->staging->bytes();
   std::uint64_t wall_ns = 0;
   const auto read = [](const auto& counter) { return counter.load(std::memory_order_relaxed); };
-  for (std::uint32_t i = 0; i < std::max(core.readers, 1U); ++i) {
+  // Readers, and the copiers behind them.
+  for (std::size_t i = 0; i < core.readers + core.plan.memories().size(); ++i) {
     const ReaderCounters& counters = core.counters[i];
     stats.items_ready += read(counters.items_ready);
     stats.bytes_ready += read(counters.bytes_ready);
@@ -379,6 +482,8 @@ LoadStats Load::stats() const {
     stats.reader_cpu_ns += read(counters.cpu_ns);
     stats.window_wait_ns += read(counters.window_wait_ns);
     stats.bandwidth_wait_ns += read(counters.bandwidth_wait_ns);
+    stats.staging_wait_ns += read(counters.staging_wait_ns);
+    stats.bytes_to_devices += read(counters.bytes_to_devices);
     stats.bytes_network += read(counters.bytes_network);
     stats.bytes_discarded += read(counters.bytes_discarded);
     stats.requests += read(counters.requests);
@@ -390,7 +495,7 @@ LoadStats Load::stats() const {
   stats.bytes_read =
       stats.bytes_direct + stats.bytes_page_cache + stats.bytes_buffered + stats.bytes_network;
   const std::uint64_t accounted =
-      stats.reader_cpu_ns + stats.window_wait_ns + stats.bandwidth_wait_ns;
+      stats.reader_cpu_ns + stats.window_wait_ns + stats.bandwidth_wait_ns + stats.staging_wait_ns;
   stats.storage_wait_ns = wall_ns - std::min(wall_ns, accounted);
   const std::int64_t finished = read(core.finished_ns);
   const std::chrono::nanoseconds until = finished != 0

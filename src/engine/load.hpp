@@ -14,6 +14,7 @@
 #include "base/result.hpp"
 #include "base/settings.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "device/cuda_runtime.hpp"
 #include "engine/plan_request.hpp"
 #include "engine/stats.hpp"
 
@@ -27,6 +28,13 @@ struct LoadOptions {
   Order order = Order::completion;
   ReadOrder read_order = ReadOrder::storage;
   WhenFull when_full = WhenFull::fail;
+  // Where requests that name neither a device nor a destination bring their bytes.
+  std::int32_t device = kHost;
+  // A stream of that device, by which its tensors are ordered; nullptr: they are there when they
+  // are yielded.
+  CudaStream consumer_stream = nullptr;
+  // nullptr: the real one, if a device is named.
+  CudaRuntime* cuda = nullptr;
 };
 
 struct LoadCore;
@@ -43,7 +51,8 @@ class TensorLease {
   [[nodiscard]] std::uint32_t tensor_number() const noexcept;
   [[nodiscard]] Part part() const noexcept;
   [[nodiscard]] std::span<const std::uint64_t> shape() const noexcept;  // of the part
-  [[nodiscard]] std::byte* data() const noexcept;  // nullptr if there are no bytes
+  [[nodiscard]] std::byte* data() const noexcept;      // nullptr if there are no bytes
+  [[nodiscard]] std::int32_t device() const noexcept;  // kHost, or whose memory data() is
   [[nodiscard]] std::uint64_t bytes() const noexcept;
   [[nodiscard]] std::uint32_t item() const noexcept;  // number of its request
   [[nodiscard]] std::uint64_t tag() const noexcept;
@@ -84,6 +93,7 @@ class Load {
  private:
   struct Running;
   explicit Load(std::unique_ptr<Running> running);
+  Result<void> start_readers(const LoadSettings& settings);
   [[nodiscard]] Error window_is_full() const;
 
   std::unique_ptr<Running> running_;

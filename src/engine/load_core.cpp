@@ -5,6 +5,8 @@
 #include <array>
 #include <utility>
 
+#include "engine/staging.hpp"
+
 namespace streamer::core {
 
 namespace {
@@ -19,49 +21,65 @@ std::unordered_map<std::uint32_t, std::vector<std::uint64_t>> shapes_of_parts(
   return shapes;
 }
 
-// Where each item begins on the line; empty without a ring, where the window needs none.
-std::vector<std::uint64_t> window_positions(const Plan& plan) {
+// Whether the item holds its window up until it is released.
+bool holds_window(const PlanItem& item) {
+  return item.place.in_arena && item.bytes != 0;
+}
+
+std::unique_ptr<Window> make_window(const Plan& plan, std::uint32_t memory) {
+  const std::uint64_t ring_bytes = plan.memories()[memory].ring_bytes;
+  // Where each item begins on the line; without a ring the window needs none.
   std::vector<std::uint64_t> positions;
-  if (plan.ring_bytes() == 0) return positions;
-  positions.reserve(plan.items().size());
+  if (ring_bytes == 0) return std::make_unique<Window>(0, std::move(positions));
+  const auto items = plan.items();
+  const auto is_on_line = [&](const PlanItem& item) {
+    return item.place.in_arena && item.place.memory == memory;
+  };
+  positions.reserve(items.size());
   std::uint64_t last = 0;
-  for (const PlanItem& item : plan.items()) {
-    if (item.in_arena) last = item.place;
+  for (const PlanItem& item : items) {
+    if (is_on_line(item)) last = item.place.value;
     positions.push_back(last);
   }
-  return positions;
+  auto window = std::make_unique<Window>(ring_bytes, std::move(positions));
+  // Nothing of the window is behind these; whoever holds them holds nobody up.
+  for (std::uint32_t i = 0; i < items.size(); ++i) {
+    if (!is_on_line(items[i]) || !holds_window(items[i])) window->release(i);
+  }
+  return window;
 }
 
 }  // namespace
 
 LoadCore::LoadCore(std::shared_ptr<const Checkpoint> checkpoint_in,
                    std::vector<PlanRequest> requests_in, Plan plan_in, Arena arena_in,
+                   std::vector<std::unique_ptr<DeviceMemory>> device_memories_in,
                    std::uint64_t bandwidth_bytes_per_s, ReaderShares shares)
     : checkpoint(std::move(checkpoint_in)),
       requests(std::move(requests_in)),
       plan(std::move(plan_in)),
       arena(std::move(arena_in)),
+      device_memories(std::move(device_memories_in)),
       part_shapes(shapes_of_parts(checkpoint->tensors, requests)),
       file_chunks(std::move(shares.file_chunks)),
       network_chunks(std::move(shares.network_chunks)),
-      window(plan.ring_bytes(), window_positions(plan)),
       network_wakes(std::make_unique<WakeFd[]>(shares.network_readers)),
       ready(static_cast<std::uint32_t>(plan.items().size())),
       throttle(bandwidth_bytes_per_s),
       countdowns(std::make_unique<TensorCountdown[]>(plan.items().size())),
       leases(std::make_unique<TensorLease[]>(plan.items().size())),
-      counters(std::make_unique<ReaderCounters[]>(
-          std::max(shares.file_readers + shares.network_readers, 1U))),
+      counters(std::make_unique<ReaderCounters[]>(shares.file_readers + shares.network_readers +
+                                                  plan.memories().size())),
       readers(shares.file_readers + shares.network_readers),
       network_readers(shares.network_readers),
       readers_running(readers),
       chunks_left(static_cast<std::uint32_t>(plan.chunks().size())),
       holders_(1 + static_cast<std::uint32_t>(plan.items().size())) {
+  for (std::uint32_t i = 0; i < plan.memories().size(); ++i)
+    windows.push_back(make_window(plan, i));
   const auto items = plan.items();
   for (std::uint32_t i = 0; i < items.size(); ++i) {
     countdowns[i].start(items[i].chunks);
-    // Nothing of the window is behind these; whoever holds them holds nobody up.
-    if (!items[i].in_arena || items[i].bytes == 0) window.release(i);
     if (items[i].chunks == 0) {
       ready.push({&i, 1});
       add(counters[0].items_ready, 1);
@@ -76,6 +94,13 @@ void LoadCore::fail(Error error) {
   // release: whoever sees the flag finds the failure.
   stopped.store(true, std::memory_order_release);
   wake_readers();
+  if (staging != nullptr) staging->wake_waiting();
+  ready_or_stuck.notify();
+}
+
+void LoadCore::begins_to_wait(ReaderCounters& mine, std::uint64_t moves) noexcept {
+  // release: pairs with is_stuck(), which then sees all that this reader finished.
+  mine.waits_since.store(moves + 1, std::memory_order_release);
   ready_or_stuck.notify();
 }
 
@@ -97,6 +122,20 @@ void LoadCore::chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
       chunk, [this](Place place) { return address(place); },
       [&](const Chunk& verified) { hand_over(verified, mine); });
   if (!outcome) fail(std::move(outcome).error());
+}
+
+bool LoadCore::verify_staged(const Chunk& chunk, std::uint64_t crc) {
+  if (!integrity) return true;
+  auto outcome = integrity->landed_as(chunk, crc);
+  if (!outcome) fail(std::move(outcome).error());
+  return outcome.has_value();
+}
+
+void LoadCore::staged_chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
+  hand_over(chunk, mine);
+  // release: who finds no chunk in staging any more finds what became ready with the last.
+  chunks_in_staging.fetch_sub(1, std::memory_order_release);
+  ready_or_stuck.notify();
 }
 
 void LoadCore::hand_over(const Chunk& chunk, ReaderCounters& mine) {
@@ -129,23 +168,34 @@ bool LoadCore::is_stuck() const noexcept {
   // acquire, here and below: what a reader finished before it began to wait, or ended, is then
   // visible, so that the caller, who looks for ready items next, finds it.
   const std::uint32_t running = readers_running.load(std::memory_order_acquire);
+  const std::uint64_t moves = window_moves.load(std::memory_order_acquire);
   std::uint32_t shut_out = 0;
   for (std::uint32_t i = 0; i < readers; ++i) {
-    const std::uint64_t position = counters[i].waits_for_position.load(std::memory_order_acquire);
-    if (position != 0 && !window.admits(position)) ++shut_out;
+    // One that looked before the last move is about to look again.
+    if (counters[i].waits_since.load(std::memory_order_acquire) == moves + 1) ++shut_out;
   }
-  return running != 0 && shut_out == running;
+  if (running == 0 || shut_out != running) return false;
+  // After the readers: what they put there before they waited is seen.
+  return chunks_in_staging.load(std::memory_order_acquire) == 0;
 }
 
 void LoadCore::release_item(std::uint32_t item) noexcept {
-  const PlanItem& released = plan.items()[item];
-  if (plan.ring_bytes() != 0) {
-    const bool holds_window = released.in_arena && released.bytes != 0;
-    if (holds_window && window.release(item)) wake_readers();
-  } else if (released.in_arena) {
-    arena.give_back(released.place, released.bytes);
-  }
+  release_place(item);
   let_go(1);
+}
+
+void LoadCore::release_place(std::uint32_t item) noexcept {
+  const PlanItem& released = plan.items()[item];
+  if (!holds_window(released)) return;
+  const std::uint32_t memory = released.place.memory;
+  if (plan.memories()[memory].ring_bytes == 0) {
+    if (memory == 0) arena.give_back(released.place.value, released.bytes);
+    return;
+  }
+  if (!windows[memory]->release(item)) return;
+  // release: pairs with has_moved_since(): who sees the move finds the window moved.
+  window_moves.fetch_add(1, std::memory_order_release);
+  wake_readers();
 }
 
 void LoadCore::let_go(std::uint32_t holders) noexcept {

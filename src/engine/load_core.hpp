@@ -15,6 +15,7 @@
 #include "base/wake_fd.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "device/arena.hpp"
+#include "device/device_memory.hpp"
 #include "engine/chunk_queue.hpp"
 #include "engine/integrity.hpp"
 #include "engine/load.hpp"
@@ -47,9 +48,12 @@ struct alignas(64) ReaderCounters {
   std::atomic<std::uint64_t> cpu_ns{0};
   std::atomic<std::uint64_t> window_wait_ns{0};
   std::atomic<std::uint64_t> bandwidth_wait_ns{0};
+  std::atomic<std::uint64_t> staging_wait_ns{0};
+  std::atomic<std::uint64_t> bytes_to_devices{0};
   std::atomic<bool> uses_io_uring{false};
-  // The position that the reader's next chunk needs while it waits for the window; 0: it does not.
-  std::atomic<std::uint64_t> waits_for_position{0};
+  // While the reader waits for a window: how often windows had moved when it last looked, and one
+  // more. 0: it does not wait.
+  std::atomic<std::uint64_t> waits_since{0};
 };
 
 // For a counter with one writer, which saves the locked addition. relaxed: counters publish
@@ -66,29 +70,39 @@ struct ReaderShares {
   std::uint32_t network_readers = 0;
 };
 
+class Staging;
+
 struct LoadCore {
+  // device_memories: by memory of the plan; the host's is nullptr.
   LoadCore(std::shared_ptr<const Checkpoint> checkpoint_in, std::vector<PlanRequest> requests_in,
-           Plan plan_in, Arena arena_in, std::uint64_t bandwidth_bytes_per_s, ReaderShares shares);
+           Plan plan_in, Arena arena_in,
+           std::vector<std::unique_ptr<DeviceMemory>> device_memories_in,
+           std::uint64_t bandwidth_bytes_per_s, ReaderShares shares);
 
   // Immutable after construction.
   const std::shared_ptr<const Checkpoint> checkpoint;
   const std::vector<PlanRequest> requests;
   const Plan plan;
   const Arena arena;
+  // What they hold is there once a segment of their device was to be had.
+  const std::vector<std::unique_ptr<DeviceMemory>> device_memories;
   const std::unordered_map<std::uint32_t, std::vector<std::uint64_t>> part_shapes;  // by request
 
   // The byte path.
   ChunkQueue file_chunks;
   ChunkQueue network_chunks;
-  Window window;
+  std::vector<std::unique_ptr<Window>> windows;  // by memory of the plan
   EventCount window_moved;
+  std::atomic<std::uint64_t> window_moves{0};
   const std::unique_ptr<WakeFd[]> network_wakes;  // by reader; those of files have none
   ReadyQueue ready;
-  EventCount ready_or_stuck;  // an item became ready, a reader went to sleep, or the load stopped
+  EventCount ready_or_stuck;   // an item became ready, a reader went to sleep, or the load stopped
+  Staging* staging = nullptr;  // of the Load, while its readers run; nullptr: no device
+  std::atomic<std::uint32_t> chunks_in_staging{0};  // read, and not yet where they belong
   Throttle throttle;
   const std::unique_ptr<TensorCountdown[]> countdowns;  // by item
   const std::unique_ptr<TensorLease[]> leases;          // by item
-  const std::unique_ptr<ReaderCounters[]> counters;     // by reader
+  const std::unique_ptr<ReaderCounters[]> counters;     // by reader, then by memory's copier
   const std::uint32_t readers;                          // of both kinds; those of files come first
   const std::uint32_t network_readers;
   std::atomic<std::uint32_t> readers_running;
@@ -110,15 +124,37 @@ struct LoadCore {
   // Opens what network readers sleep on.
   Result<void> open_wakes();
 
-  // Any reader, once per chunk, after its bytes are in place.
+  // Any reader. May the chunk's bytes be written to its memory? Once true it stays true.
+  [[nodiscard]] bool admits(const Chunk& chunk) const noexcept {
+    return windows[chunk.memory]->admits(chunk.position_end);
+  }
+  [[nodiscard]] bool is_for_device(const Chunk& chunk) const noexcept { return chunk.memory != 0; }
+  // A reader that found everything shut to it says that it waits: moves is what window_moves was
+  // before it looked.
+  void begins_to_wait(ReaderCounters& mine, std::uint64_t moves) noexcept;
+  [[nodiscard]] bool has_moved_since(std::uint64_t moves) const noexcept {
+    // acquire: pairs with the release in release_item().
+    return window_moves.load(std::memory_order_acquire) != moves;
+  }
+
+  // Any reader, once per chunk, after its bytes are in host memory where they belong.
   void chunk_landed(const Chunk& chunk, ReaderCounters& mine);
-  // The one consumer. True if every reader that is left waits for a window that is shut to it.
+  // A reader, once per chunk of a device, before the last of its bytes leave the host: whether they
+  // may be handed over as far as they are verified; if not, the load failed. crc: see
+  // Integrity::crc_of().
+  [[nodiscard]] bool verify_staged(const Chunk& chunk, std::uint64_t crc);
+  // As chunk_landed(), for a chunk of a device.
+  void staged_chunk_landed(const Chunk& chunk, ReaderCounters& mine);
+  // The one consumer. True if every reader that is left waits for a window that is shut to it, and
+  // nothing that was read is on its way any more.
   [[nodiscard]] bool is_stuck() const noexcept;
 
-  // The address of a place.
+  // The address of a place, of a device once its memory is there.
   [[nodiscard]] std::byte* address(Place place) const noexcept {
-    if (place.in_arena) return arena.data() + plan.arena_offset(place.value);
-    return reinterpret_cast<std::byte*>(place.value);
+    if (!place.in_arena) return reinterpret_cast<std::byte*>(place.value);
+    std::byte* const base =
+        place.memory == 0 ? arena.data() : device_memories[place.memory]->data();
+    return base + plan.arena_offset(place);
   }
 
   // Holders: the Load, and each item, from the start until it was released.
@@ -126,6 +162,7 @@ struct LoadCore {
   void release_item(std::uint32_t item) noexcept;
 
  private:
+  void release_place(std::uint32_t item) noexcept;
   // Counts down the chunk's items and hands over those that are whole.
   void hand_over(const Chunk& chunk, ReaderCounters& mine);
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/network_reader.hpp"
+#include "engine/staged_chunk.hpp"
 
 namespace streamer::core {
 
@@ -17,11 +18,10 @@ struct NetworkReader::Stretch {
   Stretch(const RetryPolicy& policy) : attempts(policy) {}
 
   std::uint32_t object = 0;
-  std::vector<std::uint32_t> chunks;  // numbers in the plan
+  std::vector<std::uint32_t> chunks;  // numbers in the plan; of one memory
   std::size_t landed_chunks = 0;      // of them
   std::uint64_t next = 0;             // of the object: everything before it has landed
   std::uint64_t end = 0;
-  std::uint64_t position_end = 0;  // the window must admit it
   Attempts attempts;
   std::uint64_t next_at_last_failure = 0;
   SteadyTime not_before{};
@@ -31,7 +31,8 @@ struct NetworkReader::Stretch {
   // Where the next byte goes: a piece of the current chunk.
   std::uint64_t piece_begin = 0;
   std::uint64_t piece_end = 0;
-  std::byte* piece_to = nullptr;
+  Place piece_place;
+  std::unique_ptr<StagedChunk> staged;  // of the chunk that is under way to a device
 
   [[nodiscard]] bool is_whole() const noexcept { return next == end; }
   [[nodiscard]] std::uint64_t left() const noexcept { return end - next; }

@@ -55,6 +55,7 @@ void NetworkReader::run() {
   if (!fits) core_.fail(std::move(out_of_memory));
   // Whatever is in flight writes to memory that others will take back.
   flights_.clear();
+  stretches_.clear();
   count_time();
   core_.readers_running.fetch_sub(1, std::memory_order_release);
   core_.ready_or_stuck.notify();
@@ -73,7 +74,9 @@ Result<void> NetworkReader::work() {
 }
 
 void NetworkReader::step() {
-  shut_out_position_ = 0;
+  is_shut_out_ = false;
+  // Before windows are asked.
+  window_moves_ = core_.window_moves.load(std::memory_order_acquire);
   while (in_flight() < share_.connections(network_number_) && start_next()) {
   }
   counters_.connections.store(loop_->active(), std::memory_order_relaxed);
@@ -84,23 +87,19 @@ void NetworkReader::step() {
 
   // With nothing of its own still to come, not even a next attempt.
   const bool sleeps_for_window =
-      shut_out_position_ != 0 && flights_.empty() && next_event() == SteadyTime::max();
+      is_shut_out_ && flights_.empty() && next_event() == SteadyTime::max();
   const bool sleeps_for_bandwidth =
       core_.throttle.is_on() && flights_.empty() && !stretches_.empty() && !sleeps_for_window;
   const std::int64_t began = steady_now_ns();
   wake_.arm();
-  if (sleeps_for_window) {
-    // release: pairs with is_stuck(), which then sees all that this reader finished.
-    counters_.waits_for_position.store(shut_out_position_, std::memory_order_release);
-    core_.ready_or_stuck.notify();
-  }
+  if (sleeps_for_window) core_.begins_to_wait(counters_, window_moves_);
   const bool has_reason =
-      core_.is_stopped() || (shut_out_position_ != 0 && core_.window.admits(shut_out_position_));
+      core_.is_stopped() || (is_shut_out_ && core_.has_moved_since(window_moves_));
   std::vector<Transfer*> finished;
   loop_->turn(has_reason ? SteadyTime{} : next_event(), finished);
   wake_.disarm();
   if (sleeps_for_window) {
-    counters_.waits_for_position.store(0, std::memory_order_relaxed);
+    counters_.waits_since.store(0, std::memory_order_relaxed);
     add(counters_.window_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
     last_progress_ = loop_->now();
   }
@@ -126,20 +125,23 @@ NetworkReader::Stretch* NetworkReader::stretch_that_is_due() {
     Stretch& stretch = *one;
     if (stretch.flights != 0 || stretch.not_before > now) continue;
     if (admit(stretch)) return &stretch;
-    // Its first chunk is all that must be let in for it to begin.
-    const std::uint64_t position = chunk_at(stretch, stretch.landed_chunks).position_end;
-    shut_out_position_ =
-        shut_out_position_ == 0 ? position : std::min(shut_out_position_, position);
+    is_shut_out_ = true;
   }
   return nullptr;
 }
 
+bool NetworkReader::admits(const Stretch& stretch) const {
+  return std::all_of(stretch.chunks.begin(), stretch.chunks.end(), [&](std::uint32_t number) {
+    return core_.admits(core_.plan.chunks()[number]);
+  });
+}
+
 // Whether the window lets its bytes in, all of them.
 bool NetworkReader::admit(Stretch& stretch) {
-  if (core_.window.admits(stretch.position_end)) return true;
+  if (admits(stretch)) return true;
   // The first chunks alone may be let in.
   for (std::size_t count = stretch.chunks.size() - 1; count > 0; --count) {
-    if (!core_.window.admits(chunk_at(stretch, count - 1).position_end)) continue;
+    if (!core_.admits(chunk_at(stretch, count - 1))) continue;
     split_at(stretch, count);
     return true;
   }
@@ -153,7 +155,7 @@ bool NetworkReader::start_next() {
   // fails, claiming more would only make more failures.
   const bool may_claim = stretches_.size() < 2 * std::size_t{share_.connections(network_number_)};
   Stretch* stretch = stretch_that_is_due();
-  if (stretch == nullptr && !all_claimed_ && shut_out_position_ == 0 && may_claim) {
+  if (stretch == nullptr && !all_claimed_ && !is_shut_out_ && may_claim) {
     claim_more();
     stretch = stretch_that_is_due();
   }
@@ -181,8 +183,10 @@ std::uint32_t NetworkReader::chunks_per_request() const {
   double bytes = std::max(share, kTimesFirstByte * first_byte_s_ * rate_);
   bytes = std::min(bytes, static_cast<double>(kLargestRequestBytes));
   // The window moves only as its first bytes come: requests must not fill all of it.
-  const auto window = static_cast<double>(core_.plan.ring_bytes());
-  if (window > 0) bytes = std::min(bytes, window / (4.0 * share_.target()));
+  for (const PlanMemory& memory : core_.plan.memories()) {
+    const auto window = static_cast<double>(memory.ring_bytes);
+    if (window > 0) bytes = std::min(bytes, window / (4.0 * share_.target()));
+  }
   return std::max(1U, static_cast<std::uint32_t>(std::ceil(bytes / chunk_bytes_)));
 }
 
@@ -198,8 +202,8 @@ void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
   for (std::uint32_t at = first; at < end; ++at) {
     const std::uint32_t number = core_.network_chunks.number(at);
     const Chunk& chunk = core_.plan.chunks()[number];
-    const bool goes_on =
-        open != nullptr && open->object == chunk.object && open->end == chunk.offset;
+    const bool goes_on = open != nullptr && open->object == chunk.object &&
+                         open->end == chunk.offset && chunk_at(*open, 0).memory == chunk.memory;
     if (!goes_on) {
       auto made = std::make_unique<Stretch>(stores_[chunk.object]->limits().retry);
       made->object = chunk.object;
@@ -209,7 +213,6 @@ void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
     }
     open->chunks.push_back(number);
     open->end = chunk.end();
-    open->position_end = std::max(open->position_end, chunk.position_end);
   }
 }
 
@@ -242,12 +245,8 @@ NetworkReader::Stretch* NetworkReader::split_at(Stretch& stretch, std::size_t fi
                       stretch.chunks.end());
   rest->next = core_.plan.chunks()[rest->chunks.front()].offset;
   rest->end = stretch.end;
-  rest->position_end = stretch.position_end;
   stretch.chunks.resize(first);
   stretch.end = chunk_at(stretch, first - 1).end();
-  stretch.position_end = 0;
-  for (const std::uint32_t number : stretch.chunks)
-    stretch.position_end = std::max(stretch.position_end, core_.plan.chunks()[number].position_end);
   // What was cached of where bytes go may lie beyond the new end.
   stretch.piece_begin = stretch.piece_end = 0;
   stretches_.push_back(std::move(rest));
@@ -314,14 +313,15 @@ void NetworkReader::land(Stretch& stretch, std::uint64_t offset, std::string_vie
 void NetworkReader::copy_out(Stretch& stretch, std::uint64_t offset, std::string_view bytes) {
   const std::uint64_t end = offset + bytes.size();
   if (offset >= stretch.piece_begin && end <= stretch.piece_end) {
-    put(stretch.piece_to + (offset - stretch.piece_begin), bytes);
+    put(stretch, chunk_at(stretch, stretch.landed_chunks),
+        stretch.piece_place.plus(offset - stretch.piece_begin), bytes);
     return;
   }
   for (std::size_t i = stretch.landed_chunks; i < stretch.chunks.size(); ++i) {
     const Chunk& chunk = core_.plan.chunks()[stretch.chunks[i]];
     if (chunk.offset >= end) break;
     core_.plan.for_each_piece(chunk, offset, end, [&](const Piece& piece) {
-      put(core_.address(piece.place), bytes.substr(piece.offset - offset, piece.size));
+      put(stretch, chunk, piece.place, bytes.substr(piece.offset - offset, piece.size));
     });
   }
   // The next bytes most likely go on in one large piece: found once, used for all of it.
@@ -334,12 +334,14 @@ void NetworkReader::copy_out(Stretch& stretch, std::uint64_t offset, std::string
     if (!piece) return;
     stretch.piece_begin = piece->offset;
     stretch.piece_end = piece->offset + piece->size;
-    stretch.piece_to = core_.address(piece->place);
+    stretch.piece_place = piece->place;
     return;
   }
 }
 
-void NetworkReader::put(std::byte* to, std::string_view bytes) {
+void NetworkReader::put(Stretch& stretch, const Chunk& chunk, Place place, std::string_view bytes) {
+  if (core_.is_for_device(chunk)) return stage(stretch, chunk, place, bytes);
+  std::byte* const to = core_.address(place);
   // What is verified is read again at once.
   if (core_.integrity) {
     std::memcpy(to, bytes.data(), bytes.size());
@@ -348,12 +350,33 @@ void NetworkReader::put(std::byte* to, std::string_view bytes) {
   }
 }
 
+void NetworkReader::stage(Stretch& stretch, const Chunk& chunk, Place place,
+                          std::string_view bytes) {
+  auto& staged = stretch.staged;
+  if (staged && staged->chunk().number != chunk.number) {
+    staged->finish();
+    staged.reset();
+  }
+  if (!staged) staged = std::make_unique<StagedChunk>(*core_.staging, core_, chunk, counters_);
+  staged->put(place, bytes, [&] {
+    for (const auto& one : stretches_) {
+      if (one->staged) one->staged->flush();
+    }
+  });
+}
+
 void NetworkReader::land_chunks(Stretch& stretch) {
   while (stretch.landed_chunks < stretch.chunks.size()) {
     const Chunk& chunk = core_.plan.chunks()[stretch.chunks[stretch.landed_chunks]];
     if (chunk.end() > stretch.next) return;
     ++stretch.landed_chunks;
-    core_.chunk_landed(chunk, counters_);
+    if (!core_.is_for_device(chunk)) {
+      core_.chunk_landed(chunk, counters_);
+    } else if (stretch.staged && stretch.staged->chunk().number == chunk.number) {
+      // One before the last in what came was ended when the next one began.
+      stretch.staged->finish();
+      stretch.staged.reset();
+    }
   }
 }
 

@@ -50,13 +50,15 @@ class NetworkReader {
   bool admit(Stretch& stretch);
   Stretch* split_largest();
   Stretch* split_at(Stretch& stretch, std::size_t first);
+  [[nodiscard]] bool admits(const Stretch& stretch) const;
   [[nodiscard]] const Chunk& chunk_at(const Stretch& stretch, std::size_t index) const;
 
   // Doing it.
   bool fly(Stretch& stretch, bool is_hedge);
   void land(Stretch& stretch, std::uint64_t offset, std::string_view bytes);
   void copy_out(Stretch& stretch, std::uint64_t offset, std::string_view bytes);
-  void put(std::byte* to, std::string_view bytes);
+  void put(Stretch& stretch, const Chunk& chunk, Place place, std::string_view bytes);
+  void stage(Stretch& stretch, const Chunk& chunk, Place place, std::string_view bytes);
   void land_chunks(Stretch& stretch);
 
   // What became of it.
@@ -89,8 +91,10 @@ class NetworkReader {
   Flights flights_;
   std::uint32_t hedges_in_flight_ = 0;
   bool all_claimed_ = false;
-  // What the first stretch that the window shuts out waits for; 0: none is.
-  std::uint64_t shut_out_position_ = 0;
+  // Whether a window shuts out a stretch that could go else, and how often windows had moved when
+  // that was found.
+  bool is_shut_out_ = false;
+  std::uint64_t window_moves_ = 0;
   RetryBudget budget_;
 
   // Measured, for guesses about what is still to come.

@@ -75,7 +75,7 @@ void NetworkReader::watch() {
     for (const auto& stretch : stretches_)
       hedge_if_slow(*stretch);
   }
-  if (now - last_progress_ > settings_.progress_timeout && shut_out_position_ == 0) {
+  if (now - last_progress_ > settings_.progress_timeout && !is_shut_out_) {
     core_.fail(Error(ErrorKind::timed_out,
                      fmt::format("no byte came for {} s over any connection; check the network, or "
                                  "raise progress_timeout_ms",

@@ -27,6 +27,17 @@ bool comes_before(const Wanted& a, const Wanted& b) {
   return a.range.total_bytes() < b.range.total_bytes();
 }
 
+// The number of the device's memory, which is added if it is not there.
+std::uint32_t memory_of(std::int32_t device, std::vector<MemoryNeed>& memories) {
+  const auto found = std::find_if(memories.begin(), memories.end(),
+                                  [&](const MemoryNeed& m) { return m.device == device; });
+  if (found == memories.end()) {
+    memories.push_back({.device = device});
+    return static_cast<std::uint32_t>(memories.size() - 1);
+  }
+  return static_cast<std::uint32_t>(found - memories.begin());
+}
+
 }  // namespace
 
 Result<ReadingList> make_reading_list(const TensorTable& tensors,
@@ -37,10 +48,12 @@ Result<ReadingList> make_reading_list(const TensorTable& tensors,
   for (std::uint32_t i = 0; i < requests.size(); ++i) {
     const TensorView tensor = tensors[requests[i].tensor];
     const StridedRange range = TRY(requested_bytes(tensor, requests[i]));
-    list.wanted.push_back({range, i, tensor.object, element_bytes(tensor.dtype)});
-    if (requests[i].destination != nullptr || range.total_bytes() <= list.largest_bytes) continue;
-    list.largest_bytes = range.total_bytes();
-    list.largest_tensor = requests[i].tensor;
+    const std::uint32_t memory = memory_of(requests[i].device, list.memories);
+    list.wanted.push_back({range, i, tensor.object, element_bytes(tensor.dtype), memory});
+    MemoryNeed& need = list.memories[memory];
+    if (requests[i].destination != nullptr || range.total_bytes() <= need.largest_bytes) continue;
+    need.largest_bytes = range.total_bytes();
+    need.largest_tensor = requests[i].tensor;
   }
   if (in_request_order) return list;
   // Most lists come in order, and looking is cheaper than sorting.
@@ -53,22 +66,24 @@ Result<ReadingList> make_reading_list(const TensorTable& tensors,
 // Gives every item its place and makes the extents.
 class PlanLayout {
  public:
+  // Into the rings that the plan's memories have.
   PlanLayout(Plan& plan, std::span<const Wanted> wanted, std::span<const PlanRequest> requests,
-             const PlanOptions& options, std::uint64_t ring_bytes)
+             const PlanOptions& options)
       : plan_(plan),
         wanted_(wanted),
         requests_(requests),
         gap_bytes_(options.coalesce_gap_bytes),
         tensor_alignment_(options.tensor_alignment_bytes),
-        ring_bytes_(ring_bytes) {}
+        device_alignment_(options.device_alignment_bytes),
+        cursors_(plan.memories_.size()) {}
 
-  // Returns the length of the line.
-  std::uint64_t run() {
+  // Returns the length of each memory's line.
+  std::vector<std::uint64_t> run() {
     plan_.items_.clear();
     plan_.extents_.clear();
     plan_.items_.reserve(wanted_.size());
     for (std::size_t i = 0; i < wanted_.size();) {
-      if (!is_dense_arena(i)) {
+      if (!is_dense_in_host_arena(i)) {
         place_alone(i++);
         continue;
       }
@@ -80,25 +95,28 @@ class PlanLayout {
       for (bool first = true; i < end; ++i, first = false)
         place_in_span(i, congruent, first);
     }
-    return cursor_;
+    return cursors_;
   }
 
  private:
   bool in_arena(std::size_t i) const {
     return requests_[wanted_[i].request].destination == nullptr;
   }
+  // Of memory 0; on devices tensors are aligned more than files have them.
   std::uint64_t alignment(std::size_t i) const {
     return std::max<std::uint64_t>(wanted_[i].element_bytes, tensor_alignment_);
   }
   // Whether the file has the item where memory shall have it.
   bool is_aligned(std::size_t i) const { return wanted_[i].range.offset % alignment(i) == 0; }
-  bool is_dense_arena(std::size_t i) const { return in_arena(i) && wanted_[i].range.count == 1; }
+  bool is_dense_in_host_arena(std::size_t i) const {
+    return wanted_[i].memory == 0 && in_arena(i) && wanted_[i].range.count == 1;
+  }
 
   // The first item from i on that cannot lie as the file has it beside the one before.
   std::size_t span_end(std::size_t i) const {
     std::size_t end = i + 1;
     if (!is_aligned(i)) return end;
-    for (; end < wanted_.size() && is_dense_arena(end); ++end) {
+    for (; end < wanted_.size() && is_dense_in_host_arena(end); ++end) {
       const Wanted& before = wanted_[end - 1];
       const Wanted& next = wanted_[end];
       const std::uint64_t before_end = before.range.offset + before.range.total_bytes();
@@ -111,66 +129,71 @@ class PlanLayout {
   }
 
   void add_item(std::size_t i, Place place) {
-    const std::uint64_t bytes = wanted_[i].range.total_bytes();
-    plan_.items_.push_back({.bytes = bytes,
-                            .place = place.value,
-                            .request = wanted_[i].request,
-                            .in_arena = place.in_arena});
+    plan_.items_.push_back(
+        {.bytes = wanted_[i].range.total_bytes(), .place = place, .request = wanted_[i].request});
   }
 
-  // The lowest position from `from` on that is `residue` modulo unit and from which bytes do not
-  // wrap.
-  std::uint64_t fit(std::uint64_t from, std::uint64_t unit, std::uint64_t residue,
-                    std::uint64_t bytes) const {
+  // The lowest position of the memory, from `from` on, that is `residue` modulo unit and from which
+  // bytes do not wrap.
+  std::uint64_t fit(std::uint32_t memory, std::uint64_t from, std::uint64_t unit,
+                    std::uint64_t residue, std::uint64_t bytes) const {
     std::uint64_t position = round_down(from, unit) + residue;
     if (position < from) position += unit;
-    if (ring_bytes_ != 0 && position % ring_bytes_ + bytes > ring_bytes_) {
-      position = lap_end(position) + residue;
+    const std::uint64_t ring_bytes = plan_.memories_[memory].ring_bytes;
+    if (ring_bytes != 0 && position % ring_bytes + bytes > ring_bytes) {
+      position = lap_end(memory, position) + residue;
     }
     return position;
   }
 
   // Where the lap of the ring that position is on ends.
-  std::uint64_t lap_end(std::uint64_t position) const {
-    return (position / ring_bytes_ + 1) * ring_bytes_;
+  std::uint64_t lap_end(std::uint32_t memory, std::uint64_t position) const {
+    const std::uint64_t ring_bytes = plan_.memories_[memory].ring_bytes;
+    return ring_bytes == 0 ? UINT64_MAX : (position / ring_bytes + 1) * ring_bytes;
   }
 
-  // A dense item of the arena, beside the one before it where it can be.
+  // A dense item of the host's arena, beside the one before it where it can be.
   void place_in_span(std::size_t i, bool congruent, bool first) {
     const StridedRange& range = wanted_[i].range;
     const auto item = static_cast<std::uint32_t>(i);
+    std::uint64_t& cursor = cursors_[0];
     if (!first) {
       Extent& before = plan_.extents_.back();
       const std::uint64_t position = before.place.value + (range.offset - before.offset);
       const std::uint64_t end = position + range.run_bytes;
-      if (ring_bytes_ == 0 || end <= lap_end(before.place.value)) {
+      if (end <= lap_end(0, before.place.value)) {
         before.run_bytes = range.offset + range.run_bytes - before.offset;
         before.stride_bytes = before.run_bytes;
         before.last_item = item;
-        cursor_ = end;
-        add_item(i, {position, true});
+        cursor = end;
+        add_item(i, {.value = position});
         return;
       }
     }
     const std::uint64_t unit = congruent ? kPageBytes : std::max(alignment(i), kPackedAlignment);
     // Where the file aligns the item, so does memory, and so for those that follow in the span.
     const std::uint64_t position =
-        fit(cursor_, unit, is_aligned(i) ? range.offset % unit : 0, range.run_bytes);
-    add_extent(item, range.offset, range, {position, true}, 1);
-    cursor_ = position + range.run_bytes;
-    add_item(i, {position, true});
+        fit(0, cursor, unit, is_aligned(i) ? range.offset % unit : 0, range.run_bytes);
+    add_extent(item, range.offset, range, {.value = position}, 1);
+    cursor = position + range.run_bytes;
+    add_item(i, {.value = position});
   }
 
-  // An item of the caller's memory, a strided one, or one without bytes.
+  // An item of the caller's memory or of a device's, a strided one, or one without bytes.
   void place_alone(std::size_t i) {
     const StridedRange& range = wanted_[i].range;
     const std::uint64_t bytes = range.total_bytes();
     const auto item = static_cast<std::uint32_t>(i);
-    Place place{reinterpret_cast<std::uintptr_t>(requests_[wanted_[i].request].destination), false};
+    const std::uint32_t memory = wanted_[i].memory;
+    Place place{reinterpret_cast<std::uintptr_t>(requests_[wanted_[i].request].destination), memory,
+                false};
     if (in_arena(i)) {
-      const std::uint64_t unit = std::max(alignment(i), kPackedAlignment);
-      place = {bytes == 0 ? cursor_ : fit(cursor_, unit, 0, bytes), true};
-      cursor_ = place.value + bytes;
+      const std::uint64_t unit =
+          memory == 0 ? std::max(alignment(i), kPackedAlignment)
+                      : std::max<std::uint64_t>(wanted_[i].element_bytes, device_alignment_);
+      std::uint64_t& cursor = cursors_[memory];
+      place = {bytes == 0 ? cursor : fit(memory, cursor, unit, 0, bytes), memory, true};
+      cursor = place.value + bytes;
     }
     add_item(i, place);
     if (bytes == 0) return;
@@ -180,21 +203,27 @@ class PlanLayout {
       return;
     }
     for (std::uint64_t run = 0; run < range.count; ++run) {
-      const Place at{place.value + run * range.run_bytes, place.in_arena};
-      add_extent(item, range.offset + run * range.stride_bytes, range, at, 1);
+      add_extent(item, range.offset + run * range.stride_bytes, range,
+                 place.plus(run * range.run_bytes), 1);
     }
   }
 
-  // Neighbours in the file that are neighbours in the caller's memory too are one extent.
+  // Neighbours in the file that are neighbours in memory too are one extent.
   bool extends_last_extent(std::size_t i, Place place) {
-    if (plan_.extents_.empty() || place.in_arena) return false;
+    if (plan_.extents_.empty()) return false;
     Extent& before = plan_.extents_.back();
     const StridedRange& range = wanted_[i].range;
-    if (before.place.in_arena || before.count != 1 || before.end() != range.offset ||
+    if (before.place.in_arena != place.in_arena || before.place.memory != place.memory ||
+        before.count != 1 || before.end() != range.offset ||
         before.place.value + before.run_bytes != place.value ||
-        wanted_[before.last_item].object != wanted_[i].object) {
+        wanted_[before.last_item].object != wanted_[i].object ||
+        // A run of a strided item does not say where that item ends.
+        wanted_[before.last_item].range.count != 1) {
       return false;
     }
+    const bool is_on_next_lap =
+        place.in_arena && place.value >= lap_end(place.memory, before.place.value);
+    if (is_on_next_lap) return false;
     before.run_bytes += range.run_bytes;
     before.stride_bytes = before.run_bytes;
     before.last_item = static_cast<std::uint32_t>(i);
@@ -217,8 +246,8 @@ class PlanLayout {
   const std::span<const PlanRequest> requests_;
   const std::uint64_t gap_bytes_;
   const std::uint64_t tensor_alignment_;
-  const std::uint64_t ring_bytes_;
-  std::uint64_t cursor_ = 0;  // end of what is laid so far
+  const std::uint64_t device_alignment_;
+  std::vector<std::uint64_t> cursors_;  // by memory: the end of what is laid so far
 };
 
 // Cuts extents into chunks.
@@ -226,10 +255,11 @@ class ChunkCutter {
  public:
   ChunkCutter(Plan& plan, std::span<const Wanted> wanted, const PlanOptions& options)
       : plan_(plan), wanted_(wanted), gap_bytes_(options.coalesce_gap_bytes) {
-    chunk_bytes_ = std::max(kPageBytes, round_down(options.chunk_bytes, kPageBytes));
-    if (plan.ring_bytes_ != 0) {
-      const std::uint64_t share = round_down(plan.ring_bytes_ / kChunksPerRing, kPageBytes);
-      chunk_bytes_ = std::min(chunk_bytes_, std::max(share, kPageBytes));
+    for (const PlanMemory& memory : plan.memories_) {
+      std::uint64_t bytes = options.chunk_bytes;
+      if (memory.device != kHost) bytes = std::min(bytes, options.staged_chunk_bytes);
+      if (memory.ring_bytes != 0) bytes = std::min(bytes, memory.ring_bytes / kChunksPerRing);
+      chunk_bytes_.push_back(std::max(kPageBytes, round_down(bytes, kPageBytes)));
     }
   }
 
@@ -261,20 +291,24 @@ class ChunkCutter {
 
   bool continues(const Extent& extent, std::uint64_t at) const {
     const Chunk& chunk = *open_;
-    return chunk.object == wanted_[extent.first_item].object && at >= chunk.end() &&
+    return chunk.object == wanted_[extent.first_item].object &&
+           chunk.memory == extent.place.memory && at >= chunk.end() &&
            at - chunk.end() <= gap_bytes_ && at < limit();
   }
 
   // Where the open chunk must end: a page boundary of the object.
-  std::uint64_t limit() const { return round_down(open_->offset + chunk_bytes_, kPageBytes); }
+  std::uint64_t limit() const {
+    return round_down(open_->offset + chunk_bytes_[open_->memory], kPageBytes);
+  }
 
   // How far the open chunk may take the extent.
   std::uint64_t stop_for(const Extent& extent) const {
     std::uint64_t stop = std::min(extent.end(), limit());
-    if (plan_.ring_bytes_ == 0 || !extent.place.in_arena || !first_position_) return stop;
+    const std::uint64_t ring_bytes = plan_.memories_[extent.place.memory].ring_bytes;
+    if (ring_bytes == 0 || !extent.place.in_arena || !first_position_) return stop;
     // Whoever waits for the chunk's first item must not wait for that item's own release: nothing
     // beyond one lap from where the item begins.
-    const std::uint64_t lap_end = *first_position_ + plan_.ring_bytes_;
+    const std::uint64_t lap_end = *first_position_ + ring_bytes;
     if (extent.place.value + extent.total_bytes() <= lap_end) return stop;
     if (extent.count != 1 || lap_end <= extent.place.value) return extent.offset;
     stop = std::min(stop, extent.offset + (lap_end - extent.place.value));
@@ -284,6 +318,7 @@ class ChunkCutter {
   void open(std::uint32_t extent, std::uint64_t at) {
     close();
     open_ = Chunk{.offset = at,
+                  .memory = plan_.extents_[extent].place.memory,
                   .object = wanted_[plan_.extents_[extent].first_item].object,
                   .first_extent = extent,
                   .last_extent = extent};
@@ -292,7 +327,7 @@ class ChunkCutter {
     skip_items_before(first, at);
     open_->first_item = item_;
     open_->last_item = item_;
-    if (first.place.in_arena) first_position_ = plan_.items_[item_].place;
+    if (first.place.in_arena) first_position_ = plan_.items_[item_].place.value;
   }
 
   // Moves item_ to the item of the extent that wants the object's byte at, or the next one after
@@ -309,7 +344,7 @@ class ChunkCutter {
     Chunk& chunk = *open_;
     if (extent.place.in_arena && !first_position_) {
       skip_items_before(extent, at);
-      first_position_ = plan_.items_[item_].place;
+      first_position_ = plan_.items_[item_].place.value;
     }
     chunk.size = stop - chunk.offset;
     chunk.last_extent = index;
@@ -330,6 +365,7 @@ class ChunkCutter {
       for (std::uint32_t i = open_->first_item; i <= open_->last_item; ++i) {
         if (plan_.items_[i].bytes != 0) ++plan_.items_[i].chunks;
       }
+      open_->number = static_cast<std::uint32_t>(plan_.chunks_.size());
       plan_.chunks_.push_back(*open_);
     }
     open_.reset();
@@ -338,7 +374,7 @@ class ChunkCutter {
   Plan& plan_;
   const std::span<const Wanted> wanted_;
   const std::uint64_t gap_bytes_;
-  std::uint64_t chunk_bytes_ = 0;
+  std::vector<std::uint64_t> chunk_bytes_;  // by memory
   std::optional<Chunk> open_;
   std::optional<std::uint64_t> first_position_;  // of the open chunk's first arena item
   std::uint32_t item_ = 0;
@@ -351,14 +387,28 @@ Plan Plan::make(const ReadingList& list, std::span<const PlanRequest> requests,
   for (const Wanted& want : wanted)
     plan.wanted_bytes_ += want.range.total_bytes();
 
-  std::uint64_t line_bytes = PlanLayout(plan, wanted, requests, options, 0).run();
-  if (options.window_bytes != 0 && line_bytes > options.window_bytes) {
-    // A page more than the largest item, for where its first byte falls in its page.
-    const std::uint64_t least = std::max(options.window_bytes, list.largest_bytes);
-    plan.ring_bytes_ = round_up(least, kPageBytes) + kPageBytes;
-    line_bytes = PlanLayout(plan, wanted, requests, options, plan.ring_bytes_).run();
+  for (const MemoryNeed& need : list.memories)
+    plan.memories_.push_back({.device = need.device});
+
+  std::vector<std::uint64_t> lines = PlanLayout(plan, wanted, requests, options).run();
+  bool has_ring = false;
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    PlanMemory& memory = plan.memories_[i];
+    const bool is_host = memory.device == kHost;
+    const std::uint64_t window = is_host ? options.window_bytes : options.device_window_bytes;
+    if (window == 0 || lines[i] <= window) continue;
+    // More than the largest item, for where its first byte falls in its page.
+    const std::uint64_t unit =
+        is_host ? kPageBytes : std::max(kPageBytes, options.device_alignment_bytes);
+    const std::uint64_t least = std::max(window, list.memories[i].largest_bytes);
+    memory.ring_bytes = round_up(least, unit) + (is_host ? kPageBytes : 0);
+    has_ring = true;
   }
-  plan.arena_bytes_ = plan.ring_bytes_ != 0 ? plan.ring_bytes_ : line_bytes;
+  if (has_ring) lines = PlanLayout(plan, wanted, requests, options).run();
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    PlanMemory& memory = plan.memories_[i];
+    memory.arena_bytes = memory.ring_bytes != 0 ? memory.ring_bytes : lines[i];
+  }
   ChunkCutter(plan, wanted, options).run();
   return plan;
 }
@@ -372,9 +422,7 @@ std::optional<Piece> Plan::piece_at(const Chunk& chunk, std::uint64_t at) const 
     const std::uint64_t run_end = std::min(run_offset + extent.run_bytes, chunk.end());
     if (at >= run_end) return std::nullopt;  // in the gap behind the run
     const std::uint64_t within = run * extent.run_bytes + (at - run_offset);
-    return Piece{.offset = at,
-                 .size = run_end - at,
-                 .place = {extent.place.value + within, extent.place.in_arena}};
+    return Piece{.offset = at, .size = run_end - at, .place = extent.place.plus(within)};
   }
   return std::nullopt;
 }

@@ -2,9 +2,10 @@
 #pragma once
 // What a load will read: requests laid out in order, their bytes cut into chunks. Immutable, pure.
 //
-// Arena items lie on a line of positions that only grows. A load without a memory limit has an
-// arena as long as the line; one with a limit has a ring, and position p stands for byte p %
-// ring_bytes of it. An item never wraps round the ring's end: it is moved to the next lap instead.
+// Arena items lie on a line of positions that only grows; the host and each device have one of
+// their own. Memory without a limit has an arena as long as its line; with a limit it has a ring,
+// and position p stands for byte p % ring_bytes of it. An item never wraps round the ring's end: it
+// is moved to the next lap instead.
 
 #include <algorithm>
 #include <cstddef>
@@ -21,19 +22,30 @@
 
 namespace streamer::core {
 
-// Where bytes land: a position on the arena's line, or an address of the caller.
+// The host's memory, or a device's.
+struct PlanMemory {
+  std::int32_t device = kHost;
+  std::uint64_t ring_bytes = 0;  // 0: no ring
+  std::uint64_t arena_bytes = 0;
+};
+
+// Where bytes land: a position on the line of a memory's arena, or an address of the caller.
 struct Place {
   std::uint64_t value = 0;
+  std::uint32_t memory = 0;  // in Plan::memories()
   bool in_arena = true;
+
+  [[nodiscard]] Place plus(std::uint64_t bytes) const noexcept {
+    return {value + bytes, memory, in_arena};
+  }
 };
 
 // One request, in the order in which the load reads.
 struct PlanItem {
   std::uint64_t bytes = 0;
-  std::uint64_t place = 0;  // Place::value
+  Place place;
   std::uint32_t request = 0;
   std::uint32_t chunks = 0;  // how many it waits for
-  bool in_arena = true;
 };
 
 // Bytes of an object that land densely at one place: count runs, each stride_bytes after the one
@@ -54,11 +66,14 @@ struct Extent {
   [[nodiscard]] std::uint64_t total_bytes() const noexcept { return run_bytes * count; }
 };
 
-// One read request: bytes [offset, offset + size) of an object, some of which no item may want.
+// One read request: bytes [offset, offset + size) of an object, some of which no item may want. All
+// that are wanted land in one memory.
 struct Chunk {
   std::uint64_t offset = 0;
   std::uint64_t size = 0;
   std::uint64_t position_end = 0;  // it writes positions below this; 0 if none
+  std::uint32_t memory = 0;        // in Plan::memories()
+  std::uint32_t number = 0;        // in Plan::chunks()
   std::uint32_t object = 0;
   std::uint32_t first_extent = 0;
   std::uint32_t last_extent = 0;
@@ -82,14 +97,21 @@ struct Wanted {
   std::uint32_t request = 0;
   std::uint32_t object = 0;
   std::uint32_t element_bytes = 1;
+  std::uint32_t memory = 0;  // in ReadingList::memories
+};
+
+// What is wanted of one memory.
+struct MemoryNeed {
+  std::int32_t device = kHost;
+  // The largest item that needs memory of the library.
+  std::uint64_t largest_bytes = 0;
+  std::uint32_t largest_tensor = 0;
 };
 
 // Requests in the order in which they will be read.
 struct ReadingList {
   std::vector<Wanted> wanted;
-  // Of the largest item that needs memory of the library.
-  std::uint64_t largest_bytes = 0;
-  std::uint32_t largest_tensor = 0;
+  std::vector<MemoryNeed> memories = {MemoryNeed{}};  // the host's comes first
 };
 
 // By object and offset, or as the requests come. Fails as requested_bytes() does.
@@ -100,19 +122,24 @@ struct PlanOptions {
   std::uint64_t chunk_bytes = 2 * kMiB;
   std::uint64_t coalesce_gap_bytes = 16 * kKiB;
   std::uint64_t tensor_alignment_bytes = 0;  // 0: the size of the tensor's element
-  std::uint64_t window_bytes = 0;            // 0: no limit
+  std::uint64_t window_bytes = 0;            // of host memory; 0: no limit
+  // For each device:
+  std::uint64_t device_window_bytes = 0;  // 0: no limit
+  std::uint64_t device_alignment_bytes = 512;
+  std::uint64_t staged_chunk_bytes = 2 * kMiB;  // no chunk for a device is larger
 };
 
 class Plan {
  public:
-  // list must be that of requests. window_bytes, if not 0, must be at least list.largest_bytes.
+  // list must be that of requests. A window, if there is one, must be at least as large as the
+  // largest item of its memory.
   static Plan make(const ReadingList& list, std::span<const PlanRequest> requests,
                    const PlanOptions& options);
 
   [[nodiscard]] std::span<const PlanItem> items() const noexcept { return items_; }
   [[nodiscard]] std::span<const Chunk> chunks() const noexcept { return chunks_; }
-  [[nodiscard]] std::uint64_t ring_bytes() const noexcept { return ring_bytes_; }  // 0: no ring
-  [[nodiscard]] std::uint64_t arena_bytes() const noexcept { return arena_bytes_; }
+  // The host's comes first; then the devices', as they come in the reading list.
+  [[nodiscard]] std::span<const PlanMemory> memories() const noexcept { return memories_; }
   [[nodiscard]] std::uint64_t wanted_bytes() const noexcept { return wanted_bytes_; }
 
   // Calls visit(const Piece&) for each part of the chunk from the object's byte `from` on, in the
@@ -130,9 +157,10 @@ class Plan {
   [[nodiscard]] std::optional<Piece> piece_at(const Chunk& chunk, std::uint64_t at) const noexcept;
   [[nodiscard]] std::uint64_t largest_chunk_bytes() const noexcept;
 
-  // Where a position stands in the arena.
-  [[nodiscard]] std::uint64_t arena_offset(std::uint64_t position) const noexcept {
-    return ring_bytes_ == 0 ? position : position % ring_bytes_;
+  // Where in its memory's arena a place is. Only for places of an arena.
+  [[nodiscard]] std::uint64_t arena_offset(Place place) const noexcept {
+    const std::uint64_t ring_bytes = memories_[place.memory].ring_bytes;
+    return ring_bytes == 0 ? place.value : place.value % ring_bytes;
   }
 
  private:
@@ -142,8 +170,7 @@ class Plan {
   std::vector<PlanItem> items_;
   std::vector<Extent> extents_;
   std::vector<Chunk> chunks_;
-  std::uint64_t ring_bytes_ = 0;
-  std::uint64_t arena_bytes_ = 0;
+  std::vector<PlanMemory> memories_;
   std::uint64_t wanted_bytes_ = 0;
 };
 
@@ -167,7 +194,7 @@ void Plan::for_each_piece(const Chunk& chunk, std::uint64_t from, std::uint64_t 
       const std::uint64_t within = run * extent.run_bytes + (piece_begin - run_offset);
       visit(Piece{.offset = piece_begin,
                   .size = piece_end - piece_begin,
-                  .place = {extent.place.value + within, extent.place.in_arena}});
+                  .place = extent.place.plus(within)});
     }
   }
 }

@@ -15,6 +15,9 @@ namespace streamer::core {
 
 enum class Part : std::uint8_t { whole, slice, bytes };
 
+// Instead of a device's number.
+inline constexpr std::int32_t kHost = -1;
+
 struct PlanRequest {
   std::uint32_t tensor = 0;
   Part part = Part::whole;
@@ -22,7 +25,9 @@ struct PlanRequest {
   std::uint32_t dimension = 0;
   std::uint64_t start = 0;
   std::uint64_t stop = 0;
-  // Memory of the caller with room for the part, or nullptr for the load's own.
+  // Whose memory the bytes shall be in: kHost, or a device.
+  std::int32_t device = kHost;
+  // Memory of the caller, there, with room for the part; or nullptr for the load's own.
   std::byte* destination = nullptr;
   std::uint64_t tag = 0;  // the caller's own
 };

@@ -31,11 +31,12 @@ HeldBackBy judge(const LoadStats& stats) noexcept {
   // A consumer that waited for more than half of the load was there when items became ready.
   const bool consumer_was_waiting = stats.consumer_wait_ns > stats.elapsed_ns / 2;
   const HeldBackBy window = consumer_was_waiting ? HeldBackBy::memory_limit : HeldBackBy::consumer;
-  const std::array<std::pair<std::uint64_t, HeldBackBy>, 4> shares = {{
+  const std::array<std::pair<std::uint64_t, HeldBackBy>, 5> shares = {{
       {stats.storage_wait_ns, HeldBackBy::storage},
       {stats.reader_cpu_ns, HeldBackBy::cpu},
       {stats.window_wait_ns, window},
       {stats.bandwidth_wait_ns, HeldBackBy::bandwidth_cap},
+      {stats.staging_wait_ns, HeldBackBy::device_copy},
   }};
   const auto largest = *std::max_element(
       shares.begin(), shares.end(), [](const auto& a, const auto& b) { return a.first < b.first; });

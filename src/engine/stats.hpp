@@ -50,6 +50,10 @@ struct LoadStats {
   std::uint64_t hedges = 0;
   std::uint64_t most_connections = 0;
   std::uint64_t objects_verified = 0;
+  std::uint64_t bytes_to_devices = 0;  // with padding
+  std::uint64_t staging_wait_ns = 0;
+  std::uint64_t staging_bytes = 0;
+  std::uint64_t device_bytes = 0;
 };
 
 // Where the readers spent most of their time; pure. Waiting for the window is laid to the memory

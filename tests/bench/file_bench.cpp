@@ -328,8 +328,8 @@ class Bench {
                         .network_chunks = {},
                         .file_readers = readers};
     std::iota(shares.file_chunks.begin(), shares.file_chunks.end(), 0U);
-    auto* const core = new LoadCore(checkpoint, std::move(requests), std::move(plan), Arena(), 0,
-                                    std::move(shares));
+    auto* const core = new LoadCore(checkpoint, std::move(requests), std::move(plan), Arena(), {},
+                                    0, std::move(shares));
     const Sample sample = measure([&] { race(*core, readers); });
     core->let_go(1 + static_cast<std::uint32_t>(core->plan.items().size()));
     return sample.cpu_seconds * 1e9 / chunks;
@@ -341,7 +341,7 @@ class Bench {
       threads.emplace_back([&core, i] {
         while (const auto claimed = core.file_chunks.claim()) {
           const Chunk& chunk = core.plan.chunks()[*claimed];
-          while (!core.window.admits(chunk.position_end))
+          while (!core.admits(chunk))
             std::this_thread::yield();
           core.chunk_landed(chunk, core.counters[i]);
         }
@@ -353,7 +353,7 @@ class Bench {
         std::this_thread::yield();
         continue;
       }
-      core.window.release(*item);
+      core.windows[0]->release(*item);
       --left;
     }
     for (std::thread& thread : threads)

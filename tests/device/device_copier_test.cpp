@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 
+#include "device/kept_segments.hpp"
 #include "support/catch.hpp"
 #include "support/cuda_stand_in.hpp"
 
@@ -28,7 +29,6 @@ struct Schedule {
 };
 
 struct Outcome {
-  std::optional<Error> made;    // what make() said
   std::vector<Error> failures;  // told by copiers
   std::size_t copied = 0;
   std::vector<std::string> violations;
@@ -46,50 +46,55 @@ Outcome run(const Schedule& schedule, const std::function<void(CudaStandIn&)>& p
                     .seed = schedule.seed,
                     .longest_delay_us = schedule.longest_delay_us});
   const std::uint64_t bytes = schedule.readers * schedule.jobs * kSegmentBytes;
-  std::vector<std::byte*> memory;
-  for (int device = 0; device < schedule.devices; ++device) {
-    REQUIRE(cuda.use_device(device));
-    memory.push_back(static_cast<std::byte*>(*cuda.allocate(bytes)));
-  }
-  REQUIRE(cuda.use_device(0));
   if (prepare) prepare(cuda);
   std::mutex mutex;
-  std::set<std::pair<int, std::uint64_t>> copied;
+  std::set<std::pair<std::size_t, std::uint64_t>> copied;
   std::atomic<bool> has_failed{false};
+  std::vector<std::unique_ptr<DeviceMemory>> memory;
   {
-    auto segments = PinnedSegments::make(cuda, schedule.segments, kSegmentBytes);
-    REQUIRE(segments);
+    std::vector<std::unique_ptr<PinnedSegments>> segments;
     std::vector<std::unique_ptr<DeviceCopier>> copiers;
-    for (int device = 0; device < schedule.devices && !outcome.made; ++device) {
-      auto made = DeviceCopier::make(
-          cuda, device, schedule.streams, **segments,
-          [&, device](std::uint64_t token) {
-            const std::lock_guard lock(mutex);
-            if (!copied.insert({device, token}).second)
-              outcome.violations.push_back("a segment was reported twice");
-          },
-          [&](Error error) {
-            const std::lock_guard lock(mutex);
-            outcome.failures.push_back(std::move(error));
-            has_failed = true;
-            (*segments)->given_back().notify();
-          });
-      if (made) {
-        copiers.push_back(*std::move(made));
-      } else {
-        outcome.made = std::move(made).error();
+    for (int device = 0; device < schedule.devices; ++device) {
+      auto made = PinnedSegments::make(cuda, schedule.segments, kSegmentBytes);
+      REQUIRE(made);
+      {
+        const std::lock_guard lock(mutex);
+        segments.push_back(*std::move(made));
       }
+      memory.push_back(
+          std::make_unique<DeviceMemory>(cuda, device, bytes, DeviceAllocator::malloc));
+      DeviceCopier::Callbacks callbacks;
+      callbacks.copied = [&, number = static_cast<std::size_t>(device)](std::uint64_t token) {
+        const std::lock_guard lock(mutex);
+        if (!copied.insert({number, token}).second)
+          outcome.violations.push_back("a segment was reported twice");
+      };
+      callbacks.failed = [&](Error error) {
+        const std::lock_guard lock(mutex);
+        outcome.failures.push_back(std::move(error));
+        has_failed = true;
+        for (const auto& one : segments)
+          one->given_back().notify();
+      };
+      callbacks.noted = [](const std::string&) {};
+      auto started =
+          DeviceCopier::start(*memory.back(), cuda, *segments.back(),
+                              {.device = device, .streams = schedule.streams}, callbacks);
+      REQUIRE(started);
+      copiers.push_back(*std::move(started));
     }
     std::vector<std::thread> readers;
-    for (std::uint32_t reader = 0; reader < schedule.readers && !outcome.made; ++reader) {
+    for (std::uint32_t reader = 0; reader < schedule.readers && !has_failed; ++reader) {
       readers.emplace_back([&, reader] {
         std::mt19937_64 random(schedule.seed * 100 + reader);
         for (std::uint32_t job = 0; job < schedule.jobs && !has_failed; ++job) {
-          EventCount& given_back = (*segments)->given_back();
+          const auto device = static_cast<std::size_t>(random() % copiers.size());
+          PinnedSegments& own = *segments[device];
+          EventCount& given_back = own.given_back();
           std::optional<std::uint32_t> segment;
           while (!segment && !has_failed) {
             const std::uint32_t ticket = given_back.prepare();
-            segment = (*segments)->try_take();
+            segment = own.try_take();
             if (segment || has_failed) {
               given_back.retract();
             } else {
@@ -98,8 +103,7 @@ Outcome run(const Schedule& schedule, const std::function<void(CudaStandIn&)>& p
           }
           if (!segment) return;
           const std::uint64_t number = reader * schedule.jobs + job;
-          const auto device = static_cast<std::size_t>(random() % copiers.size());
-          std::byte* const to = memory[device] + number * kSegmentBytes;
+          std::byte* const to = memory[device]->data() + number * kSegmentBytes;
           // In up to three copies.
           std::vector<DeviceCopy> copies;
           for (std::uint64_t at = 0; at < kSegmentBytes;) {
@@ -110,8 +114,7 @@ Outcome run(const Schedule& schedule, const std::function<void(CudaStandIn&)>& p
             at += size;
           }
           for (std::uint64_t i = 0; i < kSegmentBytes; ++i)
-            (*segments)->data(*segment)[i] =
-                static_cast<std::byte>(byte_at(number * kSegmentBytes + i));
+            own.data(*segment)[i] = static_cast<std::byte>(byte_at(number * kSegmentBytes + i));
           copiers[device]->submit(*segment, std::move(copies), number);
         }
       });
@@ -122,7 +125,7 @@ Outcome run(const Schedule& schedule, const std::function<void(CudaStandIn&)>& p
       // All of them arrive, without being asked for.
       const auto is_done = [&] {
         const std::lock_guard lock(mutex);
-        return copied.size() == schedule.readers * schedule.jobs || has_failed || outcome.made;
+        return copied.size() == schedule.readers * schedule.jobs || has_failed;
       };
       while (!is_done())
         std::this_thread::yield();
@@ -133,14 +136,12 @@ Outcome run(const Schedule& schedule, const std::function<void(CudaStandIn&)>& p
     bool is_same = true;
     for (std::uint64_t i = 0; i < kSegmentBytes; ++i) {
       const std::uint64_t at = number * kSegmentBytes + i;
-      is_same = is_same &&
-                memory[static_cast<std::size_t>(device)][at] == static_cast<std::byte>(byte_at(at));
+      is_same = is_same && memory[device]->data()[at] == static_cast<std::byte>(byte_at(at));
     }
     if (!is_same)
       outcome.violations.push_back(fmt::format("segment {} is not what it was", number));
   }
-  for (std::byte* one : memory)
-    static_cast<void>(cuda.free(one).has_value());
+  memory.clear();
   for (const std::string& violation : cuda.violations())
     outcome.violations.push_back(violation);
   outcome.things_alive = cuda.things_alive();
@@ -161,7 +162,6 @@ TEST_CASE("every byte reaches its device once, whatever the schedule", "[copier]
                             .longest_delay_us = static_cast<std::uint32_t>(random() % 300)};
     INFO("seed " << seed);
     const Outcome outcome = run(schedule);
-    CHECK_FALSE(outcome.made);
     CHECK(outcome.failures.empty());
     CHECK(outcome.copied == schedule.readers * schedule.jobs);
     CHECK(outcome.violations == std::vector<std::string>());
@@ -189,22 +189,16 @@ TEST_CASE("1,000 schedules of segments and copies", "[schedules]") {
 TEST_CASE("a call that fails is one clear error, and nothing is left behind", "[copier]") {
   for (const bool is_sticky : {false, true}) {
     for (const char* const function :
-         {"cudaStreamCreateWithFlags", "cudaEventCreateWithFlags", "cudaMemcpyAsync",
+         {"cudaMalloc", "cudaStreamCreateWithFlags", "cudaEventCreateWithFlags", "cudaMemcpyAsync",
           "cudaEventRecord", "cudaEventSynchronize", "cudaSetDevice", "cudaGetDevice"}) {
-      for (const int n : {1, 2, 5}) {
+      for (const int n : {1, 2}) {
         INFO(function << " " << n << (is_sticky ? " sticky" : ""));
-        int before = 0;
-        const Outcome outcome = run({.devices = 2, .streams = 2}, [&](CudaStandIn& cuda) {
-          before = cuda.calls(function);
-          cuda.fail(function, before + n, is_sticky);
-        });
-        std::size_t told = outcome.failures.size() + (outcome.made ? 1 : 0);
-        // Putting the caller's device back is not worth an error.
-        const bool may_pass = std::string_view(function) == "cudaSetDevice" ||
-                              std::string_view(function) == "cudaGetDevice" ||
-                              std::string_view(function) == "cudaStreamCreateWithFlags";
-        CHECK((told >= 1 || may_pass));
-        CHECK((told <= 1 || is_sticky));
+        const Outcome outcome = run({.devices = 2, .streams = 2, .jobs = 20},
+                                    [&](CudaStandIn& cuda) { cuda.fail(function, n, is_sticky); });
+        // With a lost device, every copier tells of it.
+        const std::size_t most = is_sticky ? 2 : 1;
+        CHECK(outcome.failures.size() <= most);
+        CHECK((!outcome.failures.empty() || std::string_view(function) == "cudaGetDevice"));
         for (const Error& error : outcome.failures)
           CHECK(error.kind() == ErrorKind::device);
         CHECK(outcome.violations == std::vector<std::string>());
@@ -221,6 +215,9 @@ TEST_CASE("memory that cannot be pinned is used as it is, and noted", "[copier]"
   const auto segments = PinnedSegments::make(cuda, 2, 5000);
   REQUIRE(segments);
   CHECK((*segments)->segment_bytes() == 8192);
+  CHECK_FALSE((*segments)->try_take());
+  CHECK((*segments)->pin_more());
+  CHECK_FALSE((*segments)->pin_more());
   CHECK_THAT((*segments)->note(), Catch::Contains("not pinned") && Catch::Contains("16384"));
   const auto first = (*segments)->try_take();
   const auto second = (*segments)->try_take();
@@ -232,27 +229,115 @@ TEST_CASE("memory that cannot be pinned is used as it is, and noted", "[copier]"
 
 TEST_CASE("a copier that is stopped lets go of every segment", "[copier]") {
   CudaStandIn cuda({.longest_delay_us = 2000});
-  std::byte* const memory = static_cast<std::byte*>(*cuda.allocate(16 * kSegmentBytes));
   {
+    DeviceMemory memory(cuda, 0, 16 * kSegmentBytes, DeviceAllocator::malloc);
     const auto segments = PinnedSegments::make(cuda, 16, kSegmentBytes);
     REQUIRE(segments);
     {
-      auto copier = DeviceCopier::make(
-          cuda, 0, 2, **segments, [](std::uint64_t) {}, [](Error) {});
+      const DeviceCopier::Callbacks callbacks{.copied = [](std::uint64_t) {},
+                                              .failed = [](Error) {},
+                                              .noted = [](const std::string&) {}};
+      auto copier = DeviceCopier::start(memory, cuda, **segments, {.streams = 2}, callbacks);
       REQUIRE(copier);
-      for (std::uint64_t i = 0; i < 16; ++i) {
+      for (std::uint64_t i = 0; i < 16;) {
         const auto segment = (*segments)->try_take();
-        REQUIRE(segment);
+        if (!segment) continue;
         std::memset((*segments)->data(*segment), static_cast<int>(i), kSegmentBytes);
-        (*copier)->submit(*segment, {{memory + i * kSegmentBytes, 0, kSegmentBytes}}, i);
+        (*copier)->submit(*segment, {{memory.data() + i * kSegmentBytes, 0, kSegmentBytes}}, i);
+        ++i;
+        if (i == 15) (*copier)->stop();
       }
-      (*copier)->stop();
     }
-    // At once memory may go: nothing is on its way any more.
-    REQUIRE(cuda.free(memory));
-    for (int i = 0; i < 16; ++i)
-      CHECK((*segments)->try_take());
+    // Nothing is on its way any more.
+    CHECK((*segments)->close());
   }
   CHECK(cuda.violations() == std::vector<std::string>());
+  CHECK(cuda.things_alive() == 0);
+}
+
+TEST_CASE("a stream of the consumer waits for copies, and copies wait for what it reads",
+          "[copier]") {
+  CudaStandIn cuda({.longest_delay_us = 300});
+  {
+    DeviceMemory memory(cuda, 0, kSegmentBytes, DeviceAllocator::pool);
+    const auto segments = PinnedSegments::make(cuda, 4, kSegmentBytes);
+    REQUIRE(segments);
+    REQUIRE(cuda.use_device(0));
+    const CudaStream consumer = *cuda.create_stream();
+    std::vector<std::byte> seen(64 * kSegmentBytes);
+    {
+      const DeviceCopier::Callbacks callbacks{
+          // What the consumer does with every tensor: reads it, in its own stream.
+          .copied =
+              [&](std::uint64_t token) {
+                cuda.enqueue(consumer, [&, token](auto&) {
+                  std::memcpy(seen.data() + token * kSegmentBytes, memory.data(), kSegmentBytes);
+                });
+              },
+          .failed = [](Error error) { FAIL(error.line()); },
+          .noted = [](const std::string&) {}};
+      const DeviceCopier::Options options{
+          .streams = 3, .consumer_stream = consumer, .overwrites = true};
+      auto copier = DeviceCopier::start(memory, cuda, **segments, options, callbacks);
+      REQUIRE(copier);
+      // All to the same place.
+      for (std::uint64_t i = 0; i < 64;) {
+        const auto segment = (*segments)->try_take();
+        if (!segment) continue;
+        std::memset((*segments)->data(*segment), static_cast<int>(i), kSegmentBytes);
+        (*copier)->submit(*segment, {{memory.data(), 0, kSegmentBytes}}, i);
+        ++i;
+      }
+      while (cuda.calls("cudaEventSynchronize") < 64)
+        std::this_thread::yield();
+    }
+    REQUIRE(cuda.synchronize(consumer));
+    for (std::uint64_t i = 0; i < 64; ++i) {
+      CHECK(seen[i * kSegmentBytes] == static_cast<std::byte>(i));
+      CHECK(seen[(i + 1) * kSegmentBytes - 1] == static_cast<std::byte>(i));
+    }
+    REQUIRE(cuda.destroy_stream(consumer));
+  }
+  CHECK(cuda.violations() == std::vector<std::string>());
+  CHECK(cuda.things_alive() == 0);
+}
+
+TEST_CASE("memory that a device does not have is an error that says how much it has", "[copier]") {
+  CudaStandIn cuda({.memory_bytes = 1000});
+  for (const DeviceAllocator allocator : {DeviceAllocator::malloc, DeviceAllocator::pool}) {
+    DeviceMemory memory(cuda, 0, 2000, allocator);
+    const auto outcome = memory.allocate();
+    REQUIRE_FALSE(outcome);
+    CHECK(outcome.error().kind() == ErrorKind::out_of_memory);
+    CHECK_THAT(outcome.error().message(), Catch::Contains("2000") && Catch::Contains("1000") &&
+                                              Catch::Contains("device_memory_limit"));
+  }
+  CHECK(cuda.things_alive() == 0);
+}
+
+TEST_CASE("pinned segments are kept for the next load on the same device", "[copier]") {
+  CudaStandIn cuda({});
+  {
+    auto segments = PinnedSegments::make(cuda, 4, kSegmentBytes);
+    REQUIRE(segments);
+    while ((*segments)->pin_more()) {
+    }
+    const PinnedSegments* const first = segments->get();
+    keep_segments(0, *std::move(segments));
+    CHECK(kept_segments_bytes() == 4 * kSegmentBytes);
+    CHECK(take_kept_segments(cuda, 1, 4, kSegmentBytes) == nullptr);
+    CHECK(take_kept_segments(cuda, 0, 8, kSegmentBytes) == nullptr);
+    auto again = take_kept_segments(cuda, 0, 4, kSegmentBytes);
+    CHECK(again.get() == first);
+    CHECK(kept_segments_bytes() == 0);
+    keep_segments(0, std::move(again));
+    // A second one for the device takes its place.
+    auto second = PinnedSegments::make(cuda, 4, kSegmentBytes);
+    keep_segments(0, *std::move(second));
+    CHECK(kept_segments_bytes() == 4 * kSegmentBytes);
+  }
+  drop_kept_segments();
+  CHECK(kept_segments_bytes() == 0);
+  CHECK(cuda.calls("cudaHostRegister") == cuda.calls("cudaHostUnregister"));
   CHECK(cuda.things_alive() == 0);
 }

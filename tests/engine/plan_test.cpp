@@ -108,20 +108,23 @@ class Rehearsal {
       : case_(rehearsed),
         table_(table_of(rehearsed.files)),
         plan_(plan_for(table_, rehearsed.requests, rehearsed.options, rehearsed.in_request_order)),
-        arena_(plan_.arena_bytes() + 2 * kPageBytes),
+        arena_(plan_.memories()[0].arena_bytes + 2 * kPageBytes),
         engine_(seed) {
     // The arena starts on a page, as the real one does.
     base_ =
         arena_.data() + (kPageBytes - reinterpret_cast<std::uintptr_t>(arena_.data()) % kPageBytes);
     for (const PlanItem& item : plan_.items()) {
-      positions_.push_back(item.in_arena ? item.place : positions_.empty() ? 0 : positions_.back());
+      positions_.push_back(item.place.in_arena  ? item.place.value
+                           : positions_.empty() ? 0
+                                                : positions_.back());
       chunks_left_.push_back(item.chunks);
     }
-    if (plan_.ring_bytes() == 0) positions_.clear();
-    window_ = std::make_unique<Window>(plan_.ring_bytes(), positions_);
+    const std::uint64_t ring_bytes = plan_.memories()[0].ring_bytes;
+    if (ring_bytes == 0) positions_.clear();
+    window_ = std::make_unique<Window>(ring_bytes, positions_);
     for (std::uint32_t i = 0; i < plan_.items().size(); ++i) {
       const PlanItem& item = plan_.items()[i];
-      if (!item.in_arena || item.bytes == 0) window_->release(i);
+      if (!item.place.in_arena || item.bytes == 0) window_->release(i);
       if (item.chunks == 0) CHECK(item.bytes == 0);
     }
   }
@@ -140,7 +143,7 @@ class Rehearsal {
 
  private:
   std::byte* address(Place place) {
-    return place.in_arena ? base_ + plan_.arena_offset(place.value)
+    return place.in_arena ? base_ + plan_.arena_offset(place)
                           : reinterpret_cast<std::byte*>(place.value);
   }
 
@@ -151,7 +154,7 @@ class Rehearsal {
     plan_.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
       if (piece.place.in_arena) {
         REQUIRE(piece.place.value + piece.size <= chunk.position_end);
-        REQUIRE(plan_.arena_offset(piece.place.value) + piece.size <= plan_.arena_bytes());
+        REQUIRE(plan_.arena_offset(piece.place) + piece.size <= plan_.memories()[0].arena_bytes);
       }
       std::memcpy(address(piece.place), file.bytes.data() + piece.offset, piece.size);
       ++pieces;
@@ -168,7 +171,7 @@ class Rehearsal {
 
   void complete(std::uint32_t i) {
     check(i);
-    if (plan_.items()[i].in_arena) held_.push_back(i);
+    if (plan_.items()[i].place.in_arena) held_.push_back(i);
   }
 
   void check(std::uint32_t i) {
@@ -180,9 +183,9 @@ class Rehearsal {
     const RawFile& file = case_.files[tensor.object];
     const auto expected = expected_bytes(file, file.tensors[number], request);
     REQUIRE(expected.size() == item.bytes);
-    const std::byte* const got = address({item.place, item.in_arena});
+    const std::byte* const got = address(item.place);
     REQUIRE(std::equal(expected.begin(), expected.end(), got));
-    if (item.in_arena) {
+    if (item.place.in_arena) {
       const std::uint64_t alignment = std::max<std::uint64_t>(dtype_row(tensor.dtype).bits / 8,
                                                               case_.options.tensor_alignment_bytes);
       REQUIRE(reinterpret_cast<std::uintptr_t>(got) % alignment == 0);
@@ -233,8 +236,8 @@ TEST_CASE("neighbours in the file are read together and land as the file has the
   for (const Chunk& chunk : plan.chunks())
     CHECK(chunk.pieces == 1);
   // Congruent with the file modulo a page, so that direct reads land in place.
-  CHECK(plan.items()[0].place % kPageBytes == 1000);
-  CHECK(plan.arena_bytes() < 1000 * 4096 + 2 * kPageBytes);
+  CHECK(plan.items()[0].place.value % kPageBytes == 1000);
+  CHECK(plan.memories()[0].arena_bytes < 1000 * 4096 + 2 * kPageBytes);
 }
 
 TEST_CASE("a slice with small gaps is one request, one with large gaps skips them", "[plan]") {
@@ -253,6 +256,28 @@ TEST_CASE("a slice with small gaps is one request, one with large gaps skips the
   CHECK(together.chunks().size() == 2);
 }
 
+TEST_CASE("a slice waits for its last run, also where that ends beside the next item", "[plan]") {
+  // Column 1 of two, and the tensor behind it: neighbours in the file and in the caller's memory.
+  RawFile file;
+  file.tensors.push_back({Dtype::u8, {2, 200'000}, 0});
+  file.tensors.push_back({Dtype::u8, {100}, 400'000});
+  const TensorTable table = table_of({file});
+  std::vector<std::byte> memory(200'100);
+  const std::vector<PlanRequest> requests = {{.tensor = 0,
+                                              .part = Part::slice,
+                                              .dimension = 1,
+                                              .start = 100'000,
+                                              .stop = 200'000,
+                                              .destination = memory.data()},
+                                             {.tensor = 1, .destination = memory.data() + 200'000}};
+  const Plan plan = plan_for(table, requests, {.chunk_bytes = 128 * kKiB, .coalesce_gap_bytes = 0});
+  // Every chunk that brings a byte of the slice is one that it waits for.
+  std::uint32_t chunks = 0;
+  for (const Chunk& chunk : plan.chunks())
+    chunks += chunk.offset < 400'000 ? 1 : 0;
+  CHECK(plan.items()[0].chunks == chunks);
+}
+
 TEST_CASE("items without bytes are complete from the start", "[plan]") {
   RawFile file;
   file.tensors.push_back({Dtype::f32, {0, 7}, 0});
@@ -261,5 +286,5 @@ TEST_CASE("items without bytes are complete from the start", "[plan]") {
   const Plan plan = plan_for(table, requests, {});
   CHECK(plan.chunks().empty());
   CHECK(plan.items()[0].chunks == 0);
-  CHECK(plan.arena_bytes() == 0);
+  CHECK(plan.memories()[0].arena_bytes == 0);
 }

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -26,7 +27,9 @@ class CudaStandIn final : public core::CudaRuntime {
   struct Options {
     int devices = 1;
     std::uint64_t seed = 1;
-    std::uint32_t longest_delay_us = 200;  // before each copy; 0: none
+    std::uint32_t longest_delay_us = 200;     // before each copy; 0: none
+    double copy_seconds_per_byte = 0;         // and so long for each copy, if it is not 0
+    std::uint64_t memory_bytes = UINT64_MAX;  // of each device
   };
   explicit CudaStandIn(Options options) : options_(options), random_(options.seed) {}
 
@@ -35,7 +38,7 @@ class CudaStandIn final : public core::CudaRuntime {
       end(*state);
     // A device that was lost took no call to free it.
     for (const auto& [memory, allocation] : memory_)
-      ::operator delete(memory);
+      ::operator delete(memory, std::align_val_t(512));
   }
 
   // The n-th call (from 1) of a function fails, and every call of anything after it if it is
@@ -60,6 +63,25 @@ class CudaStandIn final : public core::CudaRuntime {
     return memory_.size() + pinned_.size() + streams_.size() + events_.size();
   }
 
+  struct Stream {
+    std::chrono::microseconds delay(std::uint32_t longest) {
+      return std::chrono::microseconds(longest == 0 ? 0 : random() % longest);
+    }
+    int device = 0;
+    std::deque<std::function<void(Stream&)>> work;
+    bool is_busy = false;
+    bool is_ending = false;
+    std::mt19937_64 random;
+    std::thread thread;
+  };
+
+  // Puts work of the test into a stream.
+  void enqueue(core::CudaStream stream, std::function<void(Stream&)> what) {
+    const std::lock_guard lock(mutex_);
+    static_cast<Stream*>(stream)->work.push_back(std::move(what));
+    has_work_.notify_all();
+  }
+
   core::Result<int> device_count() override {
     TRY(call("cudaGetDeviceCount"));
     return options_.devices;
@@ -75,23 +97,33 @@ class CudaStandIn final : public core::CudaRuntime {
     return {};
   }
 
+  core::Result<std::uint64_t> free_bytes() override {
+    TRY(call("cudaMemGetInfo"));
+    const std::lock_guard lock(mutex_);
+    return options_.memory_bytes - used_bytes(current());
+  }
+  core::Result<std::string> pci_address() override {
+    TRY(call("cudaDeviceGetPCIBusId"));
+    return fmt::format("0000:{:02X}:00.0", current());
+  }
   core::Result<void*> allocate(std::uint64_t bytes) override {
     TRY(call("cudaMalloc"));
-    const std::lock_guard lock(mutex_);
-    void* const memory = ::operator new(bytes);
-    memory_[static_cast<std::byte*>(memory)] = {bytes, current()};
-    return memory;
+    return take_memory("cudaMalloc", bytes, false);
   }
   core::Result<void> free(void* memory) override {
     TRY(call("cudaFree"));
-    const std::lock_guard lock(mutex_);
-    const auto found = memory_.find(static_cast<std::byte*>(memory));
-    if (found == memory_.end()) {
-      violations_.push_back("freed what was not allocated");
-    } else {
-      memory_.erase(found);
-      ::operator delete(memory);
-    }
+    // Waits for the device, as the real one does.
+    wait_for_streams_of(current());
+    give_memory_back(memory, false);
+    return {};
+  }
+  core::Result<void*> allocate_async(std::uint64_t bytes, core::CudaStream) override {
+    TRY(call("cudaMallocAsync"));
+    return take_memory("cudaMallocAsync", bytes, true);
+  }
+  core::Result<void> free_async(void* memory, core::CudaStream stream) override {
+    TRY(call("cudaFreeAsync"));
+    enqueue(stream, [this, memory](Stream&) { give_memory_back(memory, true); });
     return {};
   }
 
@@ -146,8 +178,14 @@ class CudaStandIn final : public core::CudaRuntime {
   core::Result<void> destroy_event(core::CudaEvent event) override {
     TRY(call("cudaEventDestroy"));
     const std::lock_guard lock(mutex_);
-    if (events_.erase(static_cast<Event*>(event)) == 0)
+    const auto found = events_.find(static_cast<Event*>(event));
+    if (found == events_.end()) {
       violations_.push_back("destroyed what is no event");
+      return {};
+    }
+    // Streams may still wait for it.
+    destroyed_events_.push_back(std::move(found->second));
+    events_.erase(found);
     return {};
   }
 
@@ -157,6 +195,10 @@ class CudaStandIn final : public core::CudaRuntime {
     const std::string_view source(static_cast<const char*>(from), bytes);
     enqueue(stream, [this, to, source, before = std::hash<std::string_view>()(source)](Stream& in) {
       std::this_thread::sleep_for(in.delay(options_.longest_delay_us));
+      if (options_.copy_seconds_per_byte != 0) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(
+            static_cast<double>(source.size()) * options_.copy_seconds_per_byte));
+      }
       const std::lock_guard lock(mutex_);
       if (std::hash<std::string_view>()(source) != before)
         violations_.push_back("a segment changed while its copy was on its way");
@@ -173,20 +215,39 @@ class CudaStandIn final : public core::CudaRuntime {
     auto* const recorded = static_cast<Event*>(event);
     {
       const std::lock_guard lock(mutex_);
-      ++recorded->pending;
+      ++recorded->recorded;
     }
     enqueue(stream, [this, recorded](Stream&) {
       const std::lock_guard lock(mutex_);
-      --recorded->pending;
+      ++recorded->happened;
       happened_.notify_all();
     });
     return {};
+  }
+  core::Result<void> wait_in_stream(core::CudaStream stream, core::CudaEvent event) override {
+    TRY(call("cudaStreamWaitEvent"));
+    auto* const wanted = static_cast<Event*>(event);
+    // What was recorded until now, and not what is later: events are used again.
+    std::uint64_t until = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      until = wanted->recorded;
+    }
+    enqueue(stream, [this, wanted, until](Stream&) {
+      std::unique_lock lock(mutex_);
+      happened_.wait(lock, [&] { return wanted->happened >= until; });
+    });
+    return {};
+  }
+  core::Result<void> synchronize_device() override {
+    wait_for_streams_of(current());
+    return call("cudaDeviceSynchronize");
   }
   core::Result<void> wait_for(core::CudaEvent event) override {
     {
       std::unique_lock lock(mutex_);
       auto* const wanted = static_cast<Event*>(event);
-      happened_.wait(lock, [&] { return wanted->pending == 0; });
+      happened_.wait(lock, [&] { return wanted->happened == wanted->recorded; });
     }
     return call("cudaEventSynchronize");
   }
@@ -202,22 +263,12 @@ class CudaStandIn final : public core::CudaRuntime {
   struct Allocation {
     std::uint64_t bytes = 0;
     int device = 0;
+    bool is_of_pool = false;
   };
   struct Event {
-    int pending = 0;
+    std::uint64_t recorded = 0;
+    std::uint64_t happened = 0;
   };
-  struct Stream {
-    std::chrono::microseconds delay(std::uint32_t longest) {
-      return std::chrono::microseconds(longest == 0 ? 0 : random() % longest);
-    }
-    int device = 0;
-    std::deque<std::function<void(Stream&)>> work;
-    bool is_busy = false;
-    bool is_ending = false;
-    std::mt19937_64 random;
-    std::thread thread;
-  };
-
   static int& current() {
     static thread_local int device = 0;
     return device;
@@ -236,10 +287,42 @@ class CudaStandIn final : public core::CudaRuntime {
     return error(function, "failed because the test wants it");
   }
 
-  void enqueue(core::CudaStream stream, std::function<void(Stream&)> what) {
+  std::uint64_t used_bytes(int device) const {
+    std::uint64_t used = 0;
+    for (const auto& [begin, allocation] : memory_)
+      used += allocation.device == device ? allocation.bytes : 0;
+    return used;
+  }
+
+  core::Result<void*> take_memory(const std::string& function, std::uint64_t bytes,
+                                  bool is_of_pool) {
     const std::lock_guard lock(mutex_);
-    static_cast<Stream*>(stream)->work.push_back(std::move(what));
-    has_work_.notify_all();
+    if (used_bytes(current()) + bytes > options_.memory_bytes)
+      return core::Error(core::ErrorKind::out_of_memory, function + ": out of memory");
+    // As aligned as the real one.
+    void* const memory = ::operator new(bytes, std::align_val_t(512));
+    memory_[static_cast<std::byte*>(memory)] = {bytes, current(), is_of_pool};
+    return memory;
+  }
+
+  void give_memory_back(void* memory, bool is_of_pool) {
+    const std::lock_guard lock(mutex_);
+    const auto found = memory_.find(static_cast<std::byte*>(memory));
+    if (found == memory_.end() || found->second.is_of_pool != is_of_pool) {
+      violations_.push_back("freed what was not allocated");
+      return;
+    }
+    memory_.erase(found);
+    ::operator delete(memory, std::align_val_t(512));
+  }
+
+  void wait_for_streams_of(int device) {
+    std::unique_lock lock(mutex_);
+    happened_.wait(lock, [&] {
+      return std::all_of(streams_.begin(), streams_.end(), [&](const auto& one) {
+        return one.second->device != device || (one.second->work.empty() && !one.second->is_busy);
+      });
+    });
   }
 
   void run(Stream& stream) {
@@ -284,6 +367,7 @@ class CudaStandIn final : public core::CudaRuntime {
   std::map<std::byte*, std::uint64_t> pinned_;
   std::map<Stream*, std::unique_ptr<Stream>> streams_;
   std::map<Event*, std::unique_ptr<Event>> events_;
+  std::vector<std::unique_ptr<Event>> destroyed_events_;
   std::map<std::string, int> calls_;
   std::vector<std::string> violations_;
   std::string failing_;

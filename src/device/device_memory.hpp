@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Memory of one device.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/settings.hpp"
+#include "device/cuda_runtime.hpp"
+
+namespace streamer::core {
+
+class DeviceMemory {
+ public:
+  // Nothing is allocated yet.
+  DeviceMemory(CudaRuntime& runtime, int device, std::uint64_t bytes, DeviceAllocator allocator)
+      : runtime_(runtime), device_(device), bytes_(bytes), allocator_(allocator) {}
+  // From any thread. Waits until nothing on the device uses the memory.
+  ~DeviceMemory();
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  // Once; makes the device's context if there is none. Leaves the device the thread's current one.
+  // out_of_memory says how much is free.
+  Result<void> allocate();
+
+  [[nodiscard]] int device() const noexcept { return device_; }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
+  // nullptr before allocate(), and if there are no bytes.
+  [[nodiscard]] std::byte* data() const noexcept { return data_; }
+
+ private:
+  Result<void*> allocate_from_pool();
+
+  CudaRuntime& runtime_;
+  const int device_;
+  const std::uint64_t bytes_;
+  const DeviceAllocator allocator_;
+  CudaStream stream_ = nullptr;  // of the pool
+  std::byte* data_ = nullptr;
+};
+
+}  // namespace streamer::core

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/staged_chunk.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/copy_past_caches.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+// Padding up to this is copied along: a second copy would cost more.
+constexpr std::uint64_t kMostPaddingBytes = 4 * kKiB;
+constexpr std::uint64_t kCacheLine = 64;
+
+}  // namespace
+
+StagedChunk::StagedChunk(Staging& staging, LoadCore& core, const Chunk& chunk, ReaderCounters& mine)
+    : staging_(staging),
+      core_(core),
+      chunk_(chunk),
+      counters_(mine),
+      crc_kind_(core.integrity ? core.integrity->crc_of(chunk) : std::nullopt) {}
+
+StagedChunk::~StagedChunk() {
+  if (segment_) staging_.give_back(chunk_, *segment_);
+}
+
+void StagedChunk::put(Place place, std::string_view bytes,
+                      const std::function<void()>& before_waiting) {
+  if (crc_kind_) crc_ = crc_update(*crc_kind_, crc_, bytes);
+  while (!bytes.empty() && !is_lost_) {
+    if (!segment_ && !take_segment(before_waiting)) return;
+    const std::size_t taken = append(place, bytes);
+    place = place.plus(taken);
+    bytes.remove_prefix(taken);
+    if (!bytes.empty()) flush();
+  }
+}
+
+bool StagedChunk::take_segment(const std::function<void()>& before_waiting) {
+  segment_ = staging_.try_take(chunk_);
+  if (!segment_) {
+    before_waiting();
+    segment_ = staging_.take(chunk_, counters_);
+  }
+  is_lost_ = !segment_;
+  return segment_.has_value();
+}
+
+// As many of the bytes as the segment still takes; returns how many.
+std::size_t StagedChunk::append(Place place, std::string_view bytes) {
+  std::byte* const to = core_.address(place);
+  std::byte* const segment = staging_.data(chunk_, *segment_);
+  const std::uint64_t all = staging_.segment_bytes();
+  std::byte* const copied_to =
+      copies_.empty() ? nullptr : static_cast<std::byte*>(copies_.back().to) + copies_.back().bytes;
+  std::uint64_t padding = 0;
+  const bool goes_on = copied_to != nullptr && (copied_to == to || place.in_arena) &&
+                       copied_to <= to &&
+                       static_cast<std::uint64_t>(to - copied_to) <= kMostPaddingBytes;
+  if (goes_on) {
+    // Of our own arena: nothing lies between two items that are read one after the other.
+    padding = static_cast<std::uint64_t>(to - copied_to);
+  } else {
+    padding = round_up(used_, kCacheLine) - used_;
+  }
+  if (used_ + padding >= all) return 0;
+  const std::uint64_t taken = std::min<std::uint64_t>(bytes.size(), all - used_ - padding);
+  if (goes_on) {
+    std::memset(segment + used_, 0, padding);
+    copies_.back().bytes += padding + taken;
+  } else {
+    copies_.push_back({to, used_ + padding, taken});
+  }
+  copy_past_caches(segment + used_ + padding, bytes.data(), taken);
+  used_ += padding + taken;
+  return taken;
+}
+
+void StagedChunk::flush() noexcept {
+  if (!segment_ || copies_.empty()) return;
+  staging_.submit(chunk_, *std::exchange(segment_, std::nullopt), std::exchange(copies_, {}),
+                  counters_);
+  used_ = 0;
+}
+
+void StagedChunk::finish() {
+  if (is_lost_ || !core_.verify_staged(chunk_, crc_)) return;
+  flush();
+  staging_.end_of(chunk_, counters_);
+}
+
+}  // namespace streamer::core

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The way of a load's bytes to devices. For each device: pinned segments that readers fill, a
+// copier that empties them, and memory that it fills. A segment holds bytes of one chunk; a chunk
+// has landed once it was read to its end and all of its segments were copied.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "device/device_copier.hpp"
+#include "device/pinned_segments.hpp"
+#include "engine/load_core.hpp"
+
+namespace streamer::core {
+
+class Staging {
+ public:
+  struct Options {
+    std::uint32_t segments = 128;  // of each device, at least 2
+    std::uint64_t segment_bytes = 2 * kMiB;
+    std::uint32_t streams = 1;
+    std::int32_t consumer_device = kHost;  // whose stream consumer_stream is
+    CudaStream consumer_stream = nullptr;
+  };
+
+  // Starts to prepare the devices that the plan names, in the background. core must outlive this,
+  // and refers to it until it ends.
+  static Result<std::unique_ptr<Staging>> make(LoadCore& core, CudaRuntime& runtime,
+                                               const Options& options);
+  // No reader may be left. Waits for copies under way; keeps the segments for the next load.
+  ~Staging();
+
+  // ---- Readers ----
+
+  // A segment of the chunk's device; nullopt if there is none now.
+  std::optional<std::uint32_t> try_take(const Chunk& chunk) noexcept;
+  // Waits for one; nullopt if the load stopped. Whoever waits must hold none that is not submitted,
+  // or all may wait for each other.
+  std::optional<std::uint32_t> take(const Chunk& chunk, ReaderCounters& mine) noexcept;
+  void give_back(const Chunk& chunk, std::uint32_t segment) noexcept;
+  [[nodiscard]] std::byte* data(const Chunk& chunk, std::uint32_t segment) const noexcept;
+  [[nodiscard]] std::uint64_t segment_bytes() const noexcept { return segment_bytes_; }
+
+  // Passes the segment on to the copier. Before end_of().
+  void submit(const Chunk& chunk, std::uint32_t segment, std::vector<DeviceCopy> copies,
+              ReaderCounters& mine) noexcept;
+  // Nothing more will be submitted for the chunk.
+  void end_of(const Chunk& chunk, ReaderCounters& mine) noexcept;
+
+  // Whether the chunk's pieces are so small and many that they had better be laid anew, as the
+  // device shall have them, before they are copied.
+  [[nodiscard]] static bool needs_gathering(const Chunk& chunk) noexcept;
+
+  // Bytes of the chunk from the object's byte `offset` on, as the object has them: in a segment of
+  // the reader's, which passes on, or in memory of its own.
+  struct Dense {
+    const std::byte* data = nullptr;
+    std::uint64_t offset = 0;
+    std::optional<std::uint32_t> segment;
+  };
+  // The whole chunk, to its end. The reader must hold no other segment.
+  void deliver(const Chunk& chunk, const Dense& bytes, ReaderCounters& mine);
+
+  // ---- Anybody ----
+
+  // Whoever waits for a segment looks whether the load stopped.
+  void wake_waiting() noexcept;
+  // Of host memory, in all segments.
+  [[nodiscard]] std::uint64_t bytes() const noexcept;
+
+ private:
+  struct Lane;
+
+  Staging(LoadCore& core, std::uint64_t segment_bytes);
+  Result<void> open_lane(CudaRuntime& runtime, std::uint32_t memory, const Options& options);
+  void one_less(const Chunk& chunk, ReaderCounters& mine) noexcept;
+
+  LoadCore& core_;
+  const std::uint64_t segment_bytes_;
+  // By chunk: segments that were not copied yet, and one more until end_of().
+  const std::unique_ptr<std::atomic<std::uint32_t>[]> left_;
+  std::vector<std::unique_ptr<Lane>> lanes_;  // by memory of the plan; the host's is nullptr
+};
+
+}  // namespace streamer::core
