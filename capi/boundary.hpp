@@ -57,6 +57,9 @@ using core::Error;
 using core::ErrorKind;
 using core::Result;
 
+// core::kHost, or the number of a CUDA device.
+Result<std::int32_t> check_device(std::int32_t device, std::int32_t number);
+
 // A yielded tensor is the engine's own lease: no memory is taken for the handle.
 inline streamer_tensor* to_handle(core::TensorLease* lease) noexcept {
   return reinterpret_cast<streamer_tensor*>(lease);

@@ -360,6 +360,11 @@ STREAMER_API streamer_status streamer_checkpoint_get_metadata(const streamer_che
 
 /* ---- Plan ------------------------------------------------------------------------------------- */
 
+/* Where memory is. A device is a kind and a number: that of the CUDA runtime (CUDA_VISIBLE_DEVICES
+ * counts), 0 for the host. */
+#define STREAMER_DEVICE_HOST 0
+#define STREAMER_DEVICE_CUDA 1
+
 /* What a load shall bring, and where to: a list of items. Made from a checkpoint, filled by its one
  * owner, then given to any number of loads. */
 typedef struct streamer_plan streamer_plan;
@@ -377,13 +382,18 @@ typedef struct streamer_plan_item {
   uint64_t slice_stop;
   uint64_t bytes_offset;
   uint64_t bytes_size;
-  /* Where the bytes shall land: host memory of the caller that stays valid until the load ended, with
-   * at least as many bytes as the part has. NULL: memory of the library. */
+  /* Where the bytes shall land: memory of the caller that stays valid until the load ended, with at
+   * least as many bytes as the part has. NULL: memory of the library. */
   void *destination;
   size_t destination_bytes;
   uint64_t tag; /* the caller's own; comes back with the tensor */
+  /* Whose memory: that of destination, or of the library. The host without a destination stands for
+   * what the load's options say. A destination on a device must not be read or written by the caller
+   * until its tensor was yielded. */
+  int32_t device; /* STREAMER_DEVICE_* */
+  int32_t device_number;
 } streamer_plan_item;
-#define STREAMER_PLAN_ITEM_INIT {sizeof(streamer_plan_item), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define STREAMER_PLAN_ITEM_INIT {sizeof(streamer_plan_item), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 STREAMER_API streamer_status streamer_plan_new(const streamer_checkpoint *checkpoint,
                                                streamer_plan **plan_out, streamer_error **error_out);
@@ -399,7 +409,7 @@ STREAMER_API streamer_status streamer_plan_add_matching(streamer_plan *plan, con
                                                         size_t *added_out,
                                                         streamer_error **error_out);
 /* Gives every item added so far, and none other may be there or come with one, its place in one buffer
- * of the caller: packed in the order of the items, each at a multiple of alignment (a power of two up
+ * of the caller in host memory: packed in the order of the items, each at a multiple of alignment (a power of two up
  * to 4096; 0: 64) from the buffer's start. Ask streamer_plan_buffer_bytes() for the size first. The
  * plan takes no further item after that. */
 STREAMER_API streamer_status streamer_plan_set_buffer(streamer_plan *plan, void *buffer, size_t bytes,
@@ -433,12 +443,23 @@ typedef struct streamer_load_options {
   int32_t order;      /* STREAMER_ORDER_* */
   int32_t read_order; /* STREAMER_READ_* */
   int32_t when_full;  /* STREAMER_WHEN_FULL_* */
+  /* Where items go that name neither a destination nor a device. */
+  int32_t device; /* STREAMER_DEVICE_* */
+  int32_t device_number;
+  /* A cudaStream_t of that device, valid until the load ended, or NULL. NULL: a tensor's bytes are
+   * there for every stream once it is yielded. Else a tensor is yielded as soon as its copies are on
+   * their way, and what the caller puts into the stream from then on finds its bytes there; the host
+   * waits for nothing. Tensors on other devices are as without it. */
+  void *stream;
 } streamer_load_options;
-#define STREAMER_LOAD_OPTIONS_INIT {sizeof(streamer_load_options), 0, 0, 0}
+#define STREAMER_LOAD_OPTIONS_INIT {sizeof(streamer_load_options), 0, 0, 0, 0, 0, 0}
 
-/* Starts reading and returns at once. plan, options (NULL: the defaults) and settings (may be NULL)
- * are copied. A memory limit below the largest item that needs memory of the library is
- * STREAMER_ERROR_MEMORY_LIMIT and names the tensor and both sizes. */
+/* Starts reading and returns at once; what a device needs (its context, memory, pinned segments) is
+ * made in the background, and what fails then is the load's error. plan, options (NULL: the defaults)
+ * and settings (may be NULL) are copied. A memory limit below the largest item that needs memory of
+ * the library is STREAMER_ERROR_MEMORY_LIMIT and names the tensor and both sizes. A device that cannot
+ * be used is STREAMER_ERROR_DEVICE and says why: a library built without CUDA, no driver, an old one,
+ * no GPU. The caller's current device stays what it was, and the default stream is never used. */
 STREAMER_API streamer_status streamer_load_start(const streamer_plan *plan,
                                                  const streamer_load_options *options,
                                                  const streamer_settings *settings,
@@ -494,10 +515,14 @@ typedef struct streamer_load_stats {
   uint64_t hedges;            /* of network_requests: made a second time because the first was slow */
   uint64_t most_connections;  /* that were open at once */
   uint64_t objects_verified;  /* found to be what was stored; see the setting verify */
+  uint64_t bytes_to_devices;  /* copied to devices, with the padding between tensors */
+  uint64_t staging_wait_ns;   /* of all readers together: until copies to a device made room */
+  uint64_t staging_bytes;     /* host memory through which bytes pass on their way to devices */
+  uint64_t device_bytes;      /* memory of the library on devices */
 } streamer_load_stats;
 #define STREAMER_LOAD_STATS_INIT                                                              \
   {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-   0, 0, 0, 0, 0, 0, 0}
+   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* What held a load back: where its readers, or failing that its consumer, spent the time. */
 #define STREAMER_HELD_BACK_BY_NOTHING 0
@@ -516,8 +541,6 @@ STREAMER_API void streamer_load_get_stats(const streamer_load *load, streamer_lo
 
 /* ---- Tensor ----------------------------------------------------------------------------------- */
 
-#define STREAMER_DEVICE_HOST 0
-
 /* One yielded item. Pointers live as long as the tensor. */
 typedef struct streamer_tensor_view {
   size_t struct_size;
@@ -526,21 +549,25 @@ typedef struct streamer_tensor_view {
   int32_t dtype;
   uint32_t rank;
   const uint64_t *shape; /* of the part: a slice's dimension is cut; a byte range is one U8 row */
-  void *data;            /* the bytes, row-major and dense; NULL if there are none */
+  void *data;            /* the bytes, row-major and dense, in the device's memory; NULL: none */
   uint64_t bytes;
   int32_t device; /* STREAMER_DEVICE_* */
   int32_t part;   /* STREAMER_PART_* */
   size_t tensor;  /* its number in the checkpoint */
   size_t item;    /* its number in the plan */
   uint64_t tag;   /* of the plan's item */
+  int32_t device_number;
 } streamer_tensor_view;
-#define STREAMER_TENSOR_VIEW_INIT {sizeof(streamer_tensor_view), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define STREAMER_TENSOR_VIEW_INIT \
+  {sizeof(streamer_tensor_view), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* Any number of threads at once. The memory may be written by its holder; it is never written by the
  * library again while the tensor, or a DLPack export of it, lives. */
 STREAMER_API void streamer_tensor_get_view(const streamer_tensor *tensor,
                                            streamer_tensor_view *view_out);
-/* Gives the tensor's memory back to the load. From any thread, also after the load ended. */
+/* Gives the tensor's memory back to the load. From any thread, also after the load ended. Memory of a
+ * device may be used by work that is still queued, unless device_memory_limit is set: then only by
+ * work in the stream of the load's options. */
 STREAMER_API void streamer_tensor_release(streamer_tensor *tensor);
 
 /* DLPack (dlpack.h has the types). The export holds the memory until its deleter is called, from any
@@ -554,6 +581,18 @@ STREAMER_API streamer_status streamer_tensor_to_dlpack_versioned(
 STREAMER_API streamer_status streamer_tensor_to_dlpack(const streamer_tensor *tensor,
                                                        struct DLManagedTensor **managed_out,
                                                        streamer_error **error_out);
+
+/* ---- Devices ---------------------------------------------------------------------------------- */
+
+/* How fast pinned host memory is copied to the device, in bytes per second, by the calls that a load
+ * makes and nothing else: the ceiling of every load to it. Takes half a second and 64 MiB of the
+ * device. Thread-safe. */
+STREAMER_API streamer_status streamer_device_copy_rate(int32_t device, int32_t device_number,
+                                                       double *bytes_per_second_out,
+                                                       streamer_error **error_out);
+/* Gives back to the system the pinned memory that loads to devices keep for the next one (the setting
+ * staging_bytes, for each device); returns how many bytes that was. Thread-safe. */
+STREAMER_API uint64_t streamer_trim(void);
 
 #ifdef __cplusplus
 }

@@ -22,6 +22,10 @@ Result<core::LoadOptions> to_options(const streamer_load_options* options) {
   if (TRY(check_choice("order", given.order))) chosen.order = core::Order::plan;
   if (TRY(check_choice("read_order", given.read_order))) chosen.read_order = core::ReadOrder::item;
   if (TRY(check_choice("when_full", given.when_full))) chosen.when_full = core::WhenFull::wait;
+  chosen.device = TRY(check_device(given.device, given.device_number));
+  chosen.consumer_stream = given.stream;
+  if (given.stream != nullptr && chosen.device == core::kHost)
+    return Error(ErrorKind::invalid_argument, "a stream needs a device");
   return chosen;
 }
 
@@ -122,6 +126,10 @@ void streamer_load_get_stats(const streamer_load* load, streamer_load_stats* sta
   out.hedges = stats.hedges;
   out.most_connections = stats.most_connections;
   out.objects_verified = stats.objects_verified;
+  out.bytes_to_devices = stats.bytes_to_devices;
+  out.staging_wait_ns = stats.staging_wait_ns;
+  out.staging_bytes = stats.staging_bytes;
+  out.device_bytes = stats.device_bytes;
   out.notes = "";
   const streamer_status kept = guarded(nullptr, [&]() -> Result<streamer_status> {
     auto notes = std::make_unique<std::string>(load->load->notes());

@@ -34,8 +34,10 @@ Result<core::PlanRequest> to_request(const core::Checkpoint& checkpoint,
                  fmt::format("tensor number {} is not below the count, {}", item.tensor,
                              checkpoint.tensors.size()));
   }
+  const std::int32_t device = TRY(check_device(item.device, item.device_number));
   core::PlanRequest request{.tensor = static_cast<std::uint32_t>(item.tensor),
                             .part = part,
+                            .device = device,
                             .destination = static_cast<std::byte*>(item.destination),
                             .tag = item.tag};
   const core::TensorView tensor = checkpoint.tensors[request.tensor];
@@ -155,10 +157,12 @@ streamer_status streamer_plan_set_buffer(streamer_plan* plan, void* buffer, size
     STREAMER_REQUIRE(buffer);
     TRY(check_open(*plan));
     const std::uint64_t unit = TRY(check_alignment(alignment));
-    const auto has_own = std::any_of(plan->requests.begin(), plan->requests.end(),
-                                     [](const auto& r) { return r.destination != nullptr; });
+    const auto has_own = std::any_of(
+        plan->requests.begin(), plan->requests.end(),
+        [](const auto& r) { return r.destination != nullptr || r.device != core::kHost; });
     if (has_own) {
-      return Error(ErrorKind::invalid_argument, "an item of the plan has a destination of its own");
+      return Error(ErrorKind::invalid_argument,
+                   "an item of the plan has a destination or a device of its own");
     }
     const core::Checkpoint& checkpoint = *plan->checkpoint;
     const std::uint64_t needed =

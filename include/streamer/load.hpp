@@ -58,7 +58,8 @@ inline Selection where(Selection::Predicate predicate) {
 class Load {
  public:
   // Returns at once. plan and options are copied. Errors: memory_limit (the limit is below the
-  // largest item; names the tensor and both sizes), invalid_argument, out_of_memory.
+  // largest item; names the tensor and both sizes), invalid_argument, out_of_memory, device (a
+  // library built without CUDA, no driver, an old one, no GPU: it says which).
   static Result<Load> start(const Plan& plan, const LoadOptions& options = {}) {
     auto settings = options.to_settings();
     if (!settings) return std::move(settings).error();
@@ -66,6 +67,9 @@ class Load {
     wanted.order = static_cast<std::int32_t>(options.order);
     wanted.read_order = static_cast<std::int32_t>(options.read_order);
     wanted.when_full = static_cast<std::int32_t>(options.when_full);
+    wanted.device = static_cast<std::int32_t>(options.device.kind);
+    wanted.device_number = options.device.number;
+    wanted.stream = options.stream;
     streamer_load* load = nullptr;
     streamer_error* error = nullptr;
     if (streamer_load_start(plan.get(), &wanted, settings->get(), &load, &error) != STREAMER_OK) {
@@ -82,7 +86,7 @@ class Load {
 
   // Waits for the next tensor; nullopt once all were yielded. Each item is yielded exactly once.
   // The first error of a load ends it: every later call returns the same; memory_limit alone leaves
-  // the load going. Errors: object_changed, io, cancelled, memory_limit.
+  // the load going. Errors: object_changed, io, cancelled, memory_limit, device.
   Result<std::optional<Tensor>> next() {
     auto waited = wait(-1);
     if (!waited) return std::move(waited).error();

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "device.hpp"
 #include "settings.hpp"
 
 namespace streamer {
@@ -59,6 +60,12 @@ struct LoadOptions {
   std::optional<std::uint32_t> concurrency = std::nullopt;    // readers, 1 to 1024
   std::optional<std::uint64_t> chunk_bytes = std::nullopt;    // of one read request, from 4096
   std::optional<std::uint64_t> max_bandwidth = std::nullopt;  // bytes per second, from 65536
+  // Where items go that name neither a destination nor a device.
+  Device device = host();
+  // A cudaStream_t of that device, valid until the load ended. Without one, a tensor's bytes are
+  // there for every stream once it is yielded. With one, a tensor is yielded as soon as its copies
+  // are on their way, and what is put into the stream from then on finds its bytes there.
+  void* stream = nullptr;
   // Any other setting of the table (all_settings()), by name; wins over the fields above.
   std::vector<std::pair<std::string, std::string>> settings = {};
 

@@ -2,14 +2,17 @@
 #pragma once
 // What a load shall bring, and where to: a list of (tensor, part of it; destination).
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "checkpoint.hpp"
+#include "device.hpp"
 #include "result.hpp"
 
 namespace streamer {
@@ -27,9 +30,35 @@ struct ByteRange {
   std::uint64_t size = 0;
 };
 
-// Where an item's bytes land: memory of the library unless one is given. Memory of the caller must
-// stay valid until the load ended and have room for the part.
-using Destination = std::span<std::byte>;
+// Where an item's bytes land. Memory of the caller must stay valid until the load ended and have
+// room for the part; on a device, nobody may use it until the item's tensor was yielded.
+class Destination {
+ public:
+  // Memory of the library, where LoadOptions::device says.
+  Destination() = default;
+  // Memory of the caller, on the host: a span, or whatever becomes one.
+  template <typename Memory>
+  requires std::convertible_to<Memory, std::span<std::byte>> Destination(Memory&& memory)
+  noexcept {
+    const std::span<std::byte> span = std::forward<Memory>(memory);
+    memory_ = span.data();
+    bytes_ = span.size();
+  }
+  // Memory of the library.
+  Destination(Device device) noexcept : device_(device) {}
+  // Memory of the caller, on the device.
+  Destination(Device device, void* memory, std::size_t bytes) noexcept
+      : device_(device), memory_(memory), bytes_(bytes) {}
+
+  Device device() const noexcept { return device_; }
+  void* memory() const noexcept { return memory_; }  // nullptr: memory of the library
+  std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  Device device_;
+  void* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+};
 
 // Filled by its one owner, then given to any number of loads. Keeps what it needs of the
 // checkpoint. add() fails with invalid_argument and leaves the plan as it was: a part that is out
@@ -82,8 +111,9 @@ class Plan {
   std::uint64_t buffer_bytes(std::size_t alignment = 64) const noexcept {
     return streamer_plan_buffer_bytes(plan_.get(), alignment);
   }
-  // Gives every item its place in one buffer of the caller: packed in the order of the items, each
-  // at a multiple of alignment from the buffer's start. The plan takes no further item after that.
+  // Gives every item its place in one buffer of the caller, on the host: packed in the order of the
+  // items, each at a multiple of alignment from the buffer's start. The plan takes no further item
+  // after that.
   Result<void> set_buffer(std::span<std::byte> buffer, std::size_t alignment = 64) {
     streamer_error* error = nullptr;
     if (streamer_plan_set_buffer(plan_.get(), buffer.data(), buffer.size(), alignment, &error) !=
@@ -110,8 +140,10 @@ class Plan {
                                     std::uint64_t tag) noexcept {
     streamer_plan_item item = STREAMER_PLAN_ITEM_INIT;
     item.tensor = tensor.number;
-    item.destination = destination.data();
-    item.destination_bytes = destination.size();
+    item.destination = destination.memory();
+    item.destination_bytes = destination.bytes();
+    item.device = static_cast<std::int32_t>(destination.device().kind);
+    item.device_number = destination.device().number;
     item.tag = tag;
     return item;
   }

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "device.hpp"
 #include "result.hpp"
 
 namespace streamer {
@@ -77,16 +78,22 @@ class Tensor {
   }
   ~Tensor() { release(); }
 
-  // Gives the memory back; after that nothing may be asked of the tensor.
+  // Gives the memory back; after that nothing may be asked of the tensor. Memory of a device may be
+  // used by work that is still queued, unless device_memory_limit is set: then only by work in
+  // LoadOptions::stream.
   void release() noexcept { streamer_tensor_release(std::exchange(tensor_, nullptr)); }
 
   std::string_view name() const noexcept { return {view_.name, view_.name_size}; }
   Dtype dtype() const noexcept { return static_cast<Dtype>(view_.dtype); }
   // Of the part that was asked for: a slice's dimension is cut; a byte range is one row of U8.
   std::span<const std::uint64_t> shape() const noexcept { return {view_.shape, view_.rank}; }
-  // The bytes, row-major and dense. The holder may write to them; the library does not any more.
+  // The bytes, row-major and dense, in memory of device(): only there may they be touched. The
+  // holder may write to them; the library does not any more.
   std::span<std::byte> bytes() const noexcept {
     return {static_cast<std::byte*>(view_.data), static_cast<std::size_t>(view_.bytes)};
+  }
+  Device device() const noexcept {
+    return {static_cast<Device::Kind>(view_.device), view_.device_number};
   }
   std::size_t number() const noexcept { return view_.tensor; }  // in the checkpoint
   std::size_t item() const noexcept { return view_.item; }      // in the plan

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// streamer bench: rounds of loads against rounds of plain reads of the same files, in turn.
+// streamer bench: rounds of loads against rounds of plain reads of the same files, and of plain
+// copies to the device, in turn.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -132,6 +133,11 @@ class Bench {
       Result<void> loaded;
       const Sample ours = measure([&] { loaded = load_once(); });
       if (!loaded) return loaded;
+      if (request_.options.device != host()) {
+        auto rate = copy_rate(request_.options.device);
+        if (!rate) return std::move(rate).error();
+        if (round != 0) copies_.push_back(*rate / 1e9);
+      }
       if (!is_local_) {
         if (round != 0) ours_.push_back(ours);
         continue;
@@ -159,18 +165,31 @@ class Bench {
       cpu.push_back(sample.cpu_seconds / gigabytes);
     const double cpu_median = summarize(cpu).median;
     const double ratio = is_plain_ok_ ? ours.median / plain.median : 0;
+    const Summary copies = copies_.empty() ? Summary() : summarize(copies_);
+    // The slowest stage is what a load could reach at most.
+    double ceiling = is_plain_ok_ ? plain.median : copies.median;
+    if (!copies_.empty()) ceiling = std::min(ceiling, copies.median);
     if (as_json) {
       write_to(stdout,
                "{{\"bytes\":{},\"rounds\":{},\"readers\":{},\"gigabytes_per_second\":{:.3f},"
                "\"lowest\":{:.3f},\"highest\":{:.3f},\"cpu_seconds_per_gigabyte\":{:.4f},"
-               "\"plain_gigabytes_per_second\":{:.3f},\"ratio_to_plain\":{:.3f}}}\n",
+               "\"plain_gigabytes_per_second\":{:.3f},\"ratio_to_plain\":{:.3f},"
+               "\"copy_gigabytes_per_second\":{:.3f},\"ratio_to_copy\":{:.3f},"
+               "\"ratio_to_ceiling\":{:.3f}}}\n",
                bytes_, ours_.size(), readers_, ours.median, ours.lowest, ours.highest, cpu_median,
-               plain.median, ratio);
+               plain.median, ratio, copies.median,
+               copies_.empty() ? 0 : ours.median / copies.median,
+               ceiling == 0 ? 0 : ours.median / ceiling);
       return;
     }
     write_to(stdout,
              "load        {:7.2f} GB/s ({:.2f}..{:.2f}), {:.3f} CPU seconds per GB, {} readers\n",
              ours.median, ours.lowest, ours.highest, cpu_median, readers_);
+    if (!copies_.empty()) {
+      write_to(stdout, "copies      {:7.2f} GB/s ({:.2f}..{:.2f}), pinned memory to the device\n",
+               copies.median, copies.lowest, copies.highest);
+      write_to(stdout, "load / copies: {:.3f}\n", ours.median / copies.median);
+    }
     if (!is_local_) {
       write_to(stdout, "objects of a store: there are no plain reads to compare with\n");
       return;
@@ -179,6 +198,8 @@ class Bench {
              plain.median, plain.lowest, plain.highest);
     write_to(stdout, "load / plain reads: {:.3f} (medians of {} rounds in turn)\n", ratio,
              ours_.size());
+    if (!copies_.empty())
+      write_to(stdout, "load / the slower of both: {:.3f}\n", ours.median / ceiling);
   }
 
  private:
@@ -207,6 +228,7 @@ class Bench {
   bool is_plain_ok_ = false;
   std::vector<Sample> ours_;
   std::vector<Sample> plain_;
+  std::vector<double> copies_;  // GB/s
 };
 
 }  // namespace

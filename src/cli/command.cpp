@@ -62,8 +62,16 @@ NamedValues named_values(const std::vector<std::string>& settings) {
   return values;
 }
 
+// "host", "cuda" or "cuda:1", as CLI11 let it through.
+Device device_named(const std::string& name) {
+  if (name == "host" || name == "cpu") return host();
+  const std::size_t colon = name.find(':');
+  return cuda(colon == std::string::npos ? 0 : std::stoi(name.substr(colon + 1)));
+}
+
 Result<LoadOptions> make_options(const LoadArguments& arguments) {
   LoadOptions options;
+  options.device = device_named(arguments.device);
   options.order = arguments.order == "plan" ? Order::plan : Order::completion;
   const std::array<std::pair<const char*, const std::string*>, 4> common = {{
       {"memory_limit", &arguments.memory_limit},

@@ -47,6 +47,7 @@ struct LoadArguments {
   std::vector<std::string> globs;
   std::vector<std::string> names;
   std::string order = "completion";
+  std::string device = "host";
 };
 
 struct PullArguments {

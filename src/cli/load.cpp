@@ -30,6 +30,11 @@ void print_text(const LoadStats& stats) {
              stats.bytes_network, stats.network_requests, stats.most_connections, stats.hedges,
              stats.bytes_discarded);
   }
+  if (stats.bytes_to_devices != 0) {
+    write_to(stdout, "device: {} bytes copied through {} of pinned segments to {} of the device\n",
+             stats.bytes_to_devices, human_bytes(stats.staging_bytes),
+             human_bytes(stats.device_bytes));
+  }
   if (stats.objects_verified != 0) {
     write_to(stdout, "verified: {} files are what was stored\n", stats.objects_verified);
   }
@@ -53,7 +58,8 @@ void print_json(const LoadStats& stats) {
       "\"window_wait_seconds\":{:.6f},\"bandwidth_wait_seconds\":{:.6f},"
       "\"consumer_wait_seconds\":{:.6f},\"bytes_network\":{},"
       "\"bytes_discarded\":{},\"network_requests\":{},\"hedges\":{},\"most_connections\":{},"
-      "\"objects_verified\":{},"
+      "\"objects_verified\":{},\"bytes_to_devices\":{},\"staging_wait_seconds\":{:.6f},"
+      "\"staging_bytes\":{},\"device_bytes\":{},"
       "\"held_back_by\":\"{}\",\"notes\":{}}}\n",
       stats.items_ready, stats.bytes_ready, seconds(stats.elapsed_ns),
       gigabytes_per_second(stats.bytes_ready, stats.elapsed_ns), stats.readers, stats.chunks,
@@ -62,7 +68,8 @@ void print_json(const LoadStats& stats) {
       seconds(stats.reader_cpu_ns), seconds(stats.storage_wait_ns), seconds(stats.window_wait_ns),
       seconds(stats.bandwidth_wait_ns), seconds(stats.consumer_wait_ns), stats.bytes_network,
       stats.bytes_discarded, stats.network_requests, stats.hedges, stats.most_connections,
-      stats.objects_verified, held_back_by(stats), json_string(stats.notes));
+      stats.objects_verified, stats.bytes_to_devices, seconds(stats.staging_wait_ns),
+      stats.staging_bytes, stats.device_bytes, held_back_by(stats), json_string(stats.notes));
 }
 
 }  // namespace

@@ -58,6 +58,17 @@ void add_load_arguments(CLI::App& command, LoadArguments& load) {
       ->check(CLI::IsMember({"completion", "plan"}));
 }
 
+void add_device(CLI::App& command, LoadArguments& load) {
+  const auto is_device = [](const std::string& text) {
+    const bool has_number = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
+                            text.find_first_not_of("0123456789", 5) == std::string::npos;
+    const bool is_known = text == "host" || text == "cpu" || text == "cuda" || has_number;
+    return is_known ? std::string() : "is host or cuda:NUMBER, not " + text;
+  };
+  command.add_option("--device", load.device, "where tensors go: host, or cuda:0")
+      ->check(CLI::Validator(is_device, ""));
+}
+
 void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   constexpr const char* kJson = "print JSON";
   const auto add_settings = [](CLI::App& command, std::vector<std::string>& settings) {
@@ -101,6 +112,7 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   CLI::App* const load =
       app.add_subcommand("load", "Stream a checkpoint to memory and say how that went");
   add_load_arguments(*load, arguments.load);
+  add_device(*load, arguments.load);
   load->add_flag("--json", arguments.as_json, kJson);
   load->callback([&] { exit_code = run_load(arguments.load, arguments.as_json); });
 
@@ -112,6 +124,7 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   CLI::App* const bench =
       app.add_subcommand("bench", "Measure loads against plain reads of the same files");
   add_load_arguments(*bench, arguments.load);
+  add_device(*bench, arguments.load);
   bench->add_option("--rounds", arguments.rounds, "counted rounds (default 5)")
       ->check(CLI::Range(1, 1000));
   bench->add_flag("--json", arguments.as_json, kJson);

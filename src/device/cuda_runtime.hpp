@@ -31,7 +31,6 @@ class CudaRuntime {
   virtual Result<std::string> pci_address() = 0;
 
   virtual Result<void*> allocate(std::uint64_t bytes) = 0;
-  // Waits until nothing on the device uses it.
   virtual Result<void> free(void* memory) = 0;
   // From the device's memory pool, in the order of a stream.
   virtual Result<void*> allocate_async(std::uint64_t bytes, CudaStream stream) = 0;

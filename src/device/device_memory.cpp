@@ -42,13 +42,13 @@ DeviceMemory::~DeviceMemory() {
   if (data_ == nullptr && stream_ == nullptr) return;
   // What a device in trouble keeps is lost with its context.
   const auto use = UseDevice::make(runtime_, device_);
+  // Streams of the caller that nobody told us of may still use it.
+  static_cast<void>(runtime_.synchronize_device().has_value());
   if (allocator_ == DeviceAllocator::malloc) {
     static_cast<void>(runtime_.free(data_).has_value());
     return;
   }
   if (data_ != nullptr) {
-    // As free() does: streams of the caller that nobody told us of may still use it.
-    static_cast<void>(runtime_.synchronize_device().has_value());
     static_cast<void>(runtime_.free_async(data_, stream_).has_value());
     static_cast<void>(runtime_.synchronize(stream_).has_value());
   }

@@ -8,6 +8,7 @@ namespace streamer::core {
 namespace {
 
 constexpr std::int32_t kCpu = 1;       // kDLCPU
+constexpr std::int32_t kCuda = 2;      // kDLCUDA
 constexpr std::uint8_t kUnsigned = 1;  // kDLUInt
 
 // The struct that is handed out and all that it points to, in one piece of memory.
@@ -52,7 +53,7 @@ Managed* make_export(const DlpackSource& source) {
   whole->release = source.release;
   DLTensor& tensor = whole->managed.dl_tensor;
   tensor.data = source.bytes == 0 ? nullptr : source.data;
-  tensor.device = {kCpu, 0};
+  tensor.device = source.cuda_device ? DLDevice{kCuda, *source.cuda_device} : DLDevice{kCpu, 0};
   tensor.ndim = static_cast<std::int32_t>(whole->shape.size());
   tensor.dtype = as_bytes ? DLDataType{kUnsigned, 8, 1}
                           : DLDataType{*source.code, static_cast<std::uint8_t>(source.bits), 1};

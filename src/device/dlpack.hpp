@@ -59,6 +59,7 @@ namespace streamer::core {
 struct DlpackSource {
   void* data = nullptr;
   std::uint64_t bytes = 0;
+  std::optional<std::int32_t> cuda_device = std::nullopt;  // whose memory; nullopt: the host's
   std::span<const std::uint64_t> shape;
   std::uint32_t bits = 8;  // of one element
   // Without a code the tensor comes as rows of bytes.

@@ -208,9 +208,10 @@ class PlanLayout {
     }
   }
 
-  // Neighbours in the file that are neighbours in memory too are one extent.
+  // Neighbours in the file that are neighbours in memory too are one extent; but on a device each
+  // of the caller's may be an allocation of its own.
   bool extends_last_extent(std::size_t i, Place place) {
-    if (plan_.extents_.empty()) return false;
+    if (plan_.extents_.empty() || (place.memory != 0 && !place.in_arena)) return false;
     Extent& before = plan_.extents_.back();
     const StridedRange& range = wanted_[i].range;
     if (before.place.in_arena != place.in_arena || before.place.memory != place.memory ||

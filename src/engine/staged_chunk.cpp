@@ -11,8 +11,6 @@ namespace streamer::core {
 
 namespace {
 
-// Padding up to this is copied along: a second copy would cost more.
-constexpr std::uint64_t kMostPaddingBytes = 4 * kKiB;
 constexpr std::uint64_t kCacheLine = 64;
 
 }  // namespace
@@ -22,7 +20,8 @@ StagedChunk::StagedChunk(Staging& staging, LoadCore& core, const Chunk& chunk, R
       core_(core),
       chunk_(chunk),
       counters_(mine),
-      crc_kind_(core.integrity ? core.integrity->crc_of(chunk) : std::nullopt) {}
+      crc_kind_(core.integrity ? core.integrity->crc_of(chunk) : std::nullopt),
+      joiner_(core.plan, chunk) {}
 
 StagedChunk::~StagedChunk() {
   if (segment_) staging_.give_back(chunk_, *segment_);
@@ -52,31 +51,21 @@ bool StagedChunk::take_segment(const std::function<void()>& before_waiting) {
 
 // As many of the bytes as the segment still takes; returns how many.
 std::size_t StagedChunk::append(Place place, std::string_view bytes) {
-  std::byte* const to = core_.address(place);
   std::byte* const segment = staging_.data(chunk_, *segment_);
   const std::uint64_t all = staging_.segment_bytes();
-  std::byte* const copied_to =
-      copies_.empty() ? nullptr : static_cast<std::byte*>(copies_.back().to) + copies_.back().bytes;
-  std::uint64_t padding = 0;
-  const bool goes_on = copied_to != nullptr && (copied_to == to || place.in_arena) &&
-                       copied_to <= to &&
-                       static_cast<std::uint64_t>(to - copied_to) <= kMostPaddingBytes;
-  if (goes_on) {
-    // Of our own arena: nothing lies between two items that are read one after the other.
-    padding = static_cast<std::uint64_t>(to - copied_to);
-  } else {
-    padding = round_up(used_, kCacheLine) - used_;
-  }
+  const auto joined = joiner_.padding_before(place);
+  const std::uint64_t padding = joined ? *joined : round_up(used_, kCacheLine) - used_;
   if (used_ + padding >= all) return 0;
   const std::uint64_t taken = std::min<std::uint64_t>(bytes.size(), all - used_ - padding);
-  if (goes_on) {
+  if (joined) {
     std::memset(segment + used_, 0, padding);
     copies_.back().bytes += padding + taken;
   } else {
-    copies_.push_back({to, used_ + padding, taken});
+    copies_.push_back({core_.address(place), used_ + padding, taken});
   }
   copy_past_caches(segment + used_ + padding, bytes.data(), taken);
   used_ += padding + taken;
+  joiner_.add(place, taken);
   return taken;
 }
 
@@ -85,6 +74,7 @@ void StagedChunk::flush() noexcept {
   staging_.submit(chunk_, *std::exchange(segment_, std::nullopt), std::exchange(copies_, {}),
                   counters_);
   used_ = 0;
+  joiner_.restart();
 }
 
 void StagedChunk::finish() {

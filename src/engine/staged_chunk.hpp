@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/checksum.hpp"
+#include "engine/copy_joiner.hpp"
 #include "engine/staging.hpp"
 
 namespace streamer::core {
@@ -44,6 +45,7 @@ class StagedChunk {
   std::optional<std::uint32_t> segment_;
   std::uint64_t used_ = 0;  // of the segment
   std::vector<DeviceCopy> copies_;
+  CopyJoiner joiner_;
   bool is_lost_ = false;  // the load stopped before all bytes were put
 };
 

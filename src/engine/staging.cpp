@@ -87,8 +87,8 @@ Staging::~Staging() {
     if (!lane) continue;
     // Until then it may hold segments.
     lane->copier->end();
-    const bool is_as_good_as_new = !lane->copier->has_failed() && lane->segments->note().empty() &&
-                                   lane->segments->close();
+    const bool is_as_good_as_new =
+        !lane->copier->has_failed() && lane->segments->note().empty() && lane->segments->close();
     lane->copier.reset();
     if (is_as_good_as_new) keep_segments(lane->device, std::move(lane->segments));
   }
@@ -160,17 +160,19 @@ void Staging::deliver(const Chunk& chunk, const Dense& bytes, ReaderCounters& mi
   const auto crc_kind = core_.integrity ? core_.integrity->crc_of(chunk) : std::nullopt;
   std::uint64_t crc = 0;
   std::vector<DeviceCopy> copies;
+  CopyJoiner joiner(core_.plan, chunk);
   core_.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
     const std::uint64_t offset = piece.offset - bytes.offset;
     if (crc_kind) crc = crc_update(*crc_kind, crc, as_text_of(bytes.data + offset, piece.size));
-    std::byte* const to = core_.address(piece.place);
-    DeviceCopy* const last = copies.empty() ? nullptr : &copies.back();
-    if (last != nullptr && static_cast<std::byte*>(last->to) + last->bytes == to &&
-        last->offset + last->bytes == offset) {
-      last->bytes += piece.size;
+    // As the object has them, there is no room for padding.
+    const bool joins = joiner.padding_before(piece.place) == 0 &&
+                       copies.back().offset + copies.back().bytes == offset;
+    if (joins) {
+      copies.back().bytes += piece.size;
     } else {
-      copies.push_back({to, offset, piece.size});
+      copies.push_back({core_.address(piece.place), offset, piece.size});
     }
+    joiner.add(piece.place, piece.size);
   });
   if (!core_.verify_staged(chunk, crc)) return give_back(chunk, *bytes.segment);
   submit(chunk, *bytes.segment, std::move(copies), mine);
