@@ -22,6 +22,8 @@ int exit_code_of(ErrorKind kind) {
     case ErrorKind::memory_limit:
     case ErrorKind::out_of_memory:
       return kExitMemory;
+    case ErrorKind::device:
+      return kExitDevice;
     case ErrorKind::cancelled:
       return kExitInterrupted;
     case ErrorKind::internal:

@@ -22,6 +22,7 @@ enum ExitCode : int {
   kExitUsage = 2,      // wrong arguments or settings
   kExitStorage = 3,    // not found, refused, changed or unreadable
   kExitMemory = 4,     // the memory limit or memory itself
+  kExitDevice = 5,     // a GPU, or what is needed to use one
   kExitInternal = 70,  // a bug
   kExitInterrupted = 130,
 };

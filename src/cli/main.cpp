@@ -17,7 +17,8 @@ namespace {
 constexpr const char* kFooter =
     "Exit codes: 0 done; 1 the checkpoint is not valid; 2 wrong arguments or settings; 3 not "
     "found,\n"
-    "refused, changed or unreadable; 4 memory limit or out of memory; 70 a bug; 130 interrupted.";
+    "refused, changed or unreadable; 4 memory limit or out of memory; 5 the GPU; 70 a bug; 130 "
+    "interrupted.";
 
 // In the order of LogLevel.
 constexpr std::array<std::string_view, 5> kLogLevels = {"trace", "debug", "info", "warning",

@@ -285,7 +285,6 @@ struct Load::Running {
       threads.clear();  // joins
       // Copies under way write to memory of the caller, and read segments.
       staging.reset();
-      core->staging = nullptr;
       // For the Load, and for the items that nobody will be given any more.
       core->let_go(1 + static_cast<std::uint32_t>(core->plan.items().size()) - yielded);
       return;
@@ -374,10 +373,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
         TRY(Integrity::make(*core->checkpoint, core->plan, settings.verify, core->notes));
     TRY(check_order(*core->integrity));
   }
-  if (cuda != nullptr) {
-    load->running_->staging = TRY(Staging::make(*core, *cuda, staging));
-    core->staging = load->running_->staging.get();
-  }
+  if (cuda != nullptr) load->running_->staging = TRY(Staging::make(*core, *cuda, staging));
   TRY(load->start_readers(settings));
   return load;
 }

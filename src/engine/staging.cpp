@@ -48,8 +48,13 @@ Staging::Staging(LoadCore& core, std::uint64_t segment_bytes)
 Result<std::unique_ptr<Staging>> Staging::make(LoadCore& core, CudaRuntime& runtime,
                                                const Options& options) {
   std::unique_ptr<Staging> made(new Staging(core, options.segment_bytes));
-  for (std::uint32_t memory = 1; memory < core.plan.memories().size(); ++memory)
+  const auto memories = static_cast<std::uint32_t>(core.plan.memories().size());
+  for (std::uint32_t memory = 1; memory < memories; ++memory)
     TRY(made->open_lane(runtime, memory, options));
+  // From its start a copier may fail the load, which then wakes those who wait in any lane.
+  core.staging = made.get();
+  for (std::uint32_t memory = 1; memory < memories; ++memory)
+    TRY(made->start_copier(runtime, memory, options));
   return made;
 }
 
@@ -60,8 +65,15 @@ Result<void> Staging::open_lane(CudaRuntime& runtime, std::uint32_t memory,
   lane->segments = take_kept_segments(runtime, lane->device, options.segments, segment_bytes_);
   if (!lane->segments)
     lane->segments = TRY(PinnedSegments::make(runtime, options.segments, segment_bytes_));
-  DeviceCopier::Options wanted{.device = lane->device, .streams = options.streams};
-  if (lane->device == options.consumer_device) {
+  lanes_[memory] = std::move(lane);
+  return {};
+}
+
+Result<void> Staging::start_copier(CudaRuntime& runtime, std::uint32_t memory,
+                                   const Options& options) {
+  Lane& lane = *lanes_[memory];
+  DeviceCopier::Options wanted{.device = lane.device, .streams = options.streams};
+  if (lane.device == options.consumer_device) {
     wanted.consumer_stream = options.consumer_stream;
     wanted.overwrites = core_.plan.memories()[memory].ring_bytes != 0;
   }
@@ -73,25 +85,28 @@ Result<void> Staging::open_lane(CudaRuntime& runtime, std::uint32_t memory,
   };
   callbacks.failed = [this](Error error) { core_.fail(std::move(error)); };
   callbacks.noted = [this](std::string note) { core_.notes.add(std::move(note)); };
-  lane->copier = TRY(DeviceCopier::start(*core_.device_memories[memory], runtime, *lane->segments,
-                                         wanted, std::move(callbacks)));
-  lanes_[memory] = std::move(lane);
+  lane.copier = TRY(DeviceCopier::start(*core_.device_memories[memory], runtime, *lane.segments,
+                                        wanted, std::move(callbacks)));
   return {};
 }
 
 Staging::~Staging() {
+  std::vector<std::pair<int, std::unique_ptr<PinnedSegments>>> kept;
   for (const auto& lane : lanes_) {
-    if (lane) lane->copier->stop();
+    if (lane && lane->copier) lane->copier->stop();
   }
   for (const auto& lane : lanes_) {
-    if (!lane) continue;
+    if (!lane || !lane->copier) continue;
     // Until then it may hold segments.
     lane->copier->end();
     const bool is_as_good_as_new =
         !lane->copier->has_failed() && lane->segments->note().empty() && lane->segments->close();
     lane->copier.reset();
-    if (is_as_good_as_new) keep_segments(lane->device, std::move(lane->segments));
+    if (is_as_good_as_new) kept.emplace_back(lane->device, std::move(lane->segments));
   }
+  core_.staging = nullptr;
+  for (auto& [device, segments] : kept)
+    keep_segments(device, std::move(segments));
 }
 
 std::optional<std::uint32_t> Staging::try_take(const Chunk& chunk) noexcept {

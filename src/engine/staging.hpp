@@ -27,7 +27,7 @@ class Staging {
   };
 
   // Starts to prepare the devices that the plan names, in the background. core must outlive this,
-  // and refers to it until it ends.
+  // which is its staging until it ends.
   static Result<std::unique_ptr<Staging>> make(LoadCore& core, CudaRuntime& runtime,
                                                const Options& options);
   // No reader may be left. Waits for copies under way; keeps the segments for the next load.
@@ -76,6 +76,7 @@ class Staging {
 
   Staging(LoadCore& core, std::uint64_t segment_bytes);
   Result<void> open_lane(CudaRuntime& runtime, std::uint32_t memory, const Options& options);
+  Result<void> start_copier(CudaRuntime& runtime, std::uint32_t memory, const Options& options);
   void one_less(const Chunk& chunk, ReaderCounters& mine) noexcept;
 
   LoadCore& core_;

@@ -42,6 +42,30 @@ StoreWorld::Fault flip_one_byte(StoreLab& lab) {
   };
 }
 
+NetworkOutcome load_unchecked_to_device(const std::shared_ptr<const Checkpoint>& checkpoint,
+                                        const Settings& settings) {
+  CudaStandIn cuda({});
+  NetworkOutcome outcome;
+  LoadOptions options;
+  options.device = 0;
+  options.cuda = &cuda;
+  auto load =
+      Load::start(checkpoint, everything(*checkpoint), options, *read_load_settings(settings));
+  while (load && !outcome.error) {
+    auto next = (*load)->next(in(std::chrono::seconds(30)));
+    if (!next) {
+      outcome.error = std::move(next).error();
+    } else {
+      if (next->outcome != Load::Outcome::tensor) break;
+      next->lease->release();
+    }
+  }
+  if (!load) outcome.error = std::move(load).error();
+  if (load) load->reset();
+  drop_kept_segments();
+  return outcome;
+}
+
 }  // namespace
 
 TEST_CASE("a manifest's checksums are found right, over a network and in any order",
@@ -174,6 +198,47 @@ TEST_CASE("files are verified too, whichever way they are read", "[integrity]") 
       const NetworkOutcome outcome = source.load(*checkpoint, settings);
       if (outcome.error) FAIL(outcome.error->line());
       CHECK(outcome.stats.objects_verified == 1);
+    }
+  }
+}
+
+TEST_CASE("bytes are verified on their way to a device, by CRC", "[integrity]") {
+  for (const ChecksumKind kind : kKinds) {
+    for (const bool is_local : {true, false}) {
+      for (const bool is_damaged : {false, true}) {
+        INFO(checksum_name(kind) << (is_local ? ", file" : ", network")
+                                 << (is_damaged ? ", damaged" : ""));
+        StoreLab lab;
+        const TemporaryFolder folder;
+        std::string bytes = stored_bytes(lab);
+        const std::string sum = is_local ? "m.safetensors" : lab.key;
+        const auto manifest = write_text(folder.path() / "sums", manifest_line(kind, bytes, sum));
+        if (is_damaged && is_local) bytes[bytes.size() / 2] ^= 1;
+        const auto path = write_text(folder.path() / "m.safetensors", bytes);
+        Settings settings = is_local ? Settings() : lab.settings("8");
+        REQUIRE(settings.set("verify", manifest.string()));
+        REQUIRE(settings.set("staging_segment_bytes", "16384"));
+        if (is_damaged && !is_local) lab.world.set_fault(flip_one_byte(lab));
+        const std::vector<std::string> uris = {is_local ? path.string() : lab.uri()};
+        const auto checkpoint = open_checkpoint(uris, std::make_shared<Stores>(settings));
+        REQUIRE(checkpoint);
+        if (is_damaged) {
+          // What is yielded before it is found is not compared here.
+          const NetworkOutcome outcome = load_unchecked_to_device(*checkpoint, settings);
+          REQUIRE(outcome.error);
+          CHECK(outcome.error->kind() ==
+                (kind == ChecksumKind::sha256 ? ErrorKind::unsupported : ErrorKind::corrupt));
+          continue;
+        }
+        const NetworkOutcome outcome = lab.load(*checkpoint, settings, true);
+        if (kind == ChecksumKind::sha256) {
+          REQUIRE(outcome.error);
+          CHECK_THAT(outcome.error->message(), Catch::Contains("CRC"));
+          continue;
+        }
+        if (outcome.error) FAIL(outcome.error->line());
+        CHECK(outcome.stats.objects_verified == 1);
+      }
     }
   }
 }

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "device/kept_segments.hpp"
 #include "engine/load.hpp"
+#include "support/cuda_stand_in.hpp"
 #include "support/lab.hpp"
 #include "support/raw_checkpoint.hpp"
 #include "support/safetensors_text.hpp"
@@ -92,17 +94,33 @@ class StoreLab {
     return core::open_checkpoint(uris, std::make_shared<core::Stores>(settings));
   }
 
-  // Loads everything and compares every byte of what was yielded.
+  // Loads everything and compares every byte of what was yielded. With STREAMER_TEST_DEVICE in the
+  // environment the load ends in memory of a device, on the stand-in.
   NetworkOutcome load(const core::Settings& settings) {
     auto checkpoint = open(settings);
     if (!checkpoint) return {{}, std::move(checkpoint).error()};
     return load(*checkpoint, settings);
   }
   NetworkOutcome load(const std::shared_ptr<const core::Checkpoint>& checkpoint,
-                      const core::Settings& settings) const {
-    auto load = core::Load::start(checkpoint, everything(*checkpoint), {},
+                      const core::Settings& settings,
+                      bool is_for_device = std::getenv("STREAMER_TEST_DEVICE") != nullptr) const {
+    CudaStandIn cuda({.longest_delay_us = 100});
+    core::LoadOptions options;
+    if (is_for_device) {
+      options.device = 0;
+      options.cuda = &cuda;
+    }
+    NetworkOutcome outcome = load_with(checkpoint, settings, options);
+    core::drop_kept_segments();
+    CHECK(cuda.violations() == std::vector<std::string>());
+    CHECK(cuda.things_alive() == 0);
+    return outcome;
+  }
+  NetworkOutcome load_with(const std::shared_ptr<const core::Checkpoint>& checkpoint,
+                           const core::Settings& settings, const core::LoadOptions& options) const {
+    auto load = core::Load::start(checkpoint, everything(*checkpoint), options,
                                   *core::read_load_settings(settings));
-    REQUIRE(load);
+    if (!load) return {{}, std::move(load).error()};
     NetworkOutcome outcome;
     std::uint32_t yielded = 0;
     for (;;) {
