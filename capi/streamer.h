@@ -519,10 +519,11 @@ typedef struct streamer_load_stats {
   uint64_t staging_wait_ns;   /* of all readers together: until copies to a device made room */
   uint64_t staging_bytes;     /* host memory through which bytes pass on their way to devices */
   uint64_t device_bytes;      /* memory of the library on devices */
+  uint64_t bytes_past_host;   /* of bytes_direct: to a device, never in host memory */
 } streamer_load_stats;
 #define STREAMER_LOAD_STATS_INIT                                                              \
   {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* What held a load back: where its readers, or failing that its consumer, spent the time. */
 #define STREAMER_HELD_BACK_BY_NOTHING 0

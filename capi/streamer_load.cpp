@@ -130,6 +130,7 @@ void streamer_load_get_stats(const streamer_load* load, streamer_load_stats* sta
   out.staging_wait_ns = stats.staging_wait_ns;
   out.staging_bytes = stats.staging_bytes;
   out.device_bytes = stats.device_bytes;
+  out.bytes_past_host = stats.bytes_past_host;
   out.notes = "";
   const streamer_status kept = guarded(nullptr, [&]() -> Result<streamer_status> {
     auto notes = std::make_unique<std::string>(load->load->notes());

@@ -96,6 +96,10 @@ constexpr SettingRow kRows[] = {
     {"gcs_user_project", "STREAMER_GCS_USER_PROJECT", nullptr, "auto", "auto, or a project",
      "The project that is charged, for buckets whose readers pay. auto is the credentials' quota "
      "project."},
+    {"gpudirect", "STREAMER_GPUDIRECT", nullptr, "off", "off, on, or the path of libcufile",
+     "Whether chunks of files that are not in the page cache go to a device past the host's memory "
+     "(GPUDirect Storage). on loads libcufile.so.0; what it does not take goes through host memory "
+     "and is noted."},
     {"hedging", "STREAMER_HEDGING", nullptr, "auto", "auto, off",
      "Whether the slowest requests of a load are made a second time on a new connection."},
     {"https_bearer_token", "STREAMER_HTTPS_BEARER_TOKEN", nullptr, "auto", "auto, or a token",
@@ -268,6 +272,10 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   }
   if (name == "direct_depth") return put(to.direct_depth, parse_number(value, "auto", 1, 256));
   if (name == "file_io") return put(to.file_io, parse_file_io(value));
+  if (name == "gpudirect") {
+    to.gpudirect = value == "off" ? "" : value == "on" ? "libcufile.so.0" : value;
+    return !value.empty();
+  }
   if (name == "hedging") {
     to.hedges = value == "auto";
     return value == "auto" || value == "off";

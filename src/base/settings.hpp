@@ -103,6 +103,7 @@ struct LoadSettings {
   std::uint64_t device_alignment_bytes = 512;
   DeviceAllocator device_allocator = DeviceAllocator::malloc;
   std::uint32_t device_streams = 1;
+  std::string gpudirect = {};                // the library to use; empty: none
   std::uint64_t staging_bytes = 256 * kMiB;  // of each device
   std::uint64_t staging_segment_bytes = 2 * kMiB;
   std::uint32_t direct_depth = 0;  // direct reads in flight per reader; 0: chosen by us

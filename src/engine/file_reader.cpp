@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/file_reader.hpp"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "base/fits_in_memory.hpp"
@@ -98,6 +100,7 @@ void FileReader::start(const Chunk& chunk) {
                             ? Cached::not_all
                             : ask_page_cache(open, {chunk.offset, chunk.size});
   if (may_be_direct && cached == Cached::not_all) {
+    if (may_read_past_host(chunk, open) && read_past_host(chunk, open)) return;
     auto submitted = direct_.submit(chunk, *std::move(file), segment_);
     if (!submitted) return core_.fail(std::move(submitted).error());
     segment_.reset();
@@ -105,6 +108,42 @@ void FileReader::start(const Chunk& chunk) {
   }
   core_.is_for_device(chunk) ? read_for_device(chunk, open, cached)
                              : read_buffered(chunk, open, cached);
+}
+
+bool FileReader::may_read_past_host(const Chunk& chunk, const OpenFile& file) const {
+  // Whoever has a segment knows that the device's memory is there. What is summed on the way, and
+  // what may overwrite bytes that the consumer's stream still reads, must pass through the host.
+  return file.past_host != nullptr && segment_ &&
+         !file.past_host_is_refused.load(std::memory_order_relaxed) &&
+         !(core_.integrity && core_.integrity->crc_of(chunk)) &&
+         core_.plan.memories()[chunk.memory].ring_bytes == 0;
+}
+
+// False if it does not work out, and the chunk is to be read another way.
+bool FileReader::read_past_host(const Chunk& chunk, const OpenFile& file) {
+  auto outcome = core_.staging->use_device(chunk);
+  core_.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
+    if (outcome)
+      outcome = file.past_host->read(core_.address(piece.place), piece.offset, piece.size);
+  });
+  if (!outcome) {
+    file.past_host_is_refused.store(true, std::memory_order_relaxed);
+    core_.notes.add(
+        fmt::format("GPUDirect Storage could not read {} ({}): read through host memory",
+                    file.object->uri.text(), outcome.error().message()));
+    return false;
+  }
+  add(counters_.bytes_direct, chunk.size);
+  add(counters_.bytes_past_host, chunk.size);
+  auto pinned = check_pinned(file.buffered.get(), *file.object);
+  if (!pinned) {
+    core_.fail(std::move(pinned).error());
+    return true;
+  }
+  core_.staging->end_of(chunk, counters_);
+  files_.chunk_landed(chunk.object);
+  count_time();
+  return true;
 }
 
 Result<std::shared_ptr<const OpenFile>> FileReader::file_of(const Chunk& chunk) {

@@ -33,6 +33,8 @@ class FileReader {
   bool wait_for_bandwidth(const Chunk& chunk);
   Result<std::shared_ptr<const OpenFile>> file_of(const Chunk& chunk);
   void read_buffered(const Chunk& chunk, const OpenFile& file, Cached cached);
+  bool may_read_past_host(const Chunk& chunk, const OpenFile& file) const;
+  bool read_past_host(const Chunk& chunk, const OpenFile& file);
   void read_for_device(const Chunk& chunk, const OpenFile& file, Cached cached);
   void finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome,
               const Staging::Dense& staged);

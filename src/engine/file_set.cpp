@@ -55,8 +55,8 @@ Cached ask_page_cache(const OpenFile& file, ByteRange range) {
 }
 
 FileSet::FileSet(const std::vector<const Object*>& objects, const Plan& plan, FileIo file_io,
-                 Notes& notes)
-    : file_io_(file_io), notes_(notes) {
+                 const CuFile* cu_file, Notes& notes)
+    : file_io_(file_io), cu_file_(cu_file), notes_(notes) {
   slots_.with([&](std::vector<Slot>& slots) {
     for (const Object* object : objects)
       slots.push_back({object, 0, nullptr});
@@ -74,6 +74,7 @@ Result<std::shared_ptr<const OpenFile>> FileSet::open(std::uint32_t object) {
     file->object = slot.object;
     file->buffered = TRY(open_pinned(*slot.object));
     if (file_io_ != FileIo::buffered) open_direct(*file);
+    if (cu_file_ != nullptr && file->direct) open_past_host(*file);
     slot.file = std::move(file);
     return slot.file;
   });
@@ -99,6 +100,16 @@ void FileSet::open_direct(OpenFile& file) const {
   }
   notes_.add(fmt::format("the file system of {} does not allow O_DIRECT ({}): read buffered",
                          file.object->uri.text(), std::generic_category().message(refusal)));
+}
+
+void FileSet::open_past_host(OpenFile& file) const {
+  auto opened = cu_file_->open(file.direct.get());
+  if (opened) {
+    file.past_host = *std::move(opened);
+    return;
+  }
+  notes_.add(fmt::format("GPUDirect Storage does not take {} ({}): read through host memory",
+                         file.object->uri.text(), opened.error().message()));
 }
 
 void FileSet::chunk_landed(std::uint32_t object) {

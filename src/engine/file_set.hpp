@@ -11,6 +11,7 @@
 #include "base/result.hpp"
 #include "base/settings.hpp"
 #include "base/unique_fd.hpp"
+#include "device/cu_file.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
 #include "storage/store.hpp"
@@ -28,6 +29,10 @@ struct OpenFile {
   // Set once a direct read was refused in spite of all; relaxed, a reader that misses it asks once
   // more.
   mutable std::atomic<bool> direct_is_refused{false};
+  // Of `direct`, and ended before it; nullptr: not wanted, or not to be had.
+  std::unique_ptr<CuFile::File> past_host;
+  // Set once a read past the host failed; relaxed, as the flag above.
+  mutable std::atomic<bool> past_host_is_refused{false};
 };
 
 // Whether bytes of a file are in the page cache.
@@ -37,8 +42,9 @@ Cached ask_page_cache(const OpenFile& file, ByteRange range);
 class FileSet {
  public:
   // What is referred to must outlive the set.
+  // cu_file: nullptr, or what reads files past the host.
   FileSet(const std::vector<const Object*>& objects, const Plan& plan, FileIo file_io,
-          Notes& notes);
+          const CuFile* cu_file, Notes& notes);
 
   // Thread-safe.
   Result<std::shared_ptr<const OpenFile>> open(std::uint32_t object);
@@ -53,8 +59,10 @@ class FileSet {
   };
 
   void open_direct(OpenFile& file) const;
+  void open_past_host(OpenFile& file) const;
 
   const FileIo file_io_;
+  const CuFile* const cu_file_;
   Notes& notes_;
   Guarded<std::vector<Slot>> slots_;
 };

@@ -273,9 +273,9 @@ std::uint64_t TensorLease::tag() const noexcept {
 
 struct Load::Running {
   Running(LoadCore* core_in, std::vector<const Object*> objects, const LoadSettings& settings,
-          LoadOptions options_in, std::uint64_t window)
+          LoadOptions options_in, std::uint64_t window, const CuFile* cu_file)
       : core(core_in),
-        files(objects, core_in->plan, settings.file_io, core_in->notes),
+        files(objects, core_in->plan, settings.file_io, cu_file, core_in->notes),
         network(tuner_limits(settings), std::max(core_in->network_readers, 1U)),
         options(options_in),
         window_bytes(window) {}
@@ -337,6 +337,9 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   const ReadingList list =
       TRY(make_reading_list(tensors, requests, options.read_order == ReadOrder::item));
   CudaRuntime* const cuda = TRY(runtime_for(list, options));
+  const CuFile* cu_file = nullptr;
+  if (cuda != nullptr && !settings.gpudirect.empty())
+    cu_file = TRY(CuFile::get(settings.gpudirect));
   const std::uint64_t window = TRY(window_bytes(settings.memory_limit, list.memories[0], tensors));
   const Staging::Options staging = staging_options(settings, options, window);
   const bool is_over_network = TRY(has_remote(*checkpoint));
@@ -365,7 +368,8 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   auto* const core =
       new LoadCore(std::move(checkpoint), std::move(requests), std::move(plan), std::move(arena),
                    std::move(device_memories), settings.bandwidth_bytes_per_s, std::move(shares));
-  auto running = std::make_unique<Running>(core, std::move(objects), settings, options, window);
+  auto running =
+      std::make_unique<Running>(core, std::move(objects), settings, options, window, cu_file);
   std::unique_ptr<Load> load(new Load(std::move(running)));
   TRY(core->open_wakes());
   if (!settings.verify.empty()) {
@@ -480,6 +484,7 @@ LoadStats Load::stats() const {
     stats.bandwidth_wait_ns += read(counters.bandwidth_wait_ns);
     stats.staging_wait_ns += read(counters.staging_wait_ns);
     stats.bytes_to_devices += read(counters.bytes_to_devices);
+    stats.bytes_past_host += read(counters.bytes_past_host);
     stats.bytes_network += read(counters.bytes_network);
     stats.bytes_discarded += read(counters.bytes_discarded);
     stats.requests += read(counters.requests);

@@ -50,6 +50,7 @@ struct alignas(64) ReaderCounters {
   std::atomic<std::uint64_t> bandwidth_wait_ns{0};
   std::atomic<std::uint64_t> staging_wait_ns{0};
   std::atomic<std::uint64_t> bytes_to_devices{0};
+  std::atomic<std::uint64_t> bytes_past_host{0};
   std::atomic<bool> uses_io_uring{false};
   // While the reader waits for a window: how often windows had moved when it last looked, and one
   // more. 0: it does not wait.

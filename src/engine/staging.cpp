@@ -139,6 +139,11 @@ std::byte* Staging::data(const Chunk& chunk, std::uint32_t segment) const noexce
   return lanes_[chunk.memory]->segments->data(segment);
 }
 
+Result<void> Staging::use_device(const Chunk& chunk) {
+  const Lane& lane = *lanes_[chunk.memory];
+  return lane.segments->runtime().use_device(lane.device);
+}
+
 void Staging::submit(const Chunk& chunk, std::uint32_t segment, std::vector<DeviceCopy> copies,
                      ReaderCounters& mine) noexcept {
   std::uint64_t bytes = 0;

@@ -44,6 +44,9 @@ class Staging {
   [[nodiscard]] std::byte* data(const Chunk& chunk, std::uint32_t segment) const noexcept;
   [[nodiscard]] std::uint64_t segment_bytes() const noexcept { return segment_bytes_; }
 
+  // Makes the chunk's device the current one of the calling thread, which must be the load's own.
+  Result<void> use_device(const Chunk& chunk);
+
   // Passes the segment on to the copier. Before end_of().
   void submit(const Chunk& chunk, std::uint32_t segment, std::vector<DeviceCopy> copies,
               ReaderCounters& mine) noexcept;

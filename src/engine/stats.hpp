@@ -54,6 +54,7 @@ struct LoadStats {
   std::uint64_t staging_wait_ns = 0;
   std::uint64_t staging_bytes = 0;
   std::uint64_t device_bytes = 0;
+  std::uint64_t bytes_past_host = 0;  // of bytes_direct
 };
 
 // Where the readers spent most of their time; pure. Waiting for the window is laid to the memory

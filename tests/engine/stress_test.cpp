@@ -8,25 +8,16 @@
 #include <thread>
 
 #include "base/text.hpp"
+#include "device/kept_segments.hpp"
+#include "support/cuda_stand_in.hpp"
 #include "support/lab.hpp"
+#include "support/sanitized.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr bool kIsSanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-constexpr bool kIsSanitized = true;
-#else
-constexpr bool kIsSanitized = false;
-#endif
-#else
-constexpr bool kIsSanitized = false;
-#endif
 
 // A line of /proc/self/status in bytes.
 std::uint64_t process_status(const std::string& name) {
@@ -52,6 +43,28 @@ std::uint64_t peak_growth_of_load(const Lab& lab, const LoadSettings& settings) 
   }
   load->reset();
   return process_status("VmHWM") - before;
+}
+
+// The same for a load to a device of the stand-in, whose memory is the host's and does not count.
+std::uint64_t peak_growth_of_device_load(const Lab& lab, const LoadSettings& settings) {
+  CudaStandIn cuda({.longest_delay_us = 0});
+  std::ofstream("/proc/self/clear_refs") << "5";
+  const std::uint64_t before = process_status("VmRSS");
+  LoadOptions options;
+  options.device = 0;
+  options.cuda = &cuda;
+  auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), options, settings);
+  if (!load) return UINT64_MAX;
+  for (;;) {
+    auto yielded = (*load)->next(in(60s));
+    if (!yielded) return UINT64_MAX;
+    if (yielded->outcome == Load::Outcome::end) break;
+    yielded->lease->release();
+  }
+  const std::uint64_t device_bytes = (*load)->stats().device_bytes;
+  load->reset();
+  drop_kept_segments();
+  return process_status("VmHWM") - before - device_bytes;
 }
 
 }  // namespace
@@ -109,6 +122,20 @@ TEST_CASE("memory grows by no more than the limit and 64 MiB", "[limits]") {
   settings.memory_limit = {MemoryLimit::Mode::bytes, limit};
   const int status =
       in_child([&] { return peak_growth_of_load(lab, settings) <= limit + 64 * kMiB ? 0 : 1; });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a load to a device takes host memory for its segments and 64 MiB", "[limits]") {
+  if (kIsSanitized) return;
+  const Lab lab(equal_tensors(64, 8 * kMiB));
+  const bool is_cold = GENERATE(false, true);
+  if (is_cold) make_cold(lab.path(0));
+  CAPTURE(is_cold);
+  LoadSettings settings;
+  // The checkpoint is eight times as large; the segments stay within the limit too.
+  settings.memory_limit = {MemoryLimit::Mode::bytes, 64 * kMiB};
+  const int status = in_child(
+      [&] { return peak_growth_of_device_load(lab, settings) <= 64 * kMiB + 64 * kMiB ? 0 : 1; });
   CHECK(status == 0);
 }
 
