@@ -387,9 +387,8 @@ typedef struct streamer_plan_item {
   void *destination;
   size_t destination_bytes;
   uint64_t tag; /* the caller's own; comes back with the tensor */
-  /* Whose memory: that of destination, or of the library. The host without a destination stands for
-   * what the load's options say. A destination on a device must not be read or written by the caller
-   * until its tensor was yielded. */
+  /* Whose memory: destination's, or the library's; the host without a destination is what the load's
+   * options say. A destination on a device may not be used by anybody until its tensor was yielded. */
   int32_t device; /* STREAMER_DEVICE_* */
   int32_t device_number;
 } streamer_plan_item;
@@ -409,9 +408,9 @@ STREAMER_API streamer_status streamer_plan_add_matching(streamer_plan *plan, con
                                                         size_t *added_out,
                                                         streamer_error **error_out);
 /* Gives every item added so far, and none other may be there or come with one, its place in one buffer
- * of the caller in host memory: packed in the order of the items, each at a multiple of alignment (a power of two up
- * to 4096; 0: 64) from the buffer's start. Ask streamer_plan_buffer_bytes() for the size first. The
- * plan takes no further item after that. */
+ * of the caller on the host: packed in the order of the items, each at a multiple of alignment (a power
+ * of two up to 4096; 0: 64) from the buffer's start. Ask streamer_plan_buffer_bytes() for the size first.
+ * The plan takes no further item after that. */
 STREAMER_API streamer_status streamer_plan_set_buffer(streamer_plan *plan, void *buffer, size_t bytes,
                                                       size_t alignment, streamer_error **error_out);
 STREAMER_API uint64_t streamer_plan_buffer_bytes(const streamer_plan *plan, size_t alignment);
@@ -454,12 +453,11 @@ typedef struct streamer_load_options {
 } streamer_load_options;
 #define STREAMER_LOAD_OPTIONS_INIT {sizeof(streamer_load_options), 0, 0, 0, 0, 0, 0}
 
-/* Starts reading and returns at once; what a device needs (its context, memory, pinned segments) is
- * made in the background, and what fails then is the load's error. plan, options (NULL: the defaults)
- * and settings (may be NULL) are copied. A memory limit below the largest item that needs memory of
- * the library is STREAMER_ERROR_MEMORY_LIMIT and names the tensor and both sizes. A device that cannot
- * be used is STREAMER_ERROR_DEVICE and says why: a library built without CUDA, no driver, an old one,
- * no GPU. The caller's current device stays what it was, and the default stream is never used. */
+/* Starts reading and returns at once; what a device needs is made in the background, and what fails then
+ * is the load's error. plan, options (NULL: the defaults) and settings (may be NULL) are copied. A memory
+ * limit below the largest item that needs memory of the library is STREAMER_ERROR_MEMORY_LIMIT and names
+ * the tensor and both sizes. A device that cannot be used is STREAMER_ERROR_DEVICE and says why. The
+ * caller's current device stays what it was, and the default stream is never used. */
 STREAMER_API streamer_status streamer_load_start(const streamer_plan *plan,
                                                  const streamer_load_options *options,
                                                  const streamer_settings *settings,
@@ -566,9 +564,8 @@ typedef struct streamer_tensor_view {
  * library again while the tensor, or a DLPack export of it, lives. */
 STREAMER_API void streamer_tensor_get_view(const streamer_tensor *tensor,
                                            streamer_tensor_view *view_out);
-/* Gives the tensor's memory back to the load. From any thread, also after the load ended. Memory of a
- * device may be used by work that is still queued, unless device_memory_limit is set: then only by
- * work in the stream of the load's options. */
+/* Gives the tensor's memory back to the load. From any thread, also after the load ended. Work that is
+ * still queued on its device may use it; if device_memory_limit is set, only in the options' stream. */
 STREAMER_API void streamer_tensor_release(streamer_tensor *tensor);
 
 /* DLPack (dlpack.h has the types). The export holds the memory until its deleter is called, from any
