@@ -408,9 +408,9 @@ STREAMER_API streamer_status streamer_plan_add_matching(streamer_plan *plan, con
                                                         size_t *added_out,
                                                         streamer_error **error_out);
 /* Gives every item added so far, and none other may be there or come with one, its place in one buffer
- * of the caller on the host: packed in the order of the items, each at a multiple of alignment (a power
- * of two up to 4096; 0: 64) from the buffer's start. Ask streamer_plan_buffer_bytes() for the size first.
- * The plan takes no further item after that. */
+ * of the caller on the host: packed in the order of the items, each at a multiple of alignment (a
+ * power of two up to 4096; 0: 64) from the buffer's start. Ask streamer_plan_buffer_bytes() for the
+ * size first. The plan takes no further item after that. */
 STREAMER_API streamer_status streamer_plan_set_buffer(streamer_plan *plan, void *buffer, size_t bytes,
                                                       size_t alignment, streamer_error **error_out);
 STREAMER_API uint64_t streamer_plan_buffer_bytes(const streamer_plan *plan, size_t alignment);
@@ -453,11 +453,11 @@ typedef struct streamer_load_options {
 } streamer_load_options;
 #define STREAMER_LOAD_OPTIONS_INIT {sizeof(streamer_load_options), 0, 0, 0, 0, 0, 0}
 
-/* Starts reading and returns at once; what a device needs is made in the background, and what fails then
- * is the load's error. plan, options (NULL: the defaults) and settings (may be NULL) are copied. A memory
- * limit below the largest item that needs memory of the library is STREAMER_ERROR_MEMORY_LIMIT and names
- * the tensor and both sizes. A device that cannot be used is STREAMER_ERROR_DEVICE and says why. The
- * caller's current device stays what it was, and the default stream is never used. */
+/* Starts reading and returns at once; what a device needs is made in the background, and what fails
+ * then is the load's error. plan, options (NULL: the defaults) and settings (may be NULL) are copied.
+ * A memory limit below the largest item that needs memory of the library is
+ * STREAMER_ERROR_MEMORY_LIMIT and names the tensor and both sizes. A device that cannot be used is
+ * STREAMER_ERROR_DEVICE and says why. The caller's current device stays what it was. */
 STREAMER_API streamer_status streamer_load_start(const streamer_plan *plan,
                                                  const streamer_load_options *options,
                                                  const streamer_settings *settings,
