@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libstreamer: model weights from storage to memory.
+
+    import libstreamer
+
+    checkpoint = libstreamer.open("s3://models/llama")     # names to dtype, shape, size
+    for name, tensor in libstreamer.load(checkpoint, framework="torch"):
+        ...
+
+Waiting releases the interpreter's lock; Ctrl-C ends a load at once; failures are StreamerError. A
+shared library of libstreamer must be beside this package, named by STREAMER_LIBRARY, or where the
+loader looks.
+"""
+import ctypes as _ctypes
+import os as _os
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Tuple, Union
+
+from . import _native
+from ._native import library as _library
+from .checkpoint import Checkpoint, ObjectInfo, TensorInfo, Uri
+from .errors import (AccessError, CancelledError, CorruptError, DeviceError, InvalidArgumentError,
+                     MemoryLimitError, NotFoundError, ObjectChangedError, OutOfMemoryError,
+                     ReadError, StreamerError, UnsupportedError)
+from .errors import call as _call
+from .load import Load, Select
+from .settings import NativeSettings as _NativeSettings
+from .settings import all_settings
+from .tensor import Tensor
+
+__version__ = "0.1.0"
+__all__ = [
+    "AccessError", "CancelledError", "Checkpoint", "CorruptError", "DeviceError", "Entry",
+    "InvalidArgumentError", "Load", "MemoryLimitError", "NotFoundError", "ObjectChangedError",
+    "ObjectInfo", "OutOfMemoryError", "ReadError", "StreamerError", "Tensor", "TensorInfo",
+    "UnsupportedError", "all_settings", "library_version", "list", "load", "load_into", "open",
+    "pull", "start", "trim",
+]
+
+
+class Entry(NamedTuple):
+    """What stands under a URI."""
+
+    uri: str
+    bytes: int  # 0 for a folder
+    is_folder: bool
+
+
+def library_version() -> str:
+    """Of the shared library: "0.1.0"."""
+    return _library.version_string().decode()
+
+
+def open(uris: Union[Uri, Sequence[Uri]],  # pylint: disable=redefined-builtin
+         settings: Optional[Mapping[str, Any]] = None, *,
+         prefixes: Optional[Mapping[str, Mapping[str, Any]]] = None,
+         credentials: Optional[Callable[[], Mapping[str, Any]]] = None) -> Checkpoint:
+    """Opens safetensors files, directories or *.safetensors.index.json; reads and checks headers.
+
+    settings: names of all_settings() to values; prefixes: the same for URIs that begin with a text.
+    credentials: called when a store needs some; returns a mapping with access_key_id,
+    secret_access_key, session_token, expires_unix_s or bearer_token.
+    """
+    return Checkpoint(uris, settings, prefixes=prefixes, credentials=credentials)
+
+
+def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
+          select: Select = None, slices: Optional[Mapping[str, Any]] = None,
+          into: Optional[Mapping[str, Any]] = None, memory_limit: Union[None, int, str] = None,
+          order: str = "completion", read_order: str = "storage", stream: int = 0,
+          settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None) -> Load:
+    """Starts a load and returns it: an iterator of (name, Tensor). See load()."""
+    values = dict(settings or {})
+    if memory_limit is not None:
+        values["memory_limit"] = memory_limit
+    if not isinstance(source, Checkpoint):
+        source = Checkpoint(source, values, prefixes=prefixes, credentials=credentials)
+    return Load(source, device=device, select=select, slices=slices, into=into, order=order,
+                read_order=read_order, stream=stream, settings=values, prefixes=prefixes,
+                credentials=credentials)
+
+
+def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[str] = None,
+         progress: Union[bool, Callable[[int, int], None]] = False, **options: Any
+         ) -> Iterator[Tuple[str, Any]]:
+    """Yields (name, tensor) as soon as each tensor's last byte is there.
+
+    source: a Checkpoint, or what open() takes. framework: "torch", "numpy", "jax", or None for
+    Tensor. device: "cpu" or "cuda:0". select: a name, patterns of fnmatch, or a predicate of
+    TensorInfo. slices: names to (dimension, start, stop), or to a slice for each dimension. into:
+    names to memory of the caller (writable buffers, tensors of torch), which then are selected.
+    memory_limit: bytes, "auto", "unlimited" or "minimum"; a tensor that is still referred to counts.
+    progress: True for a bar of tqdm if that is installed, or a function of (bytes done, bytes in
+    all). Others: order, read_order, stream, settings, prefixes, credentials.
+    """
+    convert = _converter(framework)
+    with start(source, **options) as running:
+        advance, finish = _progress(progress, running.total_bytes)
+        try:
+            for name, tensor in running:
+                advance(tensor.nbytes)
+                converted = convert(tensor)
+                # Only what is yielded holds the memory.
+                del tensor
+                yield name, converted
+                del converted
+        finally:
+            finish()
+
+
+def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, strict: bool = True,
+              **options: Any) -> List[str]:
+    """Loads straight into memory that is there: a mapping of names to writable buffers or tensors of
+    torch, or a module (its state_dict()). Returns the names that were loaded. strict: names that
+    only one side has are an error; else they are left alone. Others: as for load().
+    """
+    memory: Mapping[str, Any] = target.state_dict() if hasattr(target, "state_dict") else target
+    checkpoint = source if isinstance(source, Checkpoint) else open(
+        source, options.get("settings"), prefixes=options.get("prefixes"),
+        credentials=options.get("credentials"))
+    if strict and set(memory) != set(checkpoint):
+        missing = sorted(set(memory) - set(checkpoint))[:5]
+        unexpected = sorted(set(checkpoint) - set(memory))[:5]
+        raise InvalidArgumentError(f"names differ: not in the checkpoint {missing}, not in the "
+                                   f"target {unexpected}; strict=False leaves them alone")
+    both = {name: memory[name] for name in memory if name in checkpoint}
+    return [name for name, _ in load(checkpoint, into=both, **options)]
+
+
+def list(uri: Uri, *, recursive: bool = False,  # pylint: disable=redefined-builtin
+         settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None
+         ) -> List[Entry]:
+    """What stands directly under a URI, or everything below it, without folders; sorted."""
+    native = _NativeSettings(settings, prefixes, credentials)
+    listing = _ctypes.c_void_p()
+    function = _library.listing_open_all if recursive else _library.listing_open
+    _call(function, _os.fsencode(uri), native.handle, _ctypes.byref(listing))
+    return _take_listing(listing)
+
+
+def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
+         settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None
+         ) -> List[Entry]:
+    """Copies the objects below uri to folder, whole or not at all; returns the files that were made.
+    Patterns are those of fnmatch, held against the key and against the path below uri."""
+    native = _NativeSettings(settings, prefixes, credentials)
+    listing = _ctypes.c_void_p()
+    allowed, ignored = _texts(allow), _texts(ignore)
+    options = _native.PullOptions(allow=allowed, allow_count=len(allow), ignore=ignored,
+                                  ignore_count=len(ignore))
+    _call(_library.pull, _os.fsencode(uri), _os.fsencode(folder), _ctypes.byref(options),
+          native.handle, _ctypes.byref(listing))
+    return _take_listing(listing)
+
+
+def trim() -> int:
+    """Gives back the pinned memory that loads to devices keep for the next one; returns its bytes."""
+    return _library.trim()
+
+
+def _texts(texts):
+    return (_ctypes.c_char_p * (len(texts) + 1))(*(text.encode() for text in texts))
+
+
+def _take_listing(listing) -> List[Entry]:
+    try:
+        found = []
+        info = _native.EntryInfo()
+        for index in range(_library.listing_count(listing)):
+            _call(_library.listing_get_info, listing, index, _ctypes.byref(info))
+            found.append(Entry(_os.fsdecode(info.uri), info.bytes, bool(info.is_folder)))
+        return found
+    finally:
+        _library.listing_free(listing)
+
+
+def _converter(framework):
+    if framework is None:
+        return lambda tensor: tensor
+    if framework == "torch":
+        return Tensor.torch
+    if framework == "numpy":
+        return Tensor.numpy
+    if framework == "jax":
+        import jax.dlpack  # pylint: disable=import-outside-toplevel,import-error
+        return jax.dlpack.from_dlpack
+    raise InvalidArgumentError(f"framework is {framework!r}; it may be torch, numpy, jax or None")
+
+
+def _progress(progress, total):
+    if callable(progress):
+        done = [0]
+
+        def advance(amount):
+            done[0] += amount
+            progress(done[0], total)
+
+        return advance, lambda: None
+    if progress:
+        try:
+            import tqdm  # pylint: disable=import-outside-toplevel
+        except ImportError:
+            return (lambda amount: None), (lambda: None)
+        bar = tqdm.tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024)
+        return bar.update, bar.close
+    return (lambda amount: None), (lambda: None)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""streamer.h for ctypes: the shared library, its structs and its functions, and nothing else."""
+import ctypes
+import os
+from ctypes import (CFUNCTYPE, POINTER, c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32,
+                    c_uint64, c_void_p)
+
+_MAJOR, _MINOR = 0, 1
+_NAME = "libstreamer.so.0"
+
+
+class Struct(ctypes.Structure):
+    """One that begins with struct_size, which is set."""
+
+    def __init__(self, **values):
+        super().__init__(struct_size=ctypes.sizeof(type(self)), **values)
+
+
+def _struct(name, *fields):
+    return type(name, (Struct,), {"_fields_": [("struct_size", c_size_t), *fields]})
+
+
+ErrorInfo = _struct(
+    "ErrorInfo", ("status", c_int32), ("os_error", c_int32), ("http_status", c_int32),
+    ("attempts", c_uint32), ("message", c_char_p), ("uri", c_char_p), ("range_offset", c_uint64),
+    ("range_size", c_uint64), ("service_code", c_char_p), ("request_id", c_char_p),
+    ("host", c_char_p), ("elapsed_ms", c_uint64))
+Credentials = _struct(
+    "Credentials", ("access_key_id", c_char_p), ("secret_access_key", c_char_p),
+    ("session_token", c_char_p), ("expires_unix_s", c_int64), ("bearer_token", c_char_p))
+SettingInfo = _struct(
+    "SettingInfo", ("name", c_char_p), ("variable", c_char_p), ("compatible_variable", c_char_p),
+    ("default_value", c_char_p), ("values", c_char_p), ("meaning", c_char_p))
+EntryInfo = _struct("EntryInfo", ("uri", c_char_p), ("bytes", c_uint64), ("is_folder", c_int32))
+PullOptions = _struct(
+    "PullOptions", ("allow", POINTER(c_char_p)), ("allow_count", c_size_t),
+    ("ignore", POINTER(c_char_p)), ("ignore_count", c_size_t))
+TensorInfo = _struct(
+    "TensorInfo", ("name", POINTER(ctypes.c_char)), ("name_size", c_size_t), ("dtype", c_int32),
+    ("rank", c_uint32), ("shape", POINTER(c_uint64)), ("bytes", c_uint64), ("object", c_size_t),
+    ("object_offset", c_uint64))
+ObjectInfo = _struct(
+    "ObjectInfo", ("uri", c_char_p), ("bytes", c_uint64), ("header_bytes", c_uint64),
+    ("tensor_count", c_size_t), ("metadata_count", c_size_t))
+PlanItem = _struct(
+    "PlanItem", ("tensor", c_size_t), ("part", c_int32), ("slice_dimension", c_uint32),
+    ("slice_start", c_uint64), ("slice_stop", c_uint64), ("bytes_offset", c_uint64),
+    ("bytes_size", c_uint64), ("destination", c_void_p), ("destination_bytes", c_size_t),
+    ("tag", c_uint64), ("device", c_int32), ("device_number", c_int32))
+LoadOptions = _struct(
+    "LoadOptions", ("order", c_int32), ("read_order", c_int32), ("when_full", c_int32),
+    ("device", c_int32), ("device_number", c_int32), ("stream", c_void_p))
+LoadStats = _struct(
+    "LoadStats", *((name, c_uint64) for name in (
+        "items_total", "items_ready", "bytes_total", "bytes_ready", "bytes_read", "bytes_direct",
+        "bytes_page_cache", "bytes_buffered", "bytes_bounced", "chunks", "retries", "readers",
+        "memory_limit", "arena_bytes", "elapsed_ns", "reader_cpu_ns", "storage_wait_ns",
+        "window_wait_ns", "bandwidth_wait_ns", "consumer_wait_ns")),
+    ("uses_io_uring", c_uint32), ("held_back_by", c_uint32), ("notes", c_char_p),
+    *((name, c_uint64) for name in (
+        "bytes_network", "bytes_discarded", "network_requests", "hedges", "most_connections",
+        "objects_verified", "bytes_to_devices", "staging_wait_ns", "staging_bytes", "device_bytes",
+        "bytes_past_host")))
+TensorView = _struct(
+    "TensorView", ("name", POINTER(ctypes.c_char)), ("name_size", c_size_t), ("dtype", c_int32),
+    ("rank", c_uint32), ("shape", POINTER(c_uint64)), ("data", c_void_p), ("bytes", c_uint64),
+    ("device", c_int32), ("part", c_int32), ("tensor", c_size_t), ("item", c_size_t),
+    ("tag", c_uint64), ("device_number", c_int32))
+
+CredentialsCallback = CFUNCTYPE(c_int32, POINTER(Credentials), c_void_p)
+LogCallback = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
+
+OK, END, NOT_READY = 0, 1, 2
+PART_WHOLE, PART_SLICE, PART_BYTES = 0, 1, 2
+DEVICE_HOST, DEVICE_CUDA = 0, 1
+
+_handle = c_void_p
+_error_out = POINTER(c_void_p)
+
+# By name: result, then parameters. What can fail returns a status and takes error_out last.
+_STATUS = object()
+_FUNCTIONS = {
+    "version": (c_uint32,),
+    "version_string": (c_char_p,),
+    "status_name": (c_char_p, c_int32),
+    "error_get_info": (None, _handle, POINTER(ErrorInfo)),
+    "error_line": (c_char_p, _handle),
+    "error_free": (None, _handle),
+    "log_set": (None, c_int32, LogCallback, c_void_p),
+    "settings_new": (_STATUS, POINTER(_handle)),
+    "settings_set": (_STATUS, _handle, c_char_p, c_char_p),
+    "settings_set_for": (_STATUS, _handle, c_char_p, c_char_p, c_char_p),
+    "settings_set_credentials_callback": (_STATUS, _handle, c_char_p, CredentialsCallback, c_void_p),
+    "settings_free": (None, _handle),
+    "setting_count": (c_size_t,),
+    "setting_get_info": (_STATUS, c_size_t, POINTER(SettingInfo)),
+    "listing_open": (_STATUS, c_char_p, _handle, POINTER(_handle)),
+    "listing_open_all": (_STATUS, c_char_p, _handle, POINTER(_handle)),
+    "listing_count": (c_size_t, _handle),
+    "listing_get_info": (_STATUS, _handle, c_size_t, POINTER(EntryInfo)),
+    "listing_free": (None, _handle),
+    "pull": (_STATUS, c_char_p, c_char_p, POINTER(PullOptions), _handle, POINTER(_handle)),
+    "checkpoint_open": (_STATUS, POINTER(c_char_p), c_size_t, _handle, POINTER(_handle)),
+    "checkpoint_close": (None, _handle),
+    "checkpoint_tensor_count": (c_size_t, _handle),
+    "checkpoint_bytes": (c_uint64, _handle),
+    "checkpoint_get_tensor_info": (_STATUS, _handle, c_size_t, POINTER(TensorInfo)),
+    "checkpoint_object_count": (c_size_t, _handle),
+    "checkpoint_get_object_info": (_STATUS, _handle, c_size_t, POINTER(ObjectInfo)),
+    "checkpoint_get_metadata": (_STATUS, _handle, c_size_t, c_size_t, POINTER(c_char_p),
+                                POINTER(c_char_p)),
+    "dtype_name": (c_char_p, c_int32),
+    "dtype_bits": (c_uint32, c_int32),
+    "plan_new": (_STATUS, _handle, POINTER(_handle)),
+    "plan_add": (_STATUS, _handle, POINTER(PlanItem), c_size_t),
+    "plan_add_matching": (_STATUS, _handle, c_char_p, POINTER(c_size_t)),
+    "plan_item_count": (c_size_t, _handle),
+    "plan_bytes": (c_uint64, _handle),
+    "plan_free": (None, _handle),
+    "load_start": (_STATUS, _handle, POINTER(LoadOptions), _handle, POINTER(_handle)),
+    "load_next": (_STATUS, _handle, c_int64, POINTER(_handle)),
+    "load_cancel": (None, _handle),
+    "load_free": (None, _handle),
+    "load_get_stats": (None, _handle, POINTER(LoadStats)),
+    "held_back_by_name": (c_char_p, c_uint32),
+    "tensor_get_view": (None, _handle, POINTER(TensorView)),
+    "tensor_release": (None, _handle),
+    "tensor_to_dlpack_versioned": (_STATUS, _handle, POINTER(c_void_p)),
+    "tensor_to_dlpack": (_STATUS, _handle, POINTER(c_void_p)),
+    "device_copy_rate": (_STATUS, c_int32, c_int32, POINTER(c_double)),
+    "trim": (c_uint64,),
+}
+
+
+def _candidates():
+    named = os.environ.get("STREAMER_LIBRARY")
+    if named:
+        return [named]
+    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), _NAME)
+    return [path for path in (beside,) if os.path.exists(path)] + [_NAME]
+
+
+def _load():
+    tried = []
+    for path in _candidates():
+        try:
+            library = ctypes.CDLL(path)
+        except OSError as error:
+            tried.append(str(error))
+            continue
+        if not hasattr(library, "streamer_version"):
+            tried.append(f"{path} is not libstreamer")
+            continue
+        library.streamer_version.restype = c_uint32
+        number = library.streamer_version()
+        major, minor = number // 1_000_000, number // 1000 % 1000
+        # Before 1.0 a minor version may break what the one before promised.
+        if (major, minor if major == 0 else 0) == (_MAJOR, _MINOR if _MAJOR == 0 else 0):
+            return library
+        tried.append(f"{path} is libstreamer {major}.{minor}, and this package needs "
+                     f"{_MAJOR}.{_MINOR}")
+    raise ImportError("libstreamer's shared library was not found: " + "; ".join(tried) +
+                      ". Set STREAMER_LIBRARY to the path of libstreamer.so")
+
+
+class _Library:
+    """The functions of streamer.h without their prefix."""
+
+    def __init__(self, library):
+        self.path = library._name
+        for name, (result, *parameters) in _FUNCTIONS.items():
+            function = getattr(library, "streamer_" + name)
+            function.restype = c_int32 if result is _STATUS else result
+            function.argtypes = [*parameters, _error_out] if result is _STATUS else parameters
+            setattr(self, name, function)
+
+
+library = _Library(_load())

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Safetensors objects, opened and checked, as one mapping of names to tensors."""
+import collections.abc
+import ctypes
+import os
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from . import _native
+from ._native import library
+from .errors import call
+from .settings import NativeSettings
+
+Uri = Union[str, "os.PathLike[str]"]
+
+
+class TensorInfo(NamedTuple):
+    """One tensor as it is stored."""
+
+    name: str
+    dtype: str  # as safetensors spells it: "BF16"
+    shape: Tuple[int, ...]
+    bytes: int
+    number: int  # in the checkpoint, from 0
+    object: int  # index of its object in Checkpoint.objects
+    object_offset: int  # of its first byte in the object
+
+
+class ObjectInfo(NamedTuple):
+    """One stored file."""
+
+    uri: str
+    bytes: int
+    header_bytes: int
+    tensor_count: int
+    metadata: Dict[str, str]
+
+
+def as_uris(uris: Union[Uri, Sequence[Uri]]) -> List[str]:
+    """One URI or path, or several, as texts."""
+    if isinstance(uris, (str, os.PathLike)):
+        uris = [uris]
+    return [os.fspath(uri) for uri in uris]
+
+
+def dtype_name(number):
+    return (library.dtype_name(number) or b"unknown").decode()
+
+
+class Checkpoint(collections.abc.Mapping):
+    """Names to TensorInfo, in storage order: by object, then offset. Each object is pinned to the
+    version that it had when it was opened. Immutable; any number of threads and loads may use it.
+
+    A name that several objects have stands for the first; `tensors` has all of them.
+    """
+
+    def __init__(self, uris, settings: Optional[Mapping] = None, *, prefixes=None,
+                 credentials=None):
+        self._settings = NativeSettings(settings, prefixes, credentials)
+        self.handle = ctypes.c_void_p()
+        self.uris = as_uris(uris)
+        texts = (ctypes.c_char_p * (len(self.uris) + 1))(*(os.fsencode(u) for u in self.uris))
+        call(library.checkpoint_open, texts, len(self.uris), self._settings.handle,
+             ctypes.byref(self.handle))
+        self.tensors: Tuple[TensorInfo, ...] = tuple(self._read_tensors())
+        self._by_name = {}
+        for tensor in self.tensors:
+            self._by_name.setdefault(tensor.name, tensor)
+        self.objects: Tuple[ObjectInfo, ...] = tuple(self._read_objects())
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            library.checkpoint_close(self.handle)
+
+    def _read_tensors(self):
+        info = _native.TensorInfo()
+        for number in range(library.checkpoint_tensor_count(self.handle)):
+            call(library.checkpoint_get_tensor_info, self.handle, number, ctypes.byref(info))
+            yield TensorInfo(ctypes.string_at(info.name, info.name_size).decode(),
+                             dtype_name(info.dtype), tuple(info.shape[:info.rank]), info.bytes,
+                             number, info.object, info.object_offset)
+
+    def _read_objects(self):
+        info = _native.ObjectInfo()
+        key, value = ctypes.c_char_p(), ctypes.c_char_p()
+        for number in range(library.checkpoint_object_count(self.handle)):
+            call(library.checkpoint_get_object_info, self.handle, number, ctypes.byref(info))
+            metadata = {}
+            for entry in range(info.metadata_count):
+                call(library.checkpoint_get_metadata, self.handle, number, entry,
+                     ctypes.byref(key), ctypes.byref(value))
+                metadata[key.value.decode()] = value.value.decode()
+            yield ObjectInfo(os.fsdecode(info.uri), info.bytes, info.header_bytes,
+                             info.tensor_count, metadata)
+
+    @property
+    def bytes(self) -> int:
+        """Of all tensors together."""
+        return library.checkpoint_bytes(self.handle)
+
+    @property
+    def metadata(self) -> Dict[str, str]:
+        """The __metadata__ of all objects; what several have is the first one's."""
+        merged: Dict[str, str] = {}
+        for one in reversed(self.objects):
+            merged.update(one.metadata)
+        return merged
+
+    def __getitem__(self, name: str) -> TensorInfo:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __repr__(self):
+        return f"<Checkpoint of {len(self.tensors)} tensors in {len(self.objects)} objects>"

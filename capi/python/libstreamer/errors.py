@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What went wrong, with every field that the library knows of it."""
+import ctypes
+
+from ._native import ErrorInfo, library
+
+
+class StreamerError(Exception):
+    """An operation of libstreamer failed. str() is one line with the place and the cause.
+
+    kind: "not_found", "corrupt", ...; code: its number. uri, offset, size: the object and the range
+    of it that the error is about (size 0: all of it). os_error: errno, 0 if none. http_status,
+    service_code, request_id, host: what the store said. attempts: how often it was tried.
+    elapsed_ms: from the first attempt to the last.
+    """
+
+    kind = "unknown"
+
+    def __init__(self, line, **fields):
+        super().__init__(line)
+        self.message = fields.pop("message", line)
+        self.code = fields.pop("code", 0)
+        self.kind = fields.pop("kind", type(self).kind)
+        self.uri = fields.pop("uri", "")
+        self.offset = fields.pop("offset", 0)
+        self.size = fields.pop("size", 0)
+        self.os_error = fields.pop("os_error", 0)
+        self.http_status = fields.pop("http_status", 0)
+        self.service_code = fields.pop("service_code", "")
+        self.request_id = fields.pop("request_id", "")
+        self.host = fields.pop("host", "")
+        self.attempts = fields.pop("attempts", 1)
+        self.elapsed_ms = fields.pop("elapsed_ms", 0)
+        if fields:
+            raise TypeError(f"no such field: {', '.join(fields)}")
+
+    def __reduce__(self):
+        return _rebuild, (type(self), str(self), dict(self.__dict__))
+
+
+def _rebuild(kind_of_error, line, fields):
+    return kind_of_error(line, **fields)
+
+
+class InvalidArgumentError(StreamerError, ValueError):
+    """The call or a setting is wrong."""
+
+
+class UnsupportedError(StreamerError):
+    """This build or this system cannot do it."""
+
+
+class CancelledError(StreamerError):
+    """The load was cancelled."""
+
+
+class MemoryLimitError(StreamerError):
+    """The memory limit leaves no room."""
+
+
+class NotFoundError(StreamerError, FileNotFoundError):
+    """The object does not exist."""
+
+
+class AccessError(StreamerError, PermissionError):
+    """The store or the file system refused access, or the credentials are no longer accepted."""
+
+
+class ObjectChangedError(StreamerError):
+    """The object is not the version that was opened."""
+
+
+class ReadError(StreamerError, OSError):
+    """Reading failed: the network, the store or the disk."""
+
+
+class CorruptError(StreamerError, ValueError):
+    """The content breaks the format's rules."""
+
+
+class OutOfMemoryError(StreamerError, MemoryError):
+    """Memory could not be allocated, on the host or on a device."""
+
+
+class DeviceError(StreamerError):
+    """The device reported an error, or there is none."""
+
+
+# By code of streamer.h. Others are StreamerError itself.
+_CLASSES = {
+    100: InvalidArgumentError, 101: UnsupportedError, 102: CancelledError, 103: MemoryLimitError,
+    200: NotFoundError, 201: AccessError, 202: AccessError, 203: ObjectChangedError, 204: ReadError,
+    205: ReadError, 206: ReadError, 207: ReadError, 208: AccessError, 300: CorruptError,
+    400: OutOfMemoryError, 401: DeviceError,
+}
+
+
+def _text(value):
+    return (value or b"").decode("utf-8", "replace")
+
+
+def take_error(status, error):
+    """The exception for what a function stored; frees it. error: c_void_p."""
+    if not error:
+        return StreamerError(_text(library.status_name(status)), code=status,
+                             kind=_text(library.status_name(status)))
+    info = ErrorInfo()
+    library.error_get_info(error, ctypes.byref(info))
+    exception = _CLASSES.get(info.status, StreamerError)(
+        _text(library.error_line(error)), message=_text(info.message), code=info.status,
+        kind=_text(library.status_name(info.status)), uri=_text(info.uri),
+        offset=info.range_offset, size=info.range_size, os_error=info.os_error,
+        http_status=info.http_status, service_code=_text(info.service_code),
+        request_id=_text(info.request_id), host=_text(info.host), attempts=info.attempts,
+        elapsed_ms=info.elapsed_ms)
+    library.error_free(error)
+    return exception
+
+
+def call(function, *arguments):
+    """Calls a function that can fail, with a place for its error; returns its status below 100."""
+    error = ctypes.c_void_p()
+    status = function(*arguments, ctypes.byref(error))
+    if status >= 100:
+        raise take_error(status, error)
+    return status

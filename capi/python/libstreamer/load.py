@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads: one pass each that brings tensors to memory."""
+import ctypes
+import fnmatch
+import os
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
+
+from . import _native
+from ._native import library
+from .checkpoint import Checkpoint, TensorInfo
+from .errors import InvalidArgumentError, UnsupportedError, call
+from .settings import NativeSettings
+from .tensor import Tensor
+
+# How long a wait in the library lasts before Python looks for signals.
+_TICK_MS = 100
+
+Select = Union[None, str, Iterable[str], Callable[[TensorInfo], bool]]
+
+
+def parse_device(device) -> Tuple[int, int]:
+    """The kind and number of "cpu", "cuda", "cuda:1", or of a torch.device."""
+    text = str(device if device is not None else "cpu")
+    kind, _, number = text.partition(":")
+    if kind == "cpu" and number in ("", "0"):
+        return _native.DEVICE_HOST, 0
+    if kind == "cuda" and (number == "" or number.isdigit()):
+        return _native.DEVICE_CUDA, int(number or 0)
+    raise InvalidArgumentError(f"device is {text!r}; it may be cpu, or cuda:0 and so on",
+                               kind="invalid_argument", code=100)
+
+
+class _Destination:
+    """Memory of the caller: anything with the buffer protocol, or a tensor of torch."""
+
+    def __init__(self, name, target):
+        self.owner = target
+        self.device = (_native.DEVICE_HOST, 0)
+        if hasattr(target, "data_ptr") and hasattr(target, "is_contiguous"):
+            if not target.is_contiguous():
+                raise InvalidArgumentError(f"the destination of {name} is not contiguous")
+            self.address = target.data_ptr()
+            self.nbytes = target.numel() * target.element_size()
+            self.device = parse_device(target.device)
+            self.shape = tuple(target.shape)
+            self.dtype = str(target.dtype).replace("torch.", "")
+            return
+        view = memoryview(target)
+        if view.readonly or not view.c_contiguous:
+            raise InvalidArgumentError(f"the destination of {name} is read-only or not contiguous")
+        self.nbytes = view.nbytes
+        self.shape = tuple(view.shape) if hasattr(target, "dtype") else None
+        self.dtype = str(target.dtype) if hasattr(target, "dtype") else None
+        self.address = 0
+        if self.nbytes:
+            self.owner = (ctypes.c_ubyte * self.nbytes).from_buffer(view.cast("B"))
+            self.address = ctypes.addressof(self.owner)
+
+
+def _is_wanted(select: Select) -> Callable[[TensorInfo], bool]:
+    if select is None:
+        return lambda tensor: True
+    if callable(select):
+        return select
+    patterns = [select] if isinstance(select, str) else list(select)
+    names = frozenset(p for p in patterns if not any(c in p for c in "*?["))
+    globs = [p for p in patterns if p not in names]
+    return lambda tensor: tensor.name in names or any(
+        fnmatch.fnmatchcase(tensor.name, glob) for glob in globs)
+
+
+def _check_names(checkpoint, select, slices, into):
+    wanted = [] if select is None or callable(select) else \
+        [select] if isinstance(select, str) else list(select)
+    for name in (*wanted, *(slices or ()), *(into or ())):
+        if name not in checkpoint and not any(c in name for c in "*?["):
+            raise InvalidArgumentError(f"the checkpoint has no tensor {name!r}")
+
+
+class Load:
+    """An iterator of (name, tensor). Ends with close(), with the `with` statement, or when it is
+    dropped; tensors that were yielded stay valid. For one thread, but for cancel() and stats()."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device="cpu", select: Select = None,
+                 slices: Optional[Mapping[str, Any]] = None,
+                 into: Optional[Mapping[str, Any]] = None, order="completion",
+                 read_order="storage", stream: int = 0,
+                 settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None):
+        self.checkpoint = checkpoint
+        self._pid = os.getpid()
+        self._handle = ctypes.c_void_p()
+        values = dict(settings or {})
+        self._destinations: Dict[int, _Destination] = {}
+        if into is not None and select is None:
+            select = list(into)
+        _check_names(checkpoint, select, slices, into)
+        plan = ctypes.c_void_p()
+        call(library.plan_new, checkpoint.handle, ctypes.byref(plan))
+        try:
+            largest = self._fill(plan, _is_wanted(select), slices or {}, into or {})
+            if str(values.get("memory_limit")) in ("minimum", "0"):
+                # The loop's own tensor is held while the next one comes, which may have to begin
+                # where the ring begins anew.
+                values["memory_limit"] = max(3 * largest, 1)
+            self._settings = NativeSettings(values, prefixes, credentials)
+            self.total = library.plan_item_count(plan)
+            self.total_bytes = library.plan_bytes(plan)
+            kind, number = parse_device(device)
+            options = _native.LoadOptions(
+                order={"completion": 0, "plan": 1}[order],
+                read_order={"storage": 0, "item": 1}[read_order],
+                device=kind, device_number=number, stream=stream or None)
+            call(library.load_start, plan, ctypes.byref(options), self._settings.handle,
+                 ctypes.byref(self._handle))
+        finally:
+            library.plan_free(plan)
+
+    def _fill(self, plan, is_wanted, slices, into):
+        chosen = [tensor for tensor in self.checkpoint.tensors if is_wanted(tensor)]
+        items = (_native.PlanItem * len(chosen))()
+        largest = 0
+        for item, tensor in zip(items, chosen):
+            item.struct_size = ctypes.sizeof(_native.PlanItem)
+            item.tensor = tensor.number
+            shape = tensor.shape
+            if tensor.name in slices:
+                dimension, start, stop = _slice_of(tensor, slices[tensor.name])
+                item.part = _native.PART_SLICE
+                item.slice_dimension, item.slice_start, item.slice_stop = dimension, start, stop
+                shape = (*shape[:dimension], stop - start, *shape[dimension + 1:])
+            if tensor.name in into:
+                self._aim(item, tensor, shape, into[tensor.name])
+            else:
+                largest = max(largest, tensor.bytes)
+        if chosen:
+            call(library.plan_add, plan, items, len(chosen))
+        return largest
+
+    def _aim(self, item, tensor, shape, target):
+        destination = _Destination(tensor.name, target)
+        if destination.shape is not None and destination.shape != shape:
+            raise InvalidArgumentError(
+                f"tensor {tensor.name!r} has shape {list(shape)}, and its destination has "
+                f"{list(destination.shape)}")
+        if destination.dtype is not None and not _same_dtype(tensor.dtype, destination.dtype):
+            raise InvalidArgumentError(
+                f"tensor {tensor.name!r} is of {tensor.dtype}, and its destination of "
+                f"{destination.dtype}")
+        self._destinations[tensor.number] = destination
+        item.destination = destination.address or None
+        item.destination_bytes = destination.nbytes
+        item.device, item.device_number = destination.device
+
+    def __iter__(self) -> Iterator[Tuple[str, Tensor]]:
+        return self
+
+    def __next__(self) -> Tuple[str, Tensor]:
+        tensor = self.next()
+        if tensor is None:
+            raise StopIteration
+        return tensor.name, tensor
+
+    def next(self) -> Optional[Tensor]:
+        """The next tensor, or None at the end. Waits without the interpreter's lock; Ctrl-C ends the
+        load at once."""
+        if not self._handle:
+            return None
+        if os.getpid() != self._pid:
+            raise UnsupportedError("this load was started before fork(); start one in the process "
+                                   "that uses it")
+        handle = ctypes.c_void_p()
+        try:
+            while True:
+                status = call(library.load_next, self._handle, _TICK_MS, ctypes.byref(handle))
+                if status == _native.OK:
+                    return Tensor(handle.value)
+                if status == _native.END:
+                    return None
+        except KeyboardInterrupt:
+            self.close()
+            raise
+
+    def cancel(self) -> None:
+        """Stops reading; a next() under way or to come raises CancelledError. Thread-safe."""
+        if self._handle:
+            library.load_cancel(self._handle)
+
+    def close(self) -> None:
+        """Cancels what is left and waits for the reads under way: no memory of the caller is written
+        any more."""
+        handle, self._handle = self._handle, ctypes.c_void_p()
+        if handle and os.getpid() == self._pid:
+            library.load_free(handle)
+        self._destinations = {}
+
+    def stats(self) -> Dict[str, Any]:
+        """Counters of the load so far; see streamer_load_stats of streamer.h. Thread-safe."""
+        if not self._handle:
+            return {}
+        stats = _native.LoadStats()
+        library.load_get_stats(self._handle, ctypes.byref(stats))
+        found = {name: getattr(stats, name) for name, _ in _native.LoadStats._fields_[1:]}
+        found["held_back_by"] = library.held_back_by_name(stats.held_back_by).decode()
+        found["notes"] = (stats.notes or b"").decode().splitlines()
+        return found
+
+    def __enter__(self) -> "Load":
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        if getattr(self, "_handle", None):
+            self.close()
+
+    def __reduce__(self):
+        raise TypeError("a load cannot be pickled; pickle its URIs and settings")
+
+
+def _slice_of(tensor, wanted):
+    """(dimension, start, stop) of (dimension, start, stop), of a slice, or of slices by dimension."""
+    if isinstance(wanted, slice):
+        wanted = (wanted,)
+    wanted = tuple(wanted)
+    if len(wanted) == 3 and all(isinstance(number, int) for number in wanted):
+        return wanted
+    cut = [(d, *one.indices(tensor.shape[d])) for d, one in enumerate(wanted)
+           if d < len(tensor.shape) and one != slice(None)]
+    if len(wanted) > len(tensor.shape) or len(cut) > 1 or any(step != 1 for *_, step in cut):
+        raise InvalidArgumentError(
+            f"the slice of {tensor.name!r} may cut one dimension, in steps of one")
+    return cut[0][:3] if cut else (0, 0, tensor.shape[0] if tensor.shape else 1)
+
+
+_SAME_DTYPES = {
+    "BOOL": ("bool",), "BF16": ("bfloat16",), "F8_E4M3": ("float8_e4m3fn",),
+    "F8_E8M0": ("float8_e8m0fnu",), "F4": ("float4_e2m1fn_x2",), "C64": ("complex64",),
+    "F16": ("float16",), "F32": ("float32",), "F64": ("float64",), "I8": ("int8",),
+    "I16": ("int16",), "I32": ("int32",), "I64": ("int64",), "U8": ("uint8",), "U16": ("uint16",),
+    "U32": ("uint32",), "U64": ("uint64",),
+}
+
+
+def _same_dtype(stored, other):
+    return other in _SAME_DTYPES.get(stored, (stored.lower(),))

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One yielded tensor: its memory, and ways to see it as a tensor of torch, NumPy or anything that
+speaks DLPack. Neither torch nor NumPy is imported before it is asked for."""
+import ctypes
+from typing import Tuple
+
+from . import _native
+from ._native import library
+from .errors import UnsupportedError, call
+
+# What NumPy has under a name of its own. BF16 and the 8-bit floats need ml_dtypes.
+_NUMPY_NAMES = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16", "F16": "float16",
+    "I32": "int32", "U32": "uint32", "F32": "float32", "C64": "complex64", "F64": "float64",
+    "I64": "int64", "U64": "uint64",
+}
+_ML_DTYPES_NAMES = {
+    "BF16": "bfloat16", "F8_E5M2": "float8_e5m2", "F8_E4M3": "float8_e4m3fn",
+    "F8_E8M0": "float8_e8m0fnu", "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}
+_TORCH_NAMES = {
+    "BOOL": ("bool",), "U8": ("uint8",), "I8": ("int8",), "I16": ("int16",), "U16": ("uint16",),
+    "F16": ("float16",), "BF16": ("bfloat16",), "I32": ("int32",), "U32": ("uint32",),
+    "F32": ("float32",), "C64": ("complex64",), "F64": ("float64",), "I64": ("int64",),
+    "U64": ("uint64",), "F8_E5M2": ("float8_e5m2",), "F8_E4M3": ("float8_e4m3fn",),
+    "F8_E8M0": ("float8_e8m0fnu",), "F8_E4M3FNUZ": ("float8_e4m3fnuz",),
+    "F8_E5M2FNUZ": ("float8_e5m2fnuz",), "F4": ("float4_e2m1fn_x2",),
+}
+
+_PyCapsule_New = ctypes.pythonapi.PyCapsule_New
+_PyCapsule_New.restype = ctypes.py_object
+_PyCapsule_New.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+_PyCapsule_IsValid = ctypes.pythonapi.PyCapsule_IsValid
+_PyCapsule_IsValid.argtypes = (ctypes.c_void_p, ctypes.c_char_p)
+_PyCapsule_GetPointer = ctypes.pythonapi.PyCapsule_GetPointer
+_PyCapsule_GetPointer.restype = ctypes.c_void_p
+_PyCapsule_GetPointer.argtypes = (ctypes.c_void_p, ctypes.c_char_p)
+# Where the deleter stands in the structs of DLPack: behind the tensor (48 bytes) and the context,
+# and behind the version and the context.
+_UNVERSIONED, _VERSIONED = b"dltensor", b"dltensor_versioned"
+_DELETER_OFFSETS = {_UNVERSIONED: 48 + 8, _VERSIONED: 8 + 8}
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def _end_capsule(capsule):
+    """Of a capsule that nobody took; a consumer renames the one that he takes."""
+    for name, offset in _DELETER_OFFSETS.items():
+        if _PyCapsule_IsValid(capsule, name):
+            managed = _PyCapsule_GetPointer(capsule, name)
+            deleter = ctypes.c_void_p.from_address(managed + offset).value
+            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(deleter)(managed)
+
+
+def torch_dtype(name):
+    """The torch dtype of a dtype of safetensors; UnsupportedError if this torch has none."""
+    import torch  # pylint: disable=import-outside-toplevel
+    for candidate in _TORCH_NAMES.get(name, ()):
+        if hasattr(torch, candidate):
+            return getattr(torch, candidate)
+    raise UnsupportedError(f"torch {torch.__version__} has no dtype for {name}")
+
+
+def numpy_dtype(name):
+    """The NumPy dtype of a dtype of safetensors; UnsupportedError if there is none here."""
+    import numpy  # pylint: disable=import-outside-toplevel
+    if name in _NUMPY_NAMES:
+        return numpy.dtype(_NUMPY_NAMES[name])
+    try:
+        import ml_dtypes  # pylint: disable=import-outside-toplevel
+        return numpy.dtype(getattr(ml_dtypes, _ML_DTYPES_NAMES[name]))
+    except (ImportError, KeyError, AttributeError):
+        raise UnsupportedError(
+            f"NumPy has no dtype for {name}; install ml_dtypes, or use memoryview()") from None
+
+
+class _Lease:
+    """Holds the tensor's memory until nobody refers to it any more."""
+
+    __slots__ = ("handle", "__weakref__")
+
+    def __init__(self, handle):
+        self.handle = handle
+
+    def release(self):
+        handle, self.handle = self.handle, None
+        if handle:
+            library.tensor_release(handle)
+
+    __del__ = release
+
+
+class Tensor:
+    """One tensor, or the part of it that was asked for. Its memory is never written again by the
+    library while this object or anything made of it lives.
+
+    name, dtype (as safetensors spells it), shape, nbytes, device ("cpu" or "cuda:0"), data (the
+    address).
+    """
+
+    __slots__ = ("name", "dtype", "shape", "nbytes", "device", "data", "_lease")
+
+    def __init__(self, handle: int):
+        view = _native.TensorView()
+        library.tensor_get_view(handle, ctypes.byref(view))
+        self.name: str = ctypes.string_at(view.name, view.name_size).decode()
+        self.dtype: str = (library.dtype_name(view.dtype) or b"unknown").decode()
+        self.shape: Tuple[int, ...] = tuple(view.shape[:view.rank])
+        self.nbytes: int = view.bytes
+        self.device: str = ("cpu" if view.device == _native.DEVICE_HOST
+                            else f"cuda:{view.device_number}")
+        self.data: int = view.data or 0
+        self._lease = _Lease(handle)
+
+    def release(self) -> None:
+        """Gives the memory back now. Nothing that was made of the tensor may be used any more."""
+        self._lease.release()
+
+    def _buffer(self):
+        if self.device != "cpu":
+            raise UnsupportedError(f"{self.name} is in memory of {self.device}")
+        if self._lease.handle is None:
+            raise UnsupportedError(f"{self.name} was released")
+        buffer = (ctypes.c_ubyte * self.nbytes).from_address(self.data) if self.nbytes else \
+            (ctypes.c_ubyte * 0)()
+        # Whoever refers to the buffer holds the memory.
+        buffer._lease = self._lease
+        return buffer
+
+    def memoryview(self) -> memoryview:
+        """The bytes, writable, without a copy. On the host only."""
+        return memoryview(self._buffer()).cast("B")
+
+    def __bytes__(self):
+        return bytes(self._buffer())
+
+    def numpy(self):
+        """A NumPy array over the same memory. On the host only."""
+        import numpy  # pylint: disable=import-outside-toplevel
+        dtype = numpy_dtype(self.dtype)
+        if self.nbytes == 0:
+            return numpy.empty(self.shape, dtype)
+        return numpy.frombuffer(self._buffer(), numpy.uint8).view(dtype).reshape(self.shape)
+
+    def torch(self):
+        """A torch tensor over the same memory, on the host or the device."""
+        import torch  # pylint: disable=import-outside-toplevel
+        dtype = torch_dtype(self.dtype)
+        shape = self.shape
+        if self.dtype == "F4":  # two in one element of torch
+            shape = (*shape[:-1], shape[-1] // 2)
+        if self.nbytes == 0:
+            return torch.empty(shape, dtype=dtype, device=self.device)
+        if self.device == "cpu":
+            flat = torch.frombuffer(self._buffer(), dtype=torch.uint8)
+        else:
+            flat = torch.utils.dlpack.from_dlpack(self.__dlpack__())
+            if flat.dtype == dtype:
+                return flat.view(shape)
+            flat = flat.reshape(-1).view(torch.uint8)
+        return flat.view(dtype).view(shape)
+
+    def __dlpack_device__(self):
+        if self.device == "cpu":
+            return (1, 0)
+        return (2, int(self.device.split(":")[1]))
+
+    def __dlpack__(self, stream=None, max_version=None, dl_device=None, copy=None):
+        """A DLPack capsule: versioned if the consumer knows it. The bytes are there for every stream,
+        unless the load was given one."""
+        if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
+            raise BufferError("libstreamer's tensors are exported where they are, without a copy")
+        if self._lease.handle is None:
+            raise BufferError(f"{self.name} was released")
+        is_versioned = max_version is not None and max_version[0] >= 1
+        managed = ctypes.c_void_p()
+        export = library.tensor_to_dlpack_versioned if is_versioned else library.tensor_to_dlpack
+        call(export, self._lease.handle, ctypes.byref(managed))
+        name = _VERSIONED if is_versioned else _UNVERSIONED
+        return _PyCapsule_New(managed, name, ctypes.cast(_end_capsule, ctypes.c_void_p))
+
+    def __repr__(self):
+        return f"<Tensor {self.name} {self.dtype} {list(self.shape)} on {self.device}>"

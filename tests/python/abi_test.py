@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The structs and functions that the Python package knows are those of streamer.h:
+abi_test.py SOURCE_ROOT COMPILER..."""
+import ctypes
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT, *COMPILER = sys.argv[1:]
+sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
+from libstreamer import _native  # noqa: E402  pylint: disable=wrong-import-position
+
+with open(os.path.join(ROOT, "capi", "streamer.h"), encoding="utf-8") as file:
+    HEADER = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.DOTALL)
+
+
+def snake(name):
+    return "streamer_" + re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+STRUCTS = {value: snake(name) for name, value in vars(_native).items()
+           if isinstance(value, type) and issubclass(value, _native.Struct)
+           and value is not _native.Struct}
+
+
+class Abi(unittest.TestCase):
+    def test_structs(self):
+        lines = []
+        for struct, name in STRUCTS.items():
+            lines.append(f'printf("{name} %zu\\n", sizeof({name}));')
+            lines += [f'printf("{name}.{field} %zu %zu\\n", offsetof({name}, {field}), '
+                      f'sizeof((({name} *)0)->{field}));' for field, _ in struct._fields_]
+        program = ("#include <stddef.h>\n#include <stdio.h>\n#include <streamer.h>\n"
+                   "int main(void) {\n" + "\n".join(lines) + "\nreturn 0; }\n")
+        with tempfile.TemporaryDirectory() as folder:
+            source, binary = os.path.join(folder, "abi.c"), os.path.join(folder, "abi")
+            with open(source, "w", encoding="utf-8") as out:
+                out.write(program)
+            subprocess.run([*COMPILER, f"-I{ROOT}/capi", source, "-o", binary], check=True)
+            found = subprocess.run([binary], check=True, capture_output=True, text=True).stdout
+        expected = []
+        for struct, name in STRUCTS.items():
+            expected.append(f"{name} {ctypes.sizeof(struct)}")
+            expected += [f"{name}.{field} {getattr(struct, field).offset} "
+                         f"{getattr(struct, field).size}" for field, _ in struct._fields_]
+        self.assertEqual(found.splitlines(), expected)
+        self.assertGreater(len(STRUCTS), 10)
+
+    def test_functions(self):
+        declared = re.findall(r"STREAMER_API\s+[\w\s]+?[\s*](streamer_\w+)\s*\(([^;]*?)\);", HEADER,
+                              re.DOTALL)
+        parameters = {name: 0 if text.strip() == "void" else text.count(",") + 1
+                      for name, text in declared}
+        for name in _native._FUNCTIONS:
+            function = getattr(_native.library, name)
+            self.assertEqual(len(function.argtypes), parameters["streamer_" + name], name)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The Python package on real files: libstreamer_test.py SOURCE_ROOT (STREAMER_LIBRARY is set)"""
+import gc
+import json
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+ROOT = sys.argv[1]
+sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
+import libstreamer  # noqa: E402  pylint: disable=wrong-import-position
+
+assert "numpy" not in sys.modules and "torch" not in sys.modules
+import numpy  # noqa: E402  pylint: disable=wrong-import-position
+import torch  # noqa: E402  pylint: disable=wrong-import-position
+
+SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4,
+         "F32": 4, "C64": 8, "F64": 8, "I64": 8, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1}
+
+
+def write_safetensors(path, tensors, metadata=None):
+    """tensors: [(name, dtype, shape, bytes)]"""
+    header, offset = {}, 0
+    if metadata:
+        header["__metadata__"] = metadata
+    for name, dtype, shape, data in tensors:
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + len(data)]}
+        offset += len(data)
+    text = json.dumps(header).encode()
+    with open(path, "wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text + b"".join(t[3] for t in tensors))
+
+
+def some_tensors():
+    tensors = []
+    for number, (dtype, size) in enumerate(SIZES.items()):
+        data = bytes((number + i) % 2 if dtype == "BOOL" else (number * 7 + i) % 251
+                     for i in range(6 * size))
+        tensors.append((f"t.{dtype}", dtype, [2, 3], data))
+    tensors += [("scalar", "F32", [], struct.pack("<f", 1.5)), ("none", "F32", [0, 4], b""),
+                ("odd", "U8", [3], b"abc"), ("unaligned", "F32", [2], struct.pack("<2f", 2, 3))]
+    return tensors
+
+
+class Package(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.tensors = some_tensors()
+        cls.path = os.path.join(cls.folder.name, "model.safetensors")
+        write_safetensors(cls.path, cls.tensors, {"format": "pt"})
+        cls.big = os.path.join(cls.folder.name, "big.safetensors")
+        write_safetensors(cls.big, [(f"b{i}", "U8", [1 << 20], bytes([i]) * (1 << 20))
+                                    for i in range(64)])
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def by_name(self):
+        return {name: (dtype, tuple(shape), data) for name, dtype, shape, data in self.tensors}
+
+    def test_a_checkpoint_is_a_mapping(self):
+        checkpoint = libstreamer.open(self.path)
+        self.assertEqual(set(checkpoint), set(self.by_name()))
+        self.assertEqual(len(checkpoint), len(self.tensors))
+        for name, (dtype, shape, data) in self.by_name().items():
+            info = checkpoint[name]
+            self.assertEqual((info.dtype, info.shape, info.bytes), (dtype, shape, len(data)))
+        self.assertEqual(checkpoint.metadata, {"format": "pt"})
+        self.assertEqual(checkpoint.objects[0].uri, self.path)
+        self.assertEqual(checkpoint.bytes, sum(len(t[3]) for t in self.tensors))
+        with self.assertRaises(KeyError):
+            checkpoint["nobody"]  # pylint: disable=pointless-statement
+
+    def test_every_byte_as_raw_numpy_and_torch(self):
+        expected = self.by_name()
+        for limit in (None, "minimum", "unlimited", 1 << 20):
+            seen = set()
+            for name, tensor in libstreamer.load(self.path, memory_limit=limit):
+                dtype, shape, data = expected[name]
+                self.assertEqual((tensor.dtype, tensor.shape, bytes(tensor)), (dtype, shape, data))
+                self.assertEqual(bytes(tensor.memoryview()), data)
+                seen.add(name)
+            self.assertEqual(seen, set(expected))
+        for name, array in libstreamer.load(self.path, framework="numpy",
+                                            select=lambda t: t.dtype not in
+                                            ("BF16", "F8_E4M3", "F8_E5M2")):
+            self.assertEqual((array.shape, array.tobytes()), expected[name][1:])
+        missing = {d for d in SIZES if not hasattr(torch, {"F8_E4M3": "float8_e4m3fn",
+                                                           "F8_E5M2": "float8_e5m2",
+                                                           "U16": "uint16", "U32": "uint32",
+                                                           "U64": "uint64"}.get(d, "uint8"))}
+        for name, tensor in libstreamer.load(self.path, framework="torch",
+                                             select=lambda t: t.dtype not in missing):
+            _, shape, data = expected[name]
+            self.assertEqual(tuple(tensor.shape), shape)
+            self.assertTrue(tensor.is_contiguous())
+            raw = tensor.clone().contiguous().view(-1).view(torch.uint8) if data else tensor
+            self.assertEqual(bytes(raw.numpy().tobytes()), data)
+        for dtype in missing:
+            tensor = next(libstreamer.load(self.path, select=f"t.{dtype}"))[1]
+            with self.assertRaises(libstreamer.UnsupportedError):
+                tensor.torch()
+
+    def test_dlpack_holds_the_memory(self):
+        tensor = next(libstreamer.load(self.path, select="t.F32"))[1]
+        expected = self.by_name()["t.F32"][2]
+        self.assertEqual(tensor.__dlpack_device__(), (1, 0))
+        other = torch.utils.dlpack.from_dlpack(tensor.__dlpack__())
+        array = numpy.from_dlpack(tensor)
+        unused = tensor.__dlpack__()
+        del tensor, unused
+        gc.collect()
+        self.assertEqual(other.numpy().tobytes(), expected)
+        self.assertEqual(array.tobytes(), expected)
+
+    def test_a_tensor_outlives_its_load(self):
+        kept = dict(libstreamer.load(self.big, framework="numpy", memory_limit="unlimited"))
+        gc.collect()
+        for i in range(64):
+            self.assertEqual((kept[f"b{i}"].min(), kept[f"b{i}"].max()), (i, i))
+
+    def test_selection_and_slices(self):
+        names = [name for name, _ in libstreamer.load(self.path, select=["t.*8", "odd"])]
+        self.assertEqual(sorted(names), ["odd", "t.I8", "t.U8"])
+        data = self.by_name()["t.I32"][2]
+        for wanted in ((0, 1, 2), slice(1, 2), (slice(1, None), slice(None))):
+            tensor = next(libstreamer.load(self.path, select="t.I32",
+                                           slices={"t.I32": wanted}))[1]
+            self.assertEqual((tensor.shape, bytes(tensor)), ((1, 3), data[12:]))
+        for wrong in ((slice(0, 1), slice(0, 1)), slice(0, 2, 2)):
+            with self.assertRaises(libstreamer.InvalidArgumentError):
+                next(libstreamer.load(self.path, select="t.I32", slices={"t.I32": wrong}))
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "nobody"):
+            next(libstreamer.load(self.path, select=["nobody"]))
+
+    def test_into_memory_of_the_caller(self):
+        target = {"t.F32": torch.zeros(2, 3), "t.I64": numpy.zeros((2, 3), numpy.int64),
+                  "odd": bytearray(3), "none": torch.zeros(0, 4)}
+        names = libstreamer.load_into(target, self.path, strict=False)
+        self.assertEqual(sorted(names), sorted(target))
+        self.assertEqual(target["t.F32"].numpy().tobytes(), self.by_name()["t.F32"][2])
+        self.assertEqual(target["t.I64"].tobytes(), self.by_name()["t.I64"][2])
+        self.assertEqual(bytes(target["odd"]), b"abc")
+        for wrong in ({"t.F32": torch.zeros(3, 2)}, {"t.F32": torch.zeros(2, 3).int()},
+                      {"t.F32": b"x" * 24}, {"t.F32": torch.zeros(3, 2).t()},
+                      {"t.F32": bytearray(23)}):
+            with self.assertRaises((libstreamer.InvalidArgumentError, TypeError)):
+                libstreamer.load_into(wrong, self.path, strict=False)
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "names differ"):
+            libstreamer.load_into(target, self.path)
+
+        class Module(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.b0 = torch.nn.Parameter(torch.zeros(1 << 20, dtype=torch.uint8),
+                                             requires_grad=False)
+
+        module = Module()
+        libstreamer.load_into(module, self.big, strict=False)
+        libstreamer.load_into({"b1": module.b0}, self.big, strict=False)
+        self.assertEqual(module.b0.unique().tolist(), [1])
+
+    def test_errors_carry_every_field(self):
+        with self.assertRaises(libstreamer.NotFoundError) as caught:
+            libstreamer.open("/nowhere/model.safetensors")
+        error = caught.exception
+        self.assertEqual((error.kind, error.code, error.os_error), ("not_found", 200, 2))
+        self.assertIn("/nowhere/model.safetensors", error.uri)
+        self.assertIsInstance(error, FileNotFoundError)
+        again = pickle.loads(pickle.dumps(error))
+        self.assertEqual((str(again), again.__dict__), (str(error), error.__dict__))
+        bad = os.path.join(self.folder.name, "bad.safetensors")
+        with open(bad, "wb") as out:
+            out.write(b"\x05\0\0\0\0\0\0\0hello")
+        with self.assertRaises(libstreamer.CorruptError):
+            libstreamer.open(bad)
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "nonsense"):
+            libstreamer.open(self.path, {"nonsense": 1})
+        with self.assertRaises(libstreamer.MemoryLimitError):
+            next(libstreamer.load(self.big, memory_limit=1000))
+        with self.assertRaises(libstreamer.InvalidArgumentError):
+            next(libstreamer.load(self.path, device="tpu:0"))
+
+    def test_a_limit_that_is_held_is_an_error_and_released_memory_is_used_again(self):
+        with libstreamer.start(self.big, memory_limit=4 << 20) as load:
+            held = []
+            with self.assertRaises(libstreamer.MemoryLimitError):
+                while True:
+                    held.append(load.next())
+            self.assertGreaterEqual(len(held), 3)
+            for tensor in held:
+                number = int(tensor.name[1:])
+                self.assertEqual(bytes(tensor), bytes([number]) * (1 << 20))
+                tensor.release()
+            self.assertEqual(sum(1 for _ in load), 64 - len(held))
+            stats = load.stats()
+            self.assertEqual(stats["items_ready"], 64)
+            self.assertLessEqual(stats["arena_bytes"], 5 << 20)
+        with self.assertRaises(TypeError):
+            pickle.dumps(load)
+
+    def test_progress(self):
+        seen = []
+        for _ in libstreamer.load(self.big, progress=lambda done, total: seen.append((done, total))):
+            pass
+        self.assertEqual(seen[-1], (64 << 20, 64 << 20))
+        self.assertEqual(len(seen), 64)
+
+    def test_list_and_pull(self):
+        entries = libstreamer.list(self.folder.name)
+        self.assertIn(self.path, [entry.uri for entry in entries])
+        with tempfile.TemporaryDirectory() as target:
+            made = libstreamer.pull(self.folder.name, target, allow=["model.*"])
+            self.assertEqual([os.path.basename(entry.uri) for entry in made],
+                             ["model.safetensors"])
+            with open(made[0].uri, "rb") as copy, open(self.path, "rb") as original:
+                self.assertEqual(copy.read(), original.read())
+
+    def test_waiting_lets_other_threads_run_and_cancel(self):
+        load = libstreamer.start(self.big, settings={"max_bandwidth": 1 << 20})
+        timer = threading.Timer(0.2, load.cancel)
+        timer.start()
+        began = time.monotonic()
+        with self.assertRaises(libstreamer.CancelledError):
+            for _ in load:
+                pass
+        self.assertLess(time.monotonic() - began, 5)
+        timer.join()
+
+    def test_ctrl_c_ends_a_load_at_once(self):
+        program = (f"import sys; sys.path.insert(0, {os.path.join(ROOT, 'capi', 'python')!r})\n"
+                   "import libstreamer\n"
+                   "print('ready', flush=True)\n"
+                   "try:\n"
+                   f"  for _ in libstreamer.load({self.big!r}, settings={{'max_bandwidth': 65536}}):"
+                   " pass\n"
+                   "except KeyboardInterrupt:\n"
+                   "  sys.exit(42)\n")
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as child:
+            child.stdout.readline()
+            time.sleep(0.3)  # into the load
+            began = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            self.assertEqual(child.wait(timeout=20), 42)
+            self.assertLess(time.monotonic() - began, 5)
+
+    def test_a_child_of_fork_is_told(self):
+        load = libstreamer.start(self.big)
+        load.next()
+        child = os.fork()
+        if child == 0:
+            try:
+                load.next()
+            except libstreamer.UnsupportedError:
+                os._exit(7)
+            os._exit(1)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 7)
+        self.assertEqual(sum(1 for _ in load), 63)
+
+    def test_settings_are_described(self):
+        rows = {row["name"]: row for row in libstreamer.all_settings()}
+        self.assertEqual(rows["memory_limit"]["default_value"], "auto")
+        self.assertRegex(libstreamer.library_version(), r"^\d+\.\d+\.\d+$")
+
+    def test_a_missing_library_is_an_import_error(self):
+        environment = dict(os.environ, STREAMER_LIBRARY="/nowhere/libstreamer.so",
+                           PYTHONPATH=os.path.join(ROOT, "capi", "python"))
+        done = subprocess.run([sys.executable, "-c", "import libstreamer"], env=environment,
+                              capture_output=True, text=True, check=False)
+        self.assertIn("ImportError", done.stderr)
+        self.assertIn("/nowhere/libstreamer.so", done.stderr)
+        self.assertIn("STREAMER_LIBRARY", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
