@@ -277,6 +277,22 @@ STREAMER_API streamer_status streamer_checkpoint_open(const char *const *uris, s
                                                       const streamer_settings *settings,
                                                       streamer_checkpoint **checkpoint_out,
                                                       streamer_error **error_out);
+/* Bytes [offset, offset + bytes) of an object of any kind. */
+typedef struct streamer_object_range {
+  size_t struct_size;
+  const char *uri;
+  uint64_t offset;
+  uint64_t bytes;
+} streamer_object_range;
+#define STREAMER_OBJECT_RANGE_INIT {sizeof(streamer_object_range), 0, 0, 0}
+/* The same for files that are not safetensors: range i (they stand ranges[0].struct_size bytes apart)
+ * is the tensor of name "i", U8, one row. A range beyond its object's end is
+ * STREAMER_ERROR_INVALID_ARGUMENT. */
+STREAMER_API streamer_status streamer_checkpoint_open_ranges(const streamer_object_range *ranges,
+                                                             size_t count,
+                                                             const streamer_settings *settings,
+                                                             streamer_checkpoint **checkpoint_out,
+                                                             streamer_error **error_out);
 STREAMER_API void streamer_checkpoint_close(streamer_checkpoint *checkpoint);
 
 #define STREAMER_DTYPE_F4 1

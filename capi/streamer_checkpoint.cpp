@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "boundary.hpp"
+#include "checkpoint/ranges.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -39,9 +40,34 @@ streamer_status streamer_checkpoint_open(const char* const* uris, size_t count,
       STREAMER_REQUIRE(uris[i]);
       copied.emplace_back(uris[i]);
     }
-    auto opened = TRY(core::open_checkpoint(
-        copied, std::make_shared<core::Stores>(settings == nullptr ? core::Settings()
-                                                                   : settings->settings)));
+    const core::Settings used = settings == nullptr ? core::Settings() : settings->settings;
+    const bool keeps = used.text("same_names") == "keep";
+    auto opened =
+        TRY(core::open_checkpoint(copied, std::make_shared<core::Stores>(used),
+                                  keeps ? core::SameNames::keep : core::SameNames::refuse));
+    *checkpoint_out = new streamer_checkpoint{std::move(opened)};
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_checkpoint_open_ranges(const streamer_object_range* ranges, size_t count,
+                                                const streamer_settings* settings,
+                                                streamer_checkpoint** checkpoint_out,
+                                                streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(checkpoint_out);
+    if (count != 0) STREAMER_REQUIRE(ranges);
+    const streamer_object_range defaults = STREAMER_OBJECT_RANGE_INIT;
+    std::vector<core::ObjectRange> copied;
+    for (size_t i = 0; i < count; ++i) {
+      const auto* const at =
+          reinterpret_cast<const unsigned char*>(ranges) + i * ranges[0].struct_size;
+      const streamer_object_range range = TRY(copy_in(at, defaults));
+      STREAMER_REQUIRE(range.uri);
+      copied.push_back({range.uri, {range.offset, range.bytes}});
+    }
+    const core::Settings used = settings == nullptr ? core::Settings() : settings->settings;
+    auto opened = TRY(core::open_ranges(copied, std::make_shared<core::Stores>(used)));
     *checkpoint_out = new streamer_checkpoint{std::move(opened)};
     return STREAMER_OK;
   });

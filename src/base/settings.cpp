@@ -153,6 +153,10 @@ constexpr SettingRow kRows[] = {
      "yes (or 1), no (or 0)", "Whether requests go without credentials, for public buckets."},
     {"s3_version_id", "STREAMER_S3_VERSION_ID", nullptr, "auto", "auto, or a version",
      "Which version of an object to read in a bucket that keeps several."},
+    {"same_names", "STREAMER_SAME_NAMES", nullptr, "refuse", "refuse, keep",
+     "What happens if several files of a checkpoint have a tensor of the same name: an error, or "
+     "all "
+     "of them are there, and the name stands for the first."},
     {"staging_bytes", "STREAMER_STAGING_BYTES", nullptr, "256MiB", "bytes",
      "How much pinned host memory the bytes of a load pass through on their way to each device; no "
      "more than memory_limit, and no less than two segments. It is kept for the next load."},
@@ -299,6 +303,7 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   if (name == "s3_addressing")
     return value == "auto" || value == "path" || value == "virtual" || value == "0" || value == "1";
   if (name == "s3_requester_pays" || name.ends_with("_unsigned")) return is_yes_or_no(value);
+  if (name == "same_names") return value == "refuse" || value == "keep";
   if (name == "staging_bytes") return put(to.staging_bytes, parse_bytes(value));
   if (name == "staging_segment_bytes") {
     const auto parsed = parse_bytes(value);

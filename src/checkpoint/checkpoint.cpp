@@ -239,7 +239,8 @@ Error explain_missing(Error error, const Sources& sources) {
 }  // namespace
 
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris,
-                                                          std::shared_ptr<Stores> stores) {
+                                                          std::shared_ptr<Stores> stores,
+                                                          SameNames same_names) {
   if (uris.empty()) return Error(ErrorKind::invalid_argument, "there is no URI to open");
   const Sources sources = TRY(find_sources(*stores, uris));
   auto opened = HeaderReaders(*stores, sources.objects).run();
@@ -257,7 +258,8 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::s
     file.tensors = {};
     checkpoint->objects.push_back(std::move(file.object));
   }
-  if (const auto twice = checkpoint->tensors.finish()) {
+  const auto twice = checkpoint->tensors.finish();
+  if (twice && same_names == SameNames::refuse) {
     return name_duplicate(checkpoint->tensors, checkpoint->objects, *twice);
   }
   TRY(check_claims(*checkpoint, sources.claims));

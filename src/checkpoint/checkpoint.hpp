@@ -31,9 +31,13 @@ struct Checkpoint {
   TensorTable tensors;
 };
 
+// Whether several objects may have a tensor of the same name.
+enum class SameNames { refuse, keep };
+
 // Each of uris is a safetensors file, a folder or a *.safetensors.index.json. Reads headers only,
 // those of many objects at once.
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris,
-                                                          std::shared_ptr<Stores> stores);
+                                                          std::shared_ptr<Stores> stores,
+                                                          SameNames same_names = SameNames::refuse);
 
 }  // namespace streamer::core

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the shared library exports is what the header declares: check_exports.py HEADER LIBRARY"""
+"""What the shared library exports is what the headers declare: check_exports.py HEADER... LIBRARY"""
 import re
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import sys
 
 def declared(text):
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
-    return set(re.findall(r"STREAMER_API[^;(]*?\b(streamer_\w+)\s*\(", text))
+    return set(re.findall(r"STREAMER_API[^;(]*?\b((?:streamer|runai)_\w+)\s*\(", text))
 
 
 def exported(library):
@@ -23,9 +23,12 @@ def exported(library):
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as header:
-        wanted = declared(header.read())
-    found = exported(sys.argv[2])
+    *headers, library = sys.argv[1:]
+    wanted = set()
+    for path in headers:
+        with open(path, encoding="utf-8") as header:
+            wanted |= declared(header.read())
+    found = exported(library)
     plain = {name.split("@")[0] for name in found}
     wrong = [f"declared, not exported: {name}" for name in sorted(wanted - plain)]
     wrong += [f"exported, not declared: {name}" for name in sorted(plain - wanted)]

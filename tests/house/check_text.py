@@ -9,13 +9,15 @@ SUFFIXES = (".cpp", ".hpp", ".h", ".c", ".py", ".sh")
 TOPS = ("src", "capi", "include", "tests", "examples")
 MOST_COLUMNS = 104
 MOST_LINES = 600
+# The C ABI is one contract, in one file.
+MORE_LINES = {"capi/streamer.h": 800}
 
 
 def check_file(path, text):
     lines = text.split("\n")
     if "SPDX-License-Identifier: Apache-2.0" not in "\n".join(lines[:2]):
         yield f"{path}: the first line is the licence's SPDX line"
-    if len(lines) > MOST_LINES:
+    if len(lines) > MORE_LINES.get(path, MOST_LINES):
         yield f"{path}: {len(lines)} lines; is it one thing?"
     for number, line in enumerate(lines, 1):
         if len(line) > MOST_COLUMNS:

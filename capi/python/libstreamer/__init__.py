@@ -18,7 +18,7 @@ from typing import Tuple, Union
 
 from . import _native
 from ._native import library as _library
-from .checkpoint import Checkpoint, ObjectInfo, TensorInfo, Uri
+from .checkpoint import Checkpoint, ObjectInfo, Ranges, TensorInfo, Uri
 from .errors import (AccessError, CancelledError, CorruptError, DeviceError, InvalidArgumentError,
                      MemoryLimitError, NotFoundError, ObjectChangedError, OutOfMemoryError,
                      ReadError, StreamerError, UnsupportedError)
@@ -32,7 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessError", "CancelledError", "Checkpoint", "CorruptError", "DeviceError", "Entry",
     "InvalidArgumentError", "Load", "MemoryLimitError", "NotFoundError", "ObjectChangedError",
-    "ObjectInfo", "OutOfMemoryError", "ReadError", "StreamerError", "Tensor", "TensorInfo",
+    "ObjectInfo", "OutOfMemoryError", "Ranges", "ReadError", "StreamerError", "Tensor", "TensorInfo",
     "UnsupportedError", "all_settings", "library_version", "list", "load", "load_into", "open",
     "pull", "start", "trim",
 ]

@@ -39,6 +39,8 @@ TensorInfo = _struct(
     "TensorInfo", ("name", POINTER(ctypes.c_char)), ("name_size", c_size_t), ("dtype", c_int32),
     ("rank", c_uint32), ("shape", POINTER(c_uint64)), ("bytes", c_uint64), ("object", c_size_t),
     ("object_offset", c_uint64))
+ObjectRange = _struct(
+    "ObjectRange", ("uri", c_char_p), ("offset", c_uint64), ("bytes", c_uint64))
 ObjectInfo = _struct(
     "ObjectInfo", ("uri", c_char_p), ("bytes", c_uint64), ("header_bytes", c_uint64),
     ("tensor_count", c_size_t), ("metadata_count", c_size_t))
@@ -101,6 +103,7 @@ _FUNCTIONS = {
     "listing_free": (None, _handle),
     "pull": (_STATUS, c_char_p, c_char_p, POINTER(PullOptions), _handle, POINTER(_handle)),
     "checkpoint_open": (_STATUS, POINTER(c_char_p), c_size_t, _handle, POINTER(_handle)),
+    "checkpoint_open_ranges": (_STATUS, POINTER(ObjectRange), c_size_t, _handle, POINTER(_handle)),
     "checkpoint_close": (None, _handle),
     "checkpoint_tensor_count": (c_size_t, _handle),
     "checkpoint_bytes": (c_uint64, _handle),

@@ -58,14 +58,17 @@ class Checkpoint(collections.abc.Mapping):
         self._settings = NativeSettings(settings, prefixes, credentials)
         self.handle = ctypes.c_void_p()
         self.uris = as_uris(uris)
-        texts = (ctypes.c_char_p * (len(self.uris) + 1))(*(os.fsencode(u) for u in self.uris))
-        call(library.checkpoint_open, texts, len(self.uris), self._settings.handle,
-             ctypes.byref(self.handle))
+        self._open()
         self.tensors: Tuple[TensorInfo, ...] = tuple(self._read_tensors())
         self._by_name = {}
         for tensor in self.tensors:
             self._by_name.setdefault(tensor.name, tensor)
         self.objects: Tuple[ObjectInfo, ...] = tuple(self._read_objects())
+
+    def _open(self):
+        texts = (ctypes.c_char_p * (len(self.uris) + 1))(*(os.fsencode(u) for u in self.uris))
+        call(library.checkpoint_open, texts, len(self.uris), self._settings.handle,
+             ctypes.byref(self.handle))
 
     def __del__(self):
         if getattr(self, "handle", None):
@@ -116,3 +119,20 @@ class Checkpoint(collections.abc.Mapping):
 
     def __repr__(self):
         return f"<Checkpoint of {len(self.tensors)} tensors in {len(self.objects)} objects>"
+
+
+class Ranges(Checkpoint):
+    """Ranges of files of any kind as a checkpoint: range i is the tensor "i", U8, one row."""
+
+    def __init__(self, ranges: Sequence[Tuple[Uri, int, int]], settings: Optional[Mapping] = None,
+                 *, prefixes=None, credentials=None):
+        self._ranges = [(os.fspath(uri), offset, size) for uri, offset, size in ranges]
+        super().__init__([], settings, prefixes=prefixes, credentials=credentials)
+
+    def _open(self):
+        ranges = (_native.ObjectRange * max(len(self._ranges), 1))()
+        for native, (uri, offset, size) in zip(ranges, self._ranges):
+            native.struct_size = ctypes.sizeof(_native.ObjectRange)
+            native.uri, native.offset, native.bytes = os.fsencode(uri), offset, size
+        call(library.checkpoint_open_ranges, ranges, len(self._ranges), self._settings.handle,
+             ctypes.byref(self.handle))

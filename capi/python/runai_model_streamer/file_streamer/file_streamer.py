@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FileStreamer: ranges of files of any kind."""
+import logging
+import time
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import torch
+
+import libstreamer
+from runai_model_streamer._errors import response_error
+from runai_model_streamer.file_streamer.requests_iterator import FileChunks, MemoryLimit
+from runai_model_streamer.s3_utils.s3_utils import settings_of
+
+logger = logging.getLogger(__name__)
+
+# How much of a device a load may hold, as everything on it is copied out of its way: enough to keep
+# its copies going.
+_DEVICE_WINDOW = 2 << 30
+
+
+class RunaiStreamerInvalidInputException(Exception):
+    """What was asked for cannot be streamed."""
+
+
+class FileStreamer:
+    """Streams chunks of files as soon as each is whole. Use it with `with`.
+
+    Tensors that were yielded are the caller's: their memory is never written again.
+    """
+
+    def __enter__(self) -> "FileStreamer":
+        self._load: Optional[libstreamer.Load] = None
+        self._device = "cpu"
+        self._is_copied = False
+        self._moves_to = None
+        self._chunks: List[Tuple[int, int]] = []
+        self._started = time.monotonic()
+        self._bytes = 0
+        return self
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        if self._load is not None:
+            self._load.close()
+            self._load = None
+        took = max(time.monotonic() - self._started, 1e-9)
+        logger.info("[RunAI Streamer] Overall time to stream %s of all files to %s: %ss, %s/s",
+                    human_bytes(self._bytes), self._device, round(took, 2),
+                    human_bytes(self._bytes / took))
+
+    def check_idle(self) -> None:
+        """ValueError while chunks of the request before are still to come."""
+        if self._load is not None:
+            raise ValueError("Could not send runai_request to libstreamer due to: "
+                             "b'Streamer is handling previous request'")
+
+    def stream_files(self, file_stream_requests: List[FileChunks], credentials: Any = None,
+                     device: Optional[str] = "cpu") -> None:
+        """Starts to read the chunks and returns."""
+        self.check_idle()
+        ranges, self._chunks = [], []
+        for request in file_stream_requests:
+            for index, (offset, size) in enumerate(zip(request.offsets, request.sizes)):
+                ranges.append((request.path, offset, size))
+                self._chunks.append((request.id, index))
+        if not ranges:
+            return
+        settings = settings_of(credentials)
+        try:
+            checkpoint = libstreamer.Ranges(ranges, settings)
+        except libstreamer.StreamerError as error:
+            raise response_error(error) from error
+        self.start(checkpoint, [request.path for request in file_stream_requests], None, settings,
+                   device)
+
+    def start(self, checkpoint: libstreamer.Checkpoint, paths: List[str], wanted: Optional[set],
+              settings: Dict[str, Any], device: Optional[str]) -> None:
+        """Starts a load of the checkpoint, or of the tensors with the numbers that are wanted."""
+        chosen = [t for t in checkpoint.tensors if wanted is None or t.number in wanted]
+        total, largest = sum(t.bytes for t in chosen), max((t.bytes for t in chosen), default=0)
+        limit = MemoryLimit()
+        limit.check(max([largest] + [one.header_bytes for one in checkpoint.objects]))
+        window = limit.window(total, largest)
+        logger.debug("[RunAI Streamer] CPU Buffer size: %s for files: %s",
+                     human_bytes(total if window == "unlimited" else window), paths)
+        self._device = str(device or "cpu")
+        self._moves_to = None
+        # What is limited is used again at once, so that what is yielded is a copy.
+        self._is_copied = window != "unlimited"
+        values = dict(settings, memory_limit=window)
+        stream = 0
+        if self._device != "cpu":
+            self._is_copied = True
+            values["memory_limit"] = "auto"
+            values["device_memory_limit"] = max(3 * largest, min(_DEVICE_WINDOW, total), 1)
+            stream = _current_stream(self._device)
+        select = None if wanted is None else (lambda tensor: tensor.number in wanted)
+        try:
+            self._load = self._start(checkpoint, values, select, stream)
+        except libstreamer.StreamerError as error:
+            raise response_error(error) from error
+        self._bytes += total
+
+    def _start(self, checkpoint, values, select, stream):
+        try:
+            return libstreamer.Load(checkpoint, device=self._device, select=select, stream=stream,
+                                    settings=values)
+        except libstreamer.DeviceError as error:
+            if not torch.cuda.is_available():
+                raise
+            # torch can what this build of libstreamer cannot.
+            logger.warning("[RunAI Streamer] %s; tensors are moved to %s by torch", error,
+                           self._device)
+            self._moves_to = self._device
+            values.pop("device_memory_limit", None)
+            values["memory_limit"] = "unlimited"
+            return libstreamer.Load(checkpoint, select=select, settings=values)
+
+    def next_tensor(self) -> Optional[libstreamer.Tensor]:
+        """The next one; None at the end. ValueError if the load fails, which ends it."""
+        if self._load is None:
+            return None
+        try:
+            tensor = self._load.next()
+        except libstreamer.StreamerError as error:
+            self._end()
+            raise response_error(error) from error
+        if tensor is None:
+            self._end()
+        return tensor
+
+    def own(self, tensor: torch.Tensor, leased: libstreamer.Tensor) -> torch.Tensor:
+        """The tensor in memory that stays the caller's."""
+        if self._moves_to is not None:
+            return tensor.to(self._moves_to)
+        if not self._is_copied or leased.nbytes == 0:
+            return tensor
+        copy = tensor.clone()
+        leased.release()
+        return copy
+
+    def _end(self) -> None:
+        if self._load is not None:
+            self._load.close()
+        self._load = None
+
+    def get_chunks(self) -> Iterator[Tuple[int, int, torch.Tensor]]:
+        """(id of the file's request, index of the chunk, its bytes as a row of uint8)."""
+        while True:
+            leased = self.next_tensor()
+            if leased is None:
+                return
+            file_id, index = self._chunks[int(leased.name)]
+            yield file_id, index, self.own(leased.torch(), leased).view(1, -1)
+
+
+def _current_stream(device: str) -> int:
+    """Of torch, by which what it does to a tensor comes behind our copies. 0: none."""
+    if not torch.cuda.is_available():
+        return 0
+    return torch.cuda.current_stream(device).cuda_stream
+
+
+def human_bytes(size: float) -> str:
+    """As the log has it: "1.0 GiB"."""
+    units = ["Bytes", "KiB", "MiB", "GiB", "TiB"]
+    unit = 0
+    while size >= 1024 and unit + 1 < len(units):
+        size, unit = size / 1024, unit + 1
+    return f"{int(size)} Bytes" if unit == 0 else f"{size:.1f} {units[unit]}"
+
+
+__all__ = ["FileStreamer", "RunaiStreamerInvalidInputException"]
