@@ -50,7 +50,8 @@ if [ $quick = yes ]; then
   check gcc "" "" --no-suite slow
 else
   install_azurite
-  check gcc "" ""
+  sh "$root/examples/install_packages.sh" python3-numpy python3-torch
+  check gcc "-Dpython=enabled" ""
   less="-Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled"
   check asan "-Db_sanitize=address,undefined $less" "" --setup asan --suite fast
   check tsan "-Db_sanitize=thread $less" "" --setup tsan --suite fast --suite tsan

@@ -48,8 +48,14 @@ def header_error(error):
                 return ValueError("Could not receive runai_response from libstreamer due to: "
                                   f"{words.encode()!r}: {error}")
             return ValueError(f"{words}: {error}")
-    mismatch = re.search(r"TensorInvalidInfo.*?(\d+) bytes.*?(\d+) bytes", error.message)
+    mismatch = re.search(r"is (\d+) bytes, but data_offsets reserve (\d+)", error.message)
     if mismatch:
         return ValueError(f"Shape claims {mismatch[1]} bytes, but offsets reserve {mismatch[2]} "
                           f"bytes: {error}")
+    offsets = re.search(r"data_offsets are \[(\d+), \d+\), and the tensors before it end at (\d+)",
+                        error.message)
+    if offsets and int(offsets[1]) < int(offsets[2]):
+        return ValueError(f"a tensor overlaps with next tensor: {error}")
+    if offsets:
+        return ValueError(f"Gaps between tensors: {error}")
     return ValueError(str(error))
