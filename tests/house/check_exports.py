@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the shared library exports is what the headers declare: check_exports.py HEADER... LIBRARY"""
+"""What the library exports is what the headers declare: check_exports.py HEADER... LIBRARY"""
 import re
 import subprocess
 import sys

@@ -174,7 +174,7 @@ class ObjectStorageModel:
         self.dir = os.fspath(dst).rstrip("/")
         self._credentials = s3_credentials
         self._skip = False
-        self._lock = open(self.dir + ".lock", "a", encoding="utf-8")  # pylint: disable=consider-using-with
+        self._lock = open(self.dir + ".lock", "a", encoding="utf-8")
         try:
             self._begin()
         except BaseException:
