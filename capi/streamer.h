@@ -488,6 +488,17 @@ typedef struct streamer_tensor streamer_tensor;
 STREAMER_API streamer_status streamer_load_next(streamer_load *load, int64_t timeout_ms,
                                                 streamer_tensor **tensor_out,
                                                 streamer_error **error_out);
+/* The same for several at once, which spares languages for which a call is dear: waits for the first
+ * as streamer_load_next() does, and yields with it what else is ready, up to capacity (at least 1).
+ * Stores handles and, if views_out is not NULL, views (views_out[0].struct_size bytes apart; each
+ * struct_size is set by the caller), and how many there are. */
+struct streamer_tensor_view;
+STREAMER_API streamer_status streamer_load_next_many(streamer_load *load, int64_t timeout_ms,
+                                                     size_t capacity,
+                                                     streamer_tensor **tensors_out,
+                                                     struct streamer_tensor_view *views_out,
+                                                     size_t *count_out,
+                                                     streamer_error **error_out);
 /* Stops reading; a streamer_load_next() under way or to come returns STREAMER_ERROR_CANCELLED. Returns
  * at once; memory of the caller may still be written until streamer_load_free() returned.
  * Thread-safe, also beside streamer_load_next(). */

@@ -29,6 +29,26 @@ Result<core::LoadOptions> to_options(const streamer_load_options* options) {
   return chosen;
 }
 
+std::optional<core::SteadyTime> deadline_of(std::int64_t timeout_ms) {
+  // Beyond a year it is without end, and the clock's arithmetic stays in range.
+  constexpr std::int64_t kYearMs = 366LL * 24 * 3600 * 1000;
+  if (timeout_ms == 0) return core::SteadyTime();
+  if (timeout_ms < 0 || timeout_ms >= kYearMs) return std::nullopt;
+  return std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+}
+
+streamer_status status_of(core::Load::Outcome outcome) {
+  switch (outcome) {
+    case core::Load::Outcome::tensor:
+      return STREAMER_OK;
+    case core::Load::Outcome::end:
+      return STREAMER_END;
+    case core::Load::Outcome::not_ready:
+      break;
+  }
+  return STREAMER_NOT_READY;
+}
+
 }  // namespace
 
 extern "C" {
@@ -55,24 +75,40 @@ streamer_status streamer_load_next(streamer_load* load, int64_t timeout_ms,
   return guarded(error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(load);
     STREAMER_REQUIRE(tensor_out);
-    std::optional<core::SteadyTime> deadline;
-    // Beyond a year it is without end, and the clock's arithmetic stays in range.
-    constexpr std::int64_t kYearMs = 366LL * 24 * 3600 * 1000;
-    if (timeout_ms == 0) deadline = core::SteadyTime();
-    if (timeout_ms > 0 && timeout_ms < kYearMs) {
-      deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+    const core::Load::Next next = TRY(load->load->next(deadline_of(timeout_ms)));
+    if (next.outcome == core::Load::Outcome::tensor) *tensor_out = to_handle(next.lease);
+    return status_of(next.outcome);
+  });
+}
+
+streamer_status streamer_load_next_many(streamer_load* load, int64_t timeout_ms, size_t capacity,
+                                        streamer_tensor** tensors_out,
+                                        streamer_tensor_view* views_out, size_t* count_out,
+                                        streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(load);
+    STREAMER_REQUIRE(tensors_out);
+    STREAMER_REQUIRE(count_out);
+    if (capacity == 0) return Error(ErrorKind::invalid_argument, "capacity is 0");
+    core::Load::Next next = TRY(load->load->next(deadline_of(timeout_ms)));
+    if (next.outcome != core::Load::Outcome::tensor) return status_of(next.outcome);
+    const std::size_t apart = views_out == nullptr ? 0 : views_out->struct_size;
+    auto* view = reinterpret_cast<unsigned char*>(views_out);
+    std::size_t count = 0;
+    for (;;) {
+      tensors_out[count] = to_handle(next.lease);
+      if (view != nullptr) {
+        streamer_tensor_get_view(tensors_out[count], reinterpret_cast<streamer_tensor_view*>(view));
+        view += apart;
+      }
+      if (++count == capacity) break;
+      auto another = load->load->next(core::SteadyTime());
+      // What ends the load is told by the call after this one.
+      if (!another || another->outcome != core::Load::Outcome::tensor) break;
+      next = *another;
     }
-    const core::Load::Next next = TRY(load->load->next(deadline));
-    switch (next.outcome) {
-      case core::Load::Outcome::tensor:
-        *tensor_out = to_handle(next.lease);
-        return STREAMER_OK;
-      case core::Load::Outcome::end:
-        return STREAMER_END;
-      case core::Load::Outcome::not_ready:
-        break;
-    }
-    return STREAMER_NOT_READY;
+    *count_out = count;
+    return STREAMER_OK;
   });
 }
 

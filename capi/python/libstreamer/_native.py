@@ -122,6 +122,8 @@ _FUNCTIONS = {
     "plan_free": (None, _handle),
     "load_start": (_STATUS, _handle, POINTER(LoadOptions), _handle, POINTER(_handle)),
     "load_next": (_STATUS, _handle, c_int64, POINTER(_handle)),
+    "load_next_many": (_STATUS, _handle, c_int64, c_size_t, POINTER(_handle), POINTER(TensorView),
+                       POINTER(c_size_t)),
     "load_cancel": (None, _handle),
     "load_free": (None, _handle),
     "load_get_stats": (None, _handle, POINTER(LoadStats)),

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loads: one pass each that brings tensors to memory."""
+import collections
 import ctypes
 import fnmatch
 import os
+import struct
 from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
 from . import _native
@@ -14,6 +16,13 @@ from .tensor import Tensor
 
 # How long a wait in the library lasts before Python looks for signals.
 _TICK_MS = 100
+
+# How many tensors one call of the library brings at most, if all of the load is in memory anyway.
+_AT_ONCE = 256
+# TensorView for struct: its last eight fields are data, bytes, device, part, tensor, item, tag,
+# device_number.
+_VIEW = struct.Struct("@NPNiIPPQiiNNQi4x")
+assert _VIEW.size == ctypes.sizeof(_native.TensorView)
 
 Select = Union[None, str, Iterable[str], Callable[[TensorInfo], bool]]
 
@@ -89,6 +98,12 @@ class Load:
         self.checkpoint = checkpoint
         self._pid = os.getpid()
         self._handle = ctypes.c_void_p()
+        self._ready = collections.deque()
+        self._handles = (ctypes.c_void_p * _AT_ONCE)()
+        self._views = (_native.TensorView * _AT_ONCE)()
+        for view in self._views:
+            view.struct_size = ctypes.sizeof(view)
+        self._shapes = {}
         values = dict(settings or {})
         self._destinations: Dict[int, _Destination] = {}
         if into is not None and select is None:
@@ -103,6 +118,11 @@ class Load:
                 # where the ring begins anew.
                 values["memory_limit"] = max(3 * largest, 1)
             self._settings = NativeSettings(values, prefixes, credentials)
+            # With a limit, what was taken and not yet asked for would stand in the way.
+            is_limited = values.get("memory_limit") not in (None, "auto", "unlimited", -1, "-1")
+            is_limited = is_limited or "device_memory_limit" in values
+            self._at_once = 1 if is_limited or os.environ.get("STREAMER_MEMORY_LIMIT") or \
+                os.environ.get("RUNAI_STREAMER_MEMORY_LIMIT") else _AT_ONCE
             self.total = library.plan_item_count(plan)
             self.total_bytes = library.plan_bytes(plan)
             kind, number = parse_device(device)
@@ -128,6 +148,7 @@ class Load:
                 item.part = _native.PART_SLICE
                 item.slice_dimension, item.slice_start, item.slice_stop = dimension, start, stop
                 shape = (*shape[:dimension], stop - start, *shape[dimension + 1:])
+                self._shapes[tensor.number] = shape
             if tensor.name in into:
                 self._aim(item, tensor, shape, into[tensor.name])
             else:
@@ -168,17 +189,31 @@ class Load:
         if os.getpid() != self._pid:
             raise UnsupportedError("this load was started before fork(); start one in the process "
                                    "that uses it")
-        handle = ctypes.c_void_p()
+        if self._ready:
+            return self._ready.popleft()
+        count = ctypes.c_size_t()
         try:
             while True:
-                status = call(library.load_next, self._handle, _TICK_MS, ctypes.byref(handle))
+                status = call(library.load_next_many, self._handle, _TICK_MS, self._at_once,
+                              self._handles, self._views, ctypes.byref(count))
                 if status == _native.OK:
-                    return Tensor(handle.value)
+                    self._take(count.value)
+                    return self._ready.popleft()
                 if status == _native.END:
                     return None
         except KeyboardInterrupt:
             self.close()
             raise
+
+    def _take(self, count):
+        tensors, shapes = self.checkpoint.tensors, self._shapes
+        views = _VIEW.iter_unpack(memoryview(self._views).cast("B")[:count * _VIEW.size])
+        for handle, view in zip(self._handles, views):
+            data, nbytes, device, _, number, _, _, device_number = view[-8:]
+            stored = tensors[number]
+            self._ready.append(Tensor(
+                handle, stored.name, stored.dtype, shapes.get(number, stored.shape), nbytes,
+                "cpu" if device == _native.DEVICE_HOST else f"cuda:{device_number}", number, data))
 
     def cancel(self) -> None:
         """Stops reading; a next() under way or to come raises CancelledError. Thread-safe."""
@@ -189,6 +224,7 @@ class Load:
         """Cancels what is left and waits for the reads under way: no memory of the caller is written
         any more."""
         handle, self._handle = self._handle, ctypes.c_void_p()
+        self._ready.clear()
         if handle and os.getpid() == self._pid:
             library.load_free(handle)
         self._destinations = {}

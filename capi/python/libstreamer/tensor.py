@@ -4,7 +4,6 @@ speaks DLPack. Neither torch nor NumPy is imported before it is asked for."""
 import ctypes
 from typing import Tuple
 
-from . import _native
 from ._native import library
 from .errors import UnsupportedError, call
 
@@ -27,6 +26,8 @@ _TORCH_NAMES = {
     "F8_E8M0": ("float8_e8m0fnu",), "F8_E4M3FNUZ": ("float8_e4m3fnuz",),
     "F8_E5M2FNUZ": ("float8_e5m2fnuz",), "F4": ("float4_e2m1fn_x2",),
 }
+
+_tensor_release = library.tensor_release
 
 _PyCapsule_New = ctypes.pythonapi.PyCapsule_New
 _PyCapsule_New.restype = ctypes.py_object
@@ -74,57 +75,47 @@ def numpy_dtype(name):
             f"NumPy has no dtype for {name}; install ml_dtypes, or use memoryview()") from None
 
 
-class _Lease:
-    """Holds the tensor's memory until nobody refers to it any more."""
-
-    __slots__ = ("handle", "__weakref__")
-
-    def __init__(self, handle):
-        self.handle = handle
-
-    def release(self):
-        handle, self.handle = self.handle, None
-        if handle:
-            library.tensor_release(handle)
-
-    __del__ = release
-
-
 class Tensor:
     """One tensor, or the part of it that was asked for. Its memory is never written again by the
     library while this object or anything made of it lives.
 
-    name, dtype (as safetensors spells it), shape, nbytes, device ("cpu" or "cuda:0"), data (the
-    address).
+    name, dtype (as safetensors spells it), shape, nbytes, device ("cpu" or "cuda:0"), number (in the
+    checkpoint), data (the address).
     """
 
-    __slots__ = ("name", "dtype", "shape", "nbytes", "device", "data", "_lease")
+    __slots__ = ("name", "dtype", "shape", "nbytes", "device", "number", "data", "_handle",
+                 "__weakref__")
 
-    def __init__(self, handle: int):
-        view = _native.TensorView()
-        library.tensor_get_view(handle, ctypes.byref(view))
-        self.name: str = ctypes.string_at(view.name, view.name_size).decode()
-        self.dtype: str = (library.dtype_name(view.dtype) or b"unknown").decode()
-        self.shape: Tuple[int, ...] = tuple(view.shape[:view.rank])
-        self.nbytes: int = view.bytes
-        self.device: str = ("cpu" if view.device == _native.DEVICE_HOST
-                            else f"cuda:{view.device_number}")
-        self.data: int = view.data or 0
-        self._lease = _Lease(handle)
+    def __init__(self, handle: int, name: str, dtype: str, shape: Tuple[int, ...], nbytes: int,
+                 device: str, number: int, data: int):
+        self._handle = handle
+        self.name = name
+        self.dtype = dtype
+        self.shape = shape
+        self.nbytes = nbytes
+        self.device = device
+        self.number = number
+        self.data = data
 
     def release(self) -> None:
         """Gives the memory back now. Nothing that was made of the tensor may be used any more."""
-        self._lease.release()
+        handle, self._handle = self._handle, None
+        if handle:
+            _tensor_release(handle)
+
+    def __del__(self):
+        if self._handle:
+            _tensor_release(self._handle)
 
     def _buffer(self):
         if self.device != "cpu":
             raise UnsupportedError(f"{self.name} is in memory of {self.device}")
-        if self._lease.handle is None:
+        if self._handle is None:
             raise UnsupportedError(f"{self.name} was released")
         buffer = (ctypes.c_ubyte * self.nbytes).from_address(self.data) if self.nbytes else \
             (ctypes.c_ubyte * 0)()
         # Whoever refers to the buffer holds the memory.
-        buffer._lease = self._lease
+        buffer._tensor = self
         return buffer
 
     def memoryview(self) -> memoryview:
@@ -170,12 +161,12 @@ class Tensor:
         unless the load was given one."""
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError("libstreamer's tensors are exported where they are, without a copy")
-        if self._lease.handle is None:
+        if self._handle is None:
             raise BufferError(f"{self.name} was released")
         is_versioned = max_version is not None and max_version[0] >= 1
         managed = ctypes.c_void_p()
         export = library.tensor_to_dlpack_versioned if is_versioned else library.tensor_to_dlpack
-        call(export, self._lease.handle, ctypes.byref(managed))
+        call(export, self._handle, ctypes.byref(managed))
         name = _VERSIONED if is_versioned else _UNVERSIONED
         return _PyCapsule_New(managed, name, ctypes.cast(_end_capsule, ctypes.c_void_p))
 
