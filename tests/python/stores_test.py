@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The Python packages on stores: stores_test.py SOURCE_ROOT s3|google|azure"""
+import ctypes
+import hashlib
+import os
+import sys
+import tempfile
+import unittest
+
+ROOT, STORE = sys.argv[1], sys.argv[2]
+for folder in ("capi/python", "tests/servers", "tests/support"):
+    sys.path.insert(0, os.path.join(ROOT, folder))
+
+import azure_client  # noqa: E402
+import azurite  # noqa: E402
+import certificates  # noqa: E402
+import fake_google  # noqa: E402
+import libstreamer  # noqa: E402
+import radosgw  # noqa: E402
+import s3_client  # noqa: E402
+from runai_model_streamer import (  # noqa: E402
+    ObjectStorageModel, SafetensorsStreamer, list_safetensors, pull_files)
+from runai_model_streamer.libstreamer import libstreamer as native  # noqa: E402
+from runai_model_streamer.s3_utils.s3_utils import S3Credentials  # noqa: E402
+from store_case import StoreCase  # noqa: E402
+
+
+class World:
+    """A server with the case's files in it, and the environment that leads there."""
+
+    def __init__(self, case, folder):
+        self.credentials = None
+        authority = certificates.Authority(folder)
+        if STORE == "s3":
+            store = radosgw.Radosgw(os.path.join(folder, "ceph"), authority)
+            case.addClassCleanup(store.stop)
+            store.start()
+            client = s3_client.Client(store.url(), radosgw.ACCESS_KEY, radosgw.SECRET_KEY)
+            client.make_bucket("models")
+            self.scheme = "s3"
+            self.variables = {
+                "RUNAI_STREAMER_S3_ENDPOINT": store.url(), "AWS_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": radosgw.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": radosgw.SECRET_KEY,
+                "AWS_EC2_METADATA_DISABLED": "true"}
+            self.credentials = S3Credentials(radosgw.ACCESS_KEY, radosgw.SECRET_KEY, None,
+                                             "us-east-1", store.url())
+        elif STORE == "azure":
+            store = azurite.Azurite(os.path.join(folder, "azurite"), authority)
+            case.addClassCleanup(store.stop)
+            store.start()
+            client = azure_client.Client(store.url(), azurite.ACCOUNT, azurite.KEY)
+            client.make_container("models")
+            self.scheme = "az"
+            self.variables = {"AZURE_STORAGE_ACCOUNT_NAME": azurite.ACCOUNT,
+                              "AZURE_STORAGE_ACCOUNT_KEY": azurite.KEY,
+                              "AZURE_STORAGE_ENDPOINT": store.url()}
+        else:
+            client = fake_google.FakeGoogle(folder, "1//refresh-CANARYSECRET")
+            case.addClassCleanup(client.stop)
+            self.scheme = "gs"
+            self.variables = {"STREAMER_GCS_ENDPOINT": client.url, "NO_GCE_CHECK": "true",
+                              "GOOGLE_APPLICATION_CREDENTIALS": client.account_file()}
+        case.upload(client, [])
+
+
+class Stores(StoreCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.temporary.cleanup)
+        cls.folder = cls.temporary.name
+        cls.world = World(cls, cls.folder)
+        os.environ.update(cls.world.variables)
+        cls.model = f"{cls.world.scheme}://models/llama 3"
+        cls.shards = [f"{cls.model}/model-{n:05}-of-00004.safetensors" for n in range(1, 5)]
+
+    def check(self, digests):
+        self.assertEqual(digests, self.digests)
+
+    def test_the_package(self):
+        for source in (self.model, self.model + "/"):
+            self.check({name: hashlib.sha256(bytes(tensor)).hexdigest()
+                        for name, tensor in libstreamer.load(source)})
+        names = [entry.uri for entry in libstreamer.list(self.model, recursive=True)]
+        self.assertIn(self.model + "/sub/tokenizer.json", names)
+
+    def test_the_quickstart(self):
+        self.assertEqual(list_safetensors(self.model), self.shards)
+        self.assertEqual(list_safetensors(self.model + "/"), self.shards)
+        with SafetensorsStreamer() as streamer:
+            streamer.stream_files(self.shards)
+            self.assertEqual(sum(len(v) for v in streamer.files_to_tensors_metadata.values()),
+                             len(self.digests))
+            self.check({name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
+                        for name, tensor in streamer.get_tensors()})
+        self.assertEqual(list_safetensors(f"{self.world.scheme}://models/nothing"), [])
+
+    def test_pulling(self):
+        target = os.path.join(self.folder, "pulled")
+        pull_files(self.model, target, allow_pattern=["*.json"])
+        self.assertEqual(sorted(os.listdir(target)),
+                         ["config.json", "model.safetensors.index.json", "sub"])
+        with open(os.path.join(target, "sub", "tokenizer.json"), "rb") as file:
+            self.assertEqual(file.read(), b'{"b": 2}')
+        # Patterns are held against whole keys.
+        none = os.path.join(self.folder, "none")
+        pull_files(self.model, none, allow_pattern=["config.json"])
+        self.assertFalse(os.path.exists(none))
+        pull_files(self.model, none, allow_pattern=["llama 3/config.json"], ignore_pattern=["*.py"])
+        self.assertEqual(os.listdir(none), ["config.json"])
+        pull_files(self.model, os.path.join(self.folder, "no"), allow_pattern=[])
+        self.assertFalse(os.path.exists(os.path.join(self.folder, "no")))
+        model = os.path.join(self.folder, "model")
+        with ObjectStorageModel(self.model, model) as pulled:
+            pulled.pull_files(allow_pattern=["*.model", "*.py", "*.json"])
+            pulled.pull_files(ignore_pattern=["*.pt", "*.safetensors", "*.bin", "*.tensors", "*.pth"])
+        self.assertIn(".runai_complete", os.listdir(model))
+
+    def test_what_is_not_there(self):
+        with self.assertRaises(libstreamer.NotFoundError):
+            libstreamer.open(self.model + "/nobody.safetensors")
+        with SafetensorsStreamer() as streamer:
+            with self.assertRaisesRegex(ValueError, "File access error"):
+                streamer.stream_file(self.model + "/nobody.safetensors")
+
+    def test_explicit_credentials(self):
+        if self.world.credentials is None:
+            return
+        saved = {name: os.environ.pop(name) for name in self.world.variables}
+        self.addCleanup(os.environ.update, saved)
+        os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+        with SafetensorsStreamer() as streamer:
+            streamer.stream_files(self.shards, s3_credentials=self.world.credentials)
+            self.assertEqual(len(list(streamer.get_tensors())), len(self.digests))
+        self.assertEqual(list_safetensors(self.model, self.world.credentials), self.shards)
+        wrong = S3Credentials("nobody", "wrong", None, "us-east-1", self.world.credentials.endpoint)
+        with SafetensorsStreamer() as streamer:
+            with self.assertRaisesRegex(ValueError, "File access error"):
+                streamer.stream_files(self.shards, s3_credentials=wrong)
+        for credentials, code in ((self.world.credentials, 0), (wrong, 2)):
+            streamer = native.runai_start()
+            buffer = bytearray(16)
+            native.runai_request(streamer, [self.shards[0]], [0], [16], [memoryview(buffer)],
+                                 [[8, 8]], credentials)
+            for _ in range(2):
+                first, second = ctypes.c_uint(), ctypes.c_uint()
+                self.assertEqual(native.dll.runai_response(streamer, ctypes.byref(first),
+                                                           ctypes.byref(second)), code)
+            native.runai_end(streamer)
+            self.assertEqual(any(buffer), code == 0)
+
+    def test_the_native_functions(self):
+        streamer = native.runai_start()
+        buffer = bytearray(100)
+        native.runai_request(streamer, self.shards[:2], [0, 8], [60, 40], [memoryview(buffer)],
+                             [[30, 30], [40]])
+        seen = sorted(native.runai_response(streamer) for _ in range(3))
+        self.assertEqual(seen, [(0, 0), (0, 1), (1, 0)])
+        self.assertEqual(bytes(buffer[8:9]), b"{")
+        self.assertEqual(bytes(buffer[60:61]), b"{")
+        native.runai_end(streamer)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
