@@ -277,6 +277,15 @@ STREAMER_API streamer_status streamer_checkpoint_open(const char *const *uris, s
                                                       const streamer_settings *settings,
                                                       streamer_checkpoint **checkpoint_out,
                                                       streamer_error **error_out);
+/* The same for a sharded state, of which each rank has files of its own: opens rank's parts under
+ * folder, from part 0 on. pattern is a file's name with {rank} and {part}, each once; NULL:
+ * "model-rank-{rank}-part-{part}.safetensors". STREAMER_ERROR_NOT_FOUND if there is no part,
+ * STREAMER_ERROR_CORRUPT if one is missing between others. */
+STREAMER_API streamer_status streamer_checkpoint_open_rank(const char *folder, const char *pattern,
+                                                           uint32_t rank,
+                                                           const streamer_settings *settings,
+                                                           streamer_checkpoint **checkpoint_out,
+                                                           streamer_error **error_out);
 /* Bytes [offset, offset + bytes) of an object of any kind. */
 typedef struct streamer_object_range {
   size_t struct_size;

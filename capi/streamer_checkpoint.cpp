@@ -3,6 +3,7 @@
 
 #include "boundary.hpp"
 #include "checkpoint/ranges.hpp"
+#include "checkpoint/rank_parts.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -24,6 +25,22 @@ Result<const core::CheckpointObject*> check_object(const core::Checkpoint& check
                fmt::format("object number {} is not below the count, {}", object, count));
 }
 
+// As vLLM writes a sharded state.
+constexpr const char* kRankPattern = "model-rank-{rank}-part-{part}.safetensors";
+
+core::Settings settings_or_default(const streamer_settings* settings) {
+  return settings == nullptr ? core::Settings() : settings->settings;
+}
+
+Result<streamer_checkpoint*> open_all(const std::vector<std::string>& uris,
+                                      std::shared_ptr<core::Stores> stores,
+                                      const core::Settings& settings) {
+  const bool keeps = settings.text("same_names") == "keep";
+  auto opened = TRY(core::open_checkpoint(uris, std::move(stores),
+                                          keeps ? core::SameNames::keep : core::SameNames::refuse));
+  return new streamer_checkpoint{std::move(opened)};
+}
+
 }  // namespace
 
 extern "C" {
@@ -40,12 +57,24 @@ streamer_status streamer_checkpoint_open(const char* const* uris, size_t count,
       STREAMER_REQUIRE(uris[i]);
       copied.emplace_back(uris[i]);
     }
-    const core::Settings used = settings == nullptr ? core::Settings() : settings->settings;
-    const bool keeps = used.text("same_names") == "keep";
-    auto opened =
-        TRY(core::open_checkpoint(copied, std::make_shared<core::Stores>(used),
-                                  keeps ? core::SameNames::keep : core::SameNames::refuse));
-    *checkpoint_out = new streamer_checkpoint{std::move(opened)};
+    const core::Settings used = settings_or_default(settings);
+    *checkpoint_out = TRY(open_all(copied, std::make_shared<core::Stores>(used), used));
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_checkpoint_open_rank(const char* folder, const char* pattern,
+                                              uint32_t rank, const streamer_settings* settings,
+                                              streamer_checkpoint** checkpoint_out,
+                                              streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(folder);
+    STREAMER_REQUIRE(checkpoint_out);
+    const core::Settings used = settings_or_default(settings);
+    auto stores = std::make_shared<core::Stores>(used);
+    const std::vector<std::string> parts = TRY(
+        core::find_rank_parts(*stores, folder, pattern == nullptr ? kRankPattern : pattern, rank));
+    *checkpoint_out = TRY(open_all(parts, std::move(stores), used));
     return STREAMER_OK;
   });
 }
@@ -66,7 +95,7 @@ streamer_status streamer_checkpoint_open_ranges(const streamer_object_range* ran
       STREAMER_REQUIRE(range.uri);
       copied.push_back({range.uri, {range.offset, range.bytes}});
     }
-    const core::Settings used = settings == nullptr ? core::Settings() : settings->settings;
+    const core::Settings used = settings_or_default(settings);
     auto opened = TRY(core::open_ranges(copied, std::make_shared<core::Stores>(used)));
     *checkpoint_out = new streamer_checkpoint{std::move(opened)};
     return STREAMER_OK;

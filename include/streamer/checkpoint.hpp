@@ -52,6 +52,21 @@ class Checkpoint {
     return Checkpoint(opened);
   }
 
+  // A sharded state, of which each rank has files of its own: rank's parts under folder, from part
+  // 0 on. pattern is a file's name with {rank} and {part}, each once. Errors also: not_found if
+  // there is no part, corrupt if one is missing between others.
+  static Result<Checkpoint> open_rank(
+      const std::string& folder, std::uint32_t rank, const Settings& settings = {},
+      const std::string& pattern = "model-rank-{rank}-part-{part}.safetensors") {
+    streamer_checkpoint* opened = nullptr;
+    streamer_error* error = nullptr;
+    if (streamer_checkpoint_open_rank(folder.c_str(), pattern.c_str(), rank, settings.get(),
+                                      &opened, &error) != STREAMER_OK) {
+      return Error(error);
+    }
+    return Checkpoint(opened);
+  }
+
   class Tensors;
   // A random-access range of TensorInfo, in storage order: by object, then offset, then name.
   Tensors tensors() const noexcept;

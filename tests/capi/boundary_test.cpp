@@ -130,6 +130,14 @@ TEST_CASE("NULL where it may not be is an error that names the parameter", "[bou
   CHECK(streamer_load_start(nullptr, nullptr, nullptr, nullptr, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_load_next(nullptr, 0, nullptr, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_load_next_many(nullptr, 0, 1, nullptr, nullptr, nullptr, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_checkpoint_open_ranges(nullptr, 1, nullptr, &checkpoint, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_checkpoint_open_rank(nullptr, nullptr, 0, nullptr, &checkpoint, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_device_copy_rate(STREAMER_DEVICE_CUDA, 0, nullptr, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_settings_set(nullptr, "a", "b", nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_tensor_to_dlpack(nullptr, nullptr, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
   streamer_load_free(nullptr);

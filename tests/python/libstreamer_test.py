@@ -267,6 +267,42 @@ class Package(unittest.TestCase):
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 7)
         self.assertEqual(sum(1 for _ in load), 63)
 
+    def test_a_sharded_state_opens_one_rank(self):
+        with tempfile.TemporaryDirectory() as folder:
+            def part(rank, number, pattern="model-rank-{}-part-{}.safetensors"):
+                write_safetensors(os.path.join(folder, pattern.format(rank, number)),
+                                  [(f"p{number}", "U8", [1], bytes([rank * 16 + number]))])
+            for rank, parts in ((0, 11), (1, 2), (10, 1)):
+                for number in range(parts):
+                    part(rank, number)
+            for rank, parts in ((0, 11), (1, 2), (10, 1)):
+                found = {name: bytes(tensor)
+                         for name, tensor in libstreamer.load(libstreamer.open_rank(folder, rank))}
+                self.assertEqual(found, {f"p{n}": bytes([rank * 16 + n]) for n in range(parts)})
+            with self.assertRaises(libstreamer.NotFoundError):
+                libstreamer.open_rank(folder, 2)
+            part(3, 1)
+            with self.assertRaisesRegex(libstreamer.CorruptError, "part 0"):
+                libstreamer.open_rank(folder, 3)
+            part(0, 0, "r{}.p{}.st")
+            self.assertEqual(len(libstreamer.open_rank(folder, 0, "r{rank}.p{part}.st")), 1)
+            for wrong in ("r{rank}.st", "{part}", "{rank}{rank}{part}", "a/{rank}{part}"):
+                with self.assertRaises(libstreamer.InvalidArgumentError):
+                    libstreamer.open_rank(folder, 0, wrong)
+
+    def test_ranges_of_any_file(self):
+        raw = os.path.join(self.folder.name, "raw")
+        with open(raw, "wb") as out:
+            out.write(bytes(range(100)))
+        ranges = libstreamer.Ranges([(raw, 50, 10), (raw, 0, 5), (self.path, 0, 8), (raw, 7, 0)])
+        found = {name: bytes(tensor) for name, tensor in libstreamer.load(ranges)}
+        with open(self.path, "rb") as file:
+            first = file.read(8)
+        self.assertEqual(found, {"0": bytes(range(50, 60)), "1": bytes(range(5)), "2": first,
+                                 "3": b""})
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "RangeBeyondEnd"):
+            libstreamer.Ranges([(raw, 99, 2)])
+
     def test_settings_are_described(self):
         rows = {row["name"]: row for row in libstreamer.all_settings()}
         self.assertEqual(rows["memory_limit"]["default_value"], "auto")

@@ -18,7 +18,7 @@ from typing import Tuple, Union
 
 from . import _native
 from ._native import library as _library
-from .checkpoint import Checkpoint, ObjectInfo, Ranges, TensorInfo, Uri
+from .checkpoint import Checkpoint, ObjectInfo, Ranges, RankParts, TensorInfo, Uri
 from .errors import (AccessError, CancelledError, CorruptError, DeviceError, InvalidArgumentError,
                      MemoryLimitError, NotFoundError, ObjectChangedError, OutOfMemoryError,
                      ReadError, StreamerError, UnsupportedError)
@@ -32,9 +32,9 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessError", "CancelledError", "Checkpoint", "CorruptError", "DeviceError", "Entry",
     "InvalidArgumentError", "Load", "MemoryLimitError", "NotFoundError", "ObjectChangedError",
-    "ObjectInfo", "OutOfMemoryError", "Ranges", "ReadError", "StreamerError", "Tensor", "TensorInfo",
+    "ObjectInfo", "OutOfMemoryError", "RankParts", "Ranges", "ReadError", "StreamerError", "Tensor", "TensorInfo",
     "UnsupportedError", "all_settings", "library_version", "list", "load", "load_into", "open",
-    "pull", "start", "trim",
+    "open_rank", "pull", "start", "trim",
 ]
 
 
@@ -62,6 +62,13 @@ def open(uris: Union[Uri, Sequence[Uri]],  # pylint: disable=redefined-builtin
     secret_access_key, session_token, expires_unix_s or bearer_token.
     """
     return Checkpoint(uris, settings, prefixes=prefixes, credentials=credentials)
+
+
+def open_rank(folder: Uri, rank: int, pattern: Optional[str] = None,
+              settings: Optional[Mapping[str, Any]] = None, **options: Any) -> Checkpoint:
+    """Opens rank's parts of a sharded state. pattern: a file's name with {rank} and {part};
+    None: "model-rank-{rank}-part-{part}.safetensors". Others: as for open()."""
+    return RankParts(folder, rank, pattern, settings, **options)
 
 
 def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",

@@ -103,6 +103,7 @@ _FUNCTIONS = {
     "listing_free": (None, _handle),
     "pull": (_STATUS, c_char_p, c_char_p, POINTER(PullOptions), _handle, POINTER(_handle)),
     "checkpoint_open": (_STATUS, POINTER(c_char_p), c_size_t, _handle, POINTER(_handle)),
+    "checkpoint_open_rank": (_STATUS, c_char_p, c_char_p, c_uint32, _handle, POINTER(_handle)),
     "checkpoint_open_ranges": (_STATUS, POINTER(ObjectRange), c_size_t, _handle, POINTER(_handle)),
     "checkpoint_close": (None, _handle),
     "checkpoint_tensor_count": (c_size_t, _handle),

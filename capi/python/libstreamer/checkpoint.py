@@ -136,3 +136,16 @@ class Ranges(Checkpoint):
             native.uri, native.offset, native.bytes = os.fsencode(uri), offset, size
         call(library.checkpoint_open_ranges, ranges, len(self._ranges), self._settings.handle,
              ctypes.byref(self.handle))
+
+
+class RankParts(Checkpoint):
+    """The parts of one rank of a sharded state."""
+
+    def __init__(self, folder: Uri, rank: int, pattern: Optional[str] = None,
+                 settings: Optional[Mapping] = None, *, prefixes=None, credentials=None):
+        self._wanted = (os.fsencode(folder), pattern.encode() if pattern else None, rank)
+        super().__init__([], settings, prefixes=prefixes, credentials=credentials)
+
+    def _open(self):
+        call(library.checkpoint_open_rank, *self._wanted, self._settings.handle,
+             ctypes.byref(self.handle))
