@@ -32,9 +32,9 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessError", "CancelledError", "Checkpoint", "CorruptError", "DeviceError", "Entry",
     "InvalidArgumentError", "Load", "MemoryLimitError", "NotFoundError", "ObjectChangedError",
-    "ObjectInfo", "OutOfMemoryError", "RankParts", "Ranges", "ReadError", "StreamerError", "Tensor", "TensorInfo",
-    "UnsupportedError", "all_settings", "library_version", "list", "load", "load_into", "open",
-    "open_rank", "pull", "start", "trim",
+    "ObjectInfo", "OutOfMemoryError", "Ranges", "RankParts", "ReadError", "StreamerError",
+    "Tensor", "TensorInfo", "UnsupportedError", "all_settings", "library_version", "list",
+    "load", "load_into", "open", "open_rank", "pull", "start", "trim",
 ]
 
 
