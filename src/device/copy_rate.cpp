@@ -26,7 +26,7 @@ Result<double> measure_copy_rate(CudaRuntime& runtime, int device) {
   if (device >= count)
     return Error(ErrorKind::invalid_argument, "there is no CUDA device of that number");
   DeviceMemory memory(runtime, device, kSegments * kSegmentBytes, DeviceAllocator::malloc);
-  const auto segments = TRY(PinnedSegments::make(runtime, kSegments, kSegmentBytes));
+  const auto segments = TRY(PinnedSegments::make(runtime, device, kSegments, kSegmentBytes));
   std::atomic<std::uint64_t> copied{0};
   Guarded<std::optional<Error>> failure;
   std::atomic<bool> has_failed{false};

@@ -65,31 +65,4 @@ class CudaRuntime {
 // no driver, an old one, no GPU. Makes no context.
 Result<CudaRuntime*> cuda_runtime();
 
-// Puts the calling thread's device back as it was.
-class UseDevice {
- public:
-  static Result<UseDevice> make(CudaRuntime& runtime, int device) {
-    const int before = TRY(runtime.current_device());
-    if (before != device) TRY(runtime.use_device(device));
-    return UseDevice(runtime, before, before != device);
-  }
-  UseDevice(UseDevice&& other) noexcept
-      : runtime_(other.runtime_), before_(other.before_), is_changed_(other.is_changed_) {
-    other.is_changed_ = false;
-  }
-  UseDevice& operator=(UseDevice&&) = delete;
-  ~UseDevice() {
-    // Of a device that was in use a moment ago.
-    if (is_changed_) static_cast<void>(runtime_.use_device(before_).has_value());
-  }
-
- private:
-  UseDevice(CudaRuntime& runtime, int before, bool is_changed) noexcept
-      : runtime_(runtime), before_(before), is_changed_(is_changed) {}
-
-  CudaRuntime& runtime_;
-  int before_;
-  bool is_changed_;
-};
-
 }  // namespace streamer::core

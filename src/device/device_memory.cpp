@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/text.hpp"
+#include "device/device_thread.hpp"
 
 namespace streamer::core {
 
@@ -40,8 +41,11 @@ Result<void*> DeviceMemory::allocate_from_pool() {
 
 DeviceMemory::~DeviceMemory() {
   if (data_ == nullptr && stream_ == nullptr) return;
-  // What a device in trouble keeps is lost with its context.
-  const auto use = UseDevice::make(runtime_, device_);
+  run_on_device(runtime_, device_, [this] { give_back(); });
+}
+
+// What a device in trouble keeps is lost with its context.
+void DeviceMemory::give_back() {
   // Streams of the caller that nobody told us of may still use it.
   static_cast<void>(runtime_.synchronize_device().has_value());
   if (allocator_ == DeviceAllocator::malloc) {

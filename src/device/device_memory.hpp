@@ -31,6 +31,7 @@ class DeviceMemory {
 
  private:
   Result<void*> allocate_from_pool();
+  void give_back();
 
   CudaRuntime& runtime_;
   const int device_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/bytes.hpp"
+#include "device/device_thread.hpp"
 #include "device/numa.hpp"
 
 namespace streamer::core {
@@ -18,18 +19,19 @@ constexpr std::uint64_t kPinnedAtOnce = 32 * kMiB;
 
 }  // namespace
 
-Result<std::unique_ptr<PinnedSegments>> PinnedSegments::make(CudaRuntime& runtime,
+Result<std::unique_ptr<PinnedSegments>> PinnedSegments::make(CudaRuntime& runtime, int device,
                                                              std::uint32_t count,
                                                              std::uint64_t segment_bytes) {
   segment_bytes = round_up(segment_bytes, kPageBytes);
   Arena memory = TRY(Arena::reserve(count * segment_bytes));
   return std::unique_ptr<PinnedSegments>(
-      new PinnedSegments(runtime, std::move(memory), count, segment_bytes));
+      new PinnedSegments(runtime, device, std::move(memory), count, segment_bytes));
 }
 
-PinnedSegments::PinnedSegments(CudaRuntime& runtime, Arena memory, std::uint32_t count,
+PinnedSegments::PinnedSegments(CudaRuntime& runtime, int device, Arena memory, std::uint32_t count,
                                std::uint64_t segment_bytes)
     : runtime_(runtime),
+      device_(device),
       memory_(std::move(memory)),
       count_(count),
       segment_bytes_(segment_bytes),
@@ -83,6 +85,10 @@ bool PinnedSegments::close() noexcept {
 }
 
 PinnedSegments::~PinnedSegments() {
+  if (pinned_bytes_ != 0) run_on_device(runtime_, device_, [this] { unpin(); });
+}
+
+void PinnedSegments::unpin() {
   const std::uint64_t at_once = pinned_at_once_ * segment_bytes_;
   for (std::uint64_t at = 0; at < pinned_bytes_; at += at_once) {
     // Nothing is left to be done if the driver does not want to.

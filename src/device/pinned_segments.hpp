@@ -17,7 +17,8 @@ namespace streamer::core {
 class PinnedSegments {
  public:
   // Reserves addresses; no segment is to be had before open() and pin_more().
-  static Result<std::unique_ptr<PinnedSegments>> make(CudaRuntime& runtime, std::uint32_t count,
+  static Result<std::unique_ptr<PinnedSegments>> make(CudaRuntime& runtime, int device,
+                                                      std::uint32_t count,
                                                       std::uint64_t segment_bytes);
   ~PinnedSegments();
   PinnedSegments(const PinnedSegments&) = delete;
@@ -59,10 +60,12 @@ class PinnedSegments {
   [[nodiscard]] bool close() noexcept;
 
  private:
-  PinnedSegments(CudaRuntime& runtime, Arena memory, std::uint32_t count,
+  PinnedSegments(CudaRuntime& runtime, int device, Arena memory, std::uint32_t count,
                  std::uint64_t segment_bytes);
+  void unpin();
 
   CudaRuntime& runtime_;
+  const int device_;  // in whose context they are pinned
   const Arena memory_;
   const std::uint32_t count_;
   const std::uint64_t segment_bytes_;

@@ -64,7 +64,8 @@ Result<void> Staging::open_lane(CudaRuntime& runtime, std::uint32_t memory,
   lane->device = core_.plan.memories()[memory].device;
   lane->segments = take_kept_segments(runtime, lane->device, options.segments, segment_bytes_);
   if (!lane->segments)
-    lane->segments = TRY(PinnedSegments::make(runtime, options.segments, segment_bytes_));
+    lane->segments =
+        TRY(PinnedSegments::make(runtime, lane->device, options.segments, segment_bytes_));
   lanes_[memory] = std::move(lane);
   return {};
 }

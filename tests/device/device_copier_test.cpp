@@ -55,7 +55,7 @@ Outcome run(const Schedule& schedule, const std::function<void(CudaStandIn&)>& p
     std::vector<std::unique_ptr<PinnedSegments>> segments;
     std::vector<std::unique_ptr<DeviceCopier>> copiers;
     for (int device = 0; device < schedule.devices; ++device) {
-      auto made = PinnedSegments::make(cuda, schedule.segments, kSegmentBytes);
+      auto made = PinnedSegments::make(cuda, device, schedule.segments, kSegmentBytes);
       REQUIRE(made);
       {
         const std::lock_guard lock(mutex);
@@ -212,7 +212,7 @@ TEST_CASE("a call that fails is one clear error, and nothing is left behind", "[
 TEST_CASE("memory that cannot be pinned is used as it is, and noted", "[copier]") {
   CudaStandIn cuda({});
   cuda.fail("cudaHostRegister", 1);
-  const auto segments = PinnedSegments::make(cuda, 2, 5000);
+  const auto segments = PinnedSegments::make(cuda, 0, 2, 5000);
   REQUIRE(segments);
   CHECK((*segments)->segment_bytes() == 8192);
   CHECK_FALSE((*segments)->try_take());
@@ -231,7 +231,7 @@ TEST_CASE("a copier that is stopped lets go of every segment", "[copier]") {
   CudaStandIn cuda({.longest_delay_us = 2000});
   {
     DeviceMemory memory(cuda, 0, 16 * kSegmentBytes, DeviceAllocator::malloc);
-    const auto segments = PinnedSegments::make(cuda, 16, kSegmentBytes);
+    const auto segments = PinnedSegments::make(cuda, 0, 16, kSegmentBytes);
     REQUIRE(segments);
     {
       const DeviceCopier::Callbacks callbacks{.copied = [](std::uint64_t) {},
@@ -260,7 +260,7 @@ TEST_CASE("a stream of the consumer waits for copies, and copies wait for what i
   CudaStandIn cuda({.longest_delay_us = 300});
   {
     DeviceMemory memory(cuda, 0, kSegmentBytes, DeviceAllocator::pool);
-    const auto segments = PinnedSegments::make(cuda, 4, kSegmentBytes);
+    const auto segments = PinnedSegments::make(cuda, 0, 4, kSegmentBytes);
     REQUIRE(segments);
     REQUIRE(cuda.use_device(0));
     const CudaStream consumer = *cuda.create_stream();
@@ -318,7 +318,7 @@ TEST_CASE("memory that a device does not have is an error that says how much it 
 TEST_CASE("pinned segments are kept for the next load on the same device", "[copier]") {
   CudaStandIn cuda({});
   {
-    auto segments = PinnedSegments::make(cuda, 4, kSegmentBytes);
+    auto segments = PinnedSegments::make(cuda, 0, 4, kSegmentBytes);
     REQUIRE(segments);
     while ((*segments)->pin_more()) {
     }
@@ -332,7 +332,7 @@ TEST_CASE("pinned segments are kept for the next load on the same device", "[cop
     CHECK(kept_segments_bytes() == 0);
     keep_segments(0, std::move(again));
     // A second one for the device takes its place.
-    auto second = PinnedSegments::make(cuda, 4, kSegmentBytes);
+    auto second = PinnedSegments::make(cuda, 0, 4, kSegmentBytes);
     keep_segments(0, *std::move(second));
     CHECK(kept_segments_bytes() == 4 * kSegmentBytes);
   }

@@ -506,6 +506,9 @@ TEST_CASE("the caller's device stays what it was, and segments are pinned once f
   CHECK(pinned > 0);
   CHECK(cuda.calls("cudaHostRegister") == pinned);
   CHECK(kept_segments_bytes() == small_segments().staging_bytes);
+  drop_kept_segments();
+  // Not even for a moment: it would give a context to the device that is the thread's own.
+  CHECK(cuda.devices_set_here() == 1);
   REQUIRE(cuda.use_device(0));
   check_clean(cuda);
 }

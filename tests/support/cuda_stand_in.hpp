@@ -49,6 +49,11 @@ class CudaStandIn final : public core::CudaRuntime {
     fails_at_ = n;
     is_sticky_ = is_sticky;
   }
+  // How often the calling thread made a device its current one: each time gives it a context.
+  int devices_set_here() {
+    const std::lock_guard lock(mutex_);
+    return devices_set_[std::this_thread::get_id()];
+  }
   int calls(const std::string& function) {
     const std::lock_guard lock(mutex_);
     return calls_[function];
@@ -91,6 +96,10 @@ class CudaStandIn final : public core::CudaRuntime {
     return current();
   }
   core::Result<void> use_device(int device) override {
+    {
+      const std::lock_guard lock(mutex_);
+      ++devices_set_[std::this_thread::get_id()];
+    }
     TRY(call("cudaSetDevice"));
     if (device < 0 || device >= options_.devices) return error("cudaSetDevice", "no such device");
     current() = device;
@@ -369,11 +378,39 @@ class CudaStandIn final : public core::CudaRuntime {
   std::map<Event*, std::unique_ptr<Event>> events_;
   std::vector<std::unique_ptr<Event>> destroyed_events_;
   std::map<std::string, int> calls_;
+  std::map<std::thread::id, int> devices_set_;
   std::vector<std::string> violations_;
   std::string failing_;
   int fails_at_ = 0;
   bool is_sticky_ = false;
   bool has_failed_ = false;
+};
+
+// For what a test does with a device itself: puts the thread's device back as it was.
+class UseDevice {
+ public:
+  static core::Result<UseDevice> make(core::CudaRuntime& runtime, int device) {
+    const int before = TRY(runtime.current_device());
+    if (before != device) TRY(runtime.use_device(device));
+    return UseDevice(runtime, before, before != device);
+  }
+  UseDevice(UseDevice&& other) noexcept
+      : runtime_(other.runtime_), before_(other.before_), is_changed_(other.is_changed_) {
+    other.is_changed_ = false;
+  }
+  UseDevice& operator=(UseDevice&&) = delete;
+  ~UseDevice() {
+    // Of a device that was in use a moment ago.
+    if (is_changed_) static_cast<void>(runtime_.use_device(before_).has_value());
+  }
+
+ private:
+  UseDevice(core::CudaRuntime& runtime, int before, bool is_changed) noexcept
+      : runtime_(runtime), before_(before), is_changed_(is_changed) {}
+
+  core::CudaRuntime& runtime_;
+  int before_;
+  bool is_changed_;
 };
 
 }  // namespace streamer::test
