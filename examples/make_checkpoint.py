@@ -98,13 +98,17 @@ def main():
     parser.add_argument("--mib", type=int, default=1024, help="about how much, in MiB (default 1024)")
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--plain", action="store_true",
+                        help="BF16 instead of 8-bit floats, which older torch does not have")
     arguments = parser.parse_args()
 
     os.makedirs(arguments.folder, exist_ok=True)
     source = RandomBytes(arguments.seed)
     weight_map = {}
     total = 0
-    parts = split(list(model_tensors(arguments.mib << 20)), arguments.shards)
+    tensors = [(name, "BF16" if arguments.plain and dtype.startswith("F8") else dtype, shape)
+               for name, dtype, shape in model_tensors(arguments.mib << 20)]
+    parts = split(tensors, arguments.shards)
     for number, tensors in enumerate(parts, 1):
         name = f"model-{number:05}-of-{len(parts):05}.safetensors"
         write_shard(os.path.join(arguments.folder, name), tensors, source)
