@@ -128,10 +128,11 @@ class Tensor:
     def numpy(self):
         """A NumPy array over the same memory. On the host only."""
         import numpy  # pylint: disable=import-outside-toplevel
+        buffer = self._buffer()
         dtype = numpy_dtype(self.dtype)
         if self.nbytes == 0:
             return numpy.empty(self.shape, dtype)
-        return numpy.frombuffer(self._buffer(), numpy.uint8).view(dtype).reshape(self.shape)
+        return numpy.frombuffer(buffer, numpy.uint8).view(dtype).reshape(self.shape)
 
     def torch(self):
         """A torch tensor over the same memory, on the host or the device."""

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Loads to devices from Python, on a stand-in for the CUDA runtime, whose memory is the host's:
+device_test.py SOURCE_ROOT CHECKPOINT"""
+import ctypes
+import os
+import sys
+import unittest
+
+ROOT, CHECKPOINT = sys.argv[1:3]
+sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
+import libstreamer  # noqa: E402
+from runai_model_streamer import SafetensorsStreamer, list_safetensors  # noqa: E402
+
+
+class Devices(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.expected = {name: bytes(tensor) for name, tensor in libstreamer.load(CHECKPOINT)}
+
+    def test_everything_to_a_device(self):
+        found = {}
+        with libstreamer.start(CHECKPOINT, device="cuda:1") as load:
+            for name, tensor in load:
+                self.assertEqual((tensor.device, tensor.__dlpack_device__()), ("cuda:1", (2, 1)))
+                if tensor.nbytes:
+                    self.assertEqual(tensor.data % 512, 0)
+                found[name] = ctypes.string_at(tensor.data, tensor.nbytes) if tensor.nbytes else b""
+                with self.assertRaises(libstreamer.UnsupportedError):
+                    tensor.numpy()
+            stats = load.stats()
+        self.assertEqual(found, self.expected)
+        self.assertGreaterEqual(stats["bytes_to_devices"], sum(map(len, found.values())))
+        self.assertGreater(libstreamer.trim(), 0)
+        self.assertEqual(libstreamer.trim(), 0)
+
+    def test_devices_that_are_not_there(self):
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "cuda:2"):
+            libstreamer.start(CHECKPOINT, device="cuda:2")
+        for wrong in ("cuda:x", "gpu", "cpu:1"):
+            with self.assertRaises(libstreamer.InvalidArgumentError):
+                libstreamer.start(CHECKPOINT, device=wrong)
+
+    def test_a_limited_device(self):
+        largest = max(len(data) for data in self.expected.values())
+        found = {}
+        with libstreamer.start(CHECKPOINT, device="cuda",
+                               settings={"device_memory_limit": 3 * largest}) as load:
+            for name, tensor in load:
+                found[name] = ctypes.string_at(tensor.data, tensor.nbytes) if tensor.nbytes else b""
+            self.assertLess(load.stats()["device_bytes"], 4 * largest)
+        self.assertEqual(found, self.expected)
+
+    def test_torch_without_a_gpu_says_so(self):
+        # The stand-in's memory is none of torch's: what matters is that nothing is yielded.
+        with SafetensorsStreamer() as streamer:
+            streamer.stream_files(list_safetensors(CHECKPOINT), device="cuda:0")
+            with self.assertRaises((RuntimeError, AssertionError)):
+                list(streamer.get_tensors())
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
