@@ -102,6 +102,9 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     """
     convert = _converter(framework)
     with start(source, **options) as running:
+        if framework is None and not progress:
+            yield from running
+            return
         advance, finish = _progress(progress, running.total_bytes)
         try:
             for name, tensor in running:

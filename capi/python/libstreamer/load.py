@@ -176,6 +176,9 @@ class Load:
         return self
 
     def __next__(self) -> Tuple[str, Tensor]:
+        if self._ready:
+            tensor = self._ready.popleft()
+            return tensor.name, tensor
         tensor = self.next()
         if tensor is None:
             raise StopIteration
@@ -206,14 +209,14 @@ class Load:
             raise
 
     def _take(self, count):
-        tensors, shapes = self.checkpoint.tensors, self._shapes
+        # Once for each tensor of a checkpoint that may have 100,000: every step counts.
+        tensors, shapes, append = self.checkpoint.tensors, self._shapes, self._ready.append
         views = _VIEW.iter_unpack(memoryview(self._views).cast("B")[:count * _VIEW.size])
-        for handle, view in zip(self._handles, views):
-            data, nbytes, device, _, number, _, _, device_number = view[-8:]
-            stored = tensors[number]
-            self._ready.append(Tensor(
-                handle, stored.name, stored.dtype, shapes.get(number, stored.shape), nbytes,
-                "cpu" if device == _native.DEVICE_HOST else f"cuda:{device_number}", number, data))
+        for handle, (_, _, _, _, _, _, data, nbytes, device, _, number, _, _, device_number) in zip(
+                self._handles, views):
+            name, dtype, shape, *_ = tensors[number]
+            append(Tensor(handle, name, dtype, shapes.get(number, shape) if shapes else shape, nbytes,
+                          f"cuda:{device_number}" if device else "cpu", number, data))
 
     def cancel(self) -> None:
         """Stops reading; a next() under way or to come raises CancelledError. Thread-safe."""
