@@ -119,42 +119,15 @@ struct Trial {
   void run() {
     auto load = Load::start(lab.checkpoint, requests, options, settings);
     if (!load) FAIL(load.error().line());
-    std::vector<bool> seen(requests.size());
-    std::vector<TensorLease*> held;
-    const auto release_one = [&] {
-      const std::size_t pick = random() % held.size();
-      lab.check(*held[pick], requests);  // nobody wrote over it meanwhile
-      held[pick]->release();
-      held.erase(held.begin() + static_cast<std::ptrdiff_t>(pick));
-    };
-    for (;;) {
-      auto yielded = (*load)->next(in(30s));
-      if (!yielded && yielded.error().kind() == ErrorKind::memory_limit) {
-        REQUIRE_FALSE(held.empty());
-        release_one();
-        continue;
-      }
-      if (!yielded) FAIL(yielded.error().line());
-      REQUIRE(yielded->outcome != Load::Outcome::not_ready);
-      if (yielded->outcome == Load::Outcome::end) break;
-      const TensorLease& lease = *yielded->lease;
-      lab.check(lease, requests);
+    const std::uint64_t staging_bytes = (*load)->stats().staging_bytes;
+    CHECK(staging_bytes <= static_cast<std::uint64_t>(devices) *
+                               std::max(settings.staging_bytes,
+                                        2 * (settings.staging_segment_bytes + 2 * kPageBytes)));
+    take_at_random(*std::move(load), lab, requests, random, [&](const TensorLease& lease) {
       const PlanRequest& request = requests[lease.item()];
       const bool has_own = request.device != kHost || request.destination != nullptr;
       REQUIRE(lease.device() == (has_own ? request.device : options.device));
-      REQUIRE_FALSE(seen[lease.item()]);
-      seen[lease.item()] = true;
-      held.push_back(yielded->lease);
-      if (random() % 2 == 0) release_one();
-    }
-    CHECK(std::count(seen.begin(), seen.end(), true) == static_cast<std::ptrdiff_t>(seen.size()));
-    CHECK((*load)->stats().staging_bytes <=
-          static_cast<std::uint64_t>(devices) *
-              std::max(settings.staging_bytes,
-                       2 * (settings.staging_segment_bytes + 2 * kPageBytes)));
-    load->reset();
-    while (!held.empty())
-      release_one();  // valid after the load is gone
+    });
     for (const CallersMemory& memory : callers)
       CHECK(memory.is_whole());
   }

@@ -240,15 +240,14 @@ class Package(unittest.TestCase):
     def test_ctrl_c_ends_a_load_at_once(self):
         program = (f"import sys; sys.path.insert(0, {os.path.join(ROOT, 'capi', 'python')!r})\n"
                    "import libstreamer\n"
-                   "print('ready', flush=True)\n"
                    "try:\n"
-                   f"  for _ in libstreamer.load({self.big!r}, settings={{'max_bandwidth': 65536}}):"
-                   " pass\n"
+                   f"  for _ in libstreamer.load([{self.path!r}, {self.big!r}], order='plan',\n"
+                   "                            settings={'max_bandwidth': 65536}):\n"
+                   "    print('one is there', flush=True)\n"
                    "except KeyboardInterrupt:\n"
                    "  sys.exit(42)\n")
         with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as child:
             child.stdout.readline()
-            time.sleep(0.3)  # into the load
             began = time.monotonic()
             child.send_signal(signal.SIGINT)
             self.assertEqual(child.wait(timeout=20), 42)

@@ -6,10 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include "engine/load.hpp"
@@ -95,6 +97,43 @@ inline std::uint32_t drain(core::Load& load, const Lab& lab) {
     ++count;
   }
   return count;
+}
+
+// Takes everything as a consumer with a mind of its own would: holds some, releases others in any
+// order, sees to it that nobody wrote over them, and ends the load before the last of them. look()
+// is called for each when it is yielded.
+inline void take_at_random(std::unique_ptr<core::Load> load, const Lab& lab,
+                           const std::vector<core::PlanRequest>& requests, std::mt19937_64& random,
+                           const std::function<void(const core::TensorLease&)>& look) {
+  std::vector<bool> seen(requests.size());
+  std::vector<core::TensorLease*> held;
+  const auto release_one = [&] {
+    const std::size_t pick = random() % held.size();
+    lab.check(*held[pick], requests);
+    held[pick]->release();
+    held.erase(held.begin() + static_cast<std::ptrdiff_t>(pick));
+  };
+  for (;;) {
+    auto yielded = load->next(in(std::chrono::seconds(30)));
+    if (!yielded && yielded.error().kind() == core::ErrorKind::memory_limit) {
+      REQUIRE_FALSE(held.empty());
+      release_one();
+      continue;
+    }
+    if (!yielded) FAIL(yielded.error().line());
+    REQUIRE(yielded->outcome != core::Load::Outcome::not_ready);
+    if (yielded->outcome == core::Load::Outcome::end) break;
+    lab.check(*yielded->lease, requests);
+    look(*yielded->lease);
+    REQUIRE_FALSE(seen[yielded->lease->item()]);
+    seen[yielded->lease->item()] = true;
+    held.push_back(yielded->lease);
+    if (random() % 2 == 0) release_one();
+  }
+  CHECK(std::count(seen.begin(), seen.end(), true) == static_cast<std::ptrdiff_t>(seen.size()));
+  load.reset();
+  while (!held.empty())
+    release_one();
 }
 
 // Runs body in a child process; what it returns is the child's exit status. For what changes a
