@@ -90,6 +90,8 @@ Result<HttpUrl> parse_url(std::string_view text) {
   const std::size_t scheme = text.find("://");
   const std::size_t slash = text.find('/', scheme == std::string_view::npos ? 0 : scheme + 3);
   const std::string_view before = text.substr(0, mark);
+  // parse_endpoint() would forgive it; in front of a query it would go over the wire.
+  if (trim(before).size() != before.size()) return bad_endpoint(before, "it holds white space");
   const Endpoint endpoint = TRY(parse_endpoint(before));
   HttpUrl url{endpoint.origin, "/", ""};
   if (slash < mark) url.path = std::string(before.substr(slash));
