@@ -112,7 +112,11 @@ class Load:
         plan = ctypes.c_void_p()
         call(library.plan_new, checkpoint.handle, ctypes.byref(plan))
         try:
-            largest = self._fill(plan, _is_wanted(select), slices or {}, into or {})
+            if select is None and not slices and not into:
+                call(library.plan_add_matching, plan, None, None)
+                largest = max((tensor.bytes for tensor in checkpoint.tensors), default=0)
+            else:
+                largest = self._fill(plan, _is_wanted(select), slices or {}, into or {})
             if str(values.get("memory_limit")) in ("minimum", "0"):
                 # The loop's own tensor is held while the next one comes, which may have to begin
                 # where the ring begins anew.
