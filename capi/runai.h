@@ -8,11 +8,7 @@
 
 #include <stddef.h>
 
-#if defined(__GNUC__)
-#define STREAMER_API __attribute__((visibility("default")))
-#else
-#define STREAMER_API
-#endif
+#include "streamer.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -12,7 +12,7 @@ import unittest
 
 ROOT, *COMPILER = sys.argv[1:]
 sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
-from libstreamer import _native  # noqa: E402  pylint: disable=wrong-import-position
+from libstreamer import _native  # noqa: E402
 
 with open(os.path.join(ROOT, "capi", "streamer.h"), encoding="utf-8") as file:
     HEADER = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.DOTALL)

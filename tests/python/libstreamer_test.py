@@ -16,11 +16,11 @@ import unittest
 
 ROOT = sys.argv[1]
 sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
-import libstreamer  # noqa: E402  pylint: disable=wrong-import-position
+import libstreamer  # noqa: E402
 
 assert "numpy" not in sys.modules and "torch" not in sys.modules
-import numpy  # noqa: E402  pylint: disable=wrong-import-position
-import torch  # noqa: E402  pylint: disable=wrong-import-position
+import numpy  # noqa: E402
+import torch  # noqa: E402
 
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4,
          "F32": 4, "C64": 8, "F64": 8, "I64": 8, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1}
@@ -79,7 +79,7 @@ class Package(unittest.TestCase):
         self.assertEqual(checkpoint.objects[0].uri, self.path)
         self.assertEqual(checkpoint.bytes, sum(len(t[3]) for t in self.tensors))
         with self.assertRaises(KeyError):
-            checkpoint["nobody"]  # pylint: disable=pointless-statement
+            checkpoint["nobody"]
 
     def test_every_byte_as_raw_numpy_and_torch(self):
         expected = self.by_name()

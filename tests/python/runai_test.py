@@ -14,10 +14,10 @@ import unittest
 
 ROOT = sys.argv[1]
 sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
-import torch  # noqa: E402  pylint: disable=wrong-import-position
+import torch  # noqa: E402
 
-import runai_model_streamer  # noqa: E402  pylint: disable=wrong-import-position
-from runai_model_streamer import (  # noqa: E402  pylint: disable=wrong-import-position
+import runai_model_streamer  # noqa: E402
+from runai_model_streamer import (  # noqa: E402
     FileChunks, FileStreamer, ObjectStorageModel, SafetensorsStreamer, list_safetensors, pull_files)
 from runai_model_streamer.file_streamer.file_streamer import (  # noqa: E402
     RunaiStreamerInvalidInputException)

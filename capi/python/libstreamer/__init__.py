@@ -51,7 +51,7 @@ def library_version() -> str:
     return _library.version_string().decode()
 
 
-def open(uris: Union[Uri, Sequence[Uri]],  # pylint: disable=redefined-builtin
+def open(uris: Union[Uri, Sequence[Uri]],
          settings: Optional[Mapping[str, Any]] = None, *,
          prefixes: Optional[Mapping[str, Mapping[str, Any]]] = None,
          credentials: Optional[Callable[[], Mapping[str, Any]]] = None) -> Checkpoint:
@@ -137,7 +137,7 @@ def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, str
     return [name for name, _ in load(checkpoint, into=both, **options)]
 
 
-def list(uri: Uri, *, recursive: bool = False,  # pylint: disable=redefined-builtin
+def list(uri: Uri, *, recursive: bool = False,
          settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None
          ) -> List[Entry]:
     """What stands directly under a URI, or everything below it, without folders; sorted."""
@@ -192,7 +192,7 @@ def _converter(framework):
     if framework == "numpy":
         return Tensor.numpy
     if framework == "jax":
-        import jax.dlpack  # pylint: disable=import-outside-toplevel,import-error
+        import jax.dlpack
         return jax.dlpack.from_dlpack
     raise InvalidArgumentError(f"framework is {framework!r}; it may be torch, numpy, jax or None")
 
@@ -208,7 +208,7 @@ def _progress(progress, total):
         return advance, lambda: None
     if progress:
         try:
-            import tqdm  # pylint: disable=import-outside-toplevel
+            import tqdm
         except ImportError:
             return (lambda amount: None), (lambda: None)
         bar = tqdm.tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024)

@@ -62,7 +62,7 @@ def _credentials_callback(credentials):
                     setattr(out.contents, name, kept[name])
             out.contents.expires_unix_s = int(given.get("expires_unix_s") or 0)
             return 0
-        except Exception:  # pylint: disable=broad-except  # nothing may be thrown into C
+        except Exception:  # nothing may be thrown into C
             return 1
 
     return give

@@ -55,7 +55,7 @@ def _end_capsule(capsule):
 
 def torch_dtype(name):
     """The torch dtype of a dtype of safetensors; UnsupportedError if this torch has none."""
-    import torch  # pylint: disable=import-outside-toplevel
+    import torch
     for candidate in _TORCH_NAMES.get(name, ()):
         if hasattr(torch, candidate):
             return getattr(torch, candidate)
@@ -64,11 +64,11 @@ def torch_dtype(name):
 
 def numpy_dtype(name):
     """The NumPy dtype of a dtype of safetensors; UnsupportedError if there is none here."""
-    import numpy  # pylint: disable=import-outside-toplevel
+    import numpy
     if name in _NUMPY_NAMES:
         return numpy.dtype(_NUMPY_NAMES[name])
     try:
-        import ml_dtypes  # pylint: disable=import-outside-toplevel
+        import ml_dtypes
         return numpy.dtype(getattr(ml_dtypes, _ML_DTYPES_NAMES[name]))
     except (ImportError, KeyError, AttributeError):
         raise UnsupportedError(
@@ -127,7 +127,7 @@ class Tensor:
 
     def numpy(self):
         """A NumPy array over the same memory. On the host only."""
-        import numpy  # pylint: disable=import-outside-toplevel
+        import numpy
         buffer = self._buffer()
         dtype = numpy_dtype(self.dtype)
         if self.nbytes == 0:
@@ -136,7 +136,7 @@ class Tensor:
 
     def torch(self):
         """A torch tensor over the same memory, on the host or the device."""
-        import torch  # pylint: disable=import-outside-toplevel
+        import torch
         dtype = torch_dtype(self.dtype)
         shape = self.shape
         if self.dtype == "F4":  # two in one element of torch

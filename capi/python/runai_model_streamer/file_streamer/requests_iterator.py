@@ -53,7 +53,7 @@ class FileChunks:
     """Ranges of one file: sizes[i] bytes from offsets[i] on. With one offset, as the original had it
     before 0.16, they follow each other."""
 
-    def __init__(self, id: int, path: str,  # pylint: disable=redefined-builtin
+    def __init__(self, id: int, path: str,
                  offsets: Union[int, List[int]], sizes: List[int]):
         self.id = id
         self.path = path
@@ -69,7 +69,7 @@ class FileChunks:
                 raise ValueError(f"{len(self.offsets)} offsets for {len(self.sizes)} sizes")
 
     @classmethod
-    def contiguous(cls, id: int, path: str, offset: int,  # pylint: disable=redefined-builtin
+    def contiguous(cls, id: int, path: str, offset: int,
                    sizes: List[int]) -> "FileChunks":
         """Ranges that follow each other."""
         return cls(id, path, offset, sizes)
