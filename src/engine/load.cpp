@@ -442,12 +442,20 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
 
 Error Load::window_is_full() const {
   const LoadCore& core = *running_->core;
-  return Error(ErrorKind::memory_limit,
-               fmt::format("the memory limit of {} bytes ({}) is used up by tensors that were "
-                           "yielded and not yet released, so no other can become ready: release "
-                           "them, or raise memory_limit (all of this load needs {} bytes)",
-                           running_->window_bytes, format_bytes(running_->window_bytes),
-                           core.plan.wanted_bytes()));
+  const auto memories = core.plan.memories();
+  const bool is_of_host = memories[0].ring_bytes != 0;
+  const auto limited = std::find_if(memories.begin(), memories.end(), [](const PlanMemory& memory) {
+    return memory.ring_bytes != 0;
+  });
+  const std::uint64_t limit =
+      is_of_host || limited == memories.end() ? running_->window_bytes : limited->ring_bytes;
+  return Error(
+      ErrorKind::memory_limit,
+      fmt::format("the {} of {} bytes ({}) is used up by tensors that were yielded and not "
+                  "yet released, so no other can become ready: release them, or raise it "
+                  "(all of this load needs {} bytes)",
+                  is_of_host ? "memory_limit" : "device_memory_limit", limit, format_bytes(limit),
+                  core.plan.wanted_bytes()));
 }
 
 void Load::cancel() noexcept {

@@ -74,7 +74,7 @@ def open_rank(folder: Uri, rank: int, pattern: Optional[str] = None,
 def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
           select: Select = None, slices: Optional[Mapping[str, Any]] = None,
           into: Optional[Mapping[str, Any]] = None, memory_limit: Union[None, int, str] = None,
-          order: str = "completion", read_order: str = "storage", stream: int = 0,
+          order: Optional[str] = None, read_order: str = "storage", stream: int = 0,
           settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None) -> Load:
     """Starts a load and returns it: an iterator of (name, Tensor). See load()."""
     values = dict(settings or {})
@@ -98,7 +98,9 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     names to memory of the caller (writable buffers, tensors of torch), which then are selected.
     memory_limit: bytes, "auto", "unlimited" or "minimum"; a tensor that is still referred to counts.
     progress: True for a bar of tqdm if that is installed, or a function of (bytes done, bytes in
-    all). Others: order, read_order, stream, settings, prefixes, credentials.
+    all). order: "completion", "plan" (as memory is used), or None: "completion" if memory_limit is
+    "unlimited", else "plan", because the loop holds a tensor while the next one comes. Others:
+    read_order, stream, settings, prefixes, credentials.
     """
     convert = _converter(framework)
     with start(source, **options) as running:

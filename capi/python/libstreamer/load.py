@@ -39,6 +39,14 @@ def parse_device(device) -> Tuple[int, int]:
                                kind="invalid_argument", code=100)
 
 
+def _usual_order(values) -> str:
+    """The loop's own tensor is held while the next one comes. Were it one that became ready long
+    after those behind it, no room would be left before it is released: with a limit, tensors come
+    in the order in which memory is used."""
+    is_unlimited = str(values.get("memory_limit")) in ("unlimited", "-1")
+    return "completion" if is_unlimited and "device_memory_limit" not in values else "plan"
+
+
 class _Destination:
     """Memory of the caller: anything with the buffer protocol, or a tensor of torch."""
 
@@ -92,7 +100,7 @@ class Load:
 
     def __init__(self, checkpoint: Checkpoint, *, device="cpu", select: Select = None,
                  slices: Optional[Mapping[str, Any]] = None,
-                 into: Optional[Mapping[str, Any]] = None, order="completion",
+                 into: Optional[Mapping[str, Any]] = None, order: Optional[str] = None,
                  read_order="storage", stream: int = 0,
                  settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None):
         self.checkpoint = checkpoint
@@ -105,6 +113,8 @@ class Load:
             view.struct_size = ctypes.sizeof(view)
         self._shapes = {}
         values = dict(settings or {})
+        if order is None:
+            order = _usual_order(values)
         self._destinations: Dict[int, _Destination] = {}
         if into is not None and select is None:
             select = list(into)

@@ -103,7 +103,7 @@ class FileStreamer:
     def _start(self, checkpoint, values, select, stream):
         try:
             return libstreamer.Load(checkpoint, device=self._device, select=select, stream=stream,
-                                    settings=values)
+                                    order="completion", settings=values)
         except libstreamer.DeviceError as error:
             if not torch.cuda.is_available():
                 raise
@@ -113,7 +113,8 @@ class FileStreamer:
             self._moves_to = self._device
             values.pop("device_memory_limit", None)
             values["memory_limit"] = "unlimited"
-            return libstreamer.Load(checkpoint, select=select, settings=values)
+            return libstreamer.Load(checkpoint, select=select, order="completion",
+                                    settings=values)
 
     def next_tensor(self) -> Optional[libstreamer.Tensor]:
         """The next one; None at the end. ValueError if the load fails, which ends it."""
