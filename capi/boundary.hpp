@@ -30,6 +30,7 @@ struct streamer_settings {
 };
 
 struct streamer_listing {
+  std::string root;
   std::vector<streamer::core::Entry> entries;
 };
 

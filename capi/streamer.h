@@ -196,8 +196,9 @@ typedef struct streamer_entry_info {
   const char *uri;
   uint64_t bytes;   /* 0 for a folder */
   int32_t is_folder; /* 1: a directory or a common prefix; its URI ends in '/' */
+  const char *etag;  /* as the store writes it; "" for folders, files, or if it says none */
 } streamer_entry_info;
-#define STREAMER_ENTRY_INFO_INIT {sizeof(streamer_entry_info), 0, 0, 0}
+#define STREAMER_ENTRY_INFO_INIT {sizeof(streamer_entry_info), 0, 0, 0, 0}
 
 /* uri: a directory or prefix, or one file, which then is the only entry. settings may be NULL. */
 STREAMER_API streamer_status streamer_listing_open(const char *uri, const streamer_settings *settings,
@@ -212,6 +213,8 @@ STREAMER_API size_t streamer_listing_count(const streamer_listing *listing);
 STREAMER_API streamer_status streamer_listing_get_info(const streamer_listing *listing, size_t index,
                                                        streamer_entry_info *info_out,
                                                        streamer_error **error_out);
+/* Where the entries stand: the URI that was listed; of a pull or a snapshot the path of the folder. */
+STREAMER_API const char *streamer_listing_root(const streamer_listing *listing);
 STREAMER_API void streamer_listing_free(streamer_listing *listing);
 
 /* ---- Pull ------------------------------------------------------------------------------------- */
@@ -237,6 +240,21 @@ STREAMER_API streamer_status streamer_pull(const char *uri, const char *folder,
                                            const streamer_settings *settings,
                                            streamer_listing **listing_out,
                                            streamer_error **error_out);
+
+/* A model's small files (configuration, tokenizer, index) in a folder of this machine that is made
+ * once for each version of them, below the setting cache_folder: whoever comes first pulls them, in
+ * this process or another, others wait for it or find them there. The outcome is a listing of the
+ * files (uri is the path), and streamer_listing_root() is the folder, which never changes again.
+ * A version is what one listing of the store says: paths, ETags, sizes. Without a pattern everything
+ * is taken but what is named like weights (.safetensors, .bin, .pt, .pth, .ckpt, .gguf, .h5,
+ * .msgpack, .npz, .onnx, .onnx_data, .tensors). A local folder is its own snapshot.
+ * STREAMER_ERROR_NOT_FOUND if nothing is left to take. Old versions stay until somebody removes their
+ * folders, which is safe at any time when nobody reads them. options and settings may be NULL.
+ * Blocks. */
+STREAMER_API streamer_status streamer_snapshot(const char *uri, const streamer_pull_options *options,
+                                               const streamer_settings *settings,
+                                               streamer_listing **listing_out,
+                                               streamer_error **error_out);
 
 /* ---- Doctor ----------------------------------------------------------------------------------- */
 

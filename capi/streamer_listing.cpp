@@ -4,6 +4,7 @@
 #include "boundary.hpp"
 #include "storage/doctor.hpp"
 #include "storage/pull.hpp"
+#include "storage/snapshot.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -22,12 +23,25 @@ Result<streamer_status> open_listing(const char* uri, const streamer_settings* s
   core::Stores stores = stores_with(settings);
   core::Store* const store = TRY(stores.of(parsed));
   auto entries = TRY(store->list(parsed, depth));
-  *listing_out = new streamer_listing{std::move(entries)};
+  *listing_out = new streamer_listing{parsed.text(), std::move(entries)};
   return STREAMER_OK;
 }
 
-std::vector<std::string> strings(const char* const* texts, size_t count) {
-  return {texts, texts + count};
+Result<core::PullOptions> patterns_of(const streamer_pull_options* options) {
+  const streamer_pull_options defaults = STREAMER_PULL_OPTIONS_INIT;
+  const streamer_pull_options given = TRY(copy_in(options, defaults));
+  return core::PullOptions{.allow = {given.allow, given.allow + given.allow_count},
+                           .ignore = {given.ignore, given.ignore + given.ignore_count}};
+}
+
+streamer_listing* listing_of(const std::string& folder,
+                             const std::vector<core::PulledFile>& files) {
+  auto listing = std::make_unique<streamer_listing>();
+  listing->root = folder;
+  const core::Uri root("file", folder);
+  for (const core::PulledFile& file : files)
+    listing->entries.push_back({core::child(root, file.path), file.bytes, false, file.etag});
+  return listing.release();
 }
 
 }  // namespace
@@ -57,17 +71,29 @@ streamer_status streamer_pull(const char* uri, const char* folder,
     STREAMER_REQUIRE(folder);
     STREAMER_REQUIRE(listing_out);
     const core::Uri parsed = TRY(core::parse_uri(uri));
-    const streamer_pull_options defaults = STREAMER_PULL_OPTIONS_INIT;
-    const streamer_pull_options given = TRY(copy_in(options, defaults));
+    const core::PullOptions patterns = TRY(patterns_of(options));
     core::Stores stores = stores_with(settings);
-    const auto pulled = TRY(core::pull(stores, parsed, folder,
-                                       {.allow = strings(given.allow, given.allow_count),
-                                        .ignore = strings(given.ignore, given.ignore_count)}));
-    auto listing = std::make_unique<streamer_listing>();
-    const core::Uri root("file", folder);
-    for (const core::PulledFile& file : pulled)
-      listing->entries.push_back({core::child(root, file.path), file.bytes, false});
-    *listing_out = listing.release();
+    const auto pulled = TRY(core::pull(stores, parsed, folder, patterns));
+    *listing_out = listing_of(folder, pulled);
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_snapshot(const char* uri, const streamer_pull_options* options,
+                                  const streamer_settings* settings, streamer_listing** listing_out,
+                                  streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(uri);
+    STREAMER_REQUIRE(listing_out);
+    const core::Uri parsed = TRY(core::parse_uri(uri));
+    core::SnapshotOptions wanted;
+    wanted.files = TRY(patterns_of(options));
+    const core::Settings given = settings == nullptr ? core::Settings() : settings->settings;
+    if (std::string cache = given.text("cache_folder"); cache != "auto")
+      wanted.cache = std::move(cache);
+    core::Stores stores(given);
+    const core::Snapshot snapshot = TRY(core::take_snapshot(stores, parsed, wanted));
+    *listing_out = listing_of(snapshot.folder, snapshot.files);
     return STREAMER_OK;
   });
 }
@@ -112,9 +138,14 @@ streamer_status streamer_listing_get_info(const streamer_listing* listing, size_
     info.uri = entry.uri.text().c_str();
     info.bytes = entry.size;
     info.is_folder = entry.is_folder ? 1 : 0;
+    info.etag = entry.etag.c_str();
     copy_out(info, info_out);
     return STREAMER_OK;
   });
+}
+
+const char* streamer_listing_root(const streamer_listing* listing) {
+  return listing == nullptr ? "" : listing->root.c_str();
 }
 
 void streamer_listing_free(streamer_listing* listing) {

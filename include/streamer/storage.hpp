@@ -16,6 +16,7 @@ struct Entry {
   std::string uri;  // of a folder: ends in '/'
   std::uint64_t bytes = 0;
   bool is_folder = false;
+  std::string etag;  // as the store writes it; empty for folders, files, or if it says none
 };
 
 namespace detail {
@@ -30,7 +31,7 @@ inline std::vector<Entry> entries_of(streamer_listing* opened) {
   for (std::size_t i = 0; i < streamer_listing_count(opened); ++i) {
     streamer_entry_info info = STREAMER_ENTRY_INFO_INIT;
     streamer_listing_get_info(opened, i, &info, nullptr);
-    entries.push_back({info.uri, info.bytes, info.is_folder != 0});
+    entries.push_back({info.uri, info.bytes, info.is_folder != 0, info.etag});
   }
   return entries;
 }
@@ -61,31 +62,66 @@ struct PullOptions {
   std::vector<std::string> ignore;  // none of them may match
 };
 
+namespace detail {
+
+// The patterns of PullOptions for C; lives while they are used.
+class CPullOptions {
+ public:
+  explicit CPullOptions(const PullOptions& options)
+      : allow_(pointers(options.allow)), ignore_(pointers(options.ignore)) {
+    given_.allow = allow_.data();
+    given_.allow_count = allow_.size();
+    given_.ignore = ignore_.data();
+    given_.ignore_count = ignore_.size();
+  }
+  CPullOptions(const CPullOptions&) = delete;
+  CPullOptions& operator=(const CPullOptions&) = delete;
+
+  [[nodiscard]] const streamer_pull_options* get() const noexcept { return &given_; }
+
+ private:
+  static std::vector<const char*> pointers(const std::vector<std::string>& texts) {
+    std::vector<const char*> all;
+    for (const std::string& text : texts)
+      all.push_back(text.c_str());
+    return all;
+  }
+
+  std::vector<const char*> allow_;
+  std::vector<const char*> ignore_;
+  streamer_pull_options given_ = STREAMER_PULL_OPTIONS_INIT;
+};
+
+}  // namespace detail
+
 // Copies every chosen object below uri to folder; each file appears whole or not at all. Returns
 // the files: uri is the path.
 inline Result<std::vector<Entry>> pull(const std::string& uri, const std::string& folder,
                                        const PullOptions& options = {},
                                        const Settings& settings = {}) {
-  const auto pointers = [](const std::vector<std::string>& texts) {
-    std::vector<const char*> all;
-    for (const std::string& text : texts)
-      all.push_back(text.c_str());
-    return all;
-  };
-  const std::vector<const char*> allow = pointers(options.allow);
-  const std::vector<const char*> ignore = pointers(options.ignore);
-  streamer_pull_options given = STREAMER_PULL_OPTIONS_INIT;
-  given.allow = allow.data();
-  given.allow_count = allow.size();
-  given.ignore = ignore.data();
-  given.ignore_count = ignore.size();
+  const detail::CPullOptions given(options);
   streamer_listing* pulled = nullptr;
   streamer_error* error = nullptr;
-  if (streamer_pull(uri.c_str(), folder.c_str(), &given, settings.get(), &pulled, &error) !=
+  if (streamer_pull(uri.c_str(), folder.c_str(), given.get(), settings.get(), &pulled, &error) !=
       STREAMER_OK) {
     return Error(error);
   }
   return detail::entries_of(pulled);
+}
+
+// The path of a folder of this machine that holds one version of a model's small files
+// (configuration, tokenizer, index): made once below the setting cache_folder, whole, under a lock
+// that other processes wait for, and never changed again. Without a pattern everything is taken but
+// what is named like weights. A local folder is its own snapshot.
+inline Result<std::string> snapshot(const std::string& uri, const PullOptions& options = {},
+                                    const Settings& settings = {}) {
+  const detail::CPullOptions given(options);
+  streamer_listing* taken = nullptr;
+  streamer_error* error = nullptr;
+  if (streamer_snapshot(uri.c_str(), given.get(), settings.get(), &taken, &error) != STREAMER_OK)
+    return Error(error);
+  const std::unique_ptr<streamer_listing, detail::FreeListing> listing(taken);
+  return std::string(streamer_listing_root(taken));
 }
 
 // Tries everything on the way to the bytes of uri and calls callback for each step, on this thread;

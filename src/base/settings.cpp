@@ -40,6 +40,9 @@ constexpr SettingRow kRows[] = {
     {"ca_bundle", "STREAMER_CA_BUNDLE", nullptr, "auto", "auto, or a path",
      "The PEM file of the authorities that sign the servers' certificates. auto is AWS_CA_BUNDLE, "
      "the profile's ca_bundle, SSL_CERT_FILE, CURL_CA_BUNDLE, else the system's."},
+    {"cache_folder", "STREAMER_CACHE_FOLDER", nullptr, "auto", "auto, or a path",
+     "Where snapshots of models' small files are kept. auto is $XDG_CACHE_HOME/libstreamer, else "
+     "~/.cache/libstreamer. Whoever may write to it decides what programs read from it."},
     {"chunk_bytes", "STREAMER_CHUNK_BYTES", "RUNAI_STREAMER_CHUNK_BYTESIZE", "auto",
      "auto, or bytes from 4096",
      "How many bytes one read request asks for. auto is 2 MiB for files, and 1 to 8 MiB over a "

@@ -64,6 +64,7 @@ int run_ls(const std::string& uri, const std::vector<std::string>& settings, boo
            bool as_json);
 int run_inspect(const LoadArguments& arguments, bool as_json);
 int run_pull(const PullArguments& arguments);
+int run_snapshot(const PullArguments& arguments);
 int run_doctor(const std::string& uri, const std::vector<std::string>& settings);
 int run_load(const LoadArguments& arguments, bool as_json);
 int run_digest(const LoadArguments& arguments);

@@ -94,15 +94,24 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   add_settings(*inspect, arguments.load.settings);
   inspect->callback([&] { exit_code = run_inspect(arguments.load, arguments.as_json); });
 
+  const auto add_pull_arguments = [&](CLI::App& command) {
+    command.add_option("URI", arguments.pull.uri, "a directory, a prefix or a file")->required();
+    command.add_option("--allow", arguments.pull.allow, "only files that match; may be repeated")
+        ->allow_extra_args(false);
+    command.add_option("--ignore", arguments.pull.ignore, "no files that match; may be repeated")
+        ->allow_extra_args(false);
+    add_settings(command, arguments.pull.settings);
+  };
   CLI::App* const pull = app.add_subcommand("pull", "Copy chosen files below a URI to a folder");
-  pull->add_option("URI", arguments.pull.uri, "a directory, a prefix or a file")->required();
+  add_pull_arguments(*pull);
   pull->add_option("FOLDER", arguments.pull.folder, "made if it is not there")->required();
-  pull->add_option("--allow", arguments.pull.allow, "only files that match; may be repeated")
-      ->allow_extra_args(false);
-  pull->add_option("--ignore", arguments.pull.ignore, "no files that match; may be repeated")
-      ->allow_extra_args(false);
-  add_settings(*pull, arguments.pull.settings);
   pull->callback([&] { exit_code = run_pull(arguments.pull); });
+
+  CLI::App* const snapshot = app.add_subcommand(
+      "snapshot", "Print a folder with a model's small files, pulled once for each version");
+  add_pull_arguments(*snapshot);
+  snapshot->add_option("--cache", arguments.pull.folder, "where snapshots are kept");
+  snapshot->callback([&] { exit_code = run_snapshot(arguments.pull); });
 
   CLI::App* const doctor =
       app.add_subcommand("doctor", "Try every step on the way to a URI's bytes");
@@ -132,7 +141,7 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   bench->callback(
       [&] { exit_code = run_bench(arguments.load, arguments.rounds, arguments.as_json); });
 
-  for (CLI::App* const command : {ls, inspect, load, digest, bench, pull, doctor})
+  for (CLI::App* const command : {ls, inspect, load, digest, bench, pull, snapshot, doctor})
     command->footer(kFooter);
 }
 

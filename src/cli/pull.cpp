@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// streamer pull: chosen files to a folder.
+// streamer pull, streamer snapshot: chosen files to a folder.
 #include <fmt/format.h>
 
 #include "cli/command.hpp"
@@ -18,6 +18,21 @@ int run_pull(const PullArguments& arguments) {
     bytes += entry.bytes;
   }
   write_to(stdout, "pulled {} files, {}\n", pulled->size(), human_bytes(bytes));
+  return finish_output();
+}
+
+int run_snapshot(const PullArguments& arguments) {
+  auto settings = make_settings(arguments.settings);
+  if (!settings) return report(settings.error());
+  if (!arguments.folder.empty()) {
+    auto set = settings->set("cache_folder", arguments.folder);
+    if (!set) return report(set.error());
+  }
+  auto folder =
+      snapshot(arguments.uri, {.allow = arguments.allow, .ignore = arguments.ignore}, *settings);
+  if (!folder) return report(folder.error());
+  // For scripts: the path as it is.
+  write_to(stdout, "{}\n", *folder);
   return finish_output();
 }
 

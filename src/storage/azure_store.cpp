@@ -356,7 +356,7 @@ Result<std::optional<Page>> AzureStore::read_page(const Uri& folder, const HttpA
     const std::string name = TRY(name_of(element));
     const Uri uri = folder.with_path(fmt::format("{}/{}", folder.bucket(), name));
     if (is_folder) {
-      page.entries.push_back({uri, 0, true});
+      page.entries.push_back({uri, 0, true, {}});
       continue;
     }
     const XmlElement* const properties = element.child("Properties");
@@ -365,7 +365,7 @@ Result<std::optional<Page>> AzureStore::read_page(const Uri& folder, const HttpA
     if (properties->text_of("ResourceType") == "directory") continue;
     const auto size = parse_unsigned(trim(properties->text_of("Content-Length")));
     if (!size) return Error(ErrorKind::corrupt, "a blob has no size");
-    page.entries.push_back({uri, *size, false});
+    page.entries.push_back({uri, *size, false, std::string(trim(properties->text_of("Etag")))});
   }
   return std::optional(std::move(page));
 }

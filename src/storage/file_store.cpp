@@ -117,9 +117,9 @@ Result<void> FileStore::list_into(const Uri& folder_uri, ListDepth depth,
     if (::fstatat(::dirfd(folder.get()), read->d_name, &status, 0) != 0) continue;
     const Uri below = child(folder_uri, name);
     if (!S_ISDIR(status.st_mode)) {
-      entries.push_back({below, static_cast<std::uint64_t>(status.st_size), false});
+      entries.push_back({below, static_cast<std::uint64_t>(status.st_size), false, {}});
     } else if (depth == ListDepth::children) {
-      entries.push_back({child(below, ""), 0, true});
+      entries.push_back({child(below, ""), 0, true, {}});
     } else if (read->d_type != DT_LNK) {
       // Links to directories may form loops.
       TRY(list_into(below, depth, entries));
@@ -130,7 +130,7 @@ Result<void> FileStore::list_into(const Uri& folder_uri, ListDepth depth,
 Result<std::vector<Entry>> FileStore::list(const Uri& uri, ListDepth depth) {
   if (!TRY(is_folder(uri))) {
     const Object object = TRY(stat_file(uri));
-    return std::vector<Entry>{{uri, object.size, false}};
+    return std::vector<Entry>{{uri, object.size, false, {}}};
   }
   std::vector<Entry> entries;
   TRY(list_into(uri, depth, entries));

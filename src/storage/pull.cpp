@@ -29,12 +29,7 @@ constexpr std::size_t kThreads = 8;
 constexpr std::string_view kPartialPrefix = ".streamer-";
 constexpr std::string_view kPartialSuffix = ".partial";
 
-struct Wanted {
-  Entry entry;
-  std::string path;  // below the folder
-};
-
-bool matches(const std::vector<std::string>& patterns, const Wanted& wanted) {
+bool matches(const std::vector<std::string>& patterns, const WantedFile& wanted) {
   const std::string key(wanted.entry.uri.key());
   return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
     return glob_match(pattern, key) || glob_match(pattern, wanted.path);
@@ -130,7 +125,7 @@ class PartialFile {
   std::string name_;
 };
 
-Result<std::uint64_t> pull_one(Stores& stores, int root, const Wanted& wanted) {
+Result<PulledFile> pull_one(Stores& stores, int root, const WantedFile& wanted) {
   Store* const store = TRY(stores.of(wanted.entry.uri));
   const Opened opened = TRY(store->open(wanted.entry.uri, kStepBytes));
   const UniqueFd folder = TRY(open_parent(root, wanted.path));
@@ -145,14 +140,14 @@ Result<std::uint64_t> pull_one(Stores& stores, int root, const Wanted& wanted) {
   }
   const std::size_t slash = wanted.path.rfind('/');
   TRY(file.become(wanted.path.substr(slash == std::string::npos ? 0 : slash + 1)));
-  return opened.object.size;
+  return PulledFile{wanted.path, opened.object.size, opened.object.etag};
 }
 
 // Pulls on several threads. The first failure, by the order of the files, is everyone's.
 class Pullers {
  public:
-  Pullers(Stores& stores, int root, const std::vector<Wanted>& wanted)
-      : stores_(stores), root_(root), wanted_(wanted), sizes_(wanted.size()) {}
+  Pullers(Stores& stores, int root, const std::vector<WantedFile>& wanted)
+      : stores_(stores), root_(root), wanted_(wanted), pulled_(wanted.size()) {}
 
   Result<std::vector<PulledFile>> run() {
     {
@@ -164,9 +159,9 @@ class Pullers {
       pull_some();
     }
     std::vector<PulledFile> files;
-    for (std::size_t i = 0; i < wanted_.size(); ++i) {
-      if (!*sizes_[i]) return std::move(*sizes_[i]).error();
-      files.push_back({wanted_[i].path, **sizes_[i]});
+    for (std::optional<Result<PulledFile>>& pulled : pulled_) {
+      if (!*pulled) return std::move(*pulled).error();
+      files.push_back(**std::move(pulled));
     }
     return files;
   }
@@ -181,31 +176,34 @@ class Pullers {
       const bool fits = fits_in_memory([&] {
         auto pulled = pull_one(stores_, root_, wanted_[i]);
         if (!pulled && pulled.error().fields().uri.empty()) pulled = std::move(pulled).at(uri);
-        sizes_[i] = std::move(pulled);
+        pulled_[i] = std::move(pulled);
       });
       if (!fits)
-        sizes_[i] = Error(ErrorKind::out_of_memory, "there is no memory to pull it").at(uri);
-      if (!*sizes_[i]) failed_.store(true, std::memory_order_relaxed);
+        pulled_[i] = Error(ErrorKind::out_of_memory, "there is no memory to pull it").at(uri);
+      if (!*pulled_[i]) failed_.store(true, std::memory_order_relaxed);
     }
   }
 
   Stores& stores_;
   const int root_;
-  const std::vector<Wanted>& wanted_;
-  std::vector<std::optional<Result<std::uint64_t>>> sizes_;  // each written by who claimed it
+  const std::vector<WantedFile>& wanted_;
+  std::vector<std::optional<Result<PulledFile>>> pulled_;  // each written by who claimed it
   std::atomic<std::size_t> next_{0};
   std::atomic<bool> failed_{false};
 };
 
-Result<std::vector<Wanted>> choose(Store& store, const Uri& uri, const PullOptions& options) {
+}  // namespace
+
+Result<std::vector<WantedFile>> choose_files(Store& store, const Uri& uri,
+                                             const PullOptions& options) {
   // "folder" and "folder/" are the same; what is a file is pulled under its own name.
   const std::string base =
       TRY(store.is_folder(uri)) ? child(uri, "").path() : folder_of(uri).path();
-  std::vector<Wanted> chosen;
+  std::vector<WantedFile> chosen;
   for (Entry& entry : TRY(store.list(uri, ListDepth::all))) {
     std::string path = entry.uri.path();
     if (path.starts_with(base)) path.erase(0, base.size());
-    Wanted wanted{std::move(entry), std::move(path)};
+    WantedFile wanted{std::move(entry), std::move(path)};
     if (!options.allow.empty() && !matches(options.allow, wanted)) continue;
     if (matches(options.ignore, wanted)) continue;
     if (!is_safe_path(wanted.path)) {
@@ -218,8 +216,6 @@ Result<std::vector<Wanted>> choose(Store& store, const Uri& uri, const PullOptio
   }
   return chosen;
 }
-
-}  // namespace
 
 bool is_safe_path(std::string_view path) noexcept {
   constexpr std::size_t kLongestName = 255;
@@ -235,16 +231,21 @@ bool is_safe_path(std::string_view path) noexcept {
   }
 }
 
-Result<std::vector<PulledFile>> pull(Stores& stores, const Uri& uri, const std::string& folder,
-                                     const PullOptions& options) {
-  Store* const store = TRY(stores.of(uri));
-  const std::vector<Wanted> wanted = TRY(choose(*store, uri, options));
+Result<std::vector<PulledFile>> pull_files(Stores& stores, const std::vector<WantedFile>& wanted,
+                                           const std::string& folder) {
   if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST)
     return os_failure("making the folder", errno).at(folder);
   const UniqueFd root(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) return os_failure("opening the folder", errno).at(folder);
   remove_leftovers(root.get());
   return Pullers(stores, root.get(), wanted).run();
+}
+
+Result<std::vector<PulledFile>> pull(Stores& stores, const Uri& uri, const std::string& folder,
+                                     const PullOptions& options) {
+  Store* const store = TRY(stores.of(uri));
+  const std::vector<WantedFile> wanted = TRY(choose_files(*store, uri, options));
+  return pull_files(stores, wanted, folder);
 }
 
 }  // namespace streamer::core

@@ -18,10 +18,24 @@ struct PullOptions {
   std::vector<std::string> ignore;  // none of them may match
 };
 
+struct WantedFile {
+  Entry entry;
+  std::string path;  // below the folder
+};
+
 struct PulledFile {
   std::string path;  // in the folder
   std::uint64_t bytes = 0;
+  std::string etag;  // of the version that was pulled
 };
+
+// What below uri the patterns allow, sorted by path. invalid_argument if one's path is not safe.
+Result<std::vector<WantedFile>> choose_files(Store& store, const Uri& uri,
+                                             const PullOptions& options);
+
+// To folder, which is made if need be, but not what it stands in.
+Result<std::vector<PulledFile>> pull_files(Stores& stores, const std::vector<WantedFile>& wanted,
+                                           const std::string& folder);
 
 // Every object below uri that the patterns allow, to folder/<its path below uri>; folders are made
 // as needed. Several at once; a file that is there is replaced in one step. The first failure ends

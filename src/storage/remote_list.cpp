@@ -64,7 +64,7 @@ Result<bool> RemoteStore::is_folder(const Uri& uri) {
 Result<std::vector<Entry>> RemoteStore::list(const Uri& uri, ListDepth depth) {
   if (!TRY(is_folder(uri))) {
     const Opened opened = TRY(open(uri, 0));
-    return std::vector<Entry>{{uri, opened.object.size, false}};
+    return std::vector<Entry>{{uri, opened.object.size, false, opened.object.etag}};
   }
   const Uri folder = child(uri, "");
   std::vector<Entry> entries;

@@ -48,11 +48,12 @@ Result<std::optional<Page>> read_list_bucket_result(const Uri& folder, std::stri
   Page page;
   for (const XmlElement& element : root.children) {
     if (element.name == "CommonPrefixes") {
-      page.entries.push_back({uri_of(element.text_of("Prefix")), 0, true});
+      page.entries.push_back({uri_of(element.text_of("Prefix")), 0, true, {}});
     } else if (element.name == "Contents") {
       const auto size = parse_unsigned(trim(element.text_of("Size")));
       if (!size) return bad_page("a key has no size");
-      page.entries.push_back({uri_of(element.text_of("Key")), *size, false});
+      page.entries.push_back({uri_of(element.text_of("Key")), *size, false,
+                              std::string(trim(element.text_of("ETag")))});
     }
   }
   if (equal_ignoring_case(trim(root.text_of("IsTruncated")), "true")) {

@@ -41,6 +41,7 @@ struct Entry {
   Uri uri;
   std::uint64_t size = 0;
   bool is_folder = false;
+  std::string etag;  // as the listing writes it; empty for a folder, a file, or if it has none
 };
 
 struct Opened {

@@ -73,6 +73,19 @@ class GoogleStore(StoreCase):
                        for folder, _, names in os.walk(target) for name in names)
         self.assertEqual(found, ["config.json", "sub/tokenizer.json"])
 
+    def test_snapshot(self):
+        cache = os.path.join(self.folder, "cache")
+        folders = set()
+        for more in ((), ("--cache", cache)):
+            done = self.streamer("snapshot", "gs://models/llama 3/", *more,
+                                 env={"STREAMER_CACHE_FOLDER": cache})
+            self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+            folders.add(done.stdout.strip())
+        folder = folders.pop()
+        self.assertFalse(folders)
+        self.assertEqual(sorted(os.listdir(folder)),
+                         ["config.json", "model.safetensors.index.json", "sub"])
+
     def test_refusals_have_their_kinds(self):
         def fails(words, env, uri="gs://models/llama 3/"):
             done = self.streamer("inspect", uri, env=env)

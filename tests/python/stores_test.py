@@ -3,6 +3,7 @@
 """The Python packages on stores: stores_test.py SOURCE_ROOT s3|google|azure"""
 import ctypes
 import hashlib
+import json
 import os
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from runai_model_streamer import (  # noqa: E402
     ObjectStorageModel, SafetensorsStreamer, list_safetensors, pull_files)
 from runai_model_streamer.libstreamer import libstreamer as native  # noqa: E402
 from runai_model_streamer.s3_utils.s3_utils import S3Credentials  # noqa: E402
-from store_case import StoreCase  # noqa: E402
+from store_case import StoreCase, checkpoint  # noqa: E402
 
 
 class World:
@@ -38,7 +39,7 @@ class World:
             store.start()
             client = s3_client.Client(store.url(), radosgw.ACCESS_KEY, radosgw.SECRET_KEY)
             client.make_bucket("models")
-            self.scheme = "s3"
+            self.scheme, self.client = "s3", client
             self.variables = {
                 "RUNAI_STREAMER_S3_ENDPOINT": store.url(), "AWS_REGION": "us-east-1",
                 "AWS_ACCESS_KEY_ID": radosgw.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": radosgw.SECRET_KEY,
@@ -51,14 +52,14 @@ class World:
             store.start()
             client = azure_client.Client(store.url(), azurite.ACCOUNT, azurite.KEY)
             client.make_container("models")
-            self.scheme = "az"
+            self.scheme, self.client = "az", client
             self.variables = {"AZURE_STORAGE_ACCOUNT_NAME": azurite.ACCOUNT,
                               "AZURE_STORAGE_ACCOUNT_KEY": azurite.KEY,
                               "AZURE_STORAGE_ENDPOINT": store.url()}
         else:
             client = fake_google.FakeGoogle(folder, "1//refresh-CANARYSECRET")
             case.addClassCleanup(client.stop)
-            self.scheme = "gs"
+            self.scheme, self.client = "gs", client
             self.variables = {"STREAMER_GCS_ENDPOINT": client.url, "NO_GCE_CHECK": "true",
                               "GOOGLE_APPLICATION_CREDENTIALS": client.account_file()}
         case.upload(client, [])
@@ -116,6 +117,34 @@ class Stores(StoreCase):
             pulled.pull_files(allow_pattern=["*.model", "*.py", "*.json"])
             pulled.pull_files(ignore_pattern=["*.pt", "*.safetensors", "*.bin", "*.tensors", "*.pth"])
         self.assertIn(".runai_complete", os.listdir(model))
+
+    def test_starting_in_two_phases(self):
+        cache = os.path.join(self.folder, "cache")
+        source = f"{self.world.scheme}://models/two phases"
+        put = self.world.client.put
+        shard, digests = checkpoint({"w": 100_000}, 7)
+        put("models", "two phases/one.safetensors", shard)
+        put("models", "two phases/old.safetensors", b"no index names it")
+        put("models", "two phases/config.json", b"{}")
+        put("models", "two phases/sub/tokenizer.json", b"[]")
+        index = {"weight_map": {"w": "one.safetensors"}}
+        put("models", "two phases/model.safetensors.index.json", json.dumps(index).encode())
+        first = libstreamer.snapshot(source, cache=cache)
+        self.assertEqual(sorted(os.path.relpath(os.path.join(folder, name), first)
+                                for folder, _, names in os.walk(first) for name in names),
+                         ["config.json", "model.safetensors.index.json", "sub/tokenizer.json"])
+        self.assertEqual(libstreamer.snapshot(source + "/", cache=cache), first)
+        self.assertEqual({name: hashlib.sha256(bytes(tensor)).hexdigest()
+                          for name, tensor in libstreamer.load(source)}, digests)
+        put("models", "two phases/config.json", b"[]")
+        second = libstreamer.snapshot(source, cache=cache)
+        for folder, content in ((first, b"{}"), (second, b"[]")):
+            with open(os.path.join(folder, "config.json"), "rb") as file:
+                self.assertEqual(file.read(), content)
+        index["weight_map"]["v"] = "two.safetensors"
+        put("models", "two phases/model.safetensors.index.json", json.dumps(index).encode())
+        with self.assertRaisesRegex(libstreamer.StreamerError, "two.safetensors"):
+            libstreamer.open(source)
 
     def test_what_is_not_there(self):
         with self.assertRaises(libstreamer.NotFoundError):

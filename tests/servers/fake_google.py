@@ -28,6 +28,7 @@ class FakeGoogle:
         self.given = {}         # token: until when
         self.checked = set()    # JWTs whose signature was found right
         self.requests = []      # "GET /bucket/name"
+        self.before_read = lambda key: None
         self.lock = threading.Lock()
         self.key = os.path.join(folder, "account.key")
         self.public = os.path.join(folder, "account.pub")
@@ -163,6 +164,7 @@ class FakeGoogle:
                 body += f"<CommonPrefixes><Prefix>{quote(name)}</Prefix></CommonPrefixes>"
             else:
                 body += (f"<Contents><Key>{quote(name)}</Key><Generation>1</Generation>"
+                         f"<ETag>{escape(self.etag_of(f'{bucket}/{name}'))}</ETag>"
                          f"<Size>{rows[name]}</Size></Contents>")
         body += f"<IsTruncated>{str(len(names) > most).lower()}</IsTruncated>"
         if len(names) > most:
@@ -170,11 +172,15 @@ class FakeGoogle:
             body += f"<NextContinuationToken>{token}</NextContinuationToken>"
         return self.send(request, 200, (body + "</ListBucketResult>").encode())
 
+    def etag_of(self, key):
+        return f'"{hashlib.md5(self.objects[key]).hexdigest()}"'
+
     def read(self, request, key):
+        self.before_read(key)
         body = self.objects.get(key)
         if body is None:
             return self.error(request, 404, "NoSuchKey")
-        etag = f'"{hashlib.md5(body).hexdigest()}"'
+        etag = self.etag_of(key)
         condition = request.headers.get("If-Match")
         if condition and condition != etag:
             return self.error(request, 412, "PreconditionFailed")

@@ -27,6 +27,7 @@ from .load import Load, Select
 from .settings import NativeSettings as _NativeSettings
 from .settings import all_settings
 from .tensor import Tensor
+from .waiting import call_for_handle as _call_for_handle
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,7 +35,8 @@ __all__ = [
     "InvalidArgumentError", "Load", "MemoryLimitError", "NotFoundError", "ObjectChangedError",
     "ObjectInfo", "OutOfMemoryError", "Ranges", "RankParts", "ReadError", "StreamerError",
     "Tensor", "TensorInfo", "UnsupportedError", "all_settings", "library_version", "list",
-    "load", "load_into", "open", "open_rank", "pull", "start", "trim",
+    "load", "load_into", "open", "open_rank", "pull", "snapshot", "start",
+    "trim",
 ]
 
 
@@ -44,6 +46,7 @@ class Entry(NamedTuple):
     uri: str
     bytes: int  # 0 for a folder
     is_folder: bool
+    etag: str = ""  # as the store writes it; empty for folders, files, or if it says none
 
 
 def library_version() -> str:
@@ -144,10 +147,8 @@ def list(uri: Uri, *, recursive: bool = False,
          ) -> List[Entry]:
     """What stands directly under a URI, or everything below it, without folders; sorted."""
     native = _NativeSettings(settings, prefixes, credentials)
-    listing = _ctypes.c_void_p()
     function = _library.listing_open_all if recursive else _library.listing_open
-    _call(function, _os.fsencode(uri), native.handle, _ctypes.byref(listing))
-    return _take_listing(listing)
+    return _take_listing(_listing_of(function, _os.fsencode(uri), native.handle, keep=native))[1]
 
 
 def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
@@ -156,13 +157,30 @@ def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[s
     """Copies the objects below uri to folder, whole or not at all; returns the files that were made.
     Patterns are those of fnmatch, held against the key and against the path below uri."""
     native = _NativeSettings(settings, prefixes, credentials)
-    listing = _ctypes.c_void_p()
-    allowed, ignored = _texts(allow), _texts(ignore)
-    options = _native.PullOptions(allow=allowed, allow_count=len(allow), ignore=ignored,
-                                  ignore_count=len(ignore))
-    _call(_library.pull, _os.fsencode(uri), _os.fsencode(folder), _ctypes.byref(options),
-          native.handle, _ctypes.byref(listing))
-    return _take_listing(listing)
+    options = _pull_options(allow, ignore)
+    return _take_listing(_listing_of(
+        _library.pull, _os.fsencode(uri), _os.fsencode(folder), _ctypes.byref(options),
+        native.handle, keep=(native, options)))[1]
+
+
+def snapshot(uri: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
+             cache: Optional[Uri] = None, settings: Optional[Mapping[str, Any]] = None,
+             prefixes=None, credentials=None) -> str:
+    """The path of a folder of this machine with one version of a model's small files
+    (configuration, tokenizer, index): what programs that want files are given, while load() streams
+    the weights from the URI itself.
+
+    Whoever comes first pulls them, whole, below cache (None: the setting cache_folder); other
+    processes wait for that or find them there; a folder never changes again. Without patterns
+    everything is taken but what is named like weights. A local folder is its own snapshot.
+    """
+    values = dict(settings or {})
+    if cache is not None:
+        values["cache_folder"] = _os.fspath(cache)
+    native = _NativeSettings(values, prefixes, credentials)
+    options = _pull_options(allow, ignore)
+    return _take_listing(_listing_of(_library.snapshot, _os.fsencode(uri), _ctypes.byref(options),
+                                     native.handle, keep=(native, options)))[0]
 
 
 def trim() -> int:
@@ -170,18 +188,27 @@ def trim() -> int:
     return _library.trim()
 
 
-def _texts(texts):
-    return (_ctypes.c_char_p * (len(texts) + 1))(*(text.encode() for text in texts))
+def _pull_options(allow, ignore):
+    def texts(patterns):
+        return (_ctypes.c_char_p * (len(patterns) + 1))(*(text.encode() for text in patterns))
+
+    return _native.PullOptions(allow=texts(allow), allow_count=len(allow), ignore=texts(ignore),
+                               ignore_count=len(ignore))
 
 
-def _take_listing(listing) -> List[Entry]:
+def _listing_of(function, *arguments, keep):
+    return _call_for_handle(function, *arguments, keep=keep, free=_library.listing_free)
+
+
+def _take_listing(listing) -> Tuple[str, List[Entry]]:
     try:
         found = []
         info = _native.EntryInfo()
         for index in range(_library.listing_count(listing)):
             _call(_library.listing_get_info, listing, index, _ctypes.byref(info))
-            found.append(Entry(_os.fsdecode(info.uri), info.bytes, bool(info.is_folder)))
-        return found
+            found.append(Entry(_os.fsdecode(info.uri), info.bytes, bool(info.is_folder),
+                               info.etag.decode()))
+        return _os.fsdecode(_library.listing_root(listing)), found
     finally:
         _library.listing_free(listing)
 

@@ -31,7 +31,8 @@ Credentials = _struct(
 SettingInfo = _struct(
     "SettingInfo", ("name", c_char_p), ("variable", c_char_p), ("compatible_variable", c_char_p),
     ("default_value", c_char_p), ("values", c_char_p), ("meaning", c_char_p))
-EntryInfo = _struct("EntryInfo", ("uri", c_char_p), ("bytes", c_uint64), ("is_folder", c_int32))
+EntryInfo = _struct("EntryInfo", ("uri", c_char_p), ("bytes", c_uint64), ("is_folder", c_int32),
+                    ("etag", c_char_p))
 PullOptions = _struct(
     "PullOptions", ("allow", POINTER(c_char_p)), ("allow_count", c_size_t),
     ("ignore", POINTER(c_char_p)), ("ignore_count", c_size_t))
@@ -100,8 +101,10 @@ _FUNCTIONS = {
     "listing_open_all": (_STATUS, c_char_p, _handle, POINTER(_handle)),
     "listing_count": (c_size_t, _handle),
     "listing_get_info": (_STATUS, _handle, c_size_t, POINTER(EntryInfo)),
+    "listing_root": (c_char_p, _handle),
     "listing_free": (None, _handle),
     "pull": (_STATUS, c_char_p, c_char_p, POINTER(PullOptions), _handle, POINTER(_handle)),
+    "snapshot": (_STATUS, c_char_p, POINTER(PullOptions), _handle, POINTER(_handle)),
     "checkpoint_open": (_STATUS, POINTER(c_char_p), c_size_t, _handle, POINTER(_handle)),
     "checkpoint_open_rank": (_STATUS, c_char_p, c_char_p, c_uint32, _handle, POINTER(_handle)),
     "checkpoint_open_ranges": (_STATUS, POINTER(ObjectRange), c_size_t, _handle, POINTER(_handle)),

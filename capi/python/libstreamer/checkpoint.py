@@ -9,6 +9,7 @@ from . import _native
 from ._native import library
 from .errors import call
 from .settings import NativeSettings
+from .waiting import call_for_handle
 
 Uri = Union[str, "os.PathLike[str]"]
 
@@ -56,9 +57,8 @@ class Checkpoint(collections.abc.Mapping):
     def __init__(self, uris, settings: Optional[Mapping] = None, *, prefixes=None,
                  credentials=None):
         self._settings = NativeSettings(settings, prefixes, credentials)
-        self.handle = ctypes.c_void_p()
         self.uris = as_uris(uris)
-        self._open()
+        self.handle = self._open()
         self.tensors: Tuple[TensorInfo, ...] = tuple(self._read_tensors())
         self._by_name = {}
         for tensor in self.tensors:
@@ -67,8 +67,11 @@ class Checkpoint(collections.abc.Mapping):
 
     def _open(self):
         texts = (ctypes.c_char_p * (len(self.uris) + 1))(*(os.fsencode(u) for u in self.uris))
-        call(library.checkpoint_open, texts, len(self.uris), self._settings.handle,
-             ctypes.byref(self.handle))
+        return self._call(library.checkpoint_open, texts, len(self.uris))
+
+    def _call(self, function, *arguments):
+        return call_for_handle(function, *arguments, self._settings.handle, keep=self._settings,
+                               free=library.checkpoint_close)
 
     def __del__(self):
         if getattr(self, "handle", None):
@@ -134,8 +137,7 @@ class Ranges(Checkpoint):
         for native, (uri, offset, size) in zip(ranges, self._ranges):
             native.struct_size = ctypes.sizeof(_native.ObjectRange)
             native.uri, native.offset, native.bytes = os.fsencode(uri), offset, size
-        call(library.checkpoint_open_ranges, ranges, len(self._ranges), self._settings.handle,
-             ctypes.byref(self.handle))
+        return self._call(library.checkpoint_open_ranges, ranges, len(self._ranges))
 
 
 class RankParts(Checkpoint):
@@ -147,5 +149,4 @@ class RankParts(Checkpoint):
         super().__init__([], settings, prefixes=prefixes, credentials=credentials)
 
     def _open(self):
-        call(library.checkpoint_open_rank, *self._wanted, self._settings.handle,
-             ctypes.byref(self.handle))
+        return self._call(library.checkpoint_open_rank, *self._wanted)

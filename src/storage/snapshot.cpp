@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/snapshot.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include "base/crypto.hpp"
+#include "base/environment.hpp"
+#include "base/log.hpp"
+#include "base/unique_fd.hpp"
+#include "storage/remote_store.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kMostAttempts = 3;
+constexpr std::string_view kIncoming = ".incoming-";
+
+PullOptions all_but_weights() {
+  return {.allow = {},
+          .ignore = {"*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5",
+                     "*.msgpack", "*.npz", "*.onnx", "*.onnx_data", "*.tensors"}};
+}
+
+Result<std::string> cache_folder(const std::string& given) {
+  if (!given.empty()) return given;
+  const Environment environment = process_environment();
+  if (const auto cache = environment("XDG_CACHE_HOME")) return *cache + "/libstreamer";
+  if (const auto home = environment("HOME")) return *home + "/.cache/libstreamer";
+  return Error(ErrorKind::invalid_argument,
+               "there is no folder to keep the files in; set cache_folder, XDG_CACHE_HOME or HOME");
+}
+
+// Without quotes, which a listing may leave out, and without what says that it is weak.
+std::string_view opaque_tag(std::string_view etag) {
+  if (etag.starts_with("W/")) etag.remove_prefix(2);
+  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"')
+    etag = etag.substr(1, etag.size() - 2);
+  return etag;
+}
+
+// Where the snapshots of a URI are, for people to find: its last component, and what tells it from
+// every other, the endpoint included.
+Result<std::string> model_folder(Store& store, const Uri& uri, const std::string& cache) {
+  std::string_view path = uri.path();
+  while (path.ends_with("/"))
+    path.remove_suffix(1);
+  const Uri bare = uri.with_path(std::string(path));
+  const SignedRequest request = TRY(store.remote()->range_request(child(bare, "x"), {0, 1}, ""));
+  std::string name(bare.last_component().substr(0, 64));
+  std::replace_if(
+      name.begin(), name.end(),
+      [](unsigned char c) { return std::isalnum(c) == 0 && c != '.' && c != '_' && c != '-'; },
+      '_');
+  const std::string hash = hex(as_text(sha256(request.http.origin + "\n" + bare.text())));
+  return fmt::format("{}/{}-{}", cache, name, hash.substr(0, 16));
+}
+
+Result<std::string> version_of(const std::vector<WantedFile>& wanted) {
+  Sha256Hasher hasher;
+  for (const WantedFile& file : wanted) {
+    const std::string_view tag = opaque_tag(file.entry.etag);
+    if (tag.empty()) {
+      return Error(ErrorKind::unsupported,
+                   "the store's listing has no ETag for it, so that nothing would tell when a "
+                   "snapshot is out of date; pull the files instead")
+          .at(file.entry.uri.text());
+    }
+    hasher.update(fmt::format("{}\n{}\n{}\n", file.path, tag, file.entry.size));
+  }
+  return hex(as_text(hasher.finish())).substr(0, 32);
+}
+
+// Somebody may have tidied up.
+bool is_whole(const std::string& folder, const std::vector<WantedFile>& wanted) {
+  return std::all_of(wanted.begin(), wanted.end(), [&](const WantedFile& file) {
+    std::error_code failure;
+    const auto size = fs::file_size(folder + "/" + file.path, failure);
+    return !failure && size == file.entry.size;
+  });
+}
+
+Result<void> make_folders(const std::string& folder) {
+  std::error_code failure;
+  fs::create_directories(folder, failure);
+  if (failure) return os_failure("making the folder", failure.value()).at(folder);
+  return {};
+}
+
+// Of everybody who would make a version in the folder. Ends with the process that holds it.
+Result<UniqueFd> lock_folder(const std::string& folder) {
+  const std::string path = folder + "/.lock";
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+  if (!fd) return os_failure("opening the lock", errno).at(path);
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno == EWOULDBLOCK)
+    log_line(LogLevel::info, fmt::format("waiting for whoever pulls to {}", folder));
+  while (::flock(fd.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) return os_failure("waiting for the lock", errno).at(path);
+  }
+  return fd;
+}
+
+// Goes with everything in it, unless it was given a name that stays.
+class IncomingFolder {
+ public:
+  explicit IncomingFolder(const std::string& model)
+      : path_(fmt::format("{}/{}{}", model, kIncoming, ::getpid())) {}
+  IncomingFolder(const IncomingFolder&) = delete;
+  IncomingFolder& operator=(const IncomingFolder&) = delete;
+  ~IncomingFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+  Result<void> become(const std::string& folder) const {
+    std::error_code failure;
+    // One that is there is not whole.
+    fs::remove_all(folder, failure);
+    if (!failure) fs::rename(path_, folder, failure);
+    if (failure) return os_failure("giving the folder its name", failure.value()).at(folder);
+    return {};
+  }
+
+ private:
+  const std::string path_;
+};
+
+// Of processes that were killed: who would still need them holds the lock.
+void remove_leftovers(const std::string& model) {
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(model, ignored)) {
+    if (entry.path().filename().string().starts_with(kIncoming))
+      fs::remove_all(entry.path(), ignored);
+  }
+}
+
+bool is_that_version(const PulledFile& pulled, const WantedFile& wanted) {
+  if (pulled.bytes != wanted.entry.size) return false;
+  // What a store answers to a range of an empty object has no ETag.
+  const bool is_empty = pulled.bytes == 0 && pulled.etag.empty();
+  return is_empty || opaque_tag(pulled.etag) == opaque_tag(wanted.entry.etag);
+}
+
+// false: an object is no longer what the listing said.
+Result<bool> pull_version(Stores& stores, const std::vector<WantedFile>& wanted,
+                          const std::string& model, const std::string& folder) {
+  remove_leftovers(model);
+  const IncomingFolder incoming(model);
+  const std::vector<PulledFile> pulled = TRY(pull_files(stores, wanted, incoming.path()));
+  const bool is_as_listed =
+      std::equal(pulled.begin(), pulled.end(), wanted.begin(), is_that_version);
+  if (!is_as_listed) return false;
+  TRY(incoming.become(folder));
+  return true;
+}
+
+Snapshot snapshot_of(std::string folder, const std::vector<WantedFile>& wanted) {
+  Snapshot snapshot{std::move(folder), {}};
+  for (const WantedFile& file : wanted)
+    snapshot.files.push_back({file.path, file.entry.size, file.entry.etag});
+  return snapshot;
+}
+
+}  // namespace
+
+Result<Snapshot> take_snapshot(Stores& stores, const Uri& uri, const SnapshotOptions& options) {
+  Store* const store = TRY(stores.of(uri));
+  const bool has_patterns = !options.files.allow.empty() || !options.files.ignore.empty();
+  const PullOptions files = has_patterns ? options.files : all_but_weights();
+  for (int attempt = 1;; ++attempt) {
+    const std::vector<WantedFile> wanted = TRY(choose_files(*store, uri, files));
+    if (wanted.empty()) {
+      return Error(ErrorKind::not_found, "there is nothing under it that the patterns allow")
+          .at(uri.text());
+    }
+    if (store->remote() == nullptr) {
+      const bool is_folder = TRY(store->is_folder(uri));
+      return snapshot_of(is_folder ? uri.path() : folder_of(uri).path(), wanted);
+    }
+    const std::string cache = TRY(cache_folder(options.cache));
+    const std::string model = TRY(model_folder(*store, uri, cache));
+    const std::string version = TRY(version_of(wanted));
+    const std::string folder = model + "/" + version;
+    if (is_whole(folder, wanted)) return snapshot_of(folder, wanted);
+    TRY(make_folders(model));
+    const UniqueFd lock = TRY(lock_folder(model));
+    if (is_whole(folder, wanted)) return snapshot_of(folder, wanted);
+    const bool is_pulled = TRY(pull_version(stores, wanted, model, folder));
+    if (is_pulled) return snapshot_of(folder, wanted);
+    if (attempt == kMostAttempts) {
+      return Error(ErrorKind::object_changed,
+                   fmt::format("objects under it were replaced while they were pulled, {} times; "
+                               "try again once nothing writes to it",
+                               attempt))
+          .at(uri.text());
+    }
+    log_line(LogLevel::info, fmt::format("{} changed while it was pulled", uri.text()));
+  }
+}
+
+}  // namespace streamer::core
