@@ -155,6 +155,14 @@ class Streamer {
   [[nodiscard]] const core::Settings& settings() const { return settings_; }
 
  private:
+  // As the original: s3://bucket/key, with a key; the scheme in lower case. All else is a path.
+  static bool is_object(std::string_view path) {
+    if (!path.starts_with("s3://") && !path.starts_with("gs://") && !path.starts_with("az://"))
+      return false;
+    const std::size_t slash = path.find('/', 5);
+    return slash > 5 && slash < path.size() - 1;
+  }
+
   static Code check(const Request& request) {
     if (request.paths.empty()) return kEmpty;
     if (request.destination == nullptr) return kInvalid;
@@ -170,8 +178,7 @@ class Streamer {
         all = *sum;
       }
       if (all > request.sizes[i]) return kInvalid;
-      const std::string_view path = request.paths[i];
-      (path.find("://") != std::string_view::npos ? has_object : has_file) = true;
+      (is_object(request.paths[i]) ? has_object : has_file) = true;
     }
     return has_object && has_file ? kInvalid : kSuccess;
   }
@@ -192,7 +199,7 @@ class Streamer {
         const std::uint64_t bytes = request.ranges[file][index];
         if (!object) {
           known_.push_back({code_of(object.error()), {file, index}});
-        } else if (offset + bytes > object->size) {
+        } else if (offset > object->size || bytes > object->size - offset) {
           known_.push_back({kEndOfFile, {file, index}});
         } else {
           ranges.push_back({static_cast<std::uint32_t>(objects.size()), {offset, bytes}});
@@ -224,7 +231,8 @@ class Streamer {
   }
 
   static Result<core::Object> open(core::Stores& stores, const std::string& path) {
-    const core::Uri uri = TRY(core::parse_uri(path));
+    core::Uri uri("file", path);
+    if (is_object(path)) uri = TRY(core::parse_uri(path));
     core::Store* const store = TRY(stores.of(uri));
     core::Opened opened = TRY(store->open(uri, 1));
     return std::move(opened.object);

@@ -123,8 +123,10 @@ STREAMER_API void streamer_error_free(streamer_error *error);
  * the caller, one call at a time; must not call into libstreamer, throw or jump out. */
 typedef void (*streamer_log_callback)(int32_t level, const char *line, void *user);
 
-/* Replaces the process's log callback; NULL or STREAMER_LOG_OFF ends logging, as before the first
- * call. When it returns, the callback before it is no longer running. Thread-safe. */
+/* Replaces the process's log callback; NULL or STREAMER_LOG_OFF ends logging. Before the first call,
+ * the environment says where the log goes: STREAMER_LOG_FILE (a path, or stderr; nothing: nowhere)
+ * and STREAMER_LOG_LEVEL (trace, debug, info, warning, error; warning). When it returns, the callback
+ * before it is no longer running. Thread-safe. */
 STREAMER_API void streamer_log_set(int32_t level, streamer_log_callback callback, void *user);
 
 /* ---- Settings --------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the library says of itself while it works. Silent until a callback is set.
+// What the library says of itself while it works. Silent until a callback is set, or the
+// environment names a file: see streamer_log_set() in streamer.h.
 
 #include <cstdint>
 

@@ -23,6 +23,8 @@ using LogSink = std::function<void(LogLevel level, std::string_view line)>;
 // Thread-safe. Replaces the process's sink; lines below level are not made. An empty sink or
 // LogLevel::off ends logging; on return no call into the old sink is under way.
 void set_log_sink(LogLevel level, LogSink sink);
+// The same, unless set_log_sink() was called before.
+void set_first_log_sink(LogLevel level, LogSink sink);
 
 // Thread-safe, one relaxed load. Ask before building a costly line.
 [[nodiscard]] bool log_enabled(LogLevel level) noexcept;

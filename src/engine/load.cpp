@@ -9,7 +9,9 @@
 #include <thread>
 #include <utility>
 
+#include "base/fits_in_memory.hpp"
 #include "base/fork.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 #include "base/thread.hpp"
 #include "device/host_memory.hpp"
@@ -324,7 +326,10 @@ struct Load::Running {
 Load::Load(std::unique_ptr<Running> running) : running_(std::move(running)) {}
 
 Load::~Load() {
-  if (fork_generation() == running_->generation) cancel();
+  if (fork_generation() != running_->generation) return;
+  cancel();
+  if (!log_enabled(LogLevel::info)) return;
+  static_cast<void>(fits_in_memory([&] { log_line(LogLevel::info, summary(stats())); }));
 }
 
 Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> checkpoint,

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/stats.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
+
+#include "base/text.hpp"
 
 namespace streamer::core {
 
@@ -41,6 +45,17 @@ HeldBackBy judge(const LoadStats& stats) noexcept {
   const auto largest = *std::max_element(
       shares.begin(), shares.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   return largest.first == 0 ? HeldBackBy::nothing : largest.second;
+}
+
+std::string summary(const LoadStats& stats) {
+  const double seconds = static_cast<double>(stats.elapsed_ns) / 1e9;
+  const double rate = seconds > 0 ? static_cast<double>(stats.bytes_ready) / 1e9 / seconds : 0.0;
+  return fmt::format(
+      "load: {} of {} tensors, {} of {}, in {:.3f} s ({:.2f} GB/s); {} readers, {} retries; held "
+      "back by: {}",
+      stats.items_ready, stats.items_total, format_bytes(stats.bytes_ready),
+      format_bytes(stats.bytes_total), seconds, rate, stats.readers, stats.retries,
+      held_back_by_name(judge(stats)));
 }
 
 }  // namespace streamer::core

@@ -3,6 +3,7 @@
 // What a load did and what held it back.
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace streamer::core {
@@ -61,5 +62,8 @@ struct LoadStats {
 // limit while the consumer was waiting too, and else to the consumer, who did not come for what was
 // ready.
 [[nodiscard]] HeldBackBy judge(const LoadStats& stats) noexcept;
+
+// What a load did, in one line for the log.
+[[nodiscard]] std::string summary(const LoadStats& stats);
 
 }  // namespace streamer::core

@@ -2,6 +2,7 @@
 // The one table of schemes: which store reads what.
 #include <fmt/format.h>
 
+#include "base/log_environment.hpp"
 #include "storage/azure_store.hpp"
 #include "storage/file_store.hpp"
 #include "storage/gcs_store.hpp"
@@ -41,6 +42,11 @@ Result<const SchemeRow*> find_scheme(const Uri& uri) {
 }
 
 }  // namespace
+
+// Whatever reads or lists comes by here first.
+Stores::Stores(Settings settings) : settings_(std::move(settings)) {
+  follow_log_environment();
+}
 
 Result<Store*> Stores::of(const Uri& uri) {
   const SchemeRow* const row = TRY(find_scheme(uri));

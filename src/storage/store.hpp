@@ -95,7 +95,7 @@ class Store {
 // credentials, and shared by all that was opened with them. Thread-safe.
 class Stores {
  public:
-  explicit Stores(Settings settings) : settings_(std::move(settings)) {}
+  explicit Stores(Settings settings);
 
   // The store for a URI's scheme, with the settings that hold for the URI. Lives as long as this
   // does. unsupported if the scheme has none.

@@ -135,6 +135,34 @@ class Command(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("STREAMER_CONCURRENCY", done.stderr)
 
+    def test_the_environment_says_where_the_log_goes(self):
+        line = (r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\] \[INFO   \] \[\d+ \d+\] load: 354 of 354 "
+                r"tensors, .* GB/s\)")
+        for variables in ({"STREAMER_LOG_FILE": "stderr", "STREAMER_LOG_LEVEL": "info"},
+                          {"RUNAI_STREAMER_LOG_TO_STDERR": "1", "RUNAI_STREAMER_LOG_LEVEL": "DEBUG"},
+                          {"RUNAI_STREAMER_LOG_TO_STDERR": "1", "RUNAI_STREAMER_LOG_LEVEL": "SPAM"}):
+            self.assertRegex(run("load", self.model, env={**os.environ, **variables}).stderr, line)
+        for variables in ({"STREAMER_LOG_FILE": "stderr"}, {"STREAMER_LOG_LEVEL": "trace"},
+                          {"RUNAI_STREAMER_LOG_LEVEL": "DEBUG"}):
+            self.assertEqual(run("load", self.model, env={**os.environ, **variables}).stderr, "")
+        for name in ("STREAMER_LOG_FILE", "RUNAI_STREAMER_LOG_FILE"):
+            path = os.path.join(self.folder.name, name)
+            variables = {**os.environ, name: path, "STREAMER_LOG_LEVEL": "info"}
+            for _ in range(2):
+                done = run("load", self.model, env=variables)
+                self.assertEqual(done.stderr, "")
+            with open(path, encoding="utf-8") as file:
+                lines = file.read().splitlines()
+            self.assertEqual(len(lines), 2)
+            self.assertRegex(lines[1], line)
+        # The program's own wish wins.
+        done = run("--log", "error", "load", self.model, env={
+            **os.environ, "STREAMER_LOG_FILE": "stderr", "STREAMER_LOG_LEVEL": "info"})
+        self.assertEqual(done.stderr, "")
+        done = run("load", self.model, env={**os.environ, "STREAMER_LOG_FILE": "/nowhere/log"})
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("/nowhere/log cannot be opened", done.stderr)
+
     def test_bench_prints_a_ratio(self):
         figures = json.loads(run("bench", self.model, "--rounds", "2", "--json").stdout)
         self.assertGreater(figures["ratio_to_plain"], 0)

@@ -1,102 +1,28 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The surface of the Run:ai Model Streamer on real files: runai_test.py SOURCE_ROOT"""
-import ctypes
+"""What the Run:ai Model Streamer streams, on real files: runai_test.py SOURCE_ROOT"""
 import json
 import logging
-import multiprocessing
 import os
 import random
 import struct
 import sys
-import tempfile
+import time
 import unittest
 
 ROOT = sys.argv[1]
-sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
+for folder in ("capi/python", "tests/support"):
+    sys.path.insert(0, os.path.join(ROOT, folder))
 import torch  # noqa: E402
 
-import runai_model_streamer  # noqa: E402
-from runai_model_streamer import (  # noqa: E402
-    FileChunks, FileStreamer, ObjectStorageModel, SafetensorsStreamer, list_safetensors, pull_files)
+from runai_case import Case, bytes_of, expected, header_of, random_tensors, seen, write  # noqa: E402
+from runai_model_streamer import FileChunks, FileStreamer, SafetensorsStreamer  # noqa: E402
+from runai_model_streamer.distributed_streamer import partition  # noqa: E402
 from runai_model_streamer.file_streamer.file_streamer import (  # noqa: E402
     RunaiStreamerInvalidInputException)
 from runai_model_streamer.file_streamer.requests_iterator import (  # noqa: E402
     RunaiStreamerMemoryLimitException)
-from runai_model_streamer.libstreamer import libstreamer as native  # noqa: E402
 from runai_model_streamer.safetensors_streamer import safetensors_pytorch  # noqa: E402
-from runai_model_streamer.safetensors_streamer import safetensors_streamer as module  # noqa: E402
-from runai_model_streamer.safetensors_streamer.streamer_mock import StreamerPatcher  # noqa: E402
-
-DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
-          "BOOL": 1, "C64": 8}
-
-
-def header_of(tensors, start=0):
-    header, offset = {}, start
-    for name, dtype, shape, data in tensors:
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + len(data)]}
-        offset += len(data)
-    return header
-
-
-def write(path, tensors, header=None):
-    text = json.dumps(header_of(tensors) if header is None else header).encode() \
-        if not isinstance(header, bytes) else header
-    with open(path, "wb") as out:
-        out.write(struct.pack("<Q", len(text)) + text + b"".join(t[3] for t in tensors))
-
-
-def random_tensors(generator, prefix, most=12):
-    tensors = []
-    for i in range(generator.randrange(most)):
-        dtype = generator.choice(list(DTYPES))
-        shape = [generator.randrange(5) for _ in range(generator.randrange(3))]
-        count = 1
-        for extent in shape:
-            count *= extent
-        data = generator.randbytes(count * DTYPES[dtype]) if hasattr(generator, "randbytes") else \
-            bytes(generator.randrange(256) for _ in range(count * DTYPES[dtype]))
-        if dtype == "BOOL":
-            data = bytes(b & 1 for b in data)
-        tensors.append((f"{prefix}.{i}", dtype, shape, data))
-    return tensors
-
-
-def bytes_of(tensor):
-    flat = tensor.contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
-
-
-def seen(name, tensor):
-    return name, str(tensor.dtype), tuple(tensor.shape), bytes_of(tensor)
-
-
-def expected(tensors):
-    names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
-             "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
-             "BOOL": "bool", "C64": "complex64"}
-    return [(n, "torch." + names[d], tuple(s), b) for n, d, s, b in tensors]
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self.folder.cleanup)
-
-    def path(self, name):
-        return os.path.join(self.folder.name, name)
-
-    def file(self, name, tensors, header=None):
-        write(self.path(name), tensors, header)
-        return self.path(name)
-
-    def environment(self, **values):
-        for name, value in values.items():
-            before = os.environ.get(name)
-            os.environ[name] = str(value)
-            self.addCleanup(os.environ.pop if before is None else os.environ.__setitem__,
-                            *((name, None) if before is None else (name, before)))
 
 
 class Streaming(Case):
@@ -206,6 +132,11 @@ class Streaming(Case):
             (json.dumps({**tensor(), "b": {"dtype": "U8", "shape": [4],
                                            "data_offsets": [6, 10]}}).encode(), "Gaps"),
         ]
+        for shape in ([-1, -1], [1.0], "1", [True]):
+            cases.append((json.dumps(tensor(shape=shape)).encode(), "."))
+        cases += [(json.dumps(tensor(data_offsets=[4, 0])).encode(), "."),
+                  (json.dumps(tensor(data_offsets=[0, 4, 8])).encode(), "."),
+                  (b'{"a":1}', "."), (b"[]", "."), (b"null", "."), (b"", ".")]
         for header, words in cases:
             with self.subTest(words=words):
                 path = self.file("b.safetensors", [("a", "F32", [1], b"1234")], header)
@@ -291,7 +222,9 @@ class Streaming(Case):
             self.stream([path])
         text = "\n".join(log.output)
         self.assertRegex(text, r"\[RunAI Streamer\] CPU Buffer size: .* for files: \['/")
-        self.assertRegex(text, r"Overall time to stream 2\.0 KiB of all files to cpu: [\d.]+s, .*/s")
+        self.assertRegex(text, r"Overall time to stream 2\.\d KiB of all files to cpu: \d+\.\d+s, .*/s")
+        names = {record.name for record in log.records}
+        self.assertEqual(names, {"runai_model_streamer.file_streamer.file_streamer"})
 
     def test_distributed_without_others_is_local(self):
         path = self.file("m.safetensors", [("a", "U8", [1], b"a")])
@@ -300,6 +233,62 @@ class Streaming(Case):
         self.assertEqual(len(self.stream([path], is_distributed=False)), 1)
         with self.assertRaisesRegex(ValueError, "Invalid value for RUNAI_STREAMER_DIST: nonsense"):
             self.stream([path], is_distributed=True)
+
+
+    def test_leaving_ends_what_is_under_way(self):
+        path = self.path("big.safetensors")
+        size = 64 << 20
+        text = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+        with open(path, "wb") as out:
+            out.write(struct.pack("<Q", len(text)) + text)
+            out.truncate(8 + len(text) + size)
+        self.environment(STREAMER_MAX_BANDWIDTH="1MB")  # a minute's work
+        started = time.monotonic()
+        with self.assertRaises(KeyError):
+            with SafetensorsStreamer() as streamer:
+                streamer.stream_file(path)
+                raise KeyError("of the program")
+        self.assertLess(time.monotonic() - started, 20)
+
+    def test_a_file_that_is_cut_is_never_half_a_success(self):
+        path = self.file("m.safetensors", [("a", "U8", [5000], b"a" * 5000)])
+        os.truncate(path, os.path.getsize(path) - 1)
+        with self.assertRaisesRegex(ValueError, "End of file reached"):
+            self.stream([path])
+        # While it is streamed: errors of bytes come from get_tensors().
+        path = self.file("n.safetensors", [(f"t{i}", "U8", [1 << 20], bytes(1 << 20))
+                                           for i in range(8)])
+        self.environment(STREAMER_MAX_BANDWIDTH="4MB", RUNAI_STREAMER_CONCURRENCY=1)
+        with SafetensorsStreamer() as streamer:
+            streamer.stream_file(path)
+            os.truncate(path, 2 << 20)
+            with self.assertRaisesRegex(ValueError, "Could not receive runai_response from "
+                                                    "libstreamer due to: b'"):
+                list(streamer.get_tensors())
+            self.assertEqual(list(streamer.get_tensors()), [])  # fail fast: it is over
+
+    def test_kinds_of_places_that_do_not_go_together(self):
+        for other in ("s3://b/k", "gs://b/k", "az://b/k"):
+            with self.assertRaisesRegex(RunaiStreamerInvalidInputException,
+                                        "Cannot stream files from multiple source types in parallel"):
+                self.stream(["/local", other])
+        # Schemes are as they are written, and a bucket alone is a path.
+        for path in ("S3://bucket/key", "s3://bucket"):
+            with self.assertRaisesRegex(ValueError, "File access error"):
+                self.stream([path])
+
+    def test_the_environment_is_read_when_something_is_streamed(self):
+        path = self.file("m.safetensors", [("a", "U8", [500], b"a" * 500)])
+        with SafetensorsStreamer() as streamer:
+            self.environment(RUNAI_STREAMER_MEMORY_LIMIT=10)
+            with self.assertRaises(RunaiStreamerMemoryLimitException):
+                streamer.stream_file(path)
+            self.environment(RUNAI_STREAMER_MEMORY_LIMIT=500)
+            streamer.stream_file(path)
+            self.assertEqual(len(list(streamer.get_tensors())), 1)
+            self.environment(RUNAI_STREAMER_CONCURRENCY="nonsense")
+            with self.assertRaisesRegex(ValueError, "RUNAI_STREAMER_CONCURRENCY"):
+                streamer.stream_file(path)
 
 
 class Chunks(Case):
@@ -337,167 +326,48 @@ class Chunks(Case):
                 self.assertEqual(bytes_of(tensor), tensors[index][3])
 
 
-class Files(Case):
-    def test_listing_of_a_folder(self):
-        for name in ("b.safetensors", "a.safetensors", ".hidden.safetensors", "x.json"):
-            self.file(name, [])
-        for folder in (self.folder.name, self.folder.name + "/"):
-            self.assertEqual(list_safetensors(folder),
-                             [os.path.join(folder, n) for n in ("a.safetensors", "b.safetensors")])
-        self.assertEqual(list_safetensors("/nowhere"), [])
-        odd = os.path.join(self.folder.name, "we[ir]d*")
-        os.mkdir(odd)
-        write(os.path.join(odd, "m.safetensors"), [])
-        self.assertEqual(list_safetensors(odd), [os.path.join(odd, "m.safetensors")])
+class Partition(Case):
+    FILES = [[100, 50, 200], [400], [80, 20], [300, 150]]
 
-    def test_pulling_is_for_stores(self):
-        with self.assertRaisesRegex(NotImplementedError, "not implemented for file system paths"):
-            pull_files("/models", "/tmp")
+    def requests(self, files):
+        return [FileChunks(i, f"/f{i}", 10, sizes) for i, sizes in enumerate(files)]
 
-    def test_an_object_storage_model(self):
-        with self.assertRaisesRegex(ValueError, "is not a supported object storage path"):
-            ObjectStorageModel("/local", self.path("m"))
-        pulled = []
+    def sizes(self, shares):
+        return [sum(one.total_size() for one in share) for share in shares]
 
-        def fake(model_path, dst, allow=None, ignore=None, credentials=None):
-            pulled.append((model_path, allow, ignore, credentials))
-            with open(os.path.join(dst, "config.json"), "w", encoding="utf-8") as out:
-                out.write("{}")
+    def test_both_policies(self):
+        requests = self.requests(self.FILES)
+        self.assertEqual(self.sizes(partition.partition(requests, 3)), [450, 420, 430])
+        self.environment(RUNAI_STREAMER_PARTITION_POLICY="files")
+        self.assertEqual(self.sizes(partition.partition(requests, 3)), [450, 400, 450])
+        self.environment(RUNAI_STREAMER_PARTITION_POLICY="tensors")
+        with self.assertRaisesRegex(ValueError, "Invalid partition policy: tensors"):
+            partition.partition(requests, 3)
 
-        original, module.pull_files = module.pull_files, fake
-        try:
-            with ObjectStorageModel("s3://b/m", self.path("m/")) as model:
-                self.assertEqual(model.dir, self.path("m"))
-                model.pull_files(["*.json"], None)
-                model.pull_files(None, ["*.bin"])
-                self.assertFalse(os.path.exists(self.path("m/.runai_complete")))
-            self.assertTrue(os.path.exists(self.path("m/.runai_complete")))
-            self.assertEqual([p[0] for p in pulled], ["s3://b/m/"] * 2)
-            with ObjectStorageModel("s3://b/m", self.path("m")) as again:
-                self.assertTrue(again._skip)
-                again.pull_files()
-            self.assertEqual(len(pulled), 2)
-            with self.assertRaises(KeyError):
-                with ObjectStorageModel("s3://b/n", self.path("n")):
-                    raise KeyError("x")
-            self.assertFalse(os.path.exists(self.path("n/.runai_complete")))
-            with self.assertRaisesRegex(RuntimeError, "No files were downloaded"):
-                with ObjectStorageModel("s3://b/n", self.path("n")):
-                    pass
-        finally:
-            module.pull_files = original
+    def test_every_chunk_once_and_nobody_far_behind(self):
+        generator = random.Random(3)
+        for _ in range(200):
+            files = [[generator.choice([0, generator.randrange(1000)])
+                      for _ in range(generator.randrange(6))] for _ in range(generator.randrange(6))]
+            requests, count = self.requests(files), 1 + generator.randrange(8)
+            for divide in (partition.partition_by_chunks, partition.partition_by_files):
+                shares = divide(requests, count)
+                self.assertEqual(len(shares), count)
+                self.assertEqual(repr([[vars(o) for o in s] for s in shares]),
+                                 repr([[vars(o) for o in s] for s in divide(requests, count)]))
+                found = [(one.id, offset, size) for share in shares for one in share
+                         for offset, size in zip(one.offsets, one.sizes)]
+                wanted = [(one.id, offset, size) for one in requests
+                          for offset, size in zip(one.offsets, one.sizes)]
+                self.assertEqual(sorted(found), sorted(wanted))
+            sizes = self.sizes(partition.partition_by_chunks(requests, count))
+            largest = max((size for one in files for size in one), default=0)
+            self.assertLessEqual(max(sizes) - min(sizes), largest)
 
-    def test_one_process_pulls_and_others_wait(self):
-        context = multiprocessing.get_context("fork")
-        log = self.path("log")
-
-        def work():
-            def fake(model_path, dst, *_):
-                with open(log, "a", encoding="utf-8") as out:
-                    out.write("pulled\n")
-                with open(os.path.join(dst, "config.json"), "w", encoding="utf-8") as out:
-                    out.write(model_path)
-            module.pull_files = fake
-            with ObjectStorageModel("s3://b/m", self.path("m")) as model:
-                model.pull_files()
-            os._exit(0 if os.path.exists(self.path("m/config.json")) else 1)
-
-        children = [context.Process(target=work) for _ in range(6)]
-        for child in children:
-            child.start()
-        for child in children:
-            child.join(30)
-            self.assertEqual(child.exitcode, 0)
-        with open(log, encoding="utf-8") as lines:
-            self.assertEqual(lines.read(), "pulled\n")
-
-    def test_the_patcher(self):
-        os.makedirs(self.path("bucket/m/deep"))
-        write(self.path("bucket/m/a.safetensors"), [("a", "U8", [1], b"a")])
-        for name in ("config.json", "deep/more.json"):
-            with open(self.path("bucket/m/" + name), "w", encoding="utf-8") as out:
-                out.write(name)
-        patcher = StreamerPatcher(self.path("bucket"))
-        self.assertTrue(patcher.is_remote_path("gs://x/m"))
-        self.assertEqual(patcher.shim_list_safetensors("s3://any/m"), ["s3://any/m/a.safetensors"])
-        patcher.shim_pull_files("s3://any/m", self.path("out"), allow_pattern=["config.json"],
-                                ignore_pattern=[])
-        self.assertEqual(os.listdir(self.path("out")), ["config.json"])
-        with patcher.create_mock_streamer() as streamer:
-            streamer.stream_files(["s3://any/m/a.safetensors"])
-            self.assertEqual(len(streamer.files_to_tensors_metadata[0]), 1)
-            self.assertEqual([name for name, _ in streamer.get_tensors()], ["a"])
-        with self.assertRaises(NotImplementedError):
-            patcher.shim_pull_files("/local", self.path("out"))
-
-
-class Native(Case):
-    def responses(self, streamer, count):
-        found = []
-        for _ in range(count):
-            file_index, index = ctypes.c_uint(9), ctypes.c_uint(9)
-            code = native.dll.runai_response(streamer, ctypes.byref(file_index),
-                                             ctypes.byref(index))
-            found.append((code, file_index.value, index.value))
-        return sorted(found)
-
-    def test_two_files_into_one_buffer(self):
-        contents = [bytes(range(100)), bytes(range(100, 180))]
-        for i, content in enumerate(contents):
-            with open(self.path(str(i)), "wb") as out:
-                out.write(content)
-        streamer = native.runai_start()
-        for _ in range(2):  # a handle is used again
-            buffer = bytearray(60)
-            native.runai_request(streamer, [self.path("0"), self.path("1")], [10, 0], [40, 20],
-                                 [memoryview(buffer)], [[10, 0, 30], [20]])
-            self.assertEqual(self.responses(streamer, 4),
-                             [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0)])
-            self.assertEqual(bytes(buffer), contents[0][10:50] + contents[1][:20])
-            self.assertIsNone(native.runai_response(streamer))
-        native.runai_end(streamer)
-        native.runai_end(None)
-
-    def test_codes(self):
-        with open(self.path("f"), "wb") as out:
-            out.write(bytes(5000))
-        streamer = native.runai_start()
-        buffer = memoryview(bytearray(10_000))
-        path = self.path("f")
-        self.assertIsNone(native.runai_response(streamer))
-        for paths, sizes, ranges, words in (
-                ([path], [0], [[1]], "Empty request parameters"),
-                ([path], [10], [[]], "Empty request parameters"),
-                ([path], [10], [[11]], "Invalid request parameters"),
-                ([path, "s3://b/k"], [10, 10], [[10], [10]], "Invalid request parameters"),
-                ([], [], [], "Empty request parameters")):
-            with self.subTest(words=words), self.assertRaisesRegex(ValueError, words):
-                native.runai_request(streamer, paths, [0] * len(paths), sizes, [buffer], ranges)
-        # A missing file fails its own ranges, and so does a range beyond the end.
-        native.runai_request(streamer, [path, "/nowhere/x"], [4900, 0], [200, 10], [buffer],
-                             [[50, 50, 100], [5, 5]])
-        with self.assertRaisesRegex(ValueError, "handling previous request"):
-            native.runai_request(streamer, [path], [0], [1], [buffer], [[1]])
-        self.assertEqual(self.responses(streamer, 5),
-                         [(0, 0, 0), (0, 0, 1), (2, 1, 0), (2, 1, 1), (3, 0, 2)])
-        self.assertEqual(self.responses(streamer, 1)[0][0], 1)
-        self.assertEqual(native.dll.runai_response(None, None, None), 7)
-        texts = [native.runai_response_str(code) for code in range(16)]
-        self.assertEqual(texts[0], b"Request sent successfuly")
-        self.assertIn(b"Azure", texts[14])
-        self.assertEqual(texts[15], b"Invalid response code")
-        native.runai_end(streamer)
-        for name, value in (("RUNAI_STREAMER_CONCURRENCY", "0"), ("RUNAI_STREAMER_CONCURRENCY", ""),
-                            ("RUNAI_STREAMER_CHUNK_BYTESIZE", "x")):
-            self.environment(**{name: value})
-            with self.assertRaisesRegex(ValueError, "Invalid request parameters"):
-                native.runai_start()
-            os.environ.pop(name)
-
-    def test_the_module(self):
-        self.assertEqual(set(runai_model_streamer.__all__), {
-            "SafetensorsStreamer", "ObjectStorageModel", "DistributedStreamer", "FileStreamer",
-            "FileChunks", "list_safetensors", "pull_files"})
+    def test_neighbours_are_read_together(self):
+        (share,) = partition.partition_by_chunks(self.requests(self.FILES[:1]), 1)
+        self.assertEqual([(one.offset, one.sizes, one.indices) for one in share],
+                         [(10, [100, 50, 200], [0, 1, 2])])
 
 
 if __name__ == "__main__":

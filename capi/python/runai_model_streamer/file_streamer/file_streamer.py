@@ -9,7 +9,7 @@ import torch
 import libstreamer
 from runai_model_streamer._errors import response_error
 from runai_model_streamer.file_streamer.requests_iterator import FileChunks, MemoryLimit
-from runai_model_streamer.s3_utils.s3_utils import settings_of
+from runai_model_streamer.s3_utils.s3_utils import as_uri, settings_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class FileStreamer:
         ranges, self._chunks = [], []
         for request in file_stream_requests:
             for index, (offset, size) in enumerate(zip(request.offsets, request.sizes)):
-                ranges.append((request.path, offset, size))
+                ranges.append((as_uri(request.path), offset, size))
                 self._chunks.append((request.id, index))
         if not ranges:
             return
@@ -98,7 +98,9 @@ class FileStreamer:
             self._load = self._start(checkpoint, values, select, stream)
         except libstreamer.StreamerError as error:
             raise response_error(error) from error
-        self._bytes += total
+        # Of plain ranges no header is read.
+        self._bytes += total + sum(8 + one.header_bytes for one in checkpoint.objects
+                                   if one.header_bytes)
 
     def _start(self, checkpoint, values, select, stream):
         try:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which paths are objects of a store, and whose they are."""
 import fnmatch
+import os
 from typing import Any, Dict, List, Optional
 
 
@@ -47,6 +48,11 @@ def is_azure_path(path: str) -> bool:
 def is_object_path(path: str) -> bool:
     """Of any store."""
     return is_s3_path(path) or is_gs_path(path) or is_azure_path(path)
+
+
+def as_uri(path: str) -> str:
+    """A path as libstreamer takes it, which knows more kinds of URIs: here they are local paths."""
+    return os.path.abspath(path) if "://" in path and not is_object_path(path) else path
 
 
 def filter_allow(paths: List[str], patterns: List[str]) -> List[str]:

@@ -7,7 +7,7 @@ import torch
 import libstreamer
 from libstreamer.tensor import torch_dtype as _torch_dtype
 from runai_model_streamer._errors import header_error
-from runai_model_streamer.s3_utils.s3_utils import settings_of
+from runai_model_streamer.s3_utils.s3_utils import as_uri, settings_of
 
 
 class Offsets:
@@ -78,7 +78,7 @@ def open_files(paths: Sequence[str], s3_credentials: Optional[Any]) -> libstream
     """Headers of all files, checked. ValueError as the original raises it."""
     settings = dict(settings_of(s3_credentials), same_names="keep")
     try:
-        return libstreamer.open(list(paths), settings)
+        return libstreamer.open([as_uri(path) for path in paths], settings)
     except libstreamer.StreamerError as error:
         raise header_error(error) from error
 

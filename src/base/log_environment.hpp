@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Logging for those who cannot change the program: by environment variables.
+
+namespace streamer::core {
+
+// STREAMER_LOG_FILE (a path, to whose end lines are added, or "stderr") and STREAMER_LOG_LEVEL
+// (trace, debug, info, warning, error; default warning); where they are not set, as the Run:ai
+// Model Streamer has it: RUNAI_STREAMER_LOG_FILE, RUNAI_STREAMER_LOG_TO_STDERR=1 and
+// RUNAI_STREAMER_LOG_LEVEL. Read once in the life of the process; nothing happens if the program
+// has set a sink by then. Thread-safe.
+void follow_log_environment();
+
+}  // namespace streamer::core

@@ -1,0 +1,258 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The rest of the Run:ai Model Streamer's surface: runai_files_test.py SOURCE_ROOT"""
+import ctypes
+import gc
+import multiprocessing
+import os
+import pathlib
+import sys
+import time
+import unittest
+
+ROOT = sys.argv[1]
+for folder in ("capi/python", "tests/support"):
+    sys.path.insert(0, os.path.join(ROOT, folder))
+import runai_model_streamer  # noqa: E402
+from runai_case import Case, write  # noqa: E402
+from runai_model_streamer import ObjectStorageModel, list_safetensors, pull_files  # noqa: E402
+from runai_model_streamer.libstreamer import libstreamer as native  # noqa: E402
+from runai_model_streamer.safetensors_streamer import safetensors_streamer as module  # noqa: E402
+from runai_model_streamer.safetensors_streamer.streamer_mock import StreamerPatcher  # noqa: E402
+
+
+class Files(Case):
+    def test_listing_of_a_folder(self):
+        for name in ("b.safetensors", "a.safetensors", ".hidden.safetensors", "x.json"):
+            self.file(name, [])
+        for folder in (self.folder.name, self.folder.name + "/"):
+            self.assertEqual(list_safetensors(folder),
+                             [os.path.join(folder, n) for n in ("a.safetensors", "b.safetensors")])
+        self.assertEqual(list_safetensors("/nowhere"), [])
+        odd = os.path.join(self.folder.name, "we[ir]d*")
+        os.mkdir(odd)
+        write(os.path.join(odd, "m.safetensors"), [])
+        self.assertEqual(list_safetensors(odd), [os.path.join(odd, "m.safetensors")])
+
+    def test_pulling_is_for_stores(self):
+        with self.assertRaisesRegex(NotImplementedError, "not implemented for file system paths"):
+            pull_files("/models", "/tmp")
+
+    def test_an_object_storage_model(self):
+        with self.assertRaisesRegex(ValueError, "is not a supported object storage path"):
+            ObjectStorageModel("/local", self.path("m"))
+        pulled = []
+
+        def fake(model_path, dst, allow=None, ignore=None, credentials=None):
+            pulled.append((model_path, allow, ignore, credentials))
+            with open(os.path.join(dst, "config.json"), "w", encoding="utf-8") as out:
+                out.write("{}")
+
+        original, module.pull_files = module.pull_files, fake
+        try:
+            with ObjectStorageModel("s3://b/m", self.path("m/")) as model:
+                self.assertEqual(model.dir, self.path("m"))
+                model.pull_files(["*.json"], None)
+                model.pull_files(None, ["*.bin"])
+                self.assertFalse(os.path.exists(self.path("m/.runai_complete")))
+            self.assertTrue(os.path.exists(self.path("m/.runai_complete")))
+            self.assertEqual([p[0] for p in pulled], ["s3://b/m/"] * 2)
+            with ObjectStorageModel("s3://b/m", self.path("m")) as again:
+                self.assertTrue(again._skip)
+                again.pull_files()
+            self.assertEqual(len(pulled), 2)
+            with self.assertRaises(KeyError):
+                with ObjectStorageModel("s3://b/n", self.path("n")):
+                    raise KeyError("x")
+            self.assertFalse(os.path.exists(self.path("n/.runai_complete")))
+            with self.assertRaisesRegex(RuntimeError, "No files were downloaded"):
+                with ObjectStorageModel("s3://b/n", self.path("n")):
+                    pass
+        finally:
+            module.pull_files = original
+
+    def test_a_model_whose_folder_cannot_be(self):
+        with self.assertRaises(OSError):
+            ObjectStorageModel("s3://b/m", self.path("nowhere/m"))
+        for path in ("S3://b/m", "s3:/b/m", "file:///m", self.folder.name):
+            with self.assertRaises(ValueError):
+                ObjectStorageModel(path, self.path("x"))
+        self.assertEqual(os.listdir(self.folder.name), [])
+
+    def test_a_model_that_is_not_ended_lets_the_next_one_in(self):
+        os.makedirs(self.path("m"))
+        with open(self.path("m/half"), "wb"):
+            pass
+        first = ObjectStorageModel("s3://b/m", pathlib.Path(self.path("m")))
+        self.assertEqual(os.listdir(self.path("m")), [])  # what was there was not whole
+        self.assertTrue(os.path.exists(self.path("m.lock")))
+        del first
+        gc.collect()
+        second = ObjectStorageModel("s3://b/m", self.path("m"))
+        self.assertFalse(second._skip)
+        # As programs call it that wrap the object in one of their own.
+        self.assertFalse(second.__exit__(KeyError, KeyError("x"), None))
+        second.__del__()
+        third = ObjectStorageModel("s3://b/m", self.path("m"))
+        with open(self.path("m/config.json"), "wb"):
+            pass
+        self.assertFalse(third.__exit__(None, None, None))
+        fourth = ObjectStorageModel("s3://b/m", self.path("m"))
+        fifth = ObjectStorageModel("s3://b/m", self.path("m"))  # both find it there
+        self.assertTrue(fourth._skip and fifth._skip)
+
+    def test_one_process_pulls_and_others_wait(self):
+        context = multiprocessing.get_context("fork")
+        log = self.path("log")
+
+        def work():
+            def fake(model_path, dst, *_):
+                with open(log, "a", encoding="utf-8") as out:
+                    out.write("pulled\n")
+                with open(os.path.join(dst, "config.json"), "w", encoding="utf-8") as out:
+                    out.write(model_path)
+            module.pull_files = fake
+            with ObjectStorageModel("s3://b/m", self.path("m")) as model:
+                model.pull_files()
+            os._exit(0 if os.path.exists(self.path("m/config.json")) else 1)
+
+        children = [context.Process(target=work) for _ in range(6)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(30)
+            self.assertEqual(child.exitcode, 0)
+        with open(log, encoding="utf-8") as lines:
+            self.assertEqual(lines.read(), "pulled\n")
+
+    def test_the_patcher(self):
+        os.makedirs(self.path("bucket/m/deep"))
+        write(self.path("bucket/m/a.safetensors"), [("a", "U8", [1], b"a")])
+        for name in ("config.json", "deep/more.json"):
+            with open(self.path("bucket/m/" + name), "w", encoding="utf-8") as out:
+                out.write(name)
+        patcher = StreamerPatcher(self.path("bucket"))
+        self.assertTrue(patcher.is_remote_path("gs://x/m"))
+        self.assertEqual(patcher.shim_list_safetensors("s3://any/m"), ["s3://any/m/a.safetensors"])
+        patcher.shim_pull_files("s3://any/m", self.path("out"), allow_pattern=["config.json"],
+                                ignore_pattern=[])
+        self.assertEqual(os.listdir(self.path("out")), ["config.json"])
+        with patcher.create_mock_streamer() as streamer:
+            streamer.stream_files(["s3://any/m/a.safetensors"])
+            self.assertEqual(len(streamer.files_to_tensors_metadata[0]), 1)
+            self.assertEqual([name for name, _ in streamer.get_tensors()], ["a"])
+        with self.assertRaises(NotImplementedError):
+            patcher.shim_pull_files("/local", self.path("out"))
+
+
+class Native(Case):
+    def responses(self, streamer, count):
+        found = []
+        for _ in range(count):
+            file_index, index = ctypes.c_uint(9), ctypes.c_uint(9)
+            code = native.dll.runai_response(streamer, ctypes.byref(file_index),
+                                             ctypes.byref(index))
+            found.append((code, file_index.value, index.value))
+        return sorted(found)
+
+    def test_two_files_into_one_buffer(self):
+        contents = [bytes(range(100)), bytes(range(100, 180))]
+        for i, content in enumerate(contents):
+            with open(self.path(str(i)), "wb") as out:
+                out.write(content)
+        streamer = native.runai_start()
+        for _ in range(2):  # a handle is used again
+            buffer = bytearray(60)
+            native.runai_request(streamer, [self.path("0"), self.path("1")], [10, 0], [40, 20],
+                                 [memoryview(buffer)], [[10, 0, 30], [20]])
+            self.assertEqual(self.responses(streamer, 4),
+                             [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0)])
+            self.assertEqual(bytes(buffer), contents[0][10:50] + contents[1][:20])
+            self.assertIsNone(native.runai_response(streamer))
+        native.runai_end(streamer)
+        native.runai_end(None)
+
+    def test_codes(self):
+        with open(self.path("f"), "wb") as out:
+            out.write(bytes(5000))
+        streamer = native.runai_start()
+        buffer = memoryview(bytearray(10_000))
+        path = self.path("f")
+        self.assertIsNone(native.runai_response(streamer))
+        for paths, sizes, ranges, words in (
+                ([path], [0], [[1]], "Empty request parameters"),
+                ([path], [10], [[]], "Empty request parameters"),
+                ([path], [10], [[11]], "Invalid request parameters"),
+                ([path, "s3://b/k"], [10, 10], [[10], [10]], "Invalid request parameters"),
+                ([], [], [], "Empty request parameters")):
+            with self.subTest(words=words), self.assertRaisesRegex(ValueError, words):
+                native.runai_request(streamer, paths, [0] * len(paths), sizes, [buffer], ranges)
+        # A missing file fails its own ranges, and so does a range beyond the end.
+        native.runai_request(streamer, [path, "/nowhere/x"], [4900, 0], [200, 10], [buffer],
+                             [[50, 50, 100], [5, 5]])
+        with self.assertRaisesRegex(ValueError, "handling previous request"):
+            native.runai_request(streamer, [path], [0], [1], [buffer], [[1]])
+        self.assertEqual(self.responses(streamer, 5),
+                         [(0, 0, 0), (0, 0, 1), (2, 1, 0), (2, 1, 1), (3, 0, 2)])
+        self.assertEqual(self.responses(streamer, 1)[0][0], 1)
+        self.assertEqual(native.dll.runai_response(None, None, None), 7)
+        texts = [native.runai_response_str(code) for code in range(16)]
+        self.assertEqual(texts[0], b"Request sent successfuly")
+        self.assertIn(b"Azure", texts[14])
+        self.assertEqual(texts[15], b"Invalid response code")
+        native.runai_end(streamer)
+        for name, value in (("RUNAI_STREAMER_CONCURRENCY", "0"), ("RUNAI_STREAMER_CONCURRENCY", ""),
+                            ("RUNAI_STREAMER_CHUNK_BYTESIZE", "x")):
+            self.environment(**{name: value})
+            with self.assertRaisesRegex(ValueError, "Invalid request parameters"):
+                native.runai_start()
+            os.environ.pop(name)
+
+    def test_ranges_of_all_sorts(self):
+        content = bytes(range(200))
+        with open(self.path("f"), "wb") as out:
+            out.write(content)
+        streamer = native.runai_start()
+        path, buffer = self.path("f"), bytearray(60)
+        # The same file twice, fewer ranges than bytes, and ranges without bytes.
+        native.runai_request(streamer, [path, path], [0, 100], [30, 30], [memoryview(buffer)],
+                             [[0, 10, 0], [20]])
+        self.assertEqual(self.responses(streamer, 4), [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0)])
+        self.assertEqual(buffer[:10] + buffer[30:50], content[:10] + content[100:120])
+        self.assertEqual(buffer[50:], bytes(10))
+        self.assertIsNone(native.runai_response(streamer))
+        # A folder, and a bucket without a key, which is a path.
+        for wrong, code in ((self.folder.name, 11), ("s3://bucket", 2), ("s3://bucket/", 2),
+                            ("S3://bucket/key", 2)):
+            native.runai_request(streamer, [wrong], [0], [10], [memoryview(buffer)], [[10]])
+            self.assertEqual(self.responses(streamer, 1), [(code, 0, 0)])
+        # After an error it is as good as new.
+        native.runai_request(streamer, [path], [0], [10], [memoryview(buffer)], [[10]])
+        self.assertEqual(self.responses(streamer, 1), [(0, 0, 0)])
+        index = ctypes.c_uint()
+        self.assertEqual(native.dll.runai_response(streamer, ctypes.byref(index), None), 7)
+        self.assertEqual(native.dll.runai_start(None), 7)
+        for code in (-1, 15, 99):
+            self.assertEqual(native.runai_response_str(code), b"Invalid response code")
+        native.runai_end(streamer)
+
+    def test_ending_drops_what_is_under_way(self):
+        with open(self.path("f"), "wb") as out:
+            out.truncate(64 << 20)
+        self.environment(STREAMER_MAX_BANDWIDTH="1MB")  # a minute's work
+        streamer = native.runai_start()
+        buffer = bytearray(64 << 20)
+        native.runai_request(streamer, [self.path("f")], [0], [64 << 20], [memoryview(buffer)],
+                             [[1 << 20] * 64])
+        started = time.monotonic()
+        native.runai_end(streamer)
+        self.assertLess(time.monotonic() - started, 20)
+
+    def test_the_module(self):
+        self.assertEqual(set(runai_model_streamer.__all__), {
+            "SafetensorsStreamer", "ObjectStorageModel", "DistributedStreamer", "FileStreamer",
+            "FileChunks", "list_safetensors", "pull_files"})
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[2:])
