@@ -50,7 +50,9 @@ if [ $quick = yes ]; then
   check gcc "" "" --no-suite slow
 else
   install_azurite
-  sh "$root/examples/install_packages.sh" python3-numpy python3-torch
+  # The Python packages, and the examples in other languages.
+  sh "$root/examples/install_packages.sh" python3-numpy python3-torch python3-pip python3-mesonpy \
+    golang-go rustc
   check gcc "-Dpython=enabled" ""
   less="-Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled"
   check asan "-Db_sanitize=address,undefined $less" "" --setup asan --suite fast

@@ -5,7 +5,8 @@
 //!     rustc load_checkpoint.rs && ./load_checkpoint /path/to/libstreamer.so URI
 
 use std::env;
-use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::ffi::{c_void, CStr, CString};
+use std::os::raw::{c_char, c_int};
 use std::process::exit;
 use std::ptr::{null, null_mut};
 

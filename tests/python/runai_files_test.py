@@ -11,7 +11,7 @@ import time
 import unittest
 
 ROOT = sys.argv[1]
-for folder in ("capi/python", "tests/support"):
+for folder in ("capi/python", "capi/python/drop_in", "tests/support"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import runai_model_streamer  # noqa: E402
 from runai_case import Case, write  # noqa: E402
