@@ -2,16 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The structs and functions that the Python package knows are those of streamer.h:
 abi_test.py SOURCE_ROOT COMPILER..."""
+import ast
 import ctypes
+import glob
+import importlib
 import os
+import pkgutil
 import re
 import subprocess
 import sys
 import tempfile
+import typing
 import unittest
 
 ROOT, *COMPILER = sys.argv[1:]
 sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
+import libstreamer  # noqa: E402
 from libstreamer import _native  # noqa: E402
 
 with open(os.path.join(ROOT, "capi", "streamer.h"), encoding="utf-8") as file:
@@ -58,6 +64,35 @@ class Abi(unittest.TestCase):
         for name in _native._FUNCTIONS:
             function = getattr(_native.library, name)
             self.assertEqual(len(function.argtypes), parameters["streamer_" + name], name)
+
+
+class Python39(unittest.TestCase):
+    """What the oldest Python that is promised would say to the packages."""
+
+    def test_the_sources(self):
+        paths = [path for folder in ("capi/python", "examples/python")
+                 for path in glob.glob(os.path.join(ROOT, folder, "**", "*.py"), recursive=True)]
+        self.assertGreater(len(paths), 20)
+        for path in paths:
+            with open(path, encoding="utf-8") as source:
+                tree = ast.parse(source.read(), path, feature_version=(3, 9))
+            for node in ast.walk(tree):
+                self.assertFalse(type(node).__name__ == "Match", path)
+                for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+                    # "X | None" is for types since 3.10.
+                    self.assertFalse(annotation and any(isinstance(part, ast.BitOr)
+                                                        for part in ast.walk(annotation)),
+                                     f"{path}:{getattr(node, 'lineno', 0)}")
+
+    def test_annotations_mean_something(self):
+        for info in pkgutil.walk_packages(libstreamer.__path__, "libstreamer."):
+            module = importlib.import_module(info.name)
+            for value in vars(module).values():
+                if getattr(value, "__module__", None) == info.name and callable(value):
+                    typing.get_type_hints(value)
+                    for member in vars(value).values() if isinstance(value, type) else ():
+                        if callable(member) and hasattr(member, "__annotations__"):
+                            typing.get_type_hints(member)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import sys
 import unittest
 
 ROOT, CHECKPOINT = sys.argv[1:3]
-sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
+for folder in ("capi/python", "capi/python/drop_in"):
+    sys.path.insert(0, os.path.join(ROOT, folder))
 import libstreamer  # noqa: E402
 from runai_model_streamer import SafetensorsStreamer, list_safetensors  # noqa: E402
 

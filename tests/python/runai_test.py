@@ -355,10 +355,9 @@ class Partition(Case):
                 self.assertEqual(len(shares), count)
                 self.assertEqual(repr([[vars(o) for o in s] for s in shares]),
                                  repr([[vars(o) for o in s] for s in divide(requests, count)]))
-                found = [(one.id, offset, size) for share in shares for one in share
-                         for offset, size in zip(one.offsets, one.sizes)]
-                wanted = [(one.id, offset, size) for one in requests
-                          for offset, size in zip(one.offsets, one.sizes)]
+                found, wanted = ([(one.path, offset, size) for one in some
+                                  for offset, size in zip(one.offsets, one.sizes)]
+                                 for some in ([one for share in shares for one in share], requests))
                 self.assertEqual(sorted(found), sorted(wanted))
             sizes = self.sizes(partition.partition_by_chunks(requests, count))
             largest = max((size for one in files for size in one), default=0)
@@ -366,8 +365,13 @@ class Partition(Case):
 
     def test_neighbours_are_read_together(self):
         (share,) = partition.partition_by_chunks(self.requests(self.FILES[:1]), 1)
-        self.assertEqual([(one.offset, one.sizes, one.indices) for one in share],
-                         [(10, [100, 50, 200], [0, 1, 2])])
+        self.assertEqual([(one.offset, one.sizes, one.origins) for one in share],
+                         [(10, [100, 50, 200], [(0, 0), (0, 1), (0, 2)])])
+        requests = [FileChunks(4, "/a", 0, [10, 20]), FileChunks(5, "/a", 30, [5, 0]),
+                    FileChunks(6, "/a", 40, [1])]
+        (share,) = partition.partition_by_chunks(requests, 1)
+        self.assertEqual([(one.offset, one.chunks) for one in share], [(0, [10, 20, 5, 0]), (40, [1])])
+        self.assertEqual(share[0].origins, [(4, 0), (4, 1), (5, 0), (5, 1)])
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ class Chunk(NamedTuple):
 
 
 class PartOfFile(FileChunks):
-    """Chunks of a request that one rank reads: indices says which. Others may have the same id."""
+    """Chunks that one rank reads in one go; origins says which: (id of the request, index in it)."""
 
     def __init__(self, chunks: List[Chunk]):
         super().__init__(chunks[0].file_id, chunks[0].path, [one.offset for one in chunks],
                          [one.size for one in chunks])
-        self.indices = [one.index for one in chunks]
+        self.origins = [(one.file_id, one.index) for one in chunks]
 
 
 def partition(requests: List[FileChunks], count: int) -> List[List[FileChunks]]:
@@ -68,11 +68,11 @@ def distribute(sizes: List[int], count: int) -> List[List[int]]:
 
 
 def _merged(chunks: List[Chunk]) -> List[PartOfFile]:
-    """Per request, what follows each other in the file as one."""
+    """What follows each other in a file as one, whichever requests it is from."""
     runs: List[List[Chunk]] = []
-    for chunk in sorted(chunks, key=lambda one: (one.file_id, one.offset, one.size, one.index)):
+    for chunk in sorted(chunks, key=lambda one: (one.path, one.offset, one.size, one.file_id)):
         last = runs[-1][-1] if runs else None
-        if last and (last.file_id, last.offset + last.size) == (chunk.file_id, chunk.offset):
+        if last and (last.path, last.offset + last.size) == (chunk.path, chunk.offset):
             runs[-1].append(chunk)
         else:
             runs.append([chunk])
