@@ -66,6 +66,27 @@ class Abi(unittest.TestCase):
             self.assertEqual(len(function.argtypes), parameters["streamer_" + name], name)
 
 
+class Versions(unittest.TestCase):
+    def test_a_library_of_another_version_is_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            ours = _native._MAJOR * 1_000_000 + _native._MINOR * 1000
+            source, library = os.path.join(folder, "other.c"), os.path.join(folder, "other.so")
+            for code, words in (
+                    ("unsigned streamer_version(void) { return 9000100; }", "is libstreamer 9.0"),
+                    (f"unsigned streamer_version(void) {{ return {ours}; }}", "has no streamer_"),
+                    ("int nothing;", "is not libstreamer")):
+                with open(source, "w", encoding="utf-8") as out:
+                    out.write(code + "\n")
+                subprocess.run([*COMPILER, "-shared", "-fPIC", source, "-o", library], check=True)
+                done = subprocess.run(
+                    [sys.executable, "-c", "import libstreamer"], capture_output=True, text=True,
+                    env={**os.environ, "STREAMER_LIBRARY": library,
+                         "PYTHONPATH": os.path.join(ROOT, "capi", "python")})
+                self.assertIn("ImportError", done.stderr)
+                self.assertIn(words, done.stderr)
+                self.assertIn(library, done.stderr)
+
+
 class Python39(unittest.TestCase):
     """What the oldest Python that is promised would say to the packages."""
 

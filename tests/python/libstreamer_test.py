@@ -12,7 +12,9 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import unittest
+import unittest.mock
 
 ROOT = sys.argv[1]
 sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
@@ -265,6 +267,54 @@ class Package(unittest.TestCase):
             os._exit(1)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 7)
         self.assertEqual(sum(1 for _ in load), 63)
+
+    def test_children_load_for_themselves(self):
+        # What the parent used does not stand in the way of a child: not after fork, nor with spawn.
+        self.assertEqual(len(list(libstreamer.load(self.path))), len(self.tensors))
+        checkpoint = libstreamer.open(self.big)
+        child = os.fork()
+        if child == 0:
+            try:
+                found = sum(1 for _ in libstreamer.load(checkpoint)) + \
+                    sum(1 for _ in libstreamer.load(self.path))
+                os._exit(0 if found == 64 + len(self.tensors) else 1)
+            except BaseException:
+                os._exit(2)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
+        settings = {"memory_limit": "64MiB", "concurrency": 2}
+        program = ("import pickle, sys\n"
+                   f"sys.path.insert(0, {os.path.join(ROOT, 'capi', 'python')!r})\n"
+                   "import libstreamer\n"
+                   "uri, settings = pickle.load(sys.stdin.buffer)\n"
+                   "print(sum(1 for _ in libstreamer.load(uri, settings=settings)))\n")
+        done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE,
+                              input=pickle.dumps((self.path, settings)), check=True)
+        self.assertEqual(int(done.stdout), len(self.tensors))
+
+    def test_a_bar_of_tqdm_if_there_is_one(self):
+        class Bar:
+            made = []
+
+            def __init__(self, total, **_):
+                self.total, self.done, self.is_closed = total, 0, False
+                self.made.append(self)
+
+            def update(self, amount):
+                self.done += amount
+
+            def close(self):
+                self.is_closed = True
+
+        module = types.ModuleType("tqdm")
+        module.tqdm = Bar
+        with unittest.mock.patch.dict(sys.modules, tqdm=module):
+            list(libstreamer.load(self.path, progress=True))
+        (bar,) = Bar.made
+        total = sum(len(data) for _, _, _, data in self.tensors)
+        self.assertEqual((bar.total, bar.done, bar.is_closed), (total, total, True))
+        with unittest.mock.patch.dict(sys.modules, tqdm=None):
+            self.assertEqual(len(list(libstreamer.load(self.path, progress=True))),
+                             len(self.tensors))
 
     def test_a_sharded_state_opens_one_rank(self):
         with tempfile.TemporaryDirectory() as folder:

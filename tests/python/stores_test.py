@@ -146,6 +146,20 @@ class Stores(StoreCase):
         with self.assertRaisesRegex(libstreamer.StreamerError, "two.safetensors"):
             libstreamer.open(source)
 
+    def test_a_child_of_fork_has_connections_of_its_own(self):
+        checkpoint = libstreamer.open(self.model)
+        self.assertEqual(len(list(libstreamer.load(checkpoint))), len(self.digests))
+        child = os.fork()
+        if child == 0:
+            try:
+                found = {name: hashlib.sha256(bytes(tensor)).hexdigest()
+                         for name, tensor in libstreamer.load(self.model)}
+                os._exit(0 if found == self.digests else 1)
+            except BaseException:
+                os._exit(2)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
+        self.assertEqual(len(list(libstreamer.load(checkpoint))), len(self.digests))
+
     def test_what_is_not_there(self):
         with self.assertRaises(libstreamer.NotFoundError):
             libstreamer.open(self.model + "/nobody.safetensors")

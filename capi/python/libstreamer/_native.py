@@ -164,11 +164,15 @@ def _load():
         number = library.streamer_version()
         major, minor = number // 1_000_000, number // 1000 % 1000
         # Before 1.0 a minor version may break what the one before promised.
-        if (major, minor if major == 0 else 0) == (_MAJOR, _MINOR if _MAJOR == 0 else 0):
+        if (major, minor if major == 0 else 0) != (_MAJOR, _MINOR if _MAJOR == 0 else 0):
+            tried.append(f"{path} is libstreamer {major}.{minor}, and this package needs "
+                         f"{_MAJOR}.{_MINOR}")
+            continue
+        missing = [name for name in _FUNCTIONS if not hasattr(library, "streamer_" + name)]
+        if not missing:
             return library
-        tried.append(f"{path} is libstreamer {major}.{minor}, and this package needs "
-                     f"{_MAJOR}.{_MINOR}")
-    raise ImportError("libstreamer's shared library was not found: " + "; ".join(tried) +
+        tried.append(f"{path} is older than this package and has no streamer_{missing[0]}()")
+    raise ImportError("there is no shared library of libstreamer that fits: " + "; ".join(tried) +
                       ". Set STREAMER_LIBRARY to the path of libstreamer.so")
 
 
