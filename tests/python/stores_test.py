@@ -5,9 +5,11 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 ROOT, STORE = sys.argv[1], sys.argv[2]
 for folder in ("capi/python", "capi/python/drop_in", "tests/servers", "tests/support"):
@@ -16,6 +18,7 @@ for folder in ("capi/python", "capi/python/drop_in", "tests/servers", "tests/sup
 import azure_client  # noqa: E402
 import azurite  # noqa: E402
 import certificates  # noqa: E402
+import fake_aws  # noqa: E402
 import fake_google  # noqa: E402
 import libstreamer  # noqa: E402
 import radosgw  # noqa: E402
@@ -159,6 +162,42 @@ class Stores(StoreCase):
                 os._exit(2)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
         self.assertEqual(len(list(libstreamer.load(checkpoint))), len(self.digests))
+
+    def test_two_kinds_of_stores_in_one_process_and_answers_that_are_too_short(self):
+        if STORE != "google":
+            return
+        content, digests = checkpoint({f"w{i}": 200_000 for i in range(4)}, 9)
+        cut = []  # how many bytes are left out of each answer to come
+
+        def answer(request):
+            first, last = map(int, re.match(r"bytes=(\d+)-(\d+)",
+                                            request.headers["Range"]).groups())
+            last = min(last, len(content) - 1)
+            body = content[first:last + 1]
+            if cut and len(body) > 100_000:
+                body = body[:-cut.pop()]
+            return 206, {"ETag": '"1"',
+                         "Content-Range": f"bytes {first}-{last}/{len(content)}"}, body
+
+        store = fake_aws.Store(answer)
+        self.addCleanup(store.stop)
+        variables = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{store.port}", "AWS_REGION": "us-east-1",
+                     "AWS_ACCESS_KEY_ID": "KEYID", "AWS_SECRET_ACCESS_KEY": "CANARYSECRET"}
+        with unittest.mock.patch.dict(os.environ, variables):
+            # The store that is used first serves no other's URIs.
+            for paths, wanted in (["s3://bucket/m.safetensors"], digests), (self.shards, self.digests), \
+                    (["s3://bucket/m.safetensors"], digests):
+                cut.append(1000)
+                with SafetensorsStreamer() as streamer:
+                    streamer.stream_files(paths)
+                    self.assertEqual({name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
+                                      for name, tensor in streamer.get_tensors()}, wanted)
+            cut[:] = [1] * 1000
+            with unittest.mock.patch.dict(os.environ, STREAMER_MAX_ATTEMPTS="2"), \
+                    SafetensorsStreamer() as streamer, \
+                    self.assertRaisesRegex(ValueError, "File access error"):
+                streamer.stream_files(["s3://bucket/m.safetensors"])
+                list(streamer.get_tensors())
 
     def test_what_is_not_there(self):
         with self.assertRaises(libstreamer.NotFoundError):
