@@ -250,7 +250,7 @@ template <typename Body>
 int guarded(Body&& body) {
   try {
     return body();
-  } catch (const std::bad_alloc&) {
+  } catch (...) {
     return kUnknown;
   }
 }

@@ -5,7 +5,9 @@ device_test.py SOURCE_ROOT CHECKPOINT"""
 import ctypes
 import os
 import sys
+import tempfile
 import unittest
+import unittest.mock
 
 ROOT, CHECKPOINT = sys.argv[1:3]
 for folder in ("capi/python", "capi/python/drop_in"):
@@ -51,6 +53,17 @@ class Devices(unittest.TestCase):
                 found[name] = ctypes.string_at(tensor.data, tensor.nbytes) if tensor.nbytes else b""
             self.assertLess(load.stats()["device_bytes"], 4 * largest)
         self.assertEqual(found, self.expected)
+
+    def test_a_tensor_without_bytes_is_on_the_device_too(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "m.safetensors")
+            header = b'{"none":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]}}'
+            with open(path, "wb") as out:
+                out.write(len(header).to_bytes(8, "little") + header)
+            with unittest.mock.patch("torch.empty") as empty, SafetensorsStreamer() as streamer:
+                streamer.stream_file(path, device="cuda:1")
+                self.assertEqual([name for name, _ in streamer.get_tensors()], ["none"])
+            self.assertEqual(empty.call_args.kwargs["device"], "cuda:1")
 
     def test_torch_without_a_gpu_says_so(self):
         # The stand-in's memory is none of torch's: what matters is that nothing is yielded.

@@ -185,8 +185,8 @@ class Stores(StoreCase):
                      "AWS_ACCESS_KEY_ID": "KEYID", "AWS_SECRET_ACCESS_KEY": "CANARYSECRET"}
         with unittest.mock.patch.dict(os.environ, variables):
             # The store that is used first serves no other's URIs.
-            for paths, wanted in (["s3://bucket/m.safetensors"], digests), (self.shards, self.digests), \
-                    (["s3://bucket/m.safetensors"], digests):
+            of_s3 = (["s3://bucket/m.safetensors"], digests)
+            for paths, wanted in (of_s3, (self.shards, self.digests), of_s3):
                 cut.append(1000)
                 with SafetensorsStreamer() as streamer:
                     streamer.stream_files(paths)
