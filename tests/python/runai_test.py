@@ -102,8 +102,8 @@ class Streaming(Case):
             self.environment(RUNAI_STREAMER_MEMORY_LIMIT=limit)
             self.assertEqual(sorted(self.stream(paths)), sorted(expected(w + r)))
         # 4: data that does not begin at 0.
-        bad = self.file("k.safetensors", a, header_of(a, start=4))
-        with self.assertRaises(ValueError):
+        bad = self.file("k.safetensors", [("hole", "U8", [4], b"hole"), *a], header_of(a, start=4))
+        with self.assertRaisesRegex(ValueError, "Gaps"):
             self.stream([bad])
         # 5: a tensor without bytes where a real one begins, listed behind it.
         both = {**header_of(a), "none": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}}
@@ -136,7 +136,10 @@ class Streaming(Case):
             cases.append((json.dumps(tensor(shape=shape)).encode(), "."))
         cases += [(json.dumps(tensor(data_offsets=[4, 0])).encode(), "."),
                   (json.dumps(tensor(data_offsets=[0, 4, 8])).encode(), "."),
-                  (b'{"a":1}', "."), (b"[]", "."), (b"null", "."), (b"", ".")]
+                  (b'{"a":1}', "."), (b"[]", "."), (b"null", "."), (b"", "."),
+                  (json.dumps(tensor(shape=[2 ** 62, 2 ** 62])).encode(), "2\\^64"),
+                  (b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},'
+                   b'"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}', "twice")]
         for header, words in cases:
             with self.subTest(words=words):
                 path = self.file("b.safetensors", [("a", "F32", [1], b"1234")], header)
