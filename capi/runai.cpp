@@ -139,6 +139,8 @@ class Streamer {
       const RangeName range = names_[next->lease->tag()];
       has_come_[next->lease->tag()] = true;
       next->lease->release();
+      // With the last one the request is over: programs count, and ask for the next at once.
+      if (--still_to_come_ == 0) load_.reset();
       return {.code = kSuccess, .range = range};
     }
     load_.reset();
@@ -220,13 +222,19 @@ class Streamer {
   Result<void> start_load(std::shared_ptr<const core::Checkpoint> checkpoint,
                           const std::vector<std::byte*>& places, const core::Settings& settings) {
     has_come_.assign(names_.size(), false);
+    still_to_come_ = names_.size();
     std::vector<core::PlanRequest> wanted;
+    std::uint64_t bytes = 0;
     for (std::uint32_t t = 0; t < checkpoint->tensors.size(); ++t) {
       const std::uint64_t number = *core::parse_unsigned(checkpoint->tensors[t].name);
       wanted.push_back({.tensor = t, .destination = places[number], .tag = number});
+      bytes += checkpoint->tensors[t].bytes.size;
     }
+    core::LoadOptions options;
+    // What the original reads with one worker comes in the order of the request.
+    if (bytes <= kLeastChunkBytes) options.order = core::Order::plan;
     const core::LoadSettings read = TRY(core::read_load_settings(settings));
-    load_ = TRY(core::Load::start(std::move(checkpoint), std::move(wanted), {}, read));
+    load_ = TRY(core::Load::start(std::move(checkpoint), std::move(wanted), options, read));
     return {};
   }
 
@@ -243,6 +251,7 @@ class Streamer {
   std::deque<Response> known_;    // that need not be waited for
   std::vector<RangeName> names_;  // by tag
   std::vector<bool> has_come_;    // by tag
+  std::size_t still_to_come_ = 0;
 };
 
 // Nothing that is thrown may leave.

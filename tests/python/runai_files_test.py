@@ -3,6 +3,7 @@
 """The rest of the Run:ai Model Streamer's surface: runai_files_test.py SOURCE_ROOT"""
 import ctypes
 import gc
+import mmap
 import multiprocessing
 import os
 import pathlib
@@ -207,6 +208,20 @@ class Native(Case):
             with self.assertRaisesRegex(ValueError, "Invalid request parameters"):
                 native.runai_start()
             os.environ.pop(name)
+
+    def test_what_is_small_comes_in_order(self):
+        for i in range(4):
+            with open(self.path(str(i)), "wb") as out:
+                out.write(bytes([i]) * 100)
+        streamer = native.runai_start()
+        for _ in range(20):
+            buffer = mmap.mmap(-1, 400, mmap.MAP_ANONYMOUS | mmap.MAP_PRIVATE)
+            native.runai_request(streamer, [self.path(str(i)) for i in range(4)], [0] * 4, [100] * 4,
+                                 [buffer], [[50, 50]] * 4)
+            self.assertEqual([native.runai_response(streamer) for _ in range(8)],
+                             [(i, j) for i in range(4) for j in range(2)])
+            self.assertEqual(buffer[:], b"".join(bytes([i]) * 100 for i in range(4)))
+        native.runai_end(streamer)
 
     def test_ranges_of_all_sorts(self):
         content = bytes(range(200))

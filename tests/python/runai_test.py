@@ -188,7 +188,12 @@ class Streaming(Case):
                 streamer.stream_file(path)
             self.assertEqual(len(list(streamer.get_tensors())), 2)
             streamer.stream_file(path)  # used again once it is drained
+            tensors = streamer.get_tensors()
+            first, second = next(tensors), next(tensors)  # that were all, for who counts
+            streamer.stream_file(path)
             next(streamer.get_tensors())
+        self.assertEqual(sorted((name, bytes_of(t)) for name, t in (first, second)),
+                         [("a", b"abc"), ("b", b"d")])
         # The same name in two files comes twice.
         other = self.file("n.safetensors", [("a", "U8", [1], b"x")])
         names = sorted(name for name, *_ in self.stream([path, other]))

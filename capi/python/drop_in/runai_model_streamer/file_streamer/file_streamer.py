@@ -93,6 +93,7 @@ class FileStreamer:
             values["memory_limit"] = "auto"
             values["device_memory_limit"] = max(3 * largest, min(_DEVICE_WINDOW, total), 1)
             stream = _current_stream(self._device)
+        self._left = len(chosen)
         select = None if wanted is None else (lambda tensor: tensor.number in wanted)
         try:
             self._load = self._start(checkpoint, values, select, stream)
@@ -127,7 +128,9 @@ class FileStreamer:
         except libstreamer.StreamerError as error:
             self._end()
             raise response_error(error) from error
-        if tensor is None:
+        self._left -= 1
+        # With the last one the request is over: who counts may ask for the next at once.
+        if tensor is None or self._left == 0:
             self._end()
         return tensor
 
