@@ -4,14 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
-#include <optional>
 #include <set>
 #include <utility>
 
-#include "base/fits_in_memory.hpp"
-#include "base/thread.hpp"
+#include "base/on_threads.hpp"
 #include "checkpoint/safetensors_header.hpp"
 #include "checkpoint/shard_index.hpp"
 
@@ -134,60 +131,13 @@ Result<OpenedShard> read_header(Store& store, const Uri& uri) {
                      .tensors = std::move(header->tensors)};
 }
 
-// Reads headers on several threads. The first failure, by the order of the objects, is everyone's.
-class HeaderReaders {
- public:
-  HeaderReaders(Stores& stores, const std::vector<Uri>& uris)
-      : stores_(stores), uris_(uris), opened_(uris.size()) {}
-
-  Result<std::vector<OpenedShard>> run() {
-    {
-      std::vector<Thread> threads;
-      const std::size_t helpers = std::min(uris_.size(), kHeaderThreads);
-      for (std::size_t i = 1; i < helpers; ++i) {
-        auto thread = Thread::start("streamer-open", [this] { read_some(); });
-        // One thread is enough, if slower.
-        if (thread) threads.push_back(*std::move(thread));
-      }
-      read_some();
-    }
-    std::vector<OpenedShard> all;
-    all.reserve(opened_.size());
-    for (auto& opened : opened_) {
-      // Objects are claimed in order, so none before a failed one was left out.
-      if (!*opened) return std::move(*opened).error();
-      all.push_back(**std::move(opened));
-    }
-    return all;
-  }
-
- private:
-  void read_some() {
-    for (;;) {
-      // relaxed: only shares out the numbers; joining the threads publishes what they did.
-      const std::size_t i = next_.fetch_add(1, std::memory_order_relaxed);
-      if (i >= uris_.size() || failed_.load(std::memory_order_relaxed)) return;
-      const bool fits = fits_in_memory([&] { opened_[i] = read_one(uris_[i]); });
-      if (!fits) {
-        opened_[i] = Error(ErrorKind::out_of_memory, "there is no memory to read the header")
-                         .at(uris_[i].text());
-      }
-      if (!*opened_[i]) failed_.store(true, std::memory_order_relaxed);
-    }
-  }
-
-  Result<OpenedShard> read_one(const Uri& uri) {
-    Store* const store = TRY(stores_.of(uri));
-    return read_header(*store, uri);
-  }
-
-  Stores& stores_;
-  const std::vector<Uri>& uris_;
-  std::vector<std::optional<Result<OpenedShard>>>
-      opened_;  // each written by the thread that claimed it
-  std::atomic<std::size_t> next_{0};
-  std::atomic<bool> failed_{false};
-};
+Result<std::vector<OpenedShard>> read_headers(Stores& stores, const std::vector<Uri>& uris) {
+  const auto read_one = [&](std::size_t i) -> Result<OpenedShard> {
+    Store* const store = TRY(stores.of(uris[i]));
+    return read_header(*store, uris[i]);
+  };
+  return on_threads<OpenedShard>("streamer-open", kHeaderThreads, uris.size(), read_one);
+}
 
 // Every tensor that an index names must be in the shard that it names.
 Result<void> check_claims(const Checkpoint& checkpoint, const std::vector<IndexClaims>& claims) {
@@ -243,7 +193,7 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::s
                                                           SameNames same_names) {
   if (uris.empty()) return Error(ErrorKind::invalid_argument, "there is no URI to open");
   const Sources sources = TRY(find_sources(*stores, uris));
-  auto opened = HeaderReaders(*stores, sources.objects).run();
+  auto opened = read_headers(*stores, sources.objects);
   if (!opened) return explain_missing(std::move(opened).error(), sources);
 
   auto checkpoint = std::make_shared<Checkpoint>();

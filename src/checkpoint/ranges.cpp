@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 
+#include "base/on_threads.hpp"
 #include "checkpoint/dtype.hpp"
 
 namespace streamer::core {
@@ -18,24 +19,20 @@ struct Opening {
   std::vector<OpenedRange> ranges;
 };
 
-// Objects are opened in the order in which ranges name them first.
+// Each once, in the order in which ranges name them first.
 Result<Opening> open_objects(std::span<const ObjectRange> ranges, Stores& stores) {
   Opening opening;
   std::map<std::string, std::uint32_t, std::less<>> numbers;
+  std::vector<Uri> uris;
   for (const ObjectRange& range : ranges) {
-    const auto known = numbers.find(range.uri);
-    if (known != numbers.end()) {
-      opening.ranges.push_back({known->second, range.bytes});
-      continue;
-    }
-    const Uri uri = TRY(parse_uri(range.uri));
-    Store* const store = TRY(stores.of(uri));
-    Opened opened = TRY(store->open(uri, 1));
-    const auto number = static_cast<std::uint32_t>(opening.objects.size());
-    opening.objects.push_back(std::move(opened.object));
-    numbers.emplace(range.uri, number);
-    opening.ranges.push_back({number, range.bytes});
+    const auto [known, is_new] =
+        numbers.try_emplace(range.uri, static_cast<std::uint32_t>(uris.size()));
+    if (is_new) uris.push_back(TRY(parse_uri(range.uri)));
+    opening.ranges.push_back({known->second, range.bytes});
   }
+  opening.objects =
+      TRY(on_threads<Object>("streamer-open", kOpeningThreads, uris.size(),
+                             [&](std::size_t i) { return open_object(stores, uris[i]); }));
   return opening;
 }
 
@@ -50,6 +47,12 @@ Result<void> check_end(const ObjectRange& range, const Object& object) {
 }
 
 }  // namespace
+
+Result<Object> open_object(Stores& stores, const Uri& uri) {
+  Store* const store = TRY(stores.of(uri));
+  Opened opened = TRY(store->open(uri, 1));
+  return std::move(opened.object);
+}
 
 std::shared_ptr<const Checkpoint> checkpoint_of(std::vector<Object> objects,
                                                 std::span<const OpenedRange> ranges,

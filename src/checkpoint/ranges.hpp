@@ -16,6 +16,11 @@ struct ObjectRange {
   ByteRange bytes;
 };
 
+// How many objects are opened at once.
+inline constexpr std::size_t kOpeningThreads = 16;
+// Pins it.
+Result<Object> open_object(Stores& stores, const Uri& uri);
+
 // The same of objects that are open already.
 struct OpenedRange {
   std::uint32_t object = 0;  // in objects

@@ -9,15 +9,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <memory>
-#include <optional>
 
 #include "base/chance.hpp"
-#include "base/fits_in_memory.hpp"
+#include "base/on_threads.hpp"
 #include "base/text.hpp"
-#include "base/thread.hpp"
 #include "base/unique_fd.hpp"
 
 namespace streamer::core {
@@ -143,55 +140,6 @@ Result<PulledFile> pull_one(Stores& stores, int root, const WantedFile& wanted) 
   return PulledFile{wanted.path, opened.object.size, opened.object.etag};
 }
 
-// Pulls on several threads. The first failure, by the order of the files, is everyone's.
-class Pullers {
- public:
-  Pullers(Stores& stores, int root, const std::vector<WantedFile>& wanted)
-      : stores_(stores), root_(root), wanted_(wanted), pulled_(wanted.size()) {}
-
-  Result<std::vector<PulledFile>> run() {
-    {
-      std::vector<Thread> threads;
-      for (std::size_t i = 1; i < std::min(wanted_.size(), kThreads); ++i) {
-        auto thread = Thread::start("streamer-pull", [this] { pull_some(); });
-        if (thread) threads.push_back(*std::move(thread));
-      }
-      pull_some();
-    }
-    std::vector<PulledFile> files;
-    for (std::optional<Result<PulledFile>>& pulled : pulled_) {
-      if (!*pulled) return std::move(*pulled).error();
-      files.push_back(**std::move(pulled));
-    }
-    return files;
-  }
-
- private:
-  void pull_some() {
-    for (;;) {
-      // relaxed: only shares out the numbers; joining the threads publishes what they did.
-      const std::size_t i = next_.fetch_add(1, std::memory_order_relaxed);
-      if (i >= wanted_.size() || failed_.load(std::memory_order_relaxed)) return;
-      const std::string& uri = wanted_[i].entry.uri.text();
-      const bool fits = fits_in_memory([&] {
-        auto pulled = pull_one(stores_, root_, wanted_[i]);
-        if (!pulled && pulled.error().fields().uri.empty()) pulled = std::move(pulled).at(uri);
-        pulled_[i] = std::move(pulled);
-      });
-      if (!fits)
-        pulled_[i] = Error(ErrorKind::out_of_memory, "there is no memory to pull it").at(uri);
-      if (!*pulled_[i]) failed_.store(true, std::memory_order_relaxed);
-    }
-  }
-
-  Stores& stores_;
-  const int root_;
-  const std::vector<WantedFile>& wanted_;
-  std::vector<std::optional<Result<PulledFile>>> pulled_;  // each written by who claimed it
-  std::atomic<std::size_t> next_{0};
-  std::atomic<bool> failed_{false};
-};
-
 }  // namespace
 
 Result<std::vector<WantedFile>> choose_files(Store& store, const Uri& uri,
@@ -238,7 +186,12 @@ Result<std::vector<PulledFile>> pull_files(Stores& stores, const std::vector<Wan
   const UniqueFd root(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) return os_failure("opening the folder", errno).at(folder);
   remove_leftovers(root.get());
-  return Pullers(stores, root.get(), wanted).run();
+  const auto pull_wanted = [&](std::size_t i) {
+    auto pulled = pull_one(stores, root.get(), wanted[i]);
+    if (pulled || !pulled.error().fields().uri.empty()) return pulled;
+    return std::move(pulled).at(wanted[i].entry.uri.text());
+  };
+  return on_threads<PulledFile>("streamer-pull", kThreads, wanted.size(), pull_wanted);
 }
 
 Result<std::vector<PulledFile>> pull(Stores& stores, const Uri& uri, const std::string& folder,

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The same work for many things, on a few threads.
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/fits_in_memory.hpp"
+#include "base/result.hpp"
+#include "base/thread.hpp"
+
+namespace streamer::core {
+
+// Calls work(0) .. work(count - 1), each once, on up to `threads` threads, this one included, and
+// returns what they returned, in order. The first failure, by number, is everyone's: what had not
+// begun by then is left out. work must be safe to call on several threads at once.
+template <typename T, typename Work>
+Result<std::vector<T>> on_threads(const std::string& name, std::size_t threads, std::size_t count,
+                                  const Work& work) {
+  std::vector<std::optional<Result<T>>> outcomes(count);  // each written by who claimed it
+  std::atomic<std::size_t> next{0};
+  std::atomic<bool> has_failed{false};
+  const auto do_some = [&] {
+    for (;;) {
+      // relaxed: only shares out the numbers; joining the threads publishes what they did.
+      const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
+      if (i >= count || has_failed.load(std::memory_order_relaxed)) return;
+      if (!fits_in_memory([&] { outcomes[i] = work(i); }))
+        outcomes[i] = Error(ErrorKind::out_of_memory, "there is no memory for it");
+      if (!*outcomes[i]) has_failed.store(true, std::memory_order_relaxed);
+    }
+  };
+  {
+    std::vector<Thread> helpers;
+    for (std::size_t i = 1; i < std::min(count, threads); ++i) {
+      auto helper = Thread::start(name, do_some);
+      // One thread is enough, if slower.
+      if (helper) helpers.push_back(*std::move(helper));
+    }
+    do_some();
+  }
+  std::vector<T> all;
+  all.reserve(count);
+  for (std::optional<Result<T>>& outcome : outcomes) {
+    // Numbers are claimed in order, so that none before a failed one was left out.
+    if (!*outcome) return std::move(*outcome).error();
+    all.push_back(**std::move(outcome));
+  }
+  return all;
+}
+
+}  // namespace streamer::core
