@@ -140,29 +140,43 @@ Result<PulledFile> pull_one(Stores& stores, int root, const WantedFile& wanted) 
   return PulledFile{wanted.path, opened.object.size, opened.object.etag};
 }
 
-}  // namespace
-
-Result<std::vector<WantedFile>> choose_files(Store& store, const Uri& uri,
-                                             const PullOptions& options) {
+Result<std::vector<WantedFile>> matching_files(Store& store, const Uri& uri, ListDepth depth,
+                                               const PullOptions& options) {
   // "folder" and "folder/" are the same; what is a file is pulled under its own name.
   const std::string base =
       TRY(store.is_folder(uri)) ? child(uri, "").path() : folder_of(uri).path();
-  std::vector<WantedFile> chosen;
-  for (Entry& entry : TRY(store.list(uri, ListDepth::all))) {
+  std::vector<WantedFile> matching;
+  for (Entry& entry : TRY(store.list(uri, depth))) {
+    if (entry.is_folder) continue;
     std::string path = entry.uri.path();
     if (path.starts_with(base)) path.erase(0, base.size());
-    WantedFile wanted{std::move(entry), std::move(path)};
-    if (!options.allow.empty() && !matches(options.allow, wanted)) continue;
-    if (matches(options.ignore, wanted)) continue;
-    if (!is_safe_path(wanted.path)) {
-      return Error(ErrorKind::invalid_argument,
-                   "the name of this object cannot be a path below the folder, so that nothing was "
-                   "pulled; leave it out with a pattern to ignore")
-          .at(wanted.entry.uri.text());
-    }
-    chosen.push_back(std::move(wanted));
+    WantedFile file{std::move(entry), std::move(path)};
+    if (!options.allow.empty() && !matches(options.allow, file)) continue;
+    if (!matches(options.ignore, file)) matching.push_back(std::move(file));
   }
-  return chosen;
+  return matching;
+}
+
+}  // namespace
+
+Result<std::vector<Entry>> matching_entries(Store& store, const Uri& uri, ListDepth depth,
+                                            const PullOptions& options) {
+  std::vector<Entry> matching;
+  for (WantedFile& file : TRY(matching_files(store, uri, depth, options)))
+    matching.push_back(std::move(file.entry));
+  return matching;
+}
+
+Result<std::vector<WantedFile>> choose_files(Store& store, const Uri& uri,
+                                             const PullOptions& options) {
+  std::vector<WantedFile> chosen = TRY(matching_files(store, uri, ListDepth::all, options));
+  const auto unsafe = std::find_if_not(
+      chosen.begin(), chosen.end(), [](const WantedFile& file) { return is_safe_path(file.path); });
+  if (unsafe == chosen.end()) return chosen;
+  return Error(ErrorKind::invalid_argument,
+               "the name of this object cannot be a path below the folder, so that nothing was "
+               "pulled; leave it out with a pattern to ignore")
+      .at(unsafe->entry.uri.text());
 }
 
 bool is_safe_path(std::string_view path) noexcept {

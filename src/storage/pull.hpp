@@ -29,6 +29,10 @@ struct PulledFile {
   std::string etag;  // of the version that was pulled
 };
 
+// Files directly under uri, or everything below it, that the patterns allow, sorted.
+Result<std::vector<Entry>> matching_entries(Store& store, const Uri& uri, ListDepth depth,
+                                            const PullOptions& options);
+
 // What below uri the patterns allow, sorted by path. invalid_argument if one's path is not safe.
 Result<std::vector<WantedFile>> choose_files(Store& store, const Uri& uri,
                                              const PullOptions& options);

@@ -24,10 +24,18 @@ import libstreamer  # noqa: E402
 import radosgw  # noqa: E402
 import s3_client  # noqa: E402
 from runai_model_streamer import (  # noqa: E402
-    ObjectStorageModel, SafetensorsStreamer, list_safetensors, pull_files)
+    FileStreamer, ObjectStorageModel, SafetensorsStreamer, list_safetensors, pull_files)
 from runai_model_streamer.libstreamer import libstreamer as native  # noqa: E402
 from runai_model_streamer.s3_utils.s3_utils import S3Credentials  # noqa: E402
 from store_case import StoreCase, checkpoint  # noqa: E402
+
+
+def digests_of(content):
+    """Of the tensors of a safetensors file, by name."""
+    length = int.from_bytes(content[:8], "little")
+    return {name: hashlib.sha256(content[8 + length + tensor["data_offsets"][0]:
+                                         8 + length + tensor["data_offsets"][1]]).hexdigest()
+            for name, tensor in json.loads(content[8:8 + length]).items()}
 
 
 class World:
@@ -231,6 +239,77 @@ class Stores(StoreCase):
                                                            ctypes.byref(second)), code)
             native.runai_end(streamer)
             self.assertEqual(any(buffer), code == 0)
+
+    def test_the_native_functions_of_later_versions(self):
+        library = ctypes.CDLL(libstreamer._native.library.path)
+
+        class Device(ctypes.Structure):
+            _fields_ = [("type", ctypes.c_int), ("id", ctypes.c_int)]
+
+        found = {}
+        callback = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p)
+        note = callback(lambda path, size, _: found.__setitem__(path.decode(), size))
+        strings = lambda texts: (ctypes.c_char_p * len(texts))(*(t.encode() for t in texts))
+        streamer = ctypes.c_void_p()
+        self.assertEqual(library.runai_file_streamer_start(ctypes.byref(streamer)), 0)
+        saved = {}
+        if self.world.credentials is not None:
+            saved = {name: os.environ.pop(name) for name in self.world.variables}
+            self.addCleanup(os.environ.update, saved)
+            os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+            given = {"access_key_id": self.world.credentials.access_key_id,
+                     "secret_access_key": self.world.credentials.secret_access_key,
+                     "region": "us-east-1", "endpoint": self.world.credentials.endpoint}
+            self.assertEqual(library.runai_file_streamer_set_credentials(
+                streamer, strings(given), strings(given.values()), len(given)), 0)
+        self.assertEqual(library.runai_file_streamer_list_files(
+            streamer, self.model.encode(), 1, strings(["*.safetensors"]), 1, strings(["*4-of*"]), 1,
+            note, None), 0)
+        self.assertEqual(list(found), self.shards[:3])
+        # Two submissions, each of all files, one from the front and one from the back.
+        buffers, ids = [], []
+        for _ in range(2):
+            sizes = [size for one in found.values() for size in (one // 3, one - one // 3, 0)]
+            offsets = [offset for one in found.values() for offset in (0, one // 3, one)]
+            buffers.append(bytearray(sum(sizes)))
+            base = ctypes.addressof((ctypes.c_ubyte * len(buffers[-1])).from_buffer(buffers[-1]))
+            places = [base + sum(sizes[:i]) for i in range(len(sizes))]
+            number = ctypes.c_uint64()
+            self.assertEqual(library.runai_file_streamer_request(
+                streamer, ctypes.byref(number), ctypes.c_uint(3), strings(found),
+                (ctypes.c_uint * 3)(3, 3, 3), (ctypes.c_size_t * 9)(*offsets),
+                (ctypes.c_size_t * 9)(*sizes), (ctypes.c_void_p * 9)(*places), Device(0, 0)), 0)
+            ids.append(number.value)
+        seen, done = [], []
+        for _ in range(18):
+            number, file, index = ctypes.c_uint64(), ctypes.c_uint(), ctypes.c_uint()
+            is_last = ctypes.c_int()
+            self.assertEqual(library.runai_file_streamer_response(
+                streamer, *map(ctypes.byref, (number, file, index, is_last)), 0), 0)
+            seen.append((number.value, file.value, index.value))
+            done += [number.value] * is_last.value
+        self.assertEqual(sorted(seen), [(i, f, r) for i in ids for f in range(3) for r in range(3)])
+        self.assertEqual(sorted(done), ids)
+        library.runai_file_streamer_end(streamer)
+        os.environ.update(saved)
+        for buffer in buffers:
+            begin, digests = 0, {}
+            for size in found.values():
+                digests.update(digests_of(buffer[begin:begin + size]))
+                begin += size
+            self.assertEqual(digests, {name: digest for name, digest in self.digests.items()
+                                       if name in digests})
+            self.assertEqual(len(digests), 18)
+
+    def test_listing_of_the_package(self):
+        with FileStreamer() as streamer:
+            every = streamer.list_files(self.model)
+            self.assertEqual([uri for uri, _ in every if uri.endswith(".safetensors")], self.shards)
+            self.assertIn((self.model + "/config.json", 8), every)
+            self.assertIn((self.model + "/sub/tokenizer.json", 8), every)
+            names = [uri for uri, _ in streamer.list_files(self.model + "/", False, ["*.json"],
+                                                          ["*index*"])]
+            self.assertEqual(names, [self.model + "/config.json"])
 
     def test_the_native_functions(self):
         streamer = native.runai_start()

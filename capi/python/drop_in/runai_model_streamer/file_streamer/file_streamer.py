@@ -9,7 +9,8 @@ import torch
 import libstreamer
 from runai_model_streamer._errors import response_error
 from runai_model_streamer.file_streamer.requests_iterator import FileChunks, MemoryLimit
-from runai_model_streamer.s3_utils.s3_utils import as_uri, settings_of
+from runai_model_streamer.s3_utils.s3_utils import (as_uri, filter_allow, filter_ignore,
+                                                    is_object_path, settings_of)
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,23 @@ class FileStreamer:
             raise response_error(error) from error
         self.start(checkpoint, [request.path for request in file_stream_requests], None, settings,
                    device)
+
+    def list_files(self, prefix: str, is_recursive: bool = True,
+                   allow_patterns: Optional[List[str]] = None,
+                   ignore_patterns: Optional[List[str]] = None,
+                   credentials: Any = None) -> List[Tuple[str, int]]:
+        """(URI, bytes) of the objects under a prefix, sorted. Patterns are fnmatch's, held against
+        whole keys; None is no pattern."""
+        entries = libstreamer.list(as_uri(prefix).rstrip("/") + "/", recursive=is_recursive,
+                                   settings=settings_of(credentials))
+        keys = {entry.uri.split("/", 3)[3] if is_object_path(entry.uri) else entry.uri: entry
+                for entry in entries if not entry.is_folder}
+        names = list(keys)
+        if allow_patterns is not None:
+            names = filter_allow(names, allow_patterns)
+        if ignore_patterns is not None:
+            names = filter_ignore(names, ignore_patterns)
+        return [(keys[name].uri, keys[name].bytes) for name in names]
 
     def start(self, checkpoint: libstreamer.Checkpoint, paths: List[str], wanted: Optional[set],
               settings: Dict[str, Any], device: Optional[str]) -> None:

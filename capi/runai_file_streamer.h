@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The native functions of the Run:ai Model Streamer 0.16 and 0.17 (now: Model Streamer), for programs
+ * that were made for them: an installed Python package of it works with
+ * STREAMER_LIBRARY=/path/to/libstreamer.so. New programs use streamer.h. Functions return 0 or one of
+ * the codes that runai_file_streamer_response_str() names. A handle is for one thread at a time;
+ * several handles are independent. */
+#ifndef RUNAI_FILE_STREAMER_H_
+#define RUNAI_FILE_STREAMER_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "streamer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Names one submission; 0 none. */
+typedef uint64_t RunaiFileStreamerSubmissionId;
+
+typedef enum RunaiFileStreamerDeviceType {
+  RUNAI_FILE_STREAMER_DEVICE_CPU = 0,
+  RUNAI_FILE_STREAMER_DEVICE_CUDA = 1
+} RunaiFileStreamerDeviceType;
+
+typedef struct RunaiFileStreamerDevice {
+  RunaiFileStreamerDeviceType type;
+  int id; /* number of the GPU; ignored for the CPU */
+} RunaiFileStreamerDevice;
+
+typedef void (*RunaiFileStreamerFileListCallback)(const char *path, size_t file_size, void *user_data);
+
+/* 7 if RUNAI_STREAMER_CONCURRENCY, RUNAI_STREAMER_CHUNK_BYTESIZE or RUNAI_STREAMER_FS_STRATEGY is set
+ * to what it cannot be; *streamer is then left alone. */
+STREAMER_API int runai_file_streamer_start(void **streamer);
+/* Drops what is left, waits for the reads under way and ends the handle. NULL does nothing. */
+STREAMER_API void runai_file_streamer_end(void *streamer);
+
+/* Once, before what needs them: access_key_id, secret_access_key, session_token, region, endpoint;
+ * other keys are ignored. The same again is 0, others are 18. num_params 0 does nothing. */
+STREAMER_API int runai_file_streamer_set_credentials(void *streamer, const char **param_keys,
+                                                     const char **param_values, unsigned num_params);
+
+/* How local files are read, once and before the first of them: io_uring_direct, io_uring_buffered,
+ * libaio_direct and sync_buffered, the best first and comma between them. The first one says whether
+ * reads go past the page cache; the library chooses how it waits for them. Without it
+ * RUNAI_STREAMER_FS_STRATEGY, else the library chooses all of it. 7: no such name, or one twice; 20:
+ * another one was set before. */
+STREAMER_API int runai_file_streamer_set_fs_strategy(void *streamer, const char *candidates);
+
+/* Starts to read num_ranges[f] ranges of each file f: range i of all is range_sizes[i] bytes from
+ * range_offsets[i] on, to range_dsts[i], grouped by file in their order. Any number of submissions may
+ * be under way. Strings and arrays are copied; destinations must not overlap and must stay valid until
+ * the submission's last response or runai_file_streamer_end(). Each range has one response, those
+ * without bytes too. Of a call that fails nothing is under way, and *out_submission_id is 0. 7:
+ * parameters that cannot be; 17: files of several kinds of stores; 23: no such device. */
+STREAMER_API int runai_file_streamer_request(void *streamer,
+                                             RunaiFileStreamerSubmissionId *out_submission_id,
+                                             unsigned num_files, const char **paths,
+                                             unsigned *num_ranges, size_t *range_offsets,
+                                             size_t *range_sizes, void **range_dsts,
+                                             RunaiFileStreamerDevice device);
+
+/* Waits for the next range of any submission that is whole (0) or failed (its code), and says which;
+ * *submission_done is 1 with the submission's last. timeout_ms 0: as long as it takes. 16: none came in
+ * that time; 1: none is to come and there is no limit to the wait. */
+STREAMER_API int runai_file_streamer_response(void *streamer,
+                                              RunaiFileStreamerSubmissionId *out_submission_id,
+                                              unsigned *file_index, unsigned *index,
+                                              int *submission_done, unsigned timeout_ms);
+/* Static storage. */
+STREAMER_API const char *runai_file_streamer_response_str(int response_code);
+
+/* What destinations should be congruent to, so that bytes need not be moved after a read past the page
+ * cache: a power of two. It is a wish; any destination works. 11 if none of the paths is a file that
+ * can be read; *out_block is then the page size. Objects of stores are left out. */
+STREAMER_API int runai_file_streamer_probe_direct_block_size(void *streamer, const char **paths,
+                                                             unsigned num_paths, size_t *out_block);
+
+/* Calls callback, on this thread, for each object under prefix whose key, or path below prefix, matches
+ * one of the patterns to allow (fnmatch(3); NULL: all) and none to ignore, sorted. */
+STREAMER_API int runai_file_streamer_list_files(void *streamer, const char *prefix, int is_recursive,
+                                                const char **allow_patterns,
+                                                unsigned num_allow_patterns,
+                                                const char **ignore_patterns,
+                                                unsigned num_ignore_patterns,
+                                                RunaiFileStreamerFileListCallback callback,
+                                                void *user_data);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* RUNAI_FILE_STREAMER_H_ */

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+// On a stand-in for the CUDA runtime, whose memory is the host's.
+#include "runai_file_streamer.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "device/cuda_runtime.hpp"
+#include "support/catch.hpp"
+#include "support/raw_checkpoint.hpp"
+
+namespace {
+
+constexpr RunaiFileStreamerDevice kCpu{RUNAI_FILE_STREAMER_DEVICE_CPU, 0};
+
+struct Folder {
+  std::string write(const std::string& name, const std::string& content) const {
+    std::ofstream(path() + "/" + name, std::ios::binary) << content;
+    return path() + "/" + name;
+  }
+  [[nodiscard]] std::string path() const { return folder.path().string(); }
+
+  streamer::test::TemporaryFolder folder;
+};
+
+std::string content_of(unsigned file, std::size_t size) {
+  std::string content(size, '\0');
+  for (std::size_t i = 0; i < size; ++i)
+    content[i] = static_cast<char>((i * 31 + file * 7 + i / 251) & 0xFF);
+  return content;
+}
+
+struct Streamer {
+  void* handle = nullptr;
+  Streamer() { REQUIRE(runai_file_streamer_start(&handle) == 0); }
+  ~Streamer() { runai_file_streamer_end(handle); }
+  Streamer(const Streamer&) = delete;
+  Streamer& operator=(const Streamer&) = delete;
+};
+
+// For the length of the process.
+char* allocate_on(int device, std::size_t bytes) {
+  streamer::core::CudaRuntime& runtime = **streamer::core::cuda_runtime();
+  REQUIRE(runtime.use_device(device));
+  return static_cast<char*>(*runtime.allocate(bytes));
+}
+
+// One submission as the functions want it, and the memory it is read to.
+struct Submission {
+  RunaiFileStreamerSubmissionId id = 77;
+  std::vector<std::string> paths;
+  std::vector<unsigned> counts;
+  std::vector<std::size_t> offsets;
+  std::vector<std::size_t> sizes;
+  std::vector<void*> places;
+  std::string memory;
+  std::map<std::pair<unsigned, unsigned>, int> codes;
+
+  void add_file(const std::string& path) {
+    paths.push_back(path);
+    counts.push_back(0);
+  }
+  void add_range(std::size_t offset, std::size_t size) {
+    ++counts.back();
+    offsets.push_back(offset);
+    sizes.push_back(size);
+  }
+  int send(void* streamer, RunaiFileStreamerDevice device = kCpu) {
+    std::size_t all = 0;
+    for (const std::size_t size : sizes)
+      all += size;
+    memory.assign(all, '\x5A');
+    char* base = memory.data();
+    if (device.type == RUNAI_FILE_STREAMER_DEVICE_CUDA && all != 0 && device.id >= 0 &&
+        device.id < 2)
+      base = allocate_on(device.id, all);
+    all = 0;
+    for (const std::size_t size : sizes) {
+      places.push_back(base + all);
+      all += size;
+    }
+    std::vector<const char*> texts;
+    for (const std::string& path : paths)
+      texts.push_back(path.c_str());
+    return runai_file_streamer_request(streamer, &id, static_cast<unsigned>(paths.size()),
+                                       texts.data(), counts.data(), offsets.data(), sizes.data(),
+                                       places.data(), device);
+  }
+};
+
+struct Got {
+  int code = 0;
+  RunaiFileStreamerSubmissionId id = 0;
+  unsigned file = 0;
+  unsigned index = 0;
+  int is_last = 0;
+};
+
+Got take(const Streamer& streamer, unsigned timeout_ms = 0) {
+  Got got;
+  got.code = runai_file_streamer_response(streamer.handle, &got.id, &got.file, &got.index,
+                                          &got.is_last, timeout_ms);
+  return got;
+}
+
+// All responses of the submissions, and what they say of the last one of each.
+void drain(const Streamer& streamer, std::vector<Submission*> submissions) {
+  std::map<RunaiFileStreamerSubmissionId, Submission*> running;
+  for (Submission* const submission : submissions)
+    running[submission->id] = submission;
+  while (!running.empty()) {
+    const Got got = take(streamer);
+    REQUIRE(running.contains(got.id));
+    Submission& submission = *running[got.id];
+    REQUIRE(submission.codes.emplace(std::pair(got.file, got.index), got.code).second);
+    const bool is_last = submission.codes.size() == submission.sizes.size();
+    REQUIRE((got.is_last == 1) == is_last);
+    if (is_last) running.erase(got.id);
+  }
+  CHECK(take(streamer).code == 1);
+}
+
+}  // namespace
+
+TEST_CASE("many submissions at once bring every byte", "[runai]") {
+  const Folder folder;
+  std::mt19937 generator(5);
+  const auto below = [&](std::size_t most) { return generator() % most; };
+  std::vector<std::string> paths;
+  std::vector<std::string> contents;
+  for (unsigned i = 0; i < 5; ++i) {
+    contents.push_back(content_of(i, 1 + below(3'000'000)));
+    paths.push_back(folder.write(fmt::format("f{}", i), contents.back()));
+  }
+  for (const bool on_device : {false, true}) {
+    const Streamer streamer;
+    for (int round = 0; round < 6; ++round) {
+      std::vector<Submission> submissions(1 + below(6));
+      std::vector<Submission*> sent;
+      std::set<RunaiFileStreamerSubmissionId> ids;
+      for (Submission& submission : submissions) {
+        const std::size_t files = below(4);
+        for (std::size_t f = 0; f < files; ++f) {
+          const std::size_t which = below(paths.size());
+          submission.add_file(paths[which]);
+          for (std::size_t r = below(6); r > 0; --r) {
+            const std::size_t offset = below(contents[which].size());
+            submission.add_range(offset, below(contents[which].size() - offset + 1));
+          }
+        }
+        const RunaiFileStreamerDevice device{
+            on_device ? RUNAI_FILE_STREAMER_DEVICE_CUDA : RUNAI_FILE_STREAMER_DEVICE_CPU,
+            static_cast<int>(below(2))};
+        REQUIRE(submission.send(streamer.handle, device) == 0);
+        REQUIRE(submission.id != 0);
+        CHECK(ids.insert(submission.id).second);
+        // One that owes nothing has no response.
+        if (!submission.sizes.empty()) sent.push_back(&submission);
+      }
+      drain(streamer, sent);
+      for (const Submission& submission : submissions) {
+        std::size_t i = 0;
+        for (unsigned f = 0; f < submission.paths.size(); ++f) {
+          const auto which = static_cast<std::size_t>(submission.paths[f].back() - '0');
+          for (unsigned r = 0; r < submission.counts[f]; ++r, ++i) {
+            CAPTURE(on_device, round, submission.paths, submission.counts, submission.offsets,
+                    submission.sizes, i);
+            CHECK(submission.codes.at({f, r}) == 0);
+            REQUIRE(std::memcmp(submission.places[i],
+                                contents[which].data() + submission.offsets[i],
+                                submission.sizes[i]) == 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("each range has a code of its own", "[runai]") {
+  const Folder folder;
+  const std::string content = content_of(1, 5000);
+  Submission submission;
+  submission.add_file(folder.write("f1", content));
+  submission.add_range(4990, 10);
+  submission.add_range(4990, 11);
+  submission.add_range(5000, 0);
+  submission.add_range(SIZE_MAX - 3, 8);
+  submission.add_file(folder.path() + "/nobody");
+  submission.add_range(0, 4);
+  submission.add_range(0, 0);
+  submission.add_file(folder.path());
+  submission.add_range(0, 4);
+  submission.add_file(folder.path() + "/nobody");  // of which nothing is wanted
+  const Streamer streamer;
+  // An offset that wraps around takes no room.
+  REQUIRE(submission.send(streamer.handle) == 0);
+  drain(streamer, {&submission});
+  const std::map<std::pair<unsigned, unsigned>, int> expected = {
+      {{0, 0}, 0}, {{0, 1}, 3}, {{0, 2}, 0}, {{0, 3}, 3}, {{1, 0}, 2}, {{1, 1}, 2}, {{2, 0}, 11}};
+  CHECK(submission.codes == expected);
+  CHECK(submission.memory.substr(0, 10) == content.substr(4990));
+}
+
+TEST_CASE("waiting has a limit if it is given one", "[runai]") {
+  const Streamer streamer;
+  CHECK(take(streamer).code == 1);
+  CHECK(take(streamer, 20).code == 16);
+  Submission nothing;
+  REQUIRE(nothing.send(streamer.handle) == 0);
+  CHECK(nothing.id != 0);
+  CHECK(take(streamer).code == 1);
+}
+
+TEST_CASE("ending drops what is under way", "[runai]") {
+  const Folder folder;
+  const std::string path = folder.write("f0", std::string(8 << 20, 'x'));
+  ::setenv("STREAMER_MAX_BANDWIDTH", "1MB", 1);
+  Submission first;
+  Submission second;
+  {
+    const Streamer streamer;
+    ::unsetenv("STREAMER_MAX_BANDWIDTH");
+    for (Submission* const one : {&first, &second}) {
+      one->add_file(path);
+      for (std::size_t i = 0; i < 8; ++i)
+        one->add_range(i << 20, 1 << 20);
+      REQUIRE(one->send(streamer.handle) == 0);
+    }
+  }
+  first.memory.clear();  // nobody writes there any more
+  SUCCEED();
+}
+
+TEST_CASE("what cannot be is refused and leaves nothing behind", "[runai]") {
+  const Folder folder;
+  const std::string path = folder.write("f0", "content");
+  const Streamer streamer;
+  const auto code_of = [&](const std::vector<std::string>& paths,
+                           RunaiFileStreamerDevice device = kCpu) {
+    Submission submission;
+    for (const std::string& one : paths) {
+      submission.add_file(one);
+      submission.add_range(0, 4);
+    }
+    const int code = submission.send(streamer.handle, device);
+    CHECK(submission.id == 0);
+    return code;
+  };
+  CHECK(code_of({path, "s3://bucket/key"}) == 17);
+  CHECK(code_of({"gs://bucket/key", "s3://bucket/key"}) == 17);
+  CHECK(code_of({path}, {RUNAI_FILE_STREAMER_DEVICE_CUDA, 99}) == 23);
+  CHECK(code_of({path}, {RUNAI_FILE_STREAMER_DEVICE_CUDA, -1}) == 23);
+  RunaiFileStreamerSubmissionId id = 5;
+  const char* paths[] = {path.c_str()};
+  unsigned counts[] = {1};
+  std::size_t offsets[] = {0};
+  std::size_t sizes[] = {4};
+  void* places[] = {nullptr};
+  CHECK(runai_file_streamer_request(streamer.handle, &id, 1, paths, counts, offsets, sizes, places,
+                                    kCpu) == 7);
+  CHECK(id == 0);
+  CHECK(runai_file_streamer_request(streamer.handle, &id, 1, nullptr, counts, offsets, sizes,
+                                    places, kCpu) == 7);
+  CHECK(runai_file_streamer_request(nullptr, &id, 0, nullptr, nullptr, nullptr, nullptr, nullptr,
+                                    kCpu) == 7);
+  CHECK(take(streamer).code == 1);
+  runai_file_streamer_end(nullptr);
+}
+
+TEST_CASE("a strategy is set once, before it is needed", "[runai]") {
+  const Folder folder;
+  const std::string path = folder.write("f0", "content");
+  {
+    const Streamer streamer;
+    for (const char* const wrong : {"", "mmap", "sync_buffered,", "sync_buffered,sync_buffered"})
+      CHECK(runai_file_streamer_set_fs_strategy(streamer.handle, wrong) == 7);
+    CHECK(runai_file_streamer_set_fs_strategy(streamer.handle, "io_uring_direct,sync_buffered") ==
+          0);
+    CHECK(runai_file_streamer_set_fs_strategy(streamer.handle, "io_uring_direct,sync_buffered") ==
+          0);
+    CHECK(runai_file_streamer_set_fs_strategy(streamer.handle, "sync_buffered") == 20);
+  }
+  const Streamer streamer;
+  Submission submission;
+  submission.add_file(path);
+  submission.add_range(0, 7);
+  REQUIRE(submission.send(streamer.handle) == 0);
+  drain(streamer, {&submission});
+  CHECK(runai_file_streamer_set_fs_strategy(streamer.handle, "sync_buffered") == 20);
+  ::setenv("RUNAI_STREAMER_FS_STRATEGY", "nonsense", 1);
+  void* handle = nullptr;
+  CHECK(runai_file_streamer_start(&handle) == 7);
+  CHECK(handle == nullptr);
+  ::setenv("RUNAI_STREAMER_FS_STRATEGY", "sync_buffered", 1);
+  const Streamer by_environment;
+  ::unsetenv("RUNAI_STREAMER_FS_STRATEGY");
+  CHECK(runai_file_streamer_set_fs_strategy(by_environment.handle, "io_uring_direct") == 20);
+}
+
+TEST_CASE("credentials are set once", "[runai]") {
+  const Streamer streamer;
+  const char* keys[] = {"access_key_id", "secret_access_key", "of_another_version"};
+  const char* values[] = {"KEYID", "CANARYSECRET", "x"};
+  const char* others[] = {"KEYID", "CANARYSECRET2", "x"};
+  CHECK(runai_file_streamer_set_credentials(streamer.handle, nullptr, nullptr, 0) == 0);
+  CHECK(runai_file_streamer_set_credentials(streamer.handle, nullptr, nullptr, 1) == 7);
+  CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, values, 3) == 0);
+  CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, values, 3) == 0);
+  CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, others, 3) == 18);
+}
+
+TEST_CASE("listing and measuring", "[runai]") {
+  const Folder folder;
+  std::filesystem::create_directory(folder.path() + "/sub");
+  for (const char* const name : {"b.json", "a.safetensors", "sub/c.json"})
+    folder.write(name, name);
+  const Streamer streamer;
+  const auto list = [&](bool is_deep, std::vector<const char*> allow,
+                        std::vector<const char*> ignore) {
+    std::map<std::string, std::size_t> found;
+    const auto note = [](const char* path, size_t size, void* user) {
+      (*static_cast<std::map<std::string, std::size_t>*>(user))[path] = size;
+    };
+    const int code = runai_file_streamer_list_files(
+        streamer.handle, folder.path().c_str(), is_deep ? 1 : 0,
+        allow.empty() ? nullptr : allow.data(), static_cast<unsigned>(allow.size()),
+        ignore.empty() ? nullptr : ignore.data(), static_cast<unsigned>(ignore.size()), note,
+        &found);
+    REQUIRE(code == 0);
+    return found;
+  };
+  CHECK(list(true, {}, {}).size() == 3);
+  CHECK(list(false, {}, {}).size() == 2);
+  CHECK(list(true, {"*.json"}, {"*b.json"}) ==
+        std::map<std::string, std::size_t>{{folder.path() + "/sub/c.json", 10}});
+  CHECK(runai_file_streamer_list_files(
+            streamer.handle, (folder.path() + "/nobody").c_str(), 1, nullptr, 0, nullptr, 0,
+            [](const char*, size_t, void*) {}, nullptr) == 2);
+
+  std::size_t block = 0;
+  const std::string path = folder.path() + "/b.json";
+  const char* paths[] = {"/nowhere/x", path.c_str(), "s3://bucket/key"};
+  CHECK(runai_file_streamer_probe_direct_block_size(streamer.handle, paths, 3, &block) == 0);
+  CHECK(block == 4096);
+  block = 0;
+  CHECK(runai_file_streamer_probe_direct_block_size(streamer.handle, paths, 1, &block) == 11);
+  CHECK(block == 4096);
+}
+
+TEST_CASE("every code has a text", "[runai]") {
+  std::set<std::string> texts;
+  for (int code = 0; code <= 23; ++code)
+    texts.insert(runai_file_streamer_response_str(code));
+  CHECK(texts.size() == 24);
+  for (const int code : {-1, 24, 1000})
+    CHECK(std::string(runai_file_streamer_response_str(code)) == "Invalid response code");
+}
