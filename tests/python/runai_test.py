@@ -232,7 +232,8 @@ class Streaming(Case):
         self.assertRegex(text, r"\[RunAI Streamer\] CPU Buffer size: .* for files: \['/")
         self.assertRegex(text, r"Overall time to stream 2\.\d KiB of all files to cpu: \d+\.\d+s, .*/s")
         names = {record.name for record in log.records}
-        self.assertEqual(names, {"runai_model_streamer.file_streamer.file_streamer"})
+        self.assertEqual(names, {"runai_model_streamer.file_streamer.file_streamer",
+                                 "runai_model_streamer.file_streamer.requests_iterator"})
 
     def test_distributed_without_others_is_local(self):
         path = self.file("m.safetensors", [("a", "U8", [1], b"a")])

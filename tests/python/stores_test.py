@@ -107,6 +107,28 @@ class Stores(StoreCase):
             self.check({name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
                         for name, tensor in streamer.get_tensors()})
         self.assertEqual(list_safetensors(f"{self.world.scheme}://models/nothing"), [])
+        # Of a bucket only what lies at its root.
+        bucket = f"{self.world.scheme}://models"
+        self.world.client.put("models", "root.safetensors", b"x")
+        for uri in (bucket, bucket + "/", bucket + "//"):
+            self.assertEqual(list_safetensors(uri), [bucket + "/root.safetensors"])
+
+    def test_a_sharded_state(self):
+        folder = f"{self.world.scheme}://models/sharded"
+        wanted = {}
+        for rank in range(2):
+            for part in range(3):
+                content, digests = checkpoint({f"p{part}": 50_000 + rank}, 10 * rank + part)
+                name = f"model-rank-{rank}-part-{part}.safetensors"
+                self.world.client.put("models", "sharded/" + name, content)
+                wanted.setdefault(rank, {}).update(digests)
+        for rank in range(2):
+            opened = libstreamer.open_rank(folder, rank)
+            self.assertEqual(len(opened.objects), 3)
+            self.assertEqual({name: hashlib.sha256(bytes(tensor)).hexdigest()
+                              for name, tensor in libstreamer.load(opened)}, wanted[rank])
+        with self.assertRaises(libstreamer.NotFoundError):
+            libstreamer.open_rank(folder, 2)
 
     def test_pulling(self):
         target = os.path.join(self.folder, "pulled")
@@ -117,6 +139,8 @@ class Stores(StoreCase):
             self.assertEqual(file.read(), b'{"b": 2}')
         # Patterns are held against whole keys.
         none = os.path.join(self.folder, "none")
+        pull_files(self.model + "/config.json", none)  # is a prefix too, of nothing
+        self.assertFalse(os.path.exists(none))
         pull_files(self.model, none, allow_pattern=["config.json"])
         self.assertFalse(os.path.exists(none))
         pull_files(self.model, none, allow_pattern=["llama 3/config.json"], ignore_pattern=["*.py"])

@@ -8,7 +8,8 @@ import torch
 
 import libstreamer
 from runai_model_streamer._errors import response_error
-from runai_model_streamer.file_streamer.requests_iterator import FileChunks, MemoryLimit
+from runai_model_streamer.file_streamer.requests_iterator import (FileChunks, MemoryLimit,
+                                                                   human_bytes, log_buffer)
 from runai_model_streamer.s3_utils.s3_utils import (as_uri, filter_allow, filter_ignore,
                                                     is_object_path, settings_of)
 
@@ -98,8 +99,7 @@ class FileStreamer:
         limit = MemoryLimit()
         limit.check(max([largest] + [one.header_bytes for one in checkpoint.objects]))
         window = limit.window(total, largest)
-        logger.debug("[RunAI Streamer] CPU Buffer size: %s for files: %s",
-                     human_bytes(total if window == "unlimited" else window), paths)
+        log_buffer(total if window == "unlimited" else window, paths)
         self._device = str(device or "cpu")
         self._moves_to = None
         # What is limited is used again at once, so that what is yielded is a copy.
@@ -182,15 +182,6 @@ def _current_stream(device: str) -> int:
     if not torch.cuda.is_available():
         return 0
     return torch.cuda.current_stream(device).cuda_stream
-
-
-def human_bytes(size: float) -> str:
-    """As the log has it: "1.0 GiB"."""
-    units = ["Bytes", "KiB", "MiB", "GiB", "TiB"]
-    unit = 0
-    while size >= 1024 and unit + 1 < len(units):
-        size, unit = size / 1024, unit + 1
-    return f"{int(size)} Bytes" if unit == 0 else f"{size:.1f} {units[unit]}"
 
 
 __all__ = ["FileStreamer", "RunaiStreamerInvalidInputException"]

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is asked of a FileStreamer, and how much memory it may take."""
 import enum
+import logging
 import os
 from typing import List, Union
+
+logger = logging.getLogger(__name__)
 
 RUNAI_STREAMER_MEMORY_LIMIT_ENV_VAR_NAME = "RUNAI_STREAMER_MEMORY_LIMIT"
 _DEFAULT_MEMORY_LIMIT = 40_000_000_000
@@ -91,3 +94,17 @@ class FileChunks:
     def max_chunk_size(self) -> int:
         """Of the largest range."""
         return max(self.sizes, default=0)
+
+
+def human_bytes(size: float) -> str:
+    """As the log has it: "1.0 GiB"."""
+    units = ["Bytes", "KiB", "MiB", "GiB", "TiB"]
+    unit = 0
+    while size >= 1024 and unit + 1 < len(units):
+        size, unit = size / 1024, unit + 1
+    return f"{int(size)} Bytes" if unit == 0 else f"{size:.1f} {units[unit]}"
+
+
+def log_buffer(size: int, paths: List[str]) -> None:
+    """How much memory files are streamed through."""
+    logger.debug("[RunAI Streamer] CPU Buffer size: %s for files: %s", human_bytes(size), paths)
