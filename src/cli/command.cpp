@@ -120,12 +120,19 @@ Result<Settings> make_settings(const std::vector<std::string>& settings) {
   return made;
 }
 
+Result<Checkpoint> open_checkpoint(const LoadArguments& arguments, const Settings& settings) {
+  if (arguments.rank < 0) return Checkpoint::open(arguments.uris, settings);
+  // One folder is all that the arguments let through.
+  return Checkpoint::open_rank(arguments.uris.front(), static_cast<std::uint32_t>(arguments.rank),
+                               settings, arguments.pattern);
+}
+
 Result<LoadRequest> make_request(const LoadArguments& arguments) {
   auto options = make_options(arguments);
   if (!options) return std::move(options).error();
   auto settings = options->to_settings();
   if (!settings) return std::move(settings).error();
-  auto checkpoint = Checkpoint::open(arguments.uris, *settings);
+  auto checkpoint = open_checkpoint(arguments, *settings);
   if (!checkpoint) return std::move(checkpoint).error();
   auto plan = make_plan(*checkpoint, arguments);
   if (!plan) return std::move(plan).error();

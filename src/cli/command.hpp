@@ -49,6 +49,8 @@ struct LoadArguments {
   std::vector<std::string> names;
   std::string order = "completion";
   std::string device = "host";
+  std::int64_t rank = -1;  // of a sharded state; negative: the whole of what the URIs name
+  std::string pattern = "model-rank-{rank}-part-{part}.safetensors";
 };
 
 struct PullArguments {
@@ -72,6 +74,9 @@ int run_bench(const LoadArguments& arguments, int rounds, bool as_json);
 
 // From texts such as "name=value".
 Result<Settings> make_settings(const std::vector<std::string>& settings);
+
+// What the URIs name, or of a folder the parts of one rank.
+Result<Checkpoint> open_checkpoint(const LoadArguments& arguments, const Settings& settings);
 
 // An opened checkpoint and what of it to load, how.
 struct LoadRequest {

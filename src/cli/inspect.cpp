@@ -70,7 +70,7 @@ void print_json(const Checkpoint& checkpoint) {
 int run_inspect(const LoadArguments& arguments, bool as_json) {
   auto settings = make_settings(arguments.settings);
   if (!settings) return report(settings.error());
-  auto checkpoint = Checkpoint::open(arguments.uris, *settings);
+  auto checkpoint = open_checkpoint(arguments, *settings);
   if (!checkpoint) return report(checkpoint.error());
   as_json ? print_json(*checkpoint) : print_table(*checkpoint);
   return finish_output();

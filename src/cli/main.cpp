@@ -41,9 +41,23 @@ struct Arguments {
   bool as_json = false;
 };
 
-void add_load_arguments(CLI::App& command, LoadArguments& load) {
+void add_checkpoint(CLI::App& command, LoadArguments& load) {
   command.add_option("URI", load.uris, "safetensors files, directories or shard indexes")
       ->required();
+  CLI::Option* const rank =
+      command
+          .add_option("--rank", load.rank, "only that rank's parts of a sharded state in a folder")
+          ->check(CLI::Range(0, 1'000'000));
+  command.add_option("--pattern", load.pattern, "names of the parts, with {rank} and {part}")
+      ->needs(rank);
+  command.parse_complete_callback([&load] {
+    if (load.rank >= 0 && load.uris.size() != 1)
+      throw CLI::ValidationError("--rank", "is for one folder");
+  });
+}
+
+void add_load_arguments(CLI::App& command, LoadArguments& load) {
+  add_checkpoint(command, load);
   command.add_option("--memory-limit", load.memory_limit,
                      "auto, unlimited, minimum, or a size such as 8GiB");
   command.add_option("--concurrency", load.concurrency, "readers; auto, or 1 to 1024");
@@ -88,8 +102,7 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
 
   CLI::App* const inspect =
       app.add_subcommand("inspect", "Check a checkpoint's headers and show what it holds");
-  inspect->add_option("URI", arguments.load.uris, "safetensors files, directories or shard indexes")
-      ->required();
+  add_checkpoint(*inspect, arguments.load);
   inspect->add_flag("--json", arguments.as_json, kJson);
   add_settings(*inspect, arguments.load.settings);
   inspect->callback([&] { exit_code = run_inspect(arguments.load, arguments.as_json); });

@@ -128,6 +128,22 @@ class Command(unittest.TestCase):
         self.assertEqual(run("inspect", "ftp://bucket/key").returncode, 2)
         self.assertEqual(run("load", self.model, "--name", "nobody").returncode, 3)
 
+    def test_the_parts_of_one_rank(self):
+        folder = os.path.join(self.folder.name, "sharded")
+        os.mkdir(folder)
+        for rank, part in ((0, 0), (0, 1), (1, 0)):
+            for name in (f"model-rank-{rank}-part-{part}.safetensors", f"r{rank}p{part}.st"):
+                self.safetensors(os.path.join(folder, name), {f"p{part}": {
+                    "dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}, bytes([rank]))
+        for more in ((), ("--pattern", "r{rank}p{part}.st")):
+            done = run("digest", folder, "--rank", "0", *more)
+            self.assertEqual([line.split()[1] for line in done.stdout.splitlines()], ["p0", "p1"])
+            self.assertEqual(run("load", folder, "--rank", "1", *more).returncode, 0)
+            self.assertEqual(run("load", folder, "--rank", "2", *more).returncode, 3)
+        for wrong in (("--rank", "-1"), ("--pattern", "r{rank}p{part}.st"), ("--rank", "0", folder)):
+            self.assertEqual(run("inspect", folder, *wrong).returncode, 2, wrong)
+        self.assertEqual(run("inspect", folder, "--rank", "0", "--pattern", "x").returncode, 2)
+
     def test_settings_come_from_the_environment(self):
         done = run("load", self.model, env={**os.environ, "RUNAI_STREAMER_MEMORY_LIMIT": "0"})
         self.assertEqual(done.returncode, 0, done.stderr)
