@@ -50,7 +50,7 @@ class Streaming(Case):
             sizes = [len(t[3]) for t in every]
             header = max(os.path.getsize(p) - sum(len(t[3]) for t in f) - 8
                          for p, f in zip(paths, files))
-            limits = [-1, 0, 40_000_000_000]
+            limits = [-1, 0, 40_000_000_000, max([header, 8] + sizes)]
             prefix = sum(sizes[:generator.randrange(len(sizes) + 1)])
             if prefix >= max([header, 8] + sizes):
                 limits.append(prefix)
