@@ -101,7 +101,10 @@ class Streamer {
       }
       to += request.sizes[file];
     }
-    submission_ = TRY(RunaiSubmission::start(files, core::kHost, with_credentials_, stores_));
+    auto submission =
+        TRY(RunaiSubmission::make(std::move(files), core::kHost, with_credentials_, stores_));
+    TRY(submission->begin());
+    submission_ = std::move(submission);
     return {};
   }
 

@@ -149,10 +149,12 @@ class FileStreamer {
     return kRunaiSuccess;
   }
 
-  // Of a failure nothing is left behind.
-  Result<std::uint64_t> submit(const std::vector<RunaiFile>& files, std::int32_t device) {
+  // Of a failure nothing is left behind. Files are opened by the thread that waits for them; only
+  // what a GPU has against it is known at once.
+  Result<std::uint64_t> submit(std::vector<RunaiFile> files, std::int32_t device) {
     auto running = std::make_unique<Running>();
-    running->submission = TRY(RunaiSubmission::start(files, device, settings_, stores()));
+    running->submission = TRY(RunaiSubmission::make(std::move(files), device, settings_, stores()));
+    if (device != core::kHost) TRY(running->submission->begin());
     const std::uint64_t id = ++last_id_;
     const std::size_t responses = running->submission->left();
     if (responses == 0) return id;
@@ -243,7 +245,7 @@ RunaiCode copy(const Arrays& arrays, std::vector<RunaiFile>& files) {
   return kRunaiSuccess;
 }
 
-RunaiCode submit(FileStreamer& streamer, const std::vector<RunaiFile>& files,
+RunaiCode submit(FileStreamer& streamer, std::vector<RunaiFile> files,
                  RunaiFileStreamerDevice device, RunaiFileStreamerSubmissionId& id) {
   std::set<std::string_view> schemes;
   for (const RunaiFile& file : files)
@@ -254,13 +256,14 @@ RunaiCode submit(FileStreamer& streamer, const std::vector<RunaiFile>& files,
     if (device.type != RUNAI_FILE_STREAMER_DEVICE_CUDA || device.id < 0) return kRunaiNoSuchDevice;
     number = device.id;
   }
-  auto submitted = streamer.submit(files, number);
+  const bool are_local = schemes.contains("file");
+  auto submitted = streamer.submit(std::move(files), number);
   if (!submitted) {
     if (number != core::kHost) return kRunaiNoSuchDevice;
     const bool is_invalid = submitted.error().kind() == ErrorKind::invalid_argument;
     return is_invalid ? kRunaiInvalid : runai_code_of(submitted.error());
   }
-  streamer.note_files(schemes.contains("file"));
+  streamer.note_files(are_local);
   id = *submitted;
   return kRunaiSuccess;
 }
@@ -333,7 +336,7 @@ int runai_file_streamer_request(void* streamer, RunaiFileStreamerSubmissionId* o
     const RunaiCode copied =
         copy({num_files, paths, num_ranges, range_offsets, range_sizes, range_dsts}, files);
     if (copied != kRunaiSuccess) return copied;
-    return submit(from(streamer), files, device, *out_submission_id);
+    return submit(from(streamer), std::move(files), device, *out_submission_id);
   });
 }
 

@@ -6,7 +6,6 @@
 
 #include "base/on_threads.hpp"
 #include "base/text.hpp"
-#include "checkpoint/ranges.hpp"
 
 namespace streamer::capi {
 
@@ -31,12 +30,11 @@ struct Opening {
   RunaiCode code = kRunaiSuccess;
 };
 
-Result<std::vector<Opening>> open_files(const std::vector<RunaiFile>& files, core::Stores& stores) {
+Result<std::vector<Opening>> open_files(const std::vector<RunaiFile>& files,
+                                        const std::vector<core::Uri>& uris, core::Stores& stores) {
   const auto open_one = [&](std::size_t i) -> Result<Opening> {
     if (files[i].ranges.empty()) return Opening{};
-    core::Uri uri("file", files[i].path);
-    if (is_runai_object(files[i].path)) uri = TRY(core::parse_uri(files[i].path));
-    auto object = core::open_object(stores, uri);
+    auto object = core::open_object(stores, uris[i]);
     if (!object) return Opening{{}, runai_code_of(object.error())};
     return Opening{*std::move(object), kRunaiSuccess};
   };
@@ -84,62 +82,97 @@ RunaiCode runai_code_of(const Error& error) noexcept {
   }
 }
 
-Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::start(
-    const std::vector<RunaiFile>& files, std::int32_t device, const core::Settings& settings,
+Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::make(
+    std::vector<RunaiFile> files, std::int32_t device, const core::Settings& settings,
     std::shared_ptr<core::Stores> stores) {
   auto made = std::make_unique<RunaiSubmission>();
-  std::vector<Opening> openings = TRY(open_files(files, *stores));
+  for (const RunaiFile& file : files) {
+    core::Uri uri("file", file.path);
+    if (is_runai_object(file.path)) uri = TRY(core::parse_uri(file.path));
+    made->uris_.push_back(std::move(uri));
+    made->left_ += file.ranges.size();
+  }
+  made->files_ = std::move(files);
+  made->device_ = device;
+  made->settings_ = settings;
+  made->stores_ = std::move(stores);
+  return made;
+}
+
+Result<void> RunaiSubmission::begin() {
+  has_begun_ = true;
   std::vector<core::Object> objects;
   std::vector<core::OpenedRange> ranges;
+  const std::vector<std::byte*> places = TRY(sort_out(objects, ranges));
+  if (ranges.empty()) return {};
+  return start_load(core::checkpoint_of(std::move(objects), ranges, stores_), places);
+}
+
+// What is to be read, and where to; what needs no reading is known.
+Result<std::vector<std::byte*>> RunaiSubmission::sort_out(std::vector<core::Object>& objects,
+                                                          std::vector<core::OpenedRange>& ranges) {
+  std::vector<Opening> openings = TRY(open_files(files_, uris_, *stores_));
   std::vector<std::byte*> places;
-  for (std::uint32_t file = 0; file < files.size(); ++file) {
+  for (std::uint32_t file = 0; file < files_.size(); ++file) {
     Opening& opening = openings[file];
     const std::size_t ranges_before = ranges.size();
-    for (std::uint32_t index = 0; index < files[file].ranges.size(); ++index) {
-      const RunaiRange& range = files[file].ranges[index];
-      ++made->left_;
+    for (std::uint32_t index = 0; index < files_[file].ranges.size(); ++index) {
+      const RunaiRange& range = files_[file].ranges[index];
       if (opening.code != kRunaiSuccess) {
-        made->known_.push_back({opening.code, file, index});
+        known_.push_back({opening.code, file, index});
       } else if (range.offset > opening.object.size ||
                  range.bytes > opening.object.size - range.offset) {
-        made->known_.push_back({kRunaiEndOfFile, file, index});
+        known_.push_back({kRunaiEndOfFile, file, index});
       } else if (range.bytes == 0) {
-        made->known_.push_back({kRunaiSuccess, file, index});
+        known_.push_back({kRunaiSuccess, file, index});
       } else {
         ranges.push_back({static_cast<std::uint32_t>(objects.size()), {range.offset, range.bytes}});
         places.push_back(range.to);
-        made->of_load_.push_back({kRunaiSuccess, file, index});
+        of_load_.push_back({kRunaiSuccess, file, index});
       }
     }
     if (ranges.size() != ranges_before) objects.push_back(std::move(opening.object));
   }
-  if (ranges.empty()) return made;
-  auto checkpoint = core::checkpoint_of(std::move(objects), ranges, std::move(stores));
-  TRY(made->start_load(std::move(checkpoint), places, device, settings));
-  return made;
+  return places;
 }
 
 Result<void> RunaiSubmission::start_load(std::shared_ptr<const core::Checkpoint> checkpoint,
-                                         const std::vector<std::byte*>& places, std::int32_t device,
-                                         const core::Settings& settings) {
+                                         const std::vector<std::byte*>& places) {
   has_come_.assign(of_load_.size(), false);
   std::vector<core::PlanRequest> wanted;
   std::uint64_t bytes = 0;
   for (std::uint32_t t = 0; t < checkpoint->tensors.size(); ++t) {
     const std::uint64_t number = *core::parse_unsigned(checkpoint->tensors[t].name);
-    wanted.push_back({.tensor = t, .device = device, .destination = places[number], .tag = number});
+    wanted.push_back(
+        {.tensor = t, .device = device_, .destination = places[number], .tag = number});
     bytes += checkpoint->tensors[t].bytes.size;
   }
   core::LoadOptions options;
   // What the original reads with one worker comes in the order of the request.
   if (bytes <= kLeastChunkBytes) options.order = core::Order::plan;
-  const core::LoadSettings read = TRY(core::read_load_settings(settings));
-  load_ = TRY(core::Load::start(std::move(checkpoint), std::move(wanted), options, read));
+  const core::LoadSettings read = TRY(core::read_load_settings(settings_));
+  auto load = TRY(core::Load::start(std::move(checkpoint), std::move(wanted), options, read));
+  load_ = load.get();
+  state_.with([&](State& state) {
+    state.load = std::move(load);
+    if (state.is_cancelled) state.load->cancel();
+  });
   return {};
 }
 
 std::optional<RunaiResponse> RunaiSubmission::next() {
   if (left_ == 0) return std::nullopt;
+  if (!has_begun_) {
+    auto begun = begin();
+    if (!begun) {
+      // Nothing is read: everything fails for that reason.
+      known_.clear();
+      for (std::uint32_t file = 0; file < files_.size(); ++file) {
+        for (std::uint32_t index = 0; index < files_[file].ranges.size(); ++index)
+          known_.push_back({runai_code_of(begun.error()), file, index});
+      }
+    }
+  }
   --left_;
   if (known_.empty()) {
     auto next = load_->next(std::nullopt);
@@ -165,8 +198,11 @@ void RunaiSubmission::fail_the_rest(RunaiCode code) {
   }
 }
 
-void RunaiSubmission::cancel() noexcept {
-  if (load_) load_->cancel();
+void RunaiSubmission::cancel() {
+  state_.with([](State& state) {
+    state.is_cancelled = true;
+    if (state.load) state.load->cancel();
+  });
 }
 
 }  // namespace streamer::capi

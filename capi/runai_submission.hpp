@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "boundary.hpp"
+#include "checkpoint/ranges.hpp"
 
 namespace streamer::capi {
 
@@ -71,28 +72,44 @@ Result<core::Settings> runai_settings();
 
 class RunaiSubmission {
  public:
-  // Opens the files and starts to read. What cannot come is no failure of all: its responses say
-  // so. device: where all places are, core::kHost or the number of a GPU.
-  static Result<std::unique_ptr<RunaiSubmission>> start(const std::vector<RunaiFile>& files,
-                                                        std::int32_t device,
-                                                        const core::Settings& settings,
-                                                        std::shared_ptr<core::Stores> stores);
+  // Nothing is read yet. device: where all places are, core::kHost or the number of a GPU.
+  // invalid_argument for what cannot be the URI of an object.
+  static Result<std::unique_ptr<RunaiSubmission>> make(std::vector<RunaiFile> files,
+                                                       std::int32_t device,
+                                                       const core::Settings& settings,
+                                                       std::shared_ptr<core::Stores> stores);
 
+  // Opens the files, which takes as long as the stores take, and starts to read. What cannot come
+  // is no failure of all: its responses say so. Once, before next(), or never: then next() does it.
+  Result<void> begin();
   // Waits for the next range that is there or failed; nullopt once each had its response. For one
   // thread.
   std::optional<RunaiResponse> next();
   // How many responses are still to come. For the thread that calls next().
   [[nodiscard]] std::size_t left() const noexcept { return left_; }
   // Thread-safe. What did not come yet fails.
-  void cancel() noexcept;
+  void cancel();
 
  private:
+  struct State {
+    std::unique_ptr<core::Load> load;  // nullptr: not begun, or nothing had to be read
+    bool is_cancelled = false;
+  };
+
+  Result<std::vector<std::byte*>> sort_out(std::vector<core::Object>& objects,
+                                           std::vector<core::OpenedRange>& ranges);
   Result<void> start_load(std::shared_ptr<const core::Checkpoint> checkpoint,
-                          const std::vector<std::byte*>& places, std::int32_t device,
-                          const core::Settings& settings);
+                          const std::vector<std::byte*>& places);
   void fail_the_rest(RunaiCode code);
 
-  std::unique_ptr<core::Load> load_;    // nullptr: nothing had to be read
+  std::vector<RunaiFile> files_;
+  std::vector<core::Uri> uris_;  // of the files
+  std::int32_t device_ = core::kHost;
+  core::Settings settings_;
+  std::shared_ptr<core::Stores> stores_;
+  bool has_begun_ = false;
+  core::Guarded<State> state_;
+  core::Load* load_ = nullptr;          // of the state: for the thread that calls next()
   std::deque<RunaiResponse> known_;     // that need not be waited for
   std::vector<RunaiResponse> of_load_;  // by tag
   std::vector<bool> has_come_;          // by tag

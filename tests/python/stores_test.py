@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import unittest
 import unittest.mock
 
@@ -36,6 +37,12 @@ def digests_of(content):
     return {name: hashlib.sha256(content[8 + length + tensor["data_offsets"][0]:
                                          8 + length + tensor["data_offsets"][1]]).hexdigest()
             for name, tensor in json.loads(content[8:8 + length]).items()}
+
+
+class Device(ctypes.Structure):
+    """RunaiFileStreamerDevice."""
+
+    _fields_ = [("type", ctypes.c_int), ("id", ctypes.c_int)]
 
 
 class World:
@@ -266,10 +273,6 @@ class Stores(StoreCase):
 
     def test_the_native_functions_of_later_versions(self):
         library = ctypes.CDLL(libstreamer._native.library.path)
-
-        class Device(ctypes.Structure):
-            _fields_ = [("type", ctypes.c_int), ("id", ctypes.c_int)]
-
         found = {}
         callback = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p)
         note = callback(lambda path, size, _: found.__setitem__(path.decode(), size))
@@ -324,6 +327,30 @@ class Stores(StoreCase):
             self.assertEqual(digests, {name: digest for name, digest in self.digests.items()
                                        if name in digests})
             self.assertEqual(len(digests), 18)
+
+    def test_a_submission_does_not_wait_for_the_store(self):
+        if STORE != "google":
+            return
+        library = ctypes.CDLL(libstreamer._native.library.path)
+        go_on, client = threading.Event(), self.world.client
+        client.before_read = lambda key: go_on.wait(60)
+        self.addCleanup(setattr, client, "before_read", lambda key: None)
+        self.addCleanup(go_on.set)
+        streamer, number = ctypes.c_void_p(), ctypes.c_uint64()
+        self.assertEqual(library.runai_file_streamer_start(ctypes.byref(streamer)), 0)
+        buffer = (ctypes.c_ubyte * 8)()
+        one = ctypes.c_size_t * 1
+        self.assertEqual(library.runai_file_streamer_request(
+            streamer, ctypes.byref(number), ctypes.c_uint(1),
+            (ctypes.c_char_p * 1)(self.shards[0].encode()), (ctypes.c_uint * 1)(1), one(0), one(8),
+            (ctypes.c_void_p * 1)(ctypes.addressof(buffer)), Device(0, 0)), 0)
+        rest = [ctypes.byref(value) for value in (ctypes.c_uint64(), ctypes.c_uint(),
+                                                  ctypes.c_uint(), ctypes.c_int())]
+        self.assertEqual(library.runai_file_streamer_response(streamer, *rest, 50), 16)
+        go_on.set()
+        self.assertEqual(library.runai_file_streamer_response(streamer, *rest, 0), 0)
+        self.assertGreater(int.from_bytes(bytes(buffer), "little"), 100)
+        library.runai_file_streamer_end(streamer)
 
     def test_listing_of_the_package(self):
         with FileStreamer() as streamer:
