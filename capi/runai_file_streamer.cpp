@@ -182,7 +182,7 @@ class FileStreamer {
     if (left_ == 0 && !limit) return {.response = {.code = kRunaiFinished}};
     const auto answer = answers_.take(limit);
     if (!answer) return {.response = {.code = kRunaiTimedOut}};
-    --left_;
+    if (left_ != 0) --left_;
     if (answer->is_last) running_.erase(answer->submission);
     return *answer;
   }
@@ -269,8 +269,11 @@ RunaiCode submit(FileStreamer& streamer, std::vector<RunaiFile> files,
 }
 
 std::vector<std::string> strings(const char** texts, unsigned count) {
-  if (texts == nullptr) return {};
-  return {texts, texts + count};
+  std::vector<std::string> all;
+  for (unsigned i = 0; texts != nullptr && i < count; ++i) {
+    if (texts[i] != nullptr) all.emplace_back(texts[i]);
+  }
+  return all;
 }
 
 Result<void> list(FileStreamer& streamer, const std::string& prefix, bool is_deep,

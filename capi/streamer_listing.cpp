@@ -27,11 +27,24 @@ Result<streamer_status> open_listing(const char* uri, const streamer_settings* s
   return STREAMER_OK;
 }
 
+Result<std::vector<std::string>> strings(const char* const* texts, size_t count, const char* name) {
+  if (count != 0 && texts == nullptr) return null_argument(name);
+  std::vector<std::string> all;
+  for (size_t i = 0; i < count; ++i) {
+    if (texts[i] == nullptr) return null_argument(name);
+    all.emplace_back(texts[i]);
+  }
+  return all;
+}
+
 Result<core::PullOptions> patterns_of(const streamer_pull_options* options) {
+  core::PullOptions patterns;
+  if (options == nullptr) return patterns;
   const streamer_pull_options defaults = STREAMER_PULL_OPTIONS_INIT;
   const streamer_pull_options given = TRY(copy_in(options, defaults));
-  return core::PullOptions{.allow = {given.allow, given.allow + given.allow_count},
-                           .ignore = {given.ignore, given.ignore + given.ignore_count}};
+  patterns.allow = TRY(strings(given.allow, given.allow_count, "allow"));
+  patterns.ignore = TRY(strings(given.ignore, given.ignore_count, "ignore"));
+  return patterns;
 }
 
 streamer_listing* listing_of(const std::string& folder,

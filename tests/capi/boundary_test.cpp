@@ -150,6 +150,41 @@ TEST_CASE("NULL where it may not be is an error that names the parameter", "[bou
   CHECK(streamer_checkpoint_tensor_count(nullptr) == 0);
 }
 
+TEST_CASE("what pull and snapshot may be given is optional, and what is missing is said",
+          "[boundary]") {
+  const TemporaryFolder folder;
+  const std::string from = (folder.path() / "from").string();
+  const std::string to = (folder.path() / "to").string();
+  std::filesystem::create_directory(from);
+  std::ofstream(from + "/config.json") << "{}";
+  streamer_listing* listing = nullptr;
+  REQUIRE(streamer_pull(from.c_str(), to.c_str(), nullptr, nullptr, &listing, nullptr) ==
+          STREAMER_OK);
+  CHECK(streamer_listing_count(listing) == 1);
+  CHECK(streamer_listing_root(listing) == to);
+  streamer_listing_free(listing);
+  REQUIRE(streamer_snapshot(from.c_str(), nullptr, nullptr, &listing, nullptr) == STREAMER_OK);
+  CHECK(streamer_listing_root(listing) == from);
+  streamer_listing_free(listing);
+  CHECK(streamer_listing_root(nullptr) == std::string());
+
+  const char* const none[] = {nullptr};
+  streamer_pull_options missing = STREAMER_PULL_OPTIONS_INIT;
+  missing.allow_count = 1;
+  for (const char* const* const allow : {static_cast<const char* const*>(nullptr), none}) {
+    missing.allow = allow;
+    streamer_error* error = nullptr;
+    CHECK(streamer_snapshot(from.c_str(), &missing, nullptr, &listing, &error) ==
+          STREAMER_ERROR_INVALID_ARGUMENT);
+    CHECK_THAT(streamer_error_line(error), Catch::Contains("allow is NULL"));
+    streamer_error_free(error);
+  }
+  CHECK(streamer_snapshot(nullptr, nullptr, nullptr, &listing, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_snapshot(from.c_str(), nullptr, nullptr, nullptr, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+}
+
 TEST_CASE("settings can be listed, and refuse what they cannot have", "[boundary]") {
   REQUIRE(streamer_setting_count() > 5);
   for (std::size_t i = 0; i < streamer_setting_count(); ++i) {
