@@ -3,6 +3,7 @@
 """What the Run:ai Model Streamer streams, on real files: runai_test.py SOURCE_ROOT"""
 import json
 import logging
+import multiprocessing
 import os
 import random
 import struct
@@ -243,6 +244,28 @@ class Streaming(Case):
         with self.assertRaisesRegex(ValueError, "Invalid value for RUNAI_STREAMER_DIST: nonsense"):
             self.stream([path], is_distributed=True)
 
+
+    def test_a_rank_that_streams_alone_waits_for_nobody(self):
+        if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+            self.skipTest("this torch has no gloo")
+        path = self.file("m.safetensors", [("a", "U8", [3], b"abc"), ("none", "F32", [0], b"")])
+        store = self.path("store")
+
+        def rank(number):
+            torch.distributed.init_process_group("gloo", init_method="file://" + store,
+                                                 rank=number, world_size=2)
+            # The other one never streams anything.
+            found = self.stream([path], is_distributed=True) if number == 0 else []
+            torch.distributed.barrier()
+            os._exit(0 if number or sorted(name for name, *_ in found) == ["a", "none"] else 1)
+
+        children = [multiprocessing.get_context("fork").Process(target=rank, args=(number,))
+                    for number in range(2)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(60)
+            self.assertEqual(child.exitcode, 0)
 
     def test_leaving_ends_what_is_under_way(self):
         path = self.path("big.safetensors")
