@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runai_file_streamer.h"
 
-#include <unistd.h>
-
 #include <array>
 #include <chrono>
 #include <condition_variable>
@@ -16,6 +14,7 @@
 #include "base/thread.hpp"
 #include "runai.h"
 #include "runai_submission.hpp"
+#include "storage/file_store.hpp"
 #include "storage/pull.hpp"
 
 using namespace streamer::capi;
@@ -372,11 +371,13 @@ int runai_file_streamer_probe_direct_block_size(void* streamer, const char** pat
   // What the library's own readers ask of an offset, a size and a place alike.
   *out_block = core::kPageBytes;
   if (num_paths != 0 && paths == nullptr) return kRunaiInvalid;
-  for (unsigned i = 0; i < num_paths; ++i) {
-    if (paths[i] != nullptr && !is_runai_object(paths[i]) && ::access(paths[i], R_OK) == 0)
-      return kRunaiSuccess;
-  }
-  return kRunaiUnknown;
+  return runai_guarded([&]() -> int {
+    for (unsigned i = 0; i < num_paths; ++i) {
+      if (paths[i] == nullptr || is_runai_object(paths[i])) continue;
+      if (core::stat_file(core::Uri("file", paths[i]))) return kRunaiSuccess;
+    }
+    return kRunaiUnknown;
+  });
 }
 
 int runai_file_streamer_list_files(void* streamer, const char* prefix, int is_recursive,

@@ -351,6 +351,8 @@ TEST_CASE("listing and measuring", "[runai]") {
   const char* paths[] = {"/nowhere/x", path.c_str(), "s3://bucket/key"};
   CHECK(runai_file_streamer_probe_direct_block_size(streamer.handle, paths, 3, &block) == 0);
   CHECK(block == 4096);
+  const std::string itself = folder.path();
+  paths[0] = itself.c_str();
   block = 0;
   CHECK(runai_file_streamer_probe_direct_block_size(streamer.handle, paths, 1, &block) == 11);
   CHECK(block == 4096);

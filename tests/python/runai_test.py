@@ -118,6 +118,10 @@ class Streaming(Case):
         self.environment(RUNAI_STREAMER_MEMORY_LIMIT=0)
         self.assertEqual(self.stream([self.file("0.safetensors", [])]), [])
         self.assertEqual(self.stream([]), [])
+        with SafetensorsStreamer() as streamer:
+            streamer.stream_file(self.path("0.safetensors"))  # of which there is nothing to take
+            streamer.stream_file(self.path("n.safetensors"))
+            self.assertEqual(len(list(streamer.get_tensors())), 2)
 
     def test_headers_that_are_refused(self):
         def tensor(**fields):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots of a model's small files: snapshot_test.py SOURCE_ROOT STREAMER"""
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -127,17 +128,14 @@ class Snapshots(unittest.TestCase):
         self.assertEqual(sorted(os.listdir(model)), [".lock", os.path.basename(out.strip())])
 
     def wait_for_lock(self, process):
-        """Until a thread of the process waits in flock()."""
+        """Until the process waits in flock()."""
+        waiting = re.compile(rf"-> FLOCK .* {process.pid} ")
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             # A wait in the kernel of another process has no event that a test could take.
-            for thread in os.listdir(f"/proc/{process.pid}/task"):
-                try:
-                    with open(f"/proc/{process.pid}/task/{thread}/syscall", encoding="ascii") as file:
-                        if file.read().split()[0] == "73":  # flock(2) on x86-64
-                            return
-                except OSError:
-                    pass
+            with open("/proc/locks", encoding="ascii") as file:
+                if waiting.search(file.read()):
+                    return
             time.sleep(0.01)
         self.fail("the process never waits for the lock")
 

@@ -112,6 +112,8 @@ class FileStreamer:
             values["device_memory_limit"] = max(3 * largest, min(_DEVICE_WINDOW, total), 1)
             stream = _current_stream(self._device)
         self._left = len(chosen)
+        if not chosen:
+            return  # nothing is under way
         select = None if wanted is None else (lambda tensor: tensor.number in wanted)
         try:
             self._load = self._start(checkpoint, values, select, stream)
