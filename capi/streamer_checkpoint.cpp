@@ -35,9 +35,10 @@ core::Settings settings_or_default(const streamer_settings* settings) {
 Result<streamer_checkpoint*> open_all(const std::vector<std::string>& uris,
                                       std::shared_ptr<core::Stores> stores,
                                       const core::Settings& settings) {
-  const bool keeps = settings.text("same_names") == "keep";
-  auto opened = TRY(core::open_checkpoint(uris, std::move(stores),
-                                          keeps ? core::SameNames::keep : core::SameNames::refuse));
+  core::OpenRules rules;
+  if (settings.text("same_names") == "keep") rules.same_names = core::SameNames::keep;
+  if (settings.text("header_rules") == "lenient") rules.header = core::HeaderRules::lenient;
+  auto opened = TRY(core::open_checkpoint(uris, std::move(stores), rules));
   return new streamer_checkpoint{std::move(opened)};
 }
 

@@ -103,6 +103,10 @@ constexpr SettingRow kRows[] = {
      "Whether chunks of files that are not in the page cache go to a device past the host's memory "
      "(GPUDirect Storage). on loads libcufile.so.0; what it does not take goes through host memory "
      "and is noted."},
+    {"header_rules", "STREAMER_HEADER_RULES", nullptr, "strict", "strict, lenient",
+     "How safetensors headers are read. lenient: of a name that is there twice the last counts, "
+     "__metadata__ may hold anything, bytes may follow the last tensor, a header may have 100 "
+     "MiB."},
     {"hedging", "STREAMER_HEDGING", nullptr, "auto", "auto, off",
      "Whether the slowest requests of a load are made a second time on a new connection."},
     {"https_bearer_token", "STREAMER_HTTPS_BEARER_TOKEN", nullptr, "auto", "auto, or a token",
@@ -287,6 +291,7 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
     to.hedges = value == "auto";
     return value == "auto" || value == "off";
   }
+  if (name == "header_rules") return value == "strict" || value == "lenient";
   if (name == "io_uring") {
     to.io_uring = value == "auto";
     return value == "auto" || value == "off";

@@ -106,7 +106,7 @@ Result<Sources> find_sources(Stores& stores, std::span<const std::string> uris) 
 }
 
 // Length and text of the header: one read in the common case, two for long headers.
-Result<OpenedShard> read_header(Store& store, const Uri& uri) {
+Result<OpenedShard> read_header(Store& store, const Uri& uri, HeaderRules rules) {
   const Opened opened = TRY(store.open(uri, kFirstReadBytes));
   const Object& object = opened.object;
   const std::vector<std::byte>& first = opened.first;
@@ -116,13 +116,13 @@ Result<OpenedShard> read_header(Store& store, const Uri& uri) {
     if (!other.empty()) fields.message += fmt::format("; {}", other);
     return Error(std::move(fields)).at(uri.text(), range);
   };
-  auto length = header_length(first, object.size);
+  auto length = header_length(first, object.size, rules);
   if (!length)
     return explain(std::move(length).error(), {0, std::min<std::uint64_t>(8, object.size)});
 
   JsonText text(*length);
   TRY(fill(store, opened, kHeaderLengthBytes, std::span<char>(text.data(), *length)));
-  auto header = parse_header(text, object.size);
+  auto header = parse_header(text, object.size, rules);
   if (!header) return explain(std::move(header).error(), {0, kHeaderLengthBytes + *length});
   return OpenedShard{.object = {.object = object,
                                 .header_bytes = *length,
@@ -131,10 +131,11 @@ Result<OpenedShard> read_header(Store& store, const Uri& uri) {
                      .tensors = std::move(header->tensors)};
 }
 
-Result<std::vector<OpenedShard>> read_headers(Stores& stores, const std::vector<Uri>& uris) {
+Result<std::vector<OpenedShard>> read_headers(Stores& stores, const std::vector<Uri>& uris,
+                                              HeaderRules rules) {
   const auto read_one = [&](std::size_t i) -> Result<OpenedShard> {
     Store* const store = TRY(stores.of(uris[i]));
-    return read_header(*store, uris[i]);
+    return read_header(*store, uris[i], rules);
   };
   return on_threads<OpenedShard>("streamer-open", kHeaderThreads, uris.size(), read_one);
 }
@@ -190,10 +191,10 @@ Error explain_missing(Error error, const Sources& sources) {
 
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris,
                                                           std::shared_ptr<Stores> stores,
-                                                          SameNames same_names) {
+                                                          OpenRules rules) {
   if (uris.empty()) return Error(ErrorKind::invalid_argument, "there is no URI to open");
   const Sources sources = TRY(find_sources(*stores, uris));
-  auto opened = read_headers(*stores, sources.objects);
+  auto opened = read_headers(*stores, sources.objects, rules.header);
   if (!opened) return explain_missing(std::move(opened).error(), sources);
 
   auto checkpoint = std::make_shared<Checkpoint>();
@@ -209,7 +210,7 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::s
     checkpoint->objects.push_back(std::move(file.object));
   }
   const auto twice = checkpoint->tensors.finish();
-  if (twice && same_names == SameNames::refuse) {
+  if (twice && rules.same_names == SameNames::refuse) {
     return name_duplicate(checkpoint->tensors, checkpoint->objects, *twice);
   }
   TRY(check_claims(*checkpoint, sources.claims));

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "checkpoint/safetensors_header.hpp"
 #include "checkpoint/tensor_table.hpp"
 #include "storage/store.hpp"
 
@@ -34,10 +35,15 @@ struct Checkpoint {
 // Whether several objects may have a tensor of the same name.
 enum class SameNames { refuse, keep };
 
+struct OpenRules {
+  SameNames same_names = SameNames::refuse;
+  HeaderRules header = HeaderRules::strict;
+};
+
 // Each of uris is a safetensors file, a folder or a *.safetensors.index.json. Reads headers only,
 // those of many objects at once.
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris,
                                                           std::shared_ptr<Stores> stores,
-                                                          SameNames same_names = SameNames::refuse);
+                                                          OpenRules rules = {});
 
 }  // namespace streamer::core

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <unordered_set>
 
 namespace streamer::core {
 
@@ -51,6 +52,8 @@ struct Entry {
 // From JSON to entries: rule InvalidHeaderDeserialization.
 class Reader {
  public:
+  explicit Reader(HeaderRules rules) noexcept : is_strict_(rules == HeaderRules::strict) {}
+
   std::vector<Entry> entries;
   std::vector<std::uint64_t> shapes;
   std::vector<std::pair<std::string, std::string>> metadata;
@@ -69,13 +72,17 @@ class Reader {
   }
 
   Result<void> read_metadata(JsonValue& value) {
-    if (has_metadata_) return wrong("__metadata__ is there twice");
+    if (has_metadata_ && is_strict_) return wrong("__metadata__ is there twice");
     has_metadata_ = true;
+    metadata.clear();
     const JsonKind kind = TRY(value.kind());
     if (kind == JsonKind::null) return value.skip();
-    if (kind != JsonKind::object) return wrong("__metadata__ is no object");
+    if (kind != JsonKind::object) {
+      return is_strict_ ? wrong("__metadata__ is no object") : value.skip();
+    }
     return value.members([this](std::string_view key, JsonValue& entry) -> Result<void> {
       if (TRY(entry.kind()) != JsonKind::string) {
+        if (!is_strict_) return entry.skip();
         return wrong(fmt::format("__metadata__ {} is no string", shown(key)));
       }
       metadata.emplace_back(key, TRY(entry.string()));
@@ -96,7 +103,7 @@ class Reader {
       const auto known = std::find(kFields.begin(), kFields.end(), key);
       if (known == kFields.end()) return field.skip();
       bool& was_seen = seen[static_cast<std::size_t>(known - kFields.begin())];
-      if (was_seen) return wrong(name, fmt::format("{} is there twice", key));
+      if (was_seen && is_strict_) return wrong(name, fmt::format("{} is there twice", key));
       was_seen = true;
       if (key == "dtype") return read_dtype(entry, field);
       return key == "shape" ? read_shape(entry, field) : read_offsets(entry, field);
@@ -128,6 +135,8 @@ class Reader {
 
   Result<void> read_shape(Entry& entry, JsonValue& field) {
     if (TRY(field.kind()) != JsonKind::array) return wrong(entry.name, "shape is no array");
+    shapes.resize(entry.shape_offset);
+    entry.rank = 0;
     return field.elements([&](JsonValue& value) -> Result<void> {
       if (entry.rank == kMostDimensions) return wrong(entry.name, "it has over 64 dimensions");
       shapes.push_back(TRY(read_size(entry, "shape", value)));
@@ -150,8 +159,21 @@ class Reader {
     return {};
   }
 
+  const bool is_strict_;
   bool has_metadata_ = false;
 };
+
+// Leaves the last one of each name.
+void drop_replaced(std::vector<Entry>& entries) {
+  std::unordered_set<std::string_view> seen;
+  seen.reserve(entries.size());
+  std::vector<Entry> last;
+  last.reserve(entries.size());
+  for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
+    if (seen.insert(entry->name).second) last.push_back(*entry);
+  }
+  entries = std::move(last);
+}
 
 Result<void> check_names(const std::vector<Entry>& entries) {
   std::vector<std::string_view> names;
@@ -197,8 +219,10 @@ Result<void> check_tensor(const Entry& entry, std::span<const std::uint64_t> sha
 
 // Every rule behind the JSON's own, and the table of what passed them.
 Result<void> keep(Reader& reader, std::uint64_t data_begin, std::uint64_t file_bytes,
-                  SafetensorsHeader& header) {
+                  HeaderRules rules, SafetensorsHeader& header) {
   std::vector<Entry>& entries = reader.entries;
+  const bool is_strict = rules == HeaderRules::strict;
+  if (!is_strict) drop_replaced(entries);
   TRY(check_names(entries));
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     if (a.begin != b.begin) return a.begin < b.begin;
@@ -213,7 +237,7 @@ Result<void> keep(Reader& reader, std::uint64_t data_begin, std::uint64_t file_b
     end = entry.end;
   }
   const auto file_end = checked_add(data_begin, end);
-  if (!file_end || *file_end != file_bytes) {
+  if (!file_end || *file_end > file_bytes || (is_strict && *file_end != file_bytes)) {
     return broken("MetadataIncompleteBuffer",
                   "the header ends at byte {} and the tensors take {} bytes, but the file has {}",
                   data_begin, end, file_bytes);
@@ -242,7 +266,8 @@ Error deserialization(const JsonText& text, const Error& why) {
 
 }  // namespace
 
-Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint64_t file_bytes) {
+Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint64_t file_bytes,
+                                    HeaderRules rules) {
   if (file_bytes < kHeaderLengthBytes || first.size() < kHeaderLengthBytes) {
     return broken("HeaderTooSmall", "the file has {} bytes, and the length of the header takes 8",
                   file_bytes);
@@ -251,9 +276,10 @@ Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint6
   for (std::size_t i = kHeaderLengthBytes; i-- > 0;) {
     length = length << 8U | static_cast<std::uint64_t>(first[i]);
   }
-  if (length > kLongestHeaderBytes) {
-    return broken("HeaderTooLarge", "the header claims {} bytes and may have {}", length,
-                  kLongestHeaderBytes);
+  const std::uint64_t longest =
+      rules == HeaderRules::strict ? kLongestHeaderBytes : kLongestLenientHeaderBytes;
+  if (length > longest) {
+    return broken("HeaderTooLarge", "the header claims {} bytes and may have {}", length, longest);
   }
   if (kHeaderLengthBytes + length > file_bytes) {
     return broken(
@@ -265,18 +291,19 @@ Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint6
   return length;
 }
 
-Result<SafetensorsHeader> parse_header(const JsonText& text, std::uint64_t file_bytes) {
+Result<SafetensorsHeader> parse_header(const JsonText& text, std::uint64_t file_bytes,
+                                       HeaderRules rules) {
   if (!is_valid_utf8(text.view())) {
     return broken("InvalidHeader", "the header is not valid UTF-8");
   }
   SafetensorsHeader header;
-  Reader reader;
+  Reader reader(rules);
   bool json_is_read = false;
   auto read = read_json(
       text, [&](JsonValue& root) { return reader.read(root); },
       [&] {
         json_is_read = true;
-        return keep(reader, kHeaderLengthBytes + text.view().size(), file_bytes, header);
+        return keep(reader, kHeaderLengthBytes + text.view().size(), file_bytes, rules, header);
       });
   if (read) return header;
   if (!json_is_read) return deserialization(text, read.error());

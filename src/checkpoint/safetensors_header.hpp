@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/bytes.hpp"
 #include "base/json.hpp"
 #include "base/result.hpp"
 #include "checkpoint/tensor_table.hpp"
@@ -21,6 +22,12 @@ namespace streamer::core {
 inline constexpr std::uint64_t kHeaderLengthBytes = 8;
 // The reference refuses longer headers.
 inline constexpr std::uint64_t kLongestHeaderBytes = 100'000'000;
+inline constexpr std::uint64_t kLongestLenientHeaderBytes = 100 * kMiB;
+
+// strict is the reference. lenient is what common Python loaders make of a header, and no more than
+// that: of a key that is there twice the last one counts, __metadata__ may hold anything (what is
+// no string is left out), bytes may follow the last tensor, and the text may have 100 MiB.
+enum class HeaderRules { strict, lenient };
 
 struct SafetensorsHeader {
   // Sorted by offset; offsets are in the file; object is 0. finish() was called.
@@ -31,7 +38,8 @@ struct SafetensorsHeader {
 
 // How long the JSON text is. first: the file's first bytes, at least 8 if it has them. Rules, in
 // this order: HeaderTooSmall, HeaderTooLarge, InvalidHeaderLength.
-Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint64_t file_bytes);
+Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint64_t file_bytes,
+                                    HeaderRules rules = HeaderRules::strict);
 
 // text is the JSON alone. Rules, in this order: InvalidHeader (UTF-8),
 // InvalidHeaderDeserialization, DuplicateKey; then for each tensor by offset InvalidOffset,
@@ -39,7 +47,8 @@ Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint6
 // than the reference: no name twice, a tensor is an object and its dtype a string, at most 64
 // dimensions, names of at most 64 KiB, at most 10 million tensors. Allocates no more than a few
 // times the text.
-Result<SafetensorsHeader> parse_header(const JsonText& text, std::uint64_t file_bytes);
+Result<SafetensorsHeader> parse_header(const JsonText& text, std::uint64_t file_bytes,
+                                       HeaderRules rules = HeaderRules::strict);
 
 // What a file that is no safetensors file is instead, if its first bytes tell, and what to do about
 // it; else empty.

@@ -257,6 +257,58 @@ TEST_CASE("the length of the header is checked before anything else", "[safetens
              Catch::StartsWith("HeaderTooLarge"));
 }
 
+TEST_CASE("lenient rules take what common loaders take, and no more", "[safetensors]") {
+  const auto read = [](const std::string& text, std::uint64_t data_bytes) {
+    const std::uint64_t file_bytes = 8 + text.size() + data_bytes;
+    CHECK_FALSE(parse_header(JsonText(text), file_bytes));
+    auto header = parse_header(JsonText(text), file_bytes, HeaderRules::lenient);
+    INFO(text << (header ? "" : header.error().message()));
+    REQUIRE(header);
+    return *std::move(header);
+  };
+  const auto of_two = [](const char* first, const std::string& one, const char* second,
+                         const std::string& other) {
+    return fmt::format(R"({{"{}":{},"{}":{}}})", first, one, second, other);
+  };
+  // The first one may lie anywhere: nobody reads it.
+  const auto twice = read(of_two("a", u8("[9]", 50, 59), "a", u8("[3]", 0, 3)), 3);
+  REQUIRE(twice.tensors.size() == 1);
+  CHECK(twice.tensors[0].bytes.size == 3);
+  const auto fields =
+      read(R"({"a":{"dtype":"F32","shape":[7,7],"dtype":"U8","shape":[3],"data_offsets":[1,9],)"
+           R"("data_offsets":[0,3]},"b":)" +
+               u8("[1,2]", 3, 5) + "}",
+           5);
+  REQUIRE(fields.tensors.size() == 2);
+  CHECK(fields.tensors[0].shape.size() == 1);
+  CHECK(fields.tensors[0].shape[0] == 3);
+  CHECK(fields.tensors[1].shape[1] == 2);
+  for (const char* metadata : {"7", "[1,{}]", "\"text\"", R"({"k":{"deep":[1]}})", "true"}) {
+    CHECK(read(fmt::format(R"({{"__metadata__":{},"a":{}}})", metadata, u8("[1]", 0, 1)), 1)
+              .metadata.empty());
+  }
+  const auto mixed = read(R"({"__metadata__":{"x":"y"},"__metadata__":{"k":1,"l":"m"}})", 0);
+  CHECK(mixed.metadata == std::vector<std::pair<std::string, std::string>>{{"l", "m"}});
+  CHECK(read(R"({"a":)" + u8("[1]", 0, 1) + "}", 100).tensors.size() == 1);
+
+  for (const std::string& text :
+       {of_two("a", u8("[1]", 0, 1), "b", u8("[1]", 2, 3)),   // a hole
+        of_two("a", u8("[2]", 0, 2), "b", u8("[1]", 1, 2)),   // an overlap
+        of_two("a", u8("[1]", 0, 1), "b", u8("[9]", 1, 10)),  // beyond the file
+        std::string(R"({"__metadata__":{"k":nonsense}})")}) {
+    CAPTURE(text);
+    CHECK_FALSE(parse_header(JsonText(text), 8 + text.size() + 4, HeaderRules::lenient));
+  }
+  const std::array<std::byte, 8> most{std::byte{0}, std::byte{0}, std::byte{0x40}, std::byte{6}};
+  const auto length = header_length(most, 200'000'000, HeaderRules::lenient);
+  REQUIRE(length);
+  CHECK(*length == 100 * kMiB);
+  CHECK_FALSE(header_length(most, 200'000'000));
+  std::array<std::byte, 8> more = most;
+  more[0] = std::byte{1};
+  CHECK_FALSE(header_length(more, 200'000'000, HeaderRules::lenient));
+}
+
 TEST_CASE("every dtype has its size", "[safetensors]") {
   const std::vector<std::pair<const char*, unsigned>> bits = {
       {"F4", 4},          {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"BOOL", 8},    {"U8", 8},

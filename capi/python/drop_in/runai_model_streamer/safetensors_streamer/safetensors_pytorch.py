@@ -76,7 +76,7 @@ def metadata_of(checkpoint: libstreamer.Checkpoint) -> List[SafetensorsMetadata]
 
 def open_files(paths: Sequence[str], s3_credentials: Optional[Any]) -> libstreamer.Checkpoint:
     """Headers of all files, checked. ValueError as the original raises it."""
-    settings = dict(settings_of(s3_credentials), same_names="keep")
+    settings = dict(settings_of(s3_credentials), same_names="keep", header_rules="lenient")
     try:
         return libstreamer.open([as_uri(path) for path in paths], settings)
     except libstreamer.StreamerError as error:
