@@ -78,6 +78,26 @@ constexpr SettingRow kRows[] = {
      "How many streams a load uses on each device. The device copies one at a time all the same."},
     {"direct_depth", "STREAMER_DIRECT_DEPTH", nullptr, "auto", "auto, or 1 to 256",
      "How many direct reads a reader keeps in flight through io_uring."},
+    {"distributed_buffer_bytes", "STREAMER_DISTRIBUTED_BUFFER_BYTES",
+     "RUNAI_STREAMER_DIST_BUFFER_MIN_BYTESIZE", "128MiB", "bytes from 1048576 to 17179869184",
+     "Of a load that ranks share: how much a rank receives in one round at most. It takes that "
+     "much "
+     "memory up to three times: for what it reads ahead, sends and receives."},
+    {"distributed_mpi", "STREAMER_DISTRIBUTED_MPI", nullptr, "auto", "auto, or a path",
+     "Where libstreamer_mpi.so is. auto is beside the library or the command, else where the "
+     "system "
+     "looks."},
+    {"distributed_nccl", "STREAMER_DISTRIBUTED_NCCL", nullptr, "auto", "auto, or a path",
+     "Which NCCL to use. auto is libnccl.so.2, the one that the process has if it has one."},
+    {"distributed_partition", "STREAMER_DISTRIBUTED_PARTITION", "RUNAI_STREAMER_PARTITION_POLICY",
+     "chunks", "chunks, files", "Who reads what: pieces of every file, evenly, or whole files."},
+    {"distributed_scope", "STREAMER_DISTRIBUTED_SCOPE", "RUNAI_STREAMER_DIST_GLOBAL", "node",
+     "node (or 0), all (or 1)",
+     "Who shares a load: the ranks of each machine, or all of them. For those who make the "
+     "communicator: the command and the Python packages."},
+    {"distributed_timeout_s", "STREAMER_DISTRIBUTED_TIMEOUT_S", "RUNAI_STREAMER_DIST_TIMEOUT",
+     "600", "seconds, 1 to 86400",
+     "How long a rank waits for the others, each time that it needs them, before the load fails."},
     {"file_io", "STREAMER_FILE_IO", nullptr, "auto", "auto, direct, buffered",
      "How files are read. auto asks the page cache, chunk by chunk: cached chunks are copied from "
      "it, others are read past it (O_DIRECT) where the file system allows."},
@@ -226,6 +246,7 @@ std::optional<FileIo> parse_file_io(std::string_view value) {
 struct AllSettings {
   LoadSettings load;
   RemoteSettings remote;
+  DistributedSettings distributed;
 };
 
 std::optional<std::chrono::milliseconds> parse_milliseconds(std::string_view value,
@@ -282,6 +303,22 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
     return parsed && *parsed >= 1 && *parsed <= 16 && put(to.device_streams, parsed);
   }
   if (name == "direct_depth") return put(to.direct_depth, parse_number(value, "auto", 1, 256));
+  if (name == "distributed_buffer_bytes") {
+    return put(all.distributed.buffer_bytes, parse_number(value, "", kMiB, 16 * kGiB));
+  }
+  if (name == "distributed_partition") {
+    all.distributed.partition_by_file = value == "files";
+    return value == "files" || value == "chunks";
+  }
+  if (name == "distributed_scope") {
+    all.distributed.spans_nodes = value == "all" || value == "1";
+    return all.distributed.spans_nodes || value == "node" || value == "0";
+  }
+  if (name == "distributed_timeout_s") {
+    const auto parsed = parse_unsigned(value);
+    return parsed && *parsed >= 1 && *parsed <= 86'400 &&
+           put(all.distributed.timeout, std::optional(std::chrono::seconds(*parsed)));
+  }
   if (name == "file_io") return put(to.file_io, parse_file_io(value));
   if (name == "gpudirect") {
     to.gpudirect = value == "off" ? "" : value == "on" ? "libcufile.so.0" : value;
@@ -432,9 +469,11 @@ std::string Settings::text(std::string_view name) const {
 
 namespace {
 
-Result<AllSettings> read_all(const Settings& settings) {
+// Those of loads that ranks share are of interest to these alone, wrong ones too.
+Result<AllSettings> read_all(const Settings& settings, bool is_distributed = false) {
   AllSettings read;
   for (const SettingRow& row : setting_rows()) {
+    if (std::string_view(row.name).starts_with("distributed_") != is_distributed) continue;
     const std::string value = settings.text(row.name);
     if (assign(read, row.name, trim(value))) continue;
     // set() checked its values, so this one came from the environment.
@@ -448,6 +487,10 @@ Result<AllSettings> read_all(const Settings& settings) {
 
 Result<LoadSettings> read_load_settings(const Settings& settings) {
   return TRY(read_all(settings)).load;
+}
+
+Result<DistributedSettings> read_distributed_settings(const Settings& settings) {
+  return TRY(read_all(settings, true)).distributed;
 }
 
 Result<RemoteSettings> read_remote_settings(const Settings& settings) {

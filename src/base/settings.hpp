@@ -124,8 +124,17 @@ struct RemoteSettings {
   std::uint32_t attempts = 10;
 };
 
-// Both fail on a value in the environment that set() would refuse, naming the variable.
+// Of a load that ranks share.
+struct DistributedSettings {
+  std::uint64_t buffer_bytes = 128 * kMiB;
+  bool partition_by_file = false;
+  bool spans_nodes = false;
+  std::chrono::milliseconds timeout{600'000};
+};
+
+// All fail on a value in the environment that set() would refuse, naming the variable.
 Result<RemoteSettings> read_remote_settings(const Settings& settings);
+Result<DistributedSettings> read_distributed_settings(const Settings& settings);
 Result<LoadSettings> read_load_settings(const Settings& settings);
 
 }  // namespace streamer::core

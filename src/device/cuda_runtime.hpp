@@ -50,6 +50,10 @@ class CudaRuntime {
   // `from` must stay as it is until an event that is recorded after this has happened.
   virtual Result<void> copy_to_device(void* to, const void* from, std::uint64_t bytes,
                                       CudaStream stream) = 0;
+  // rows of row_bytes each, from and to memory of the device, where they lie their pitch apart.
+  virtual Result<void> copy_on_device(void* to, std::uint64_t to_pitch, const void* from,
+                                      std::uint64_t from_pitch, std::uint64_t row_bytes,
+                                      std::uint64_t rows, CudaStream stream) = 0;
   virtual Result<void> record(CudaEvent event, CudaStream stream) = 0;
   // Until nothing is left in the stream.
   virtual Result<void> synchronize(CudaStream stream) = 0;

@@ -117,6 +117,13 @@ class StaticRuntime final : public CudaRuntime {
     return check("cudaMemcpyAsync", cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice,
                                                     static_cast<cudaStream_t>(stream)));
   }
+  Result<void> copy_on_device(void* to, std::uint64_t to_pitch, const void* from,
+                              std::uint64_t from_pitch, std::uint64_t row_bytes,
+                              std::uint64_t rows, CudaStream stream) override {
+    return check("cudaMemcpy2DAsync",
+                 cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, row_bytes, rows,
+                                   cudaMemcpyDeviceToDevice, static_cast<cudaStream_t>(stream)));
+  }
   Result<void> record(CudaEvent event, CudaStream stream) override {
     return check("cudaEventRecord", cudaEventRecord(static_cast<cudaEvent_t>(event),
                                                     static_cast<cudaStream_t>(stream)));

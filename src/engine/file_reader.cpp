@@ -63,7 +63,7 @@ void FileReader::step() {
       finish(done->chunk, *done->file, std::move(done->outcome), done->staged);
     }
   } else if (claimed_) {
-    wait_for_window(moves);
+    core_.wait_for_window(counters_, moves);
   }
 }
 
@@ -192,19 +192,6 @@ void FileReader::finish(const Chunk& chunk, const OpenFile& file, Result<void> o
   }
   files_.chunk_landed(chunk.object);
   count_time();
-}
-
-void FileReader::wait_for_window(std::uint64_t moves) {
-  const std::int64_t began = steady_now_ns();
-  core_.begins_to_wait(counters_, moves);
-  const std::uint32_t ticket = core_.window_moved.prepare();
-  if (core_.has_moved_since(moves) || core_.is_stopped()) {
-    core_.window_moved.retract();
-  } else {
-    core_.window_moved.wait(ticket, std::nullopt);
-  }
-  counters_.waits_since.store(0, std::memory_order_relaxed);
-  add(counters_.window_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
 }
 
 // False if the load stopped meanwhile.

@@ -26,7 +26,6 @@ class FileReader {
  private:
   void step();
   void start(const Chunk& chunk);
-  void wait_for_window(std::uint64_t moves);
   bool may_start(const Chunk& chunk);
   bool has_way_to_device(const Chunk& chunk);
   void drop_segment(const Chunk& chunk);

@@ -15,9 +15,11 @@
 #include "base/text.hpp"
 #include "base/thread.hpp"
 #include "device/host_memory.hpp"
+#include "engine/feeder.hpp"
 #include "engine/file_reader.hpp"
 #include "engine/load_core.hpp"
 #include "engine/network_reader.hpp"
+#include "engine/reader_clock.hpp"
 #include "engine/staging.hpp"
 
 namespace streamer::core {
@@ -116,13 +118,19 @@ std::uint32_t network_reader_count(std::size_t chunks) {
   return std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMostNetworkReaders);
 }
 
-Result<bool> has_remote(const Checkpoint& checkpoint) {
+}  // namespace
+
+Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
+                                         const LoadSettings& settings) {
+  if (settings.coalesce_gap_bytes) return *settings.coalesce_gap_bytes;
   for (const CheckpointObject& entry : checkpoint.objects) {
     Store* const store = TRY(checkpoint.stores->of(entry.object.uri));
-    if (store->remote() != nullptr) return true;
+    if (store->remote() != nullptr) return kNetworkGapBytes;
   }
-  return false;
+  return kFileGapBytes;
 }
+
+namespace {
 
 // Which chunks go over the network, by the stores of their objects.
 Result<ReaderShares> share_out(const Checkpoint& checkpoint, const Plan& plan,
@@ -310,6 +318,11 @@ struct Load::Running {
     return yielded < core->plan.items().size() && core->countdowns[yielded].is_complete();
   }
 
+  // Whether all that the load owes is done. A feeder owes others what they need, too.
+  [[nodiscard]] bool is_over() const {
+    return options.feeder == nullptr || core->readers_running.load(std::memory_order_acquire) == 0;
+  }
+
   LoadCore* const core;  // held once
   FileSet files;
   NetworkShare network;
@@ -326,7 +339,11 @@ struct Load::Running {
 Load::Load(std::unique_ptr<Running> running) : running_(std::move(running)) {}
 
 Load::~Load() {
-  if (fork_generation() != running_->generation) return;
+  Running& running = *running_;
+  if (fork_generation() != running.generation) return;
+  // Who has everything does not give up: a feeder goes on until others have theirs.
+  const bool has_all = running.yielded == running.core->plan.items().size();
+  if (running.options.feeder && has_all) running.threads.clear();
   cancel();
   if (!log_enabled(LogLevel::info)) return;
   static_cast<void>(fits_in_memory([&] { log_line(LogLevel::info, summary(stats())); }));
@@ -339,25 +356,30 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
     if (request.destination == nullptr && request.device == kHost) request.device = options.device;
   }
   const TensorTable& tensors = checkpoint->tensors;
-  const ReadingList list =
-      TRY(make_reading_list(tensors, requests, options.read_order == ReadOrder::item));
+  Feeder* const feeder = options.feeder.get();
+  const bool in_request_order = options.read_order == ReadOrder::item && feeder == nullptr;
+  ReadingList list = TRY(make_reading_list(tensors, requests, in_request_order));
+  std::vector<std::uint32_t> landings;
+  if (feeder != nullptr) landings = feeder->arrange(list);
   CudaRuntime* const cuda = TRY(runtime_for(list, options));
   const CuFile* cu_file = nullptr;
   if (cuda != nullptr && !settings.gpudirect.empty())
     cu_file = TRY(CuFile::get(settings.gpudirect));
   const std::uint64_t window = TRY(window_bytes(settings.memory_limit, list.memories[0], tensors));
   const Staging::Options staging = staging_options(settings, options, window);
-  const bool is_over_network = TRY(has_remote(*checkpoint));
+  const std::uint64_t gap_bytes = TRY(coalesce_gap_bytes(*checkpoint, settings));
   const std::uint64_t device_window = TRY(device_window_bytes(settings, list, tensors));
   Plan plan = Plan::make(list, requests,
                          {.chunk_bytes = chunk_bytes(settings),
-                          .coalesce_gap_bytes = settings.coalesce_gap_bytes.value_or(
-                              is_over_network ? kNetworkGapBytes : kFileGapBytes),
+                          .coalesce_gap_bytes = gap_bytes,
                           .tensor_alignment_bytes = settings.tensor_alignment_bytes,
                           .window_bytes = window,
                           .device_window_bytes = device_window,
                           .device_alignment_bytes = settings.device_alignment_bytes,
-                          .staged_chunk_bytes = settings.staging_segment_bytes});
+                          .staged_chunk_bytes = settings.staging_segment_bytes,
+                          .landings = feeder == nullptr ? decltype(PlanOptions::landings)()
+                                                        : std::span(std::as_const(landings))});
+  if (feeder != nullptr) TRY(feeder->check(plan));
   Arena arena = TRY(Arena::reserve(plan.memories()[0].arena_bytes));
   std::vector<std::unique_ptr<DeviceMemory>> device_memories(plan.memories().size());
   for (std::size_t i = 1; i < plan.memories().size(); ++i) {
@@ -367,6 +389,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   }
 
   ReaderShares shares = TRY(share_out(*checkpoint, plan, settings));
+  if (feeder != nullptr) shares.file_readers = 1;  // it counts as one
   std::vector<const Object*> objects;
   for (const CheckpointObject& object : checkpoint->objects)
     objects.push_back(&object.object);
@@ -377,6 +400,10 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
       std::make_unique<Running>(core, std::move(objects), settings, options, window, cu_file);
   std::unique_ptr<Load> load(new Load(std::move(running)));
   TRY(core->open_wakes());
+  if (feeder != nullptr) {
+    TRY(load->start_feeder());
+    return load;
+  }
   if (!settings.verify.empty()) {
     core->integrity =
         TRY(Integrity::make(*core->checkpoint, core->plan, settings.verify, core->notes));
@@ -385,6 +412,23 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   if (cuda != nullptr) load->running_->staging = TRY(Staging::make(*core, *cuda, staging));
   TRY(load->start_readers(settings));
   return load;
+}
+
+Result<void> Load::start_feeder() {
+  auto body = [this] {
+    LoadCore& core = *running_->core;
+    ReaderCounters& mine = core.counters[0];
+    const std::int64_t began = steady_now_ns();
+    Error out_of_memory(ErrorKind::out_of_memory, "there is no memory to exchange bytes with");
+    if (!fits_in_memory([&] { running_->options.feeder->feed(core, mine); }))
+      core.fail(std::move(out_of_memory));
+    add(mine.cpu_ns, thread_cpu_ns());
+    add(mine.wall_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
+    core.readers_running.fetch_sub(1, std::memory_order_release);
+    core.ready_or_stuck.notify();
+  };
+  running_->threads.push_back(TRY(Thread::start("streamer-ranks", std::move(body))));
+  return {};
 }
 
 Result<void> Load::start_readers(const LoadSettings& settings) {
@@ -417,11 +461,12 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     if (core.is_stopped()) {
       return core.failure.with([](const std::optional<Error>& failure) { return failure->copy(); });
     }
-    if (running.yielded == core.plan.items().size()) return Next{Outcome::end};
-    auto item = running.take_ready();
+    const bool has_all = running.yielded == core.plan.items().size();
+    if (has_all && running.is_over()) return Next{Outcome::end};
+    auto item = has_all ? std::nullopt : running.take_ready();
     // Asked before a second look: what readers finished before they got stuck is then seen.
     const bool is_stuck = !item && core.is_stuck();
-    if (is_stuck) item = running.take_ready();
+    if (is_stuck && !has_all) item = running.take_ready();
     if (item) {
       ++running.yielded;
       TensorLease& lease = core.leases[*item];
@@ -433,9 +478,10 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     const std::uint32_t ticket = core.ready_or_stuck.prepare();
     const bool may_wait = !deadline || std::chrono::steady_clock::now() < *deadline;
     const bool stuck_now = running.options.when_full == WhenFull::fail && core.is_stuck();
-    if (!may_wait || stuck_now || running.has_ready() || core.is_stopped()) {
+    const bool has_news = core.is_stopped() || (has_all ? running.is_over() : running.has_ready());
+    if (!may_wait || stuck_now || has_news) {
       core.ready_or_stuck.retract();
-      if (!may_wait && !running.has_ready() && !core.is_stopped()) return Next{Outcome::not_ready};
+      if (!may_wait && !has_news) return Next{Outcome::not_ready};
       continue;
     }
     const auto began = std::chrono::steady_clock::now();
@@ -465,6 +511,7 @@ Error Load::window_is_full() const {
 
 void Load::cancel() noexcept {
   running_->core->fail(Error(ErrorKind::cancelled, "the load was cancelled"));
+  if (running_->options.feeder) running_->options.feeder->stop();
 }
 
 LoadStats Load::stats() const {
@@ -508,6 +555,7 @@ LoadStats Load::stats() const {
   }
   stats.bytes_read =
       stats.bytes_direct + stats.bytes_page_cache + stats.bytes_buffered + stats.bytes_network;
+  if (running_->options.feeder) running_->options.feeder->add_to(stats);
   const std::uint64_t accounted =
       stats.reader_cpu_ns + stats.window_wait_ns + stats.bandwidth_wait_ns + stats.staging_wait_ns;
   stats.storage_wait_ns = wall_ns - std::min(wall_ns, accounted);
@@ -523,7 +571,8 @@ LoadStats Load::stats() const {
 }
 
 std::string Load::notes() const {
-  return running_->core->notes.text();
+  if (!running_->options.feeder) return running_->core->notes.text();
+  return running_->core->notes.text() + running_->options.feeder->notes();
 }
 
 }  // namespace streamer::core

@@ -24,6 +24,8 @@ enum class Order { completion, plan };
 enum class ReadOrder { storage, item };
 enum class WhenFull { fail, wait };
 
+class Feeder;
+
 struct LoadOptions {
   Order order = Order::completion;
   ReadOrder read_order = ReadOrder::storage;
@@ -35,6 +37,8 @@ struct LoadOptions {
   CudaStream consumer_stream = nullptr;
   // nullptr: the real one, if a device is named.
   CudaRuntime* cuda = nullptr;
+  // Brings the bytes instead of readers, in its own order; nullptr: readers do.
+  std::shared_ptr<Feeder> feeder = nullptr;
 };
 
 struct LoadCore;
@@ -94,9 +98,14 @@ class Load {
   struct Running;
   explicit Load(std::unique_ptr<Running> running);
   Result<void> start_readers(const LoadSettings& settings);
+  Result<void> start_feeder();
   [[nodiscard]] Error window_is_full() const;
 
   std::unique_ptr<Running> running_;
 };
+
+// How many bytes that nobody wants a load of the checkpoint reads rather than ask once more.
+Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
+                                         const LoadSettings& settings);
 
 }  // namespace streamer::core

@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "engine/reader_clock.hpp"
 #include "engine/staging.hpp"
 
 namespace streamer::core {
@@ -157,11 +158,35 @@ void LoadCore::hand_over(const Chunk& chunk, ReaderCounters& mine) {
   add(mine.items_ready, items_ready);
   add(mine.bytes_ready, bytes_ready);
   add(mine.chunks, 1);
-  if (chunks_left.fetch_sub(1, std::memory_order_relaxed) == 1) {
-    finished_ns.store(std::chrono::steady_clock::now().time_since_epoch().count(),
-                      std::memory_order_relaxed);
-  }
+  if (chunks_left.fetch_sub(1, std::memory_order_relaxed) == 1) finish();
   if (items_ready != 0) ready_or_stuck.notify();
+}
+
+void LoadCore::item_landed(std::uint32_t item, ReaderCounters& mine) {
+  const PlanItem& landed = plan.items()[item];
+  add(mine.chunks, 1);
+  if (!countdowns[item].chunk_landed(landed.chunks)) return;
+  ready.push({&item, 1});
+  add(mine.items_ready, 1);
+  add(mine.bytes_ready, landed.bytes);
+  ready_or_stuck.notify();
+}
+
+void LoadCore::finish() noexcept {
+  finished_ns.store(steady_now_ns(), std::memory_order_relaxed);
+}
+
+void LoadCore::wait_for_window(ReaderCounters& mine, std::uint64_t moves) noexcept {
+  const std::int64_t began = steady_now_ns();
+  begins_to_wait(mine, moves);
+  const std::uint32_t ticket = window_moved.prepare();
+  if (has_moved_since(moves) || is_stopped()) {
+    window_moved.retract();
+  } else {
+    window_moved.wait(ticket, std::nullopt);
+  }
+  mine.waits_since.store(0, std::memory_order_relaxed);
+  add(mine.window_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
 }
 
 bool LoadCore::is_stuck() const noexcept {

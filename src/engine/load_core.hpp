@@ -146,6 +146,12 @@ struct LoadCore {
   [[nodiscard]] bool verify_staged(const Chunk& chunk, std::uint64_t crc);
   // As chunk_landed(), for a chunk of a device.
   void staged_chunk_landed(const Chunk& chunk, ReaderCounters& mine);
+  // A feeder, once per piece of an item, after its bytes are where they belong.
+  void item_landed(std::uint32_t item, ReaderCounters& mine);
+  // Sleeps until the window moved since it was `moves`, or the load stopped.
+  void wait_for_window(ReaderCounters& mine, std::uint64_t moves) noexcept;
+  // The last byte landed.
+  void finish() noexcept;
   // The one consumer. True if every reader that is left waits for a window that is shut to it, and
   // nothing that was read is on its way any more.
   [[nodiscard]] bool is_stuck() const noexcept;

@@ -56,6 +56,11 @@ struct LoadStats {
   std::uint64_t staging_bytes = 0;
   std::uint64_t device_bytes = 0;
   std::uint64_t bytes_past_host = 0;  // of bytes_direct
+  std::uint64_t bytes_sent = 0;       // to other ranks
+  std::uint64_t bytes_received = 0;   // from other ranks
+  std::uint64_t exchange_wait_ns = 0;
+  std::uint32_t rank = 0;
+  std::uint32_t ranks = 1;
 };
 
 // Where the readers spent most of their time; pure. Waiting for the window is laid to the memory

@@ -14,7 +14,8 @@ ARROWS = {
     "checkpoint": {"base", "storage"},
     "device": {"base"},
     "engine": {"base", "http", "storage", "checkpoint", "device"},
-    "capi": {"base", "storage", "checkpoint", "device", "engine"},
+    "distributed": {"base", "checkpoint", "device", "engine"},
+    "capi": {"base", "storage", "checkpoint", "device", "engine", "distributed"},
     "cli": {"streamer"},
     "streamer": set(),  # include/streamer
 }

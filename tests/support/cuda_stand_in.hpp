@@ -219,6 +219,27 @@ class CudaStandIn final : public core::CudaRuntime {
     });
     return {};
   }
+  core::Result<void> copy_on_device(void* to, std::uint64_t to_pitch, const void* from,
+                                    std::uint64_t from_pitch, std::uint64_t row_bytes,
+                                    std::uint64_t rows, core::CudaStream stream) override {
+    TRY(call("cudaMemcpy2DAsync"));
+    auto* const target = static_cast<std::byte*>(to);
+    const auto* const source = static_cast<const std::byte*>(from);
+    enqueue(stream, [=, this](Stream& in) {
+      std::this_thread::sleep_for(in.delay(options_.longest_delay_us));
+      const std::lock_guard lock(mutex_);
+      if (rows == 0 || row_bytes > to_pitch || row_bytes > from_pitch ||
+          !is_on_device(target, (rows - 1) * to_pitch + row_bytes, in.device) ||
+          !is_on_device(source, (rows - 1) * from_pitch + row_bytes, in.device)) {
+        violations_.push_back("a copy of rows that are not the device's, or were freed");
+        return;
+      }
+      for (std::uint64_t row = 0; row < rows; ++row)
+        std::memcpy(target + row * to_pitch, source + row * from_pitch, row_bytes);
+    });
+    return {};
+  }
+
   core::Result<void> record(core::CudaEvent event, core::CudaStream stream) override {
     TRY(call("cudaEventRecord"));
     auto* const recorded = static_cast<Event*>(event);

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "distributed/exchange.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/fits_in_memory.hpp"
+#include "base/text.hpp"
+#include "distributed/agreement.hpp"
+#include "engine/reader_clock.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+// The lowest place in the line of items at which the item may not stand before those that begin
+// there were released.
+std::uint64_t line_end(const PlanItem& item) {
+  return item.place.value + item.bytes;
+}
+
+}  // namespace
+
+Exchange::Exchange(Communicator& communicator, Schedule schedule,
+                   std::vector<std::vector<Need>> needs, Options options)
+    : communicator_(communicator),
+      schedule_(std::move(schedule)),
+      needs_(std::move(needs)),
+      options_(options),
+      outgoing_(communicator.size()),
+      incoming_(communicator.size()) {
+  for (const std::vector<Need>& list : needs_)
+    cursors_.emplace_back(list);
+}
+
+Exchange::~Exchange() {
+  release_units();
+}
+
+void Exchange::set_source(std::unique_ptr<Load> source) {
+  source_ = std::move(source);
+}
+
+bool Exchange::is_mine(const Unit& unit) const noexcept {
+  return unit.owner == communicator_.rank();
+}
+
+const std::vector<Need>& Exchange::needs_of_rank(std::uint32_t rank) const noexcept {
+  return needs_[needs_.size() == 1 ? 0 : rank];
+}
+
+// Whether another rank gets what the list names.
+bool Exchange::is_sent(std::size_t list) const noexcept {
+  return needs_.size() == 1 || list != communicator_.rank();
+}
+
+std::vector<std::uint32_t> Exchange::arrange(ReadingList& list) {
+  std::vector<Wanted>& wanted = list.wanted;
+  std::vector<Need> own;
+  std::vector<std::uint32_t> items;  // that own is of
+  for (std::uint32_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i].range.total_bytes() == 0) continue;
+    own.push_back({wanted[i].object, wanted[i].range});
+    items.push_back(i);
+  }
+  // Units of one owner come by object and offset, those of all do not.
+  std::vector<NeedCursor> cursors(communicator_.size(), NeedCursor(own));
+  std::vector<std::uint32_t> pieces(wanted.size());
+  std::vector<std::uint32_t> first(wanted.size());  // the unit with which the item begins
+  for (std::uint32_t u = 0; u < schedule_.units.size(); ++u) {
+    cursors[schedule_.units[u].owner].visit(
+        schedule_.units[u], [&](std::size_t need, Overlap shared) {
+          const std::uint32_t item = items[need];
+          if (pieces[item]++ == 0) first[item] = u;
+          landings_.push_back({.unit = u, .item = item, .of_item = shared});
+        });
+  }
+  for (std::size_t i = 1; i < wanted.size(); ++i) {
+    if (pieces[i] == 0) first[i] = first[i - 1];  // without bytes: with the one before
+  }
+  std::vector<std::uint32_t> order(wanted.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::uint32_t a, std::uint32_t b) { return first[a] < first[b]; });
+  std::vector<std::uint32_t> position(wanted.size());
+  std::vector<Wanted> arranged;
+  std::vector<std::uint32_t> arranged_pieces;
+  for (const std::uint32_t i : order) {
+    position[i] = static_cast<std::uint32_t>(arranged.size());
+    arranged.push_back(wanted[i]);
+    arranged_pieces.push_back(pieces[i]);
+    ranges_.push_back(wanted[i].range);
+  }
+  wanted = std::move(arranged);
+  for (Landing& landing : landings_)
+    landing.item = position[landing.item];
+  measure_buffers();
+  return arranged_pieces;
+}
+
+void Exchange::measure_buffers() {
+  std::vector<NeedCursor> cursors = cursors_;
+  std::size_t landing = 0;
+  for (const Round round : schedule_.rounds) {
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+    for (std::uint32_t u = round.begin; u < round.end; ++u) {
+      const Unit& unit = schedule_.units[u];
+      for (; landing < landings_.size() && landings_[landing].unit == u; ++landing)
+        received += is_mine(unit) ? 0 : landings_[landing].of_item.size();
+      if (!is_mine(unit)) continue;
+      for (std::size_t list = 0; list < needs_.size(); ++list) {
+        if (!is_sent(list)) continue;
+        cursors[list].visit(unit, [&](std::size_t, Overlap shared) { sent += shared.size(); });
+      }
+    }
+    send_bytes_ = std::max(send_bytes_, sent);
+    receive_bytes_ = std::max(receive_bytes_, received);
+  }
+}
+
+// Where memory is a ring, an item waits until those a lap before it were released, so that these
+// must be whole before it begins. With several files at once that may not be so.
+Result<void> Exchange::check(const Plan& plan) const {
+  const auto items = plan.items();
+  std::vector<std::size_t> first(items.size(), SIZE_MAX);
+  std::vector<std::size_t> last(items.size(), 0);
+  for (std::size_t i = 0; i < landings_.size(); ++i) {
+    const std::uint32_t item = landings_[i].item;
+    first[item] = std::min(first[item], i);
+    last[item] = i + 1;
+  }
+  for (std::uint32_t memory = 0; memory < plan.memories().size(); ++memory) {
+    const std::uint64_t ring_bytes = plan.memories()[memory].ring_bytes;
+    if (ring_bytes == 0) continue;
+    std::size_t released = 0;  // items before this one
+    std::size_t whole_at = 0;  // when they all are
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      if (!items[i].place.in_arena || items[i].place.memory != memory || items[i].bytes == 0)
+        continue;
+      for (; released < i; ++released) {
+        const PlanItem& before = items[released];
+        const bool is_on_line = before.place.in_arena && before.place.memory == memory;
+        if (is_on_line && before.place.value + ring_bytes >= line_end(items[i])) break;
+        whole_at = std::max(whole_at, last[released]);
+      }
+      if (whole_at <= first[i]) continue;
+      return Error(
+          ErrorKind::memory_limit,
+          fmt::format("the limit of {} bytes ({}) is too small for the tensors that are passed "
+                      "on at once (of several files with distributed_partition=files, or "
+                      "parts that overlap): raise it",
+                      ring_bytes, format_bytes(ring_bytes)));
+    }
+  }
+  return {};
+}
+
+void Exchange::feed(LoadCore& core, ReaderCounters& mine) {
+  std::optional<Error> failure;
+  // Made while there is memory for it.
+  Error out_of_memory(ErrorKind::out_of_memory, "there is no memory to exchange bytes with");
+  const bool fits = fits_in_memory([&] {
+    auto outcome = run_rounds(core, mine);
+    if (!outcome) failure = std::move(outcome).error();
+  });
+  if (!fits) failure = std::move(out_of_memory);
+  if (!failure) return core.finish();
+  if (others_wait_) static_cast<void>(agree_on(&*failure));
+  release_units();
+  core.fail(*std::move(failure));
+}
+
+Result<void> Exchange::agree_on(const Error* mine) {
+  const std::int64_t began = steady_now_ns();
+  auto outcome = agree(communicator_, mine, options_.timeout);
+  if (!outcome) others_wait_ = false;
+  exchange_wait_ns_.fetch_add(static_cast<std::uint64_t>(steady_now_ns() - began),
+                              std::memory_order_relaxed);
+  return outcome;
+}
+
+Result<void> Exchange::open_memory(LoadCore& core) {
+  if (options_.device == kHost) {
+    memory_ = host_exchange_memory();
+  } else {
+    memory_ = TRY(device_exchange_memory(*options_.cuda, options_.device));
+    for (const auto& memory : core.device_memories) {
+      if (memory) TRY(memory->allocate());
+    }
+  }
+  send_buffer_ = TRY(memory_->allocate(send_bytes_));
+  receive_buffer_ = TRY(memory_->allocate(receive_bytes_));
+  return {};
+}
+
+Result<void> Exchange::run_rounds(LoadCore& core, ReaderCounters& mine) {
+  TRY(open_memory(core));
+  if (schedule_.rounds.empty()) return agree_on(nullptr);
+  for (const Round round : schedule_.rounds) {
+    TRY(take_units(core, round));
+    TRY(agree_on(nullptr));
+    // Others hear of what goes wrong from here on when they agree on the next round.
+    others_wait_ = round.end != schedule_.units.size();
+    TRY(pack(round));
+    TRY(pass_on(round));
+    TRY(unpack(core, mine, round));
+    release_units();
+  }
+  return {};
+}
+
+Result<void> Exchange::take_units(const LoadCore& core, Round round) {
+  for (std::uint32_t u = round.begin; u < round.end; ++u) {
+    if (!is_mine(schedule_.units[u])) continue;
+    leases_.push_back(TRY(source_->next(std::nullopt)).lease);
+  }
+  if (core.is_stopped()) return Error(ErrorKind::cancelled, "the load was cancelled");
+  return {};
+}
+
+void Exchange::release_units() noexcept {
+  for (TensorLease* const lease : leases_)
+    lease->release();
+  leases_.clear();
+}
+
+// Copies bytes of a range that a unit has, to where they lie densely. bytes: the unit's, densely.
+Result<void> Exchange::gather(std::byte* to, const StridedRange& range, Overlap part,
+                              const Unit& unit, const std::byte* bytes) {
+  const std::uint64_t unit_stride = unit.range.stride_bytes;
+  const std::uint64_t pitch = unit.range.count == 1 ? range.stride_bytes : unit.range.run_bytes;
+  while (!part.empty()) {
+    const std::uint64_t run = part.begin / range.run_bytes;
+    const std::uint64_t within = part.begin % range.run_bytes;
+    const std::uint64_t offset = range.offset + run * range.stride_bytes + within;
+    const std::uint64_t in_object = offset - unit.range.offset;
+    const std::uint64_t in_unit =
+        unit.range.count == 1
+            ? in_object
+            : in_object / unit_stride * unit.range.run_bytes + in_object % unit_stride;
+    const bool is_whole_rows = within == 0 && part.size() >= range.run_bytes;
+    const std::uint64_t rows = is_whole_rows ? part.size() / range.run_bytes : 1;
+    const std::uint64_t row_bytes =
+        is_whole_rows ? range.run_bytes : std::min(range.run_bytes - within, part.size());
+    TRY(memory_->copy({.to = to,
+                       .to_pitch = row_bytes,
+                       .from = bytes + in_unit,
+                       .from_pitch = std::max(pitch, row_bytes),
+                       .row_bytes = row_bytes,
+                       .rows = rows}));
+    to += rows * row_bytes;
+    part.begin += rows * row_bytes;
+  }
+  return {};
+}
+
+Result<void> Exchange::pack(Round round) {
+  std::byte* at = send_buffer_;
+  for (std::size_t list = 0; list < needs_.size(); ++list) {
+    if (!is_sent(list)) continue;
+    const std::byte* const begin = at;
+    std::size_t lease = 0;
+    for (std::uint32_t u = round.begin; u < round.end; ++u) {
+      const Unit& unit = schedule_.units[u];
+      if (!is_mine(unit)) continue;
+      const std::byte* const bytes = leases_[lease++]->data();
+      Result<void> outcome;
+      cursors_[list].visit(unit, [&](std::size_t need, Overlap part) {
+        if (outcome) outcome = gather(at, needs_[list][need].range, part, unit, bytes);
+        at += part.size();
+      });
+      TRY(std::move(outcome));
+    }
+    const Outgoing parcel{begin, static_cast<std::uint64_t>(at - begin)};
+    for (std::uint32_t rank = 0; rank < outgoing_.size(); ++rank) {
+      const bool is_for_rank = needs_.size() == 1 || rank == list;
+      if (is_for_rank && rank != communicator_.rank()) outgoing_[rank] = parcel;
+    }
+  }
+  return memory_->finish_copies();
+}
+
+Result<void> Exchange::pass_on(Round round) {
+  for (Incoming& from : incoming_)
+    from.bytes = 0;
+  for (std::size_t i = next_landing_; i < landings_.size() && landings_[i].unit < round.end; ++i) {
+    const Unit& unit = schedule_.units[landings_[i].unit];
+    if (!is_mine(unit)) incoming_[unit.owner].bytes += landings_[i].of_item.size();
+  }
+  std::byte* at = receive_buffer_;
+  std::uint64_t sent = 0;
+  for (std::size_t rank = 0; rank < incoming_.size(); ++rank) {
+    incoming_[rank].data = at;
+    at += incoming_[rank].bytes;
+    sent += outgoing_[rank].bytes;
+  }
+  const std::int64_t began = steady_now_ns();
+  auto passed = communicator_.all_to_all(outgoing_, incoming_, options_.timeout);
+  exchange_wait_ns_.fetch_add(static_cast<std::uint64_t>(steady_now_ns() - began),
+                              std::memory_order_relaxed);
+  if (!passed) {
+    others_wait_ = false;
+    // Transfers may still be under way and use the buffers for as long as the process lives.
+    static_cast<void>(memory_.release());
+    return passed;
+  }
+  bytes_sent_.fetch_add(sent, std::memory_order_relaxed);
+  bytes_received_.fetch_add(static_cast<std::uint64_t>(at - receive_buffer_),
+                            std::memory_order_relaxed);
+  return {};
+}
+
+Result<void> Exchange::unpack(LoadCore& core, ReaderCounters& mine, Round round) {
+  if (options_.consumer_stream != nullptr) TRY(memory_->follow(options_.consumer_stream));
+  std::size_t lease = 0;
+  for (std::uint32_t u = round.begin; u < round.end; ++u) {
+    const Unit& unit = schedule_.units[u];
+    const std::byte* const own = is_mine(unit) ? leases_[lease++]->data() : nullptr;
+    for (; next_landing_ < landings_.size() && landings_[next_landing_].unit == u;
+         ++next_landing_) {
+      const Landing& landing = landings_[next_landing_];
+      TRY(wait_for_room(core, mine, landing));
+      std::byte* const to =
+          core.address(core.plan.items()[landing.item].place) + landing.of_item.begin;
+      if (own != nullptr) {
+        TRY(gather(to, ranges_[landing.item], landing.of_item, unit, own));
+      } else {
+        const std::uint64_t bytes = landing.of_item.size();
+        std::byte*& from = incoming_[unit.owner].data;
+        TRY(memory_->copy({to, bytes, from, bytes, bytes, 1}));
+        from += bytes;
+      }
+      landed_.push_back(landing.item);
+    }
+    TRY(hand_over(core, mine));
+  }
+  return {};
+}
+
+// What was copied so far is there, and said to be.
+Result<void> Exchange::hand_over(LoadCore& core, ReaderCounters& mine) {
+  if (landed_.empty()) return {};
+  TRY(memory_->finish_copies());
+  for (const std::uint32_t item : landed_)
+    core.item_landed(item, mine);
+  landed_.clear();
+  return {};
+}
+
+Result<void> Exchange::wait_for_room(LoadCore& core, ReaderCounters& mine, const Landing& landing) {
+  const Place place = core.plan.items()[landing.item].place;
+  if (!place.in_arena) return {};
+  const Window& window = *core.windows[place.memory];
+  for (bool has_waited = false;; has_waited = true) {
+    if (core.is_stopped()) return Error(ErrorKind::cancelled, "the load was cancelled");
+    const std::uint64_t moves = core.window_moves.load(std::memory_order_acquire);
+    if (window.admits(place.value + landing.of_item.end)) {
+      const bool follows = has_waited && options_.consumer_stream != nullptr;
+      return follows ? memory_->follow(options_.consumer_stream) : Result<void>();
+    }
+    // The consumer can only release what it was given.
+    TRY(hand_over(core, mine));
+    core.wait_for_window(mine, moves);
+  }
+}
+
+void Exchange::stop() noexcept {
+  if (source_) source_->cancel();
+}
+
+void Exchange::add_to(LoadStats& stats) const {
+  if (source_) {
+    const LoadStats read = source_->stats();
+    stats.bytes_read += read.bytes_read;
+    stats.bytes_direct += read.bytes_direct;
+    stats.bytes_page_cache += read.bytes_page_cache;
+    stats.bytes_buffered += read.bytes_buffered;
+    stats.bytes_bounced += read.bytes_bounced;
+    stats.bytes_network += read.bytes_network;
+    stats.bytes_discarded += read.bytes_discarded;
+    stats.bytes_to_devices += read.bytes_to_devices;
+    stats.bytes_past_host += read.bytes_past_host;
+    stats.requests += read.requests;
+    stats.retries += read.retries;
+    stats.hedges += read.hedges;
+    stats.most_connections += read.most_connections;
+    stats.readers += read.readers;
+    stats.reader_cpu_ns += read.reader_cpu_ns;
+    stats.storage_wait_ns += read.storage_wait_ns;
+    stats.bandwidth_wait_ns += read.bandwidth_wait_ns;
+    stats.staging_bytes += read.staging_bytes;
+    stats.staging_wait_ns += read.staging_wait_ns;
+    stats.uses_io_uring = stats.uses_io_uring || read.uses_io_uring;
+  }
+  stats.rank = communicator_.rank();
+  stats.ranks = communicator_.size();
+  stats.bytes_sent = bytes_sent_.load(std::memory_order_relaxed);
+  stats.bytes_received = bytes_received_.load(std::memory_order_relaxed);
+  stats.exchange_wait_ns = exchange_wait_ns_.load(std::memory_order_relaxed);
+}
+
+std::string Exchange::notes() const {
+  return source_ ? source_->notes() : std::string();
+}
+
+}  // namespace streamer::core

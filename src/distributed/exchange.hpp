@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One rank's side of a distributed load: reads the units that are this rank's, and in rounds gives
+// each other rank what that needs of them and takes what this one needs of theirs.
+//
+// A round: take the units from the load that reads them; agree that all ranks have theirs; pack
+// what each rank needs; pass it on; lay what came where it belongs. The reading load works ahead
+// meanwhile, as far as its memory goes, which is two rounds or more.
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "distributed/communicator.hpp"
+#include "distributed/exchange_memory.hpp"
+#include "distributed/schedule.hpp"
+#include "engine/feeder.hpp"
+#include "engine/load.hpp"
+
+namespace streamer::core {
+
+class Exchange final : public Feeder {
+ public:
+  struct Options {
+    std::chrono::milliseconds timeout{600'000};
+    std::int32_t device = kHost;
+    CudaRuntime* cuda = nullptr;           // of the device
+    CudaStream consumer_stream = nullptr;  // of the load that is fed
+  };
+
+  // communicator must outlive it. needs: of each rank, or one list that is that of all.
+  Exchange(Communicator& communicator, Schedule schedule, std::vector<std::vector<Need>> needs,
+           Options options);
+  ~Exchange() override;
+
+  // Before feed(), the load that brings this rank's units in their order.
+  void set_source(std::unique_ptr<Load> source);
+
+  std::vector<std::uint32_t> arrange(ReadingList& list) override;
+  [[nodiscard]] Result<void> check(const Plan& plan) const override;
+  void feed(LoadCore& core, ReaderCounters& mine) override;
+  void stop() noexcept override;
+  void add_to(LoadStats& stats) const override;
+  [[nodiscard]] std::string notes() const override;
+
+ private:
+  // Bytes of a unit that one of this rank's items wants. They are dense in what is sent, and in the
+  // item.
+  struct Landing {
+    std::uint32_t unit = 0;  // in the schedule
+    std::uint32_t item = 0;  // in the plan
+    Overlap of_item;
+  };
+  [[nodiscard]] bool is_mine(const Unit& unit) const noexcept;
+  [[nodiscard]] const std::vector<Need>& needs_of_rank(std::uint32_t rank) const noexcept;
+  [[nodiscard]] bool is_sent(std::size_t list) const noexcept;
+  void measure_buffers();
+  Result<void> open_memory(LoadCore& core);
+  Result<void> run_rounds(LoadCore& core, ReaderCounters& mine);
+  Result<void> agree_on(const Error* mine);
+  Result<void> take_units(const LoadCore& core, Round round);
+  Result<void> pack(Round round);
+  Result<void> pass_on(Round round);
+  Result<void> unpack(LoadCore& core, ReaderCounters& mine, Round round);
+  Result<void> gather(std::byte* to, const StridedRange& range, Overlap part, const Unit& unit,
+                      const std::byte* bytes);
+  Result<void> wait_for_room(LoadCore& core, ReaderCounters& mine, const Landing& landing);
+  Result<void> hand_over(LoadCore& core, ReaderCounters& mine);
+  void release_units() noexcept;
+
+  Communicator& communicator_;
+  const Schedule schedule_;
+  const std::vector<std::vector<Need>> needs_;
+  const Options options_;
+  std::vector<StridedRange> ranges_;  // of the items
+  std::vector<Landing> landings_;     // by unit
+  std::uint64_t send_bytes_ = 0;      // at most, in a round
+  std::uint64_t receive_bytes_ = 0;
+  std::unique_ptr<Load> source_;
+
+  // Of the thread that feeds.
+  std::unique_ptr<ExchangeMemory> memory_;
+  std::vector<NeedCursor> cursors_;   // by list of needs
+  std::vector<TensorLease*> leases_;  // of the round's units that are this rank's
+  std::size_t next_landing_ = 0;
+  std::vector<std::uint32_t> landed_;  // items whose copies are under way, as often as they are
+  std::byte* send_buffer_ = nullptr;
+  std::byte* receive_buffer_ = nullptr;
+  std::vector<Outgoing> outgoing_;
+  std::vector<Incoming> incoming_;
+  bool others_wait_ = true;  // for what this rank says of itself
+
+  // Written by that thread, read by add_to().
+  std::atomic<std::uint64_t> bytes_sent_{0};
+  std::atomic<std::uint64_t> bytes_received_{0};
+  std::atomic<std::uint64_t> exchange_wait_ns_{0};
+};
+
+}  // namespace streamer::core

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What a rank needs of the checkpoint's objects, as ranks tell it each other.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "checkpoint/checkpoint.hpp"
+#include "engine/plan.hpp"
+
+namespace streamer::core {
+
+struct Need {
+  std::uint32_t object = 0;
+  StridedRange range;  // not empty
+};
+
+// Behind the last byte that the range has.
+[[nodiscard]] std::uint64_t end_of(const StridedRange& range) noexcept;
+// How many of the range's bytes lie below the object's byte `offset`.
+[[nodiscard]] std::uint64_t bytes_below(const StridedRange& range, std::uint64_t offset) noexcept;
+
+// By object and offset. wanted must come so; neighbours become one.
+[[nodiscard]] std::vector<Need> needs_of(std::span<const Wanted> wanted);
+
+[[nodiscard]] std::string encode(std::span<const Need> needs);
+// corrupt if it is no such text, or has ranges that the objects do not have.
+Result<std::vector<Need>> decode_needs(std::string_view text, const Checkpoint& checkpoint);
+
+// Ranges that hold all needs, each byte once, by object and offset. All bytes in them are needed by
+// somebody, but for gaps of up to gap_bytes, and where slices along different dimensions, or of
+// uneven shapes, cover each other. needs: of each rank.
+[[nodiscard]] std::vector<Need> unite(std::span<const std::vector<Need>> needs,
+                                      std::uint64_t gap_bytes);
+
+}  // namespace streamer::core

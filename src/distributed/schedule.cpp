@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "distributed/schedule.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace streamer::core {
+
+namespace {
+
+// Small enough to balance, large enough for storage to read them at full speed.
+constexpr std::uint64_t kLargestUnitBytes = 8 * kMiB;
+constexpr std::uint64_t kSmallestUnitBytes = 64 * kKiB;
+constexpr std::uint64_t kUnitsPerRank = 16;
+// A round ends when the next unit would not fit, so that units must be small beside it.
+constexpr std::uint64_t kUnitsPerRound = 4;
+// MPI counts bytes in an int.
+constexpr std::uint64_t kLargestShareBytes = 512 * kMiB;
+
+std::uint64_t total_bytes(std::span<const Need> needs) {
+  return std::accumulate(
+      needs.begin(), needs.end(), std::uint64_t{0},
+      [](std::uint64_t sum, const Need& need) { return sum + need.range.total_bytes(); });
+}
+
+std::uint64_t unit_bytes(std::uint64_t total, std::uint64_t share, std::uint32_t ranks) {
+  const std::uint64_t even = round_up(total / (ranks * kUnitsPerRank), kSmallestUnitBytes);
+  return std::clamp(even, kSmallestUnitBytes,
+                    std::clamp(share / kUnitsPerRound, kSmallestUnitBytes, kLargestUnitBytes));
+}
+
+// Pieces of dense ranges end at multiples of the unit's size, which are whole pages.
+void cut_dense(std::uint32_t object, std::uint64_t begin, std::uint64_t end, std::uint64_t most,
+               std::vector<Unit>& units) {
+  while (begin < end) {
+    const std::uint64_t stop = std::min(end, round_down(begin, most) + most);
+    units.push_back({object, 0, {begin, stop - begin, stop - begin, 1}});
+    begin = stop;
+  }
+}
+
+std::vector<Unit> cut(std::span<const Need> united, std::uint64_t most) {
+  std::vector<Unit> units;
+  for (const Need& need : united) {
+    const StridedRange& range = need.range;
+    if (range.count == 1) {
+      cut_dense(need.object, range.offset, end_of(range), most, units);
+      continue;
+    }
+    const std::uint64_t rows_each = std::max<std::uint64_t>(most / range.run_bytes, 1);
+    for (std::uint64_t row = 0; row < range.count; row += rows_each) {
+      const std::uint64_t rows = std::min(rows_each, range.count - row);
+      const std::uint64_t offset = range.offset + row * range.stride_bytes;
+      if (range.run_bytes > most || rows == 1) {
+        cut_dense(need.object, offset, offset + range.run_bytes, most, units);
+      } else {
+        units.push_back({need.object, 0, {offset, range.run_bytes, range.stride_bytes, rows}});
+      }
+    }
+  }
+  // Columns of the same rows were cut one after the other.
+  std::stable_sort(units.begin(), units.end(), [](const Unit& a, const Unit& b) {
+    return a.object != b.object ? a.object < b.object : a.range.offset < b.range.offset;
+  });
+  return units;
+}
+
+std::uint32_t least_of(const std::vector<std::uint64_t>& bytes_by_rank) {
+  return static_cast<std::uint32_t>(std::min_element(bytes_by_rank.begin(), bytes_by_rank.end()) -
+                                    bytes_by_rank.begin());
+}
+
+void share_out_chunks(Schedule& schedule) {
+  for (Unit& unit : schedule.units) {
+    unit.owner = least_of(schedule.bytes_by_rank);
+    schedule.bytes_by_rank[unit.owner] += unit.range.total_bytes();
+  }
+}
+
+void share_out_files(Schedule& schedule) {
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> files;  // object, bytes
+  for (const Unit& unit : schedule.units) {
+    if (files.empty() || files.back().first != unit.object) files.emplace_back(unit.object, 0);
+    files.back().second += unit.range.total_bytes();
+  }
+  std::stable_sort(files.begin(), files.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::vector<std::uint32_t> owners;  // by object
+  for (const auto& [object, bytes] : files) {
+    const std::uint32_t owner = least_of(schedule.bytes_by_rank);
+    schedule.bytes_by_rank[owner] += bytes;
+    owners.resize(std::max<std::size_t>(owners.size(), object + 1));
+    owners[object] = owner;
+  }
+  for (Unit& unit : schedule.units)
+    unit.owner = owners[unit.object];
+}
+
+// Each rank reads its units by object and offset; who is furthest behind comes next.
+void order(std::vector<Unit>& units, std::uint32_t ranks) {
+  std::vector<std::uint64_t> begins;
+  std::vector<std::uint64_t> read(ranks);
+  for (const Unit& unit : units) {
+    begins.push_back(read[unit.owner]);
+    read[unit.owner] += unit.range.total_bytes();
+  }
+  std::vector<std::uint32_t> sequence(units.size());
+  std::iota(sequence.begin(), sequence.end(), 0U);
+  std::stable_sort(sequence.begin(), sequence.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return begins[a] != begins[b] ? begins[a] < begins[b] : units[a].owner < units[b].owner;
+  });
+  std::vector<Unit> ordered;
+  ordered.reserve(units.size());
+  for (const std::uint32_t i : sequence)
+    ordered.push_back(units[i]);
+  units = std::move(ordered);
+}
+
+void cut_rounds(Schedule& schedule, std::uint32_t ranks) {
+  std::vector<std::uint64_t> bytes(ranks);
+  Round round;
+  for (const Unit& unit : schedule.units) {
+    const std::uint64_t unit_size = unit.range.total_bytes();
+    if (bytes[unit.owner] + unit_size > schedule.share_bytes && round.end != round.begin) {
+      schedule.rounds.push_back(round);
+      round.begin = round.end;
+      std::fill(bytes.begin(), bytes.end(), 0);
+    }
+    bytes[unit.owner] += unit_size;
+    ++round.end;
+  }
+  if (round.end != round.begin) schedule.rounds.push_back(round);
+}
+
+}  // namespace
+
+Schedule make_schedule(std::span<const Need> united, const ScheduleOptions& options) {
+  Schedule schedule;
+  schedule.share_bytes = std::clamp(options.buffer_bytes / options.ranks,
+                                    kUnitsPerRound * kSmallestUnitBytes, kLargestShareBytes);
+  schedule.bytes_by_rank.resize(options.ranks);
+  schedule.units =
+      cut(united, unit_bytes(total_bytes(united), schedule.share_bytes, options.ranks));
+  options.policy == PartitionPolicy::chunks ? share_out_chunks(schedule)
+                                            : share_out_files(schedule);
+  order(schedule.units, options.ranks);
+  cut_rounds(schedule, options.ranks);
+  return schedule;
+}
+
+Overlap overlap(const StridedRange& range, const Unit& unit) noexcept {
+  const StridedRange& has = unit.range;
+  if (has.count > 1) {
+    // The same rows: the range's columns are among the unit's, or none of them is.
+    const std::uint64_t stride = has.stride_bytes;
+    const std::uint64_t column = range.offset >= has.offset
+                                     ? (range.offset - has.offset) % stride
+                                     : (stride - (has.offset - range.offset) % stride) % stride;
+    if (column >= has.run_bytes) return {};
+  }
+  return {bytes_below(range, has.offset), bytes_below(range, end_of(has))};
+}
+
+}  // namespace streamer::core
