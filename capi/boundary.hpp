@@ -15,6 +15,7 @@
 #include "base/result.hpp"
 #include "base/settings.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "distributed/communicator.hpp"
 #include "engine/load.hpp"
 #include "streamer.h"
 
@@ -46,6 +47,7 @@ struct streamer_plan {
 };
 
 struct streamer_load {
+  std::unique_ptr<streamer::core::Communicator> communicator;  // nullptr: alone; outlives the load
   std::unique_ptr<streamer::core::Load> load;
   // What streamer_load_get_stats() lent out last: kept, so that the pointer lives as long as the
   // load.
@@ -60,6 +62,9 @@ using core::Result;
 
 // core::kHost, or the number of a CUDA device.
 Result<std::int32_t> check_device(std::int32_t device, std::int32_t number);
+
+// The caller's communicator, whose functions are there.
+Result<std::unique_ptr<core::Communicator>> use_communicator(const streamer_communicator* table);
 
 // A yielded tensor is the engine's own lease: no memory is taken for the handle.
 inline streamer_tensor* to_handle(core::TensorLease* lease) noexcept {

@@ -482,6 +482,8 @@ typedef struct streamer_load streamer_load;
 #define STREAMER_WHEN_FULL_FAIL 0 /* STREAMER_ERROR_MEMORY_LIMIT; release, then call it again */
 #define STREAMER_WHEN_FULL_WAIT 1 /* waits, for another thread to release or for the timeout */
 
+struct streamer_communicator;
+
 typedef struct streamer_load_options {
   size_t struct_size;
   int32_t order;      /* STREAMER_ORDER_* */
@@ -495,8 +497,10 @@ typedef struct streamer_load_options {
    * their way, and what the caller puts into the stream from then on finds its bytes there; the host
    * waits for nothing. Tensors on other devices are as without it. */
   void *stream;
+  /* The ranks that share the load, or NULL: see "Ranks". Must outlive the load. */
+  const struct streamer_communicator *communicator;
 } streamer_load_options;
-#define STREAMER_LOAD_OPTIONS_INIT {sizeof(streamer_load_options), 0, 0, 0, 0, 0, 0}
+#define STREAMER_LOAD_OPTIONS_INIT {sizeof(streamer_load_options), 0, 0, 0, 0, 0, 0, 0}
 
 /* Starts reading and returns at once; what a device needs is made in the background, and what fails
  * then is the load's error. plan, options (NULL: the defaults) and settings (may be NULL) are copied.
@@ -574,10 +578,15 @@ typedef struct streamer_load_stats {
   uint64_t staging_bytes;     /* host memory through which bytes pass on their way to devices */
   uint64_t device_bytes;      /* memory of the library on devices */
   uint64_t bytes_past_host;   /* of bytes_direct: to a device, never in host memory */
+  uint64_t bytes_sent;        /* to other ranks */
+  uint64_t bytes_received;    /* from other ranks */
+  uint64_t exchange_wait_ns;  /* for other ranks, and for what they passed on */
+  uint32_t rank;
+  uint32_t ranks;             /* that share the load; 1: it is of this one alone */
 } streamer_load_stats;
 #define STREAMER_LOAD_STATS_INIT                                                              \
   {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* What held a load back: where its readers, or failing that its consumer, spent the time. */
 #define STREAMER_HELD_BACK_BY_NOTHING 0
@@ -635,6 +644,78 @@ STREAMER_API streamer_status streamer_tensor_to_dlpack_versioned(
 STREAMER_API streamer_status streamer_tensor_to_dlpack(const streamer_tensor *tensor,
                                                        struct DLManagedTensor **managed_out,
                                                        streamer_error **error_out);
+
+/* ---- Ranks ------------------------------------------------------------------------------------ */
+
+/* Processes that load from the same checkpoint, all of it or each a part, may share the load: each byte
+ * that any of them needs is read once between them and passed on. Every rank opens the checkpoint, makes
+ * its own plan, and starts its load with a communicator of the same ranks; streamer_load_start() then
+ * waits for all of them. Items come in an order of their own, not by the options' order, which is the
+ * same on all ranks that need the same; STREAMER_END comes when all ranks have what they need. An error
+ * of one rank, streamer_load_free() before the end among them, is the error of all, and names the rank;
+ * one that does not come within distributed_timeout_s is an error too. Items must be in the memory that
+ * the communicator passes bytes on in. The setting verify is STREAMER_ERROR_UNSUPPORTED. With one rank
+ * nothing is passed on, and none of the functions below is called. */
+
+typedef struct streamer_outgoing {
+  const void *data;
+  uint64_t bytes;
+} streamer_outgoing;
+typedef struct streamer_incoming {
+  void *data;
+  uint64_t bytes;
+} streamer_incoming;
+
+/* How ranks reach each other. Made by the functions below, or by the caller, over whatever its ranks
+ * already use. The functions are collective: every rank calls them in the same order, one at a time, on
+ * a thread of the library or of streamer_load_start(). They return STREAMER_OK when all of it is there,
+ * or an error (STREAMER_ERROR_TIMED_OUT if a rank did not come within timeout_ms, STREAMER_ERROR_IO if
+ * one is gone) and then put text, which should name the rank, into why (why_size bytes with its NUL).
+ * They must not throw or jump out. After an error no load may use the communicator any more, and memory
+ * of that call is left allocated, because transfers may still be under way. */
+typedef struct streamer_communicator {
+  size_t struct_size;
+  uint32_t rank; /* from 0 to size - 1 */
+  uint32_t size;
+  int32_t device; /* STREAMER_DEVICE_*: where memory of all_to_all() is */
+  int32_t device_number;
+  void *context; /* given to each function */
+  /* Host memory: `bytes` of each rank, to all + rank * bytes. */
+  streamer_status (*all_gather)(void *context, const void *mine, void *all, uint64_t bytes,
+                                uint64_t timeout_ms, char *why, size_t why_size);
+  /* send[r] goes to rank r, receive[r] comes from it: as many bytes as the other side says. Those of
+   * the own rank are 0. On a device, send is there when this is called. */
+  streamer_status (*all_to_all)(void *context, const streamer_outgoing *send,
+                                const streamer_incoming *receive, uint64_t timeout_ms, char *why,
+                                size_t why_size);
+  void (*close)(void *context); /* called by streamer_communicator_close(); may be NULL */
+} streamer_communicator;
+#define STREAMER_COMMUNICATOR_INIT {sizeof(streamer_communicator), 0, 0, 0, 0, 0, 0, 0, 0}
+
+/* Over MPI, in host memory. comm is the address of an MPI_Comm, or NULL for MPI_COMM_WORLD; of its ranks,
+ * those on this machine, unless the setting distributed_scope says all. Collective over comm. MPI is
+ * loaded now (libstreamer_mpi.so, see the setting distributed_mpi) and started if nobody did; it must
+ * allow calls from several threads in turn (MPI_THREAD_SERIALIZED). STREAMER_ERROR_UNSUPPORTED says what
+ * is missing. settings may be NULL. */
+STREAMER_API streamer_status streamer_communicator_open_mpi(
+    const void *comm, const streamer_settings *settings, streamer_communicator **communicator_out,
+    streamer_error **error_out);
+/* Over NCCL, from device to device: this rank's is CUDA device device_number. base is what its ranks
+ * reach each other by on the host, for what is small; it must outlive this. Collective over base. NCCL is
+ * loaded now (see the setting distributed_nccl). settings may be NULL. */
+STREAMER_API streamer_status streamer_communicator_open_nccl(
+    const streamer_communicator *base, int32_t device_number, const streamer_settings *settings,
+    streamer_communicator **communicator_out, streamer_error **error_out);
+STREAMER_API void streamer_communicator_close(streamer_communicator *communicator);
+
+/* Collective. Every rank says that it is well (mine is NULL), or what went wrong there: for what comes
+ * before the load, such as opening the checkpoint. All get the same answer: STREAMER_OK, or the error of
+ * the lowest rank that has one, which it names; a rank that has one of its own gets that. settings may be
+ * NULL. */
+STREAMER_API streamer_status streamer_communicator_agree(const streamer_communicator *communicator,
+                                                         const streamer_settings *settings,
+                                                         const streamer_error *mine,
+                                                         streamer_error **error_out);
 
 /* ---- Devices ---------------------------------------------------------------------------------- */
 

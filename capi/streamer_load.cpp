@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include "boundary.hpp"
+#include "distributed/agreement.hpp"
+#include "distributed/distributed_load.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -14,9 +16,15 @@ Result<bool> check_choice(const char* field, int32_t value) {
                fmt::format("{} is {}, which is none there is", field, value));
 }
 
-Result<core::LoadOptions> to_options(const streamer_load_options* options) {
-  core::LoadOptions chosen;
-  if (options == nullptr) return chosen;
+struct Chosen {
+  core::LoadOptions options;
+  std::unique_ptr<core::Communicator> communicator;  // nullptr: none
+};
+
+Result<Chosen> to_options(const streamer_load_options* options) {
+  Chosen all;
+  core::LoadOptions& chosen = all.options;
+  if (options == nullptr) return all;
   const streamer_load_options defaults = STREAMER_LOAD_OPTIONS_INIT;
   const streamer_load_options given = TRY(copy_in(options, defaults));
   if (TRY(check_choice("order", given.order))) chosen.order = core::Order::plan;
@@ -26,7 +34,28 @@ Result<core::LoadOptions> to_options(const streamer_load_options* options) {
   chosen.consumer_stream = given.stream;
   if (given.stream != nullptr && chosen.device == core::kHost)
     return Error(ErrorKind::invalid_argument, "a stream needs a device");
-  return chosen;
+  if (given.communicator != nullptr) all.communicator = TRY(use_communicator(given.communicator));
+  return all;
+}
+
+// communicator: nullptr if the load is of this process alone.
+Result<std::unique_ptr<core::Load>> start(const streamer_plan& plan, core::LoadOptions options,
+                                          const core::Settings& settings,
+                                          core::Communicator* communicator) {
+  auto read = core::read_load_settings(settings);
+  if (communicator == nullptr || communicator->size() == 1) {
+    const core::LoadSettings own = TRY(std::move(read));
+    return core::Load::start(plan.checkpoint, plan.requests, std::move(options), own);
+  }
+  auto distributed = core::read_distributed_settings(settings);
+  if (!read || !distributed) {
+    // The others would wait for this rank.
+    const Error& wrong = read ? distributed.error() : read.error();
+    const auto timeout = distributed ? distributed->timeout : core::DistributedSettings().timeout;
+    TRY(core::agree(*communicator, &wrong, timeout));
+  }
+  return core::start_distributed(*communicator, plan.checkpoint, plan.requests, std::move(options),
+                                 *read, *distributed);
 }
 
 std::optional<core::SteadyTime> deadline_of(std::int64_t timeout_ms) {
@@ -59,12 +88,11 @@ streamer_status streamer_load_start(const streamer_plan* plan, const streamer_lo
   return guarded(error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(plan);
     STREAMER_REQUIRE(load_out);
-    const core::LoadOptions chosen = TRY(to_options(options));
-    const core::Settings defaults;
-    const core::LoadSettings read =
-        TRY(core::read_load_settings(settings == nullptr ? defaults : settings->settings));
+    Chosen chosen = TRY(to_options(options));
+    const core::Settings used = settings == nullptr ? core::Settings() : settings->settings;
     auto handle = std::make_unique<streamer_load>();
-    handle->load = TRY(core::Load::start(plan->checkpoint, plan->requests, chosen, read));
+    handle->communicator = std::move(chosen.communicator);
+    handle->load = TRY(start(*plan, std::move(chosen.options), used, handle->communicator.get()));
     *load_out = handle.release();
     return STREAMER_OK;
   });
@@ -167,6 +195,11 @@ void streamer_load_get_stats(const streamer_load* load, streamer_load_stats* sta
   out.staging_bytes = stats.staging_bytes;
   out.device_bytes = stats.device_bytes;
   out.bytes_past_host = stats.bytes_past_host;
+  out.bytes_sent = stats.bytes_sent;
+  out.bytes_received = stats.bytes_received;
+  out.exchange_wait_ns = stats.exchange_wait_ns;
+  out.rank = stats.rank;
+  out.ranks = stats.ranks;
   out.notes = "";
   const streamer_status kept = guarded(nullptr, [&]() -> Result<streamer_status> {
     auto notes = std::make_unique<std::string>(load->load->notes());

@@ -63,6 +63,8 @@ class CudaRuntime {
   virtual Result<void> wait_in_stream(CudaStream stream, CudaEvent event) = 0;
   // Until all that stood in the stream when the event was recorded is done, errors included.
   virtual Result<void> wait_for(CudaEvent event) = 0;
+  // The same without waiting: whether it is done.
+  virtual Result<bool> is_done(CudaEvent event) = 0;
 };
 
 // The real one, with static lifetime. Fails with device, and says which it is: built without CUDA,

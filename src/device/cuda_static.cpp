@@ -118,8 +118,8 @@ class StaticRuntime final : public CudaRuntime {
                                                     static_cast<cudaStream_t>(stream)));
   }
   Result<void> copy_on_device(void* to, std::uint64_t to_pitch, const void* from,
-                              std::uint64_t from_pitch, std::uint64_t row_bytes,
-                              std::uint64_t rows, CudaStream stream) override {
+                              std::uint64_t from_pitch, std::uint64_t row_bytes, std::uint64_t rows,
+                              CudaStream stream) override {
     return check("cudaMemcpy2DAsync",
                  cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, row_bytes, rows,
                                    cudaMemcpyDeviceToDevice, static_cast<cudaStream_t>(stream)));
@@ -140,6 +140,12 @@ class StaticRuntime final : public CudaRuntime {
   }
   Result<void> wait_for(CudaEvent event) override {
     return check("cudaEventSynchronize", cudaEventSynchronize(static_cast<cudaEvent_t>(event)));
+  }
+  Result<bool> is_done(CudaEvent event) override {
+    const cudaError_t state = cudaEventQuery(static_cast<cudaEvent_t>(event));
+    if (state == cudaErrorNotReady) return false;
+    TRY(check("cudaEventQuery", state));
+    return true;
   }
 };
 

@@ -281,6 +281,12 @@ class CudaStandIn final : public core::CudaRuntime {
     }
     return call("cudaEventSynchronize");
   }
+  core::Result<bool> is_done(core::CudaEvent event) override {
+    TRY(call("cudaEventQuery"));
+    const std::lock_guard lock(mutex_);
+    auto* const wanted = static_cast<Event*>(event);
+    return wanted->happened == wanted->recorded;
+  }
   core::Result<void> synchronize(core::CudaStream stream) override {
     std::unique_lock lock(mutex_);
     auto* const state = static_cast<Stream*>(stream);

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "distributed/nccl_communicator.hpp"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <chrono>
+#include <optional>
+#include <thread>
+
+#include "device/device_thread.hpp"
+#include "distributed/agreement.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+// NCCL's ABI, as far as it is used here: the types and values of nccl.h, spelled out so that no
+// header of its own is needed.
+struct UniqueId {
+  std::array<char, 128> internal;
+};
+using NcclComm = void*;
+using NcclResult = int;
+constexpr NcclResult kSuccess = 0;
+constexpr NcclResult kInProgress = 7;
+constexpr int kInt8 = 0;
+
+struct Calls {
+  NcclResult (*get_unique_id)(UniqueId* id) = nullptr;
+  NcclResult (*comm_init_rank)(NcclComm* comm, int ranks, UniqueId id, int rank) = nullptr;
+  NcclResult (*comm_get_async_error)(NcclComm comm, NcclResult* error) = nullptr;
+  NcclResult (*comm_abort)(NcclComm comm) = nullptr;
+  NcclResult (*comm_destroy)(NcclComm comm) = nullptr;
+  NcclResult (*group_start)() = nullptr;
+  NcclResult (*group_end)() = nullptr;
+  NcclResult (*send)(const void* from, std::size_t count, int type, int peer, NcclComm comm,
+                     CudaStream stream) = nullptr;
+  NcclResult (*recv)(void* to, std::size_t count, int type, int peer, NcclComm comm,
+                     CudaStream stream) = nullptr;
+  const char* (*get_error_string)(NcclResult result) = nullptr;
+};
+
+template <typename Function>
+Result<void> find(void* library, const char* name, Function*& function) {
+  function = reinterpret_cast<Function*>(::dlsym(library, name));
+  if (function != nullptr) return {};
+  return Error(ErrorKind::unsupported,
+               fmt::format("the NCCL library has no {}: 2.7 or newer is needed", name));
+}
+
+Result<Calls> load_nccl(const std::string& library) {
+  const std::string name = library.empty() ? "libnccl.so.2" : library;
+  // Never closed: its threads may live as long as the process.
+  void* const opened = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (opened == nullptr) {
+    return Error(ErrorKind::unsupported,
+                 fmt::format("NCCL cannot be loaded ({}); install it, or set distributed_nccl to "
+                             "its path",
+                             ::dlerror()));
+  }
+  Calls calls;
+  TRY(find(opened, "ncclGetUniqueId", calls.get_unique_id));
+  TRY(find(opened, "ncclCommInitRank", calls.comm_init_rank));
+  TRY(find(opened, "ncclCommGetAsyncError", calls.comm_get_async_error));
+  TRY(find(opened, "ncclCommAbort", calls.comm_abort));
+  TRY(find(opened, "ncclCommDestroy", calls.comm_destroy));
+  TRY(find(opened, "ncclGroupStart", calls.group_start));
+  TRY(find(opened, "ncclGroupEnd", calls.group_end));
+  TRY(find(opened, "ncclSend", calls.send));
+  TRY(find(opened, "ncclRecv", calls.recv));
+  TRY(find(opened, "ncclGetErrorString", calls.get_error_string));
+  return calls;
+}
+
+class NcclCommunicator final : public Communicator {
+ public:
+  NcclCommunicator(Communicator& base, CudaRuntime& runtime, int device, const Calls& calls)
+      : base_(base), runtime_(runtime), device_(device), calls_(calls) {}
+  ~NcclCommunicator() override {
+    if (stream_ == nullptr && event_ == nullptr && comm_ == nullptr) return;
+    run_on_device(runtime_, device_, [this] {
+      if (comm_ != nullptr) static_cast<void>(calls_.comm_destroy(comm_));
+      if (event_ != nullptr) static_cast<void>(runtime_.destroy_event(event_));
+      if (stream_ != nullptr) static_cast<void>(runtime_.destroy_stream(stream_));
+    });
+  }
+
+  // Of this rank alone, on a thread whose current device is the device.
+  Result<void> prepare() {
+    stream_ = TRY(runtime_.create_stream());
+    event_ = TRY(runtime_.create_event());
+    return {};
+  }
+  Result<UniqueId> make_id() {
+    UniqueId id{};
+    TRY(check("ncclGetUniqueId", calls_.get_unique_id(&id)));
+    return id;
+  }
+  // Waits until all ranks are here.
+  Result<void> join(const UniqueId& id) {
+    return check("ncclCommInitRank", calls_.comm_init_rank(&comm_, static_cast<int>(size()), id,
+                                                           static_cast<int>(rank())));
+  }
+
+  [[nodiscard]] std::uint32_t rank() const noexcept override { return base_.rank(); }
+  [[nodiscard]] std::uint32_t size() const noexcept override { return base_.size(); }
+  [[nodiscard]] std::int32_t device() const noexcept override { return device_; }
+
+  Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
+                          std::chrono::milliseconds timeout) override {
+    return base_.all_gather(mine, all, timeout);
+  }
+
+  Result<void> all_to_all(std::span<const Outgoing> send, std::span<const Incoming> receive,
+                          std::chrono::milliseconds timeout) override {
+    if (comm_ == nullptr) return Error(ErrorKind::io, "this NCCL communicator has failed before");
+    TRY(runtime_.use_device(device_));
+    TRY(check("ncclGroupStart", calls_.group_start()));
+    Result<void> queued;
+    for (std::size_t peer = 0; peer < send.size() && queued; ++peer) {
+      const int other = static_cast<int>(peer);
+      if (send[peer].bytes != 0) {
+        queued = check("ncclSend", calls_.send(send[peer].data, send[peer].bytes, kInt8, other,
+                                               comm_, stream_));
+      }
+      if (queued && receive[peer].bytes != 0) {
+        queued = check("ncclRecv", calls_.recv(receive[peer].data, receive[peer].bytes, kInt8,
+                                               other, comm_, stream_));
+      }
+    }
+    auto ended = check("ncclGroupEnd", calls_.group_end());
+    if (queued && ended) ended = wait(timeout);
+    if (queued && ended) return {};
+    abort();
+    return queued ? std::move(ended) : std::move(queued);
+  }
+
+ private:
+  Result<void> check(const char* call, NcclResult result) const {
+    if (result == kSuccess || result == kInProgress) return {};
+    return Error(ErrorKind::device, fmt::format("{} failed: {} (code {})", call,
+                                                calls_.get_error_string(result), result));
+  }
+
+  // CUDA has no wait with an end, and NCCL tells of peers that are gone only when it is asked.
+  Result<void> wait(std::chrono::milliseconds timeout) {
+    constexpr std::chrono::microseconds kLongestPause(200);
+    TRY(runtime_.record(event_, stream_));
+    const auto until = std::chrono::steady_clock::now() + timeout;
+    for (std::chrono::microseconds pause(1); !TRY(runtime_.is_done(event_));) {
+      NcclResult state = kSuccess;
+      TRY(check("ncclCommGetAsyncError", calls_.comm_get_async_error(comm_, &state)));
+      TRY(check("NCCL", state));
+      if (std::chrono::steady_clock::now() >= until) {
+        return Error(ErrorKind::timed_out,
+                     fmt::format("NCCL did not pass everything on within {} ms: a rank is gone or "
+                                 "hangs",
+                                 timeout.count()));
+      }
+      std::this_thread::sleep_for(pause);
+      pause = std::min(2 * pause, kLongestPause);
+    }
+    return {};
+  }
+
+  // Ends what is under way; nothing more can be passed on.
+  void abort() noexcept {
+    static_cast<void>(calls_.comm_abort(comm_));
+    comm_ = nullptr;
+  }
+
+  Communicator& base_;
+  CudaRuntime& runtime_;
+  const int device_;
+  const Calls calls_;
+  NcclComm comm_ = nullptr;  // nullptr: not joined yet, or aborted
+  CudaStream stream_ = nullptr;
+  CudaEvent event_ = nullptr;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Communicator>> open_nccl(Communicator& base, CudaRuntime& runtime,
+                                                int device, const std::string& library,
+                                                std::chrono::milliseconds timeout) {
+  std::unique_ptr<NcclCommunicator> made;
+  UniqueId id{};
+  const auto prepare = [&]() -> Result<void> {
+    const Calls calls = TRY(load_nccl(library));
+    made = std::make_unique<NcclCommunicator>(base, runtime, device, calls);
+    Result<void> outcome = Error(ErrorKind::device, "the device cannot be used");
+    run_on_device(runtime, device, [&] { outcome = made->prepare(); });
+    TRY(std::move(outcome));
+    if (base.rank() == 0) id = TRY(made->make_id());
+    return {};
+  };
+  const auto prepared = prepare();
+  TRY(agree(base, prepared ? nullptr : &prepared.error(), timeout));
+  std::vector<UniqueId> ids(base.size());
+  TRY(base.all_gather(std::as_bytes(std::span(&id, 1)), std::as_writable_bytes(std::span(ids)),
+                      timeout));
+  Result<void> joined = Error(ErrorKind::device, "the device cannot be used");
+  run_on_device(runtime, device, [&] { joined = made->join(ids.front()); });
+  TRY(agree(base, joined ? nullptr : &joined.error(), timeout));
+  return std::unique_ptr<Communicator>(std::move(made));
+}
+
+}  // namespace streamer::core

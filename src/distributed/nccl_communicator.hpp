@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Ranks with a GPU each, whose bytes go from device to device through NCCL. NCCL is found at run
+// time: one build runs with it and without.
+
+#include <memory>
+#include <string>
+
+#include "device/cuda_runtime.hpp"
+#include "distributed/communicator.hpp"
+
+namespace streamer::core {
+
+// Collective over base, which must outlive it. library: a path, or empty for libnccl.so.2. Errors:
+// unsupported if there is none, device, and those of base.
+Result<std::unique_ptr<Communicator>> open_nccl(Communicator& base, CudaRuntime& runtime,
+                                                int device, const std::string& library,
+                                                std::chrono::milliseconds timeout);
+
+}  // namespace streamer::core
