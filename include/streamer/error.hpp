@@ -44,6 +44,8 @@ class Error {
   std::uint64_t elapsed_ms() const noexcept { return info().elapsed_ms; }
   // How often it was tried, at least 1.
   std::uint32_t attempts() const noexcept { return info().attempts; }
+  // For streamer.h.
+  const streamer_error* get() const noexcept { return error_.get(); }
   // "URI bytes A-B: message", one line.
   const char* line() const noexcept { return streamer_error_line(error_.get()); }
 

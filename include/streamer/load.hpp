@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "checkpoint.hpp"
+#include "communicator.hpp"
 #include "options.hpp"
 #include "plan.hpp"
 #include "result.hpp"
@@ -57,9 +58,10 @@ inline Selection where(Selection::Predicate predicate) {
 // cancel() and stats() may be called beside it.
 class Load {
  public:
-  // Returns at once. plan and options are copied. Errors: memory_limit (the limit is below the
-  // largest item; names the tensor and both sizes), invalid_argument, out_of_memory, device (a
-  // library built without CUDA, no driver, an old one, no GPU: it says which).
+  // Returns at once; with a communicator, when all ranks came. plan and options are copied. Errors:
+  // memory_limit (the limit is below the largest item; names the tensor and both sizes),
+  // invalid_argument, out_of_memory, device (a library built without CUDA, no driver, an old one,
+  // no GPU: it says which).
   static Result<Load> start(const Plan& plan, const LoadOptions& options = {}) {
     auto settings = options.to_settings();
     if (!settings) return std::move(settings).error();
@@ -70,6 +72,7 @@ class Load {
     wanted.device = static_cast<std::int32_t>(options.device.kind);
     wanted.device_number = options.device.number;
     wanted.stream = options.stream;
+    if (options.communicator != nullptr) wanted.communicator = options.communicator->get();
     streamer_load* load = nullptr;
     streamer_error* error = nullptr;
     if (streamer_load_start(plan.get(), &wanted, settings->get(), &load, &error) != STREAMER_OK) {

@@ -50,6 +50,8 @@ class MemoryLimit {
   std::string text_;
 };
 
+class Communicator;
+
 struct LoadOptions {
   Order order = Order::completion;
   ReadOrder read_order = ReadOrder::storage;
@@ -66,6 +68,8 @@ struct LoadOptions {
   // there for every stream once it is yielded. With one, a tensor is yielded as soon as its copies
   // are on their way, and what is put into the stream from then on finds its bytes there.
   void* stream = nullptr;
+  // The ranks that share the load; nullptr: it is this process's alone. Must outlive the load.
+  const Communicator* communicator = nullptr;
   // Any other setting of the table (all_settings()), by name; wins over the fields above.
   std::vector<std::pair<std::string, std::string>> settings = {};
 

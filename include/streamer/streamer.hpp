@@ -4,6 +4,7 @@
 // libstreamer.a or libstreamer.so. Works with exceptions and without; only value() may throw.
 
 #include "checkpoint.hpp"
+#include "communicator.hpp"
 #include "device.hpp"
 #include "error.hpp"
 #include "load.hpp"

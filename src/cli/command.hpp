@@ -50,6 +50,7 @@ struct LoadArguments {
   std::string order = "completion";
   std::string device = "host";
   std::int64_t rank = -1;  // of a sharded state; negative: the whole of what the URIs name
+  bool is_distributed = false;
   std::string pattern = "model-rank-{rank}-part-{part}.safetensors";
 };
 

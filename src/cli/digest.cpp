@@ -9,6 +9,7 @@
 #include <span>
 
 #include "cli/command.hpp"
+#include "cli/ranks.hpp"
 
 namespace streamer::cli {
 
@@ -28,7 +29,9 @@ std::optional<std::string> sha256(std::span<const std::byte> bytes) {
 }  // namespace
 
 int run_digest(const LoadArguments& arguments) {
-  auto request = make_request(arguments);
+  auto ranks = Ranks::open(arguments);
+  if (!ranks) return report(ranks.error());
+  auto request = ranks->make_request(arguments);
   if (!request) return report(request.error());
   auto load = Load::start(request->plan, request->options);
   if (!load) return report(load.error());

@@ -6,6 +6,7 @@
 
 #include "cli/command.hpp"
 #include "cli/progress.hpp"
+#include "cli/ranks.hpp"
 
 namespace streamer::cli {
 
@@ -60,6 +61,8 @@ void print_json(const LoadStats& stats) {
       "\"bytes_discarded\":{},\"network_requests\":{},\"hedges\":{},\"most_connections\":{},"
       "\"objects_verified\":{},\"bytes_to_devices\":{},\"staging_wait_seconds\":{:.6f},"
       "\"staging_bytes\":{},\"device_bytes\":{},"
+      "\"bytes_sent\":{},\"bytes_received\":{},\"exchange_wait_seconds\":{:.6f},"
+      "\"rank\":{},\"ranks\":{},"
       "\"held_back_by\":\"{}\",\"notes\":{}}}\n",
       stats.items_ready, stats.bytes_ready, seconds(stats.elapsed_ns),
       gigabytes_per_second(stats.bytes_ready, stats.elapsed_ns), stats.readers, stats.chunks,
@@ -69,24 +72,65 @@ void print_json(const LoadStats& stats) {
       seconds(stats.bandwidth_wait_ns), seconds(stats.consumer_wait_ns), stats.bytes_network,
       stats.bytes_discarded, stats.network_requests, stats.hedges, stats.most_connections,
       stats.objects_verified, stats.bytes_to_devices, seconds(stats.staging_wait_ns),
-      stats.staging_bytes, stats.device_bytes, held_back_by(stats), json_string(stats.notes));
+      stats.staging_bytes, stats.device_bytes, stats.bytes_sent, stats.bytes_received,
+      seconds(stats.exchange_wait_ns), stats.rank, stats.ranks, held_back_by(stats),
+      json_string(stats.notes));
+}
+
+// What a load of several ranks did, by rank.
+void print_text(const std::vector<LoadStats>& all) {
+  std::uint64_t read = 0;
+  for (const LoadStats& stats : all) {
+    read += stats.bytes_read;
+    write_to(stdout,
+             "rank {}: read {} bytes, received {}, sent {}, has {} in {} tensors, {:.3f} s\n",
+             stats.rank, stats.bytes_read, stats.bytes_received, stats.bytes_sent,
+             stats.bytes_ready, stats.items_ready, seconds(stats.elapsed_ns));
+  }
+  write_to(stdout, "ranks: {}; read {} bytes between them\n", all.size(), read);
+}
+
+void print_json(const std::vector<LoadStats>& all) {
+  write_to(stdout, "[");
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    write_to(stdout, "{}", i == 0 ? "" : ",");
+    print_json(all[i]);
+  }
+  write_to(stdout, "]\n");
 }
 
 }  // namespace
 
 int run_load(const LoadArguments& arguments, bool as_json) {
-  auto request = make_request(arguments);
+  auto ranks = Ranks::open(arguments);
+  if (!ranks) return report(ranks.error());
+  auto request = ranks->make_request(arguments);
   if (!request) return report(request.error());
   auto load = Load::start(request->plan, request->options);
   if (!load) return report(load.error());
   Progress progress;
   // Each tensor is released at once: what is measured is the way there.
   auto taken = take_all(
-      *load, [](Tensor) { return Result<void>(); }, [&] { progress.show(load->stats()); });
+      *load, [](Tensor) { return Result<void>(); },
+      [&] {
+        if (ranks->is_first()) progress.show(load->stats());
+      });
   const LoadStats stats = load->stats();
-  progress.finish(stats);
+  if (ranks->is_first()) progress.finish(stats);
   if (!taken) return report(taken.error());
-  as_json ? print_json(stats) : print_text(stats);
+  if (ranks->is_alone()) {
+    as_json ? print_json(stats) : print_text(stats);
+    return finish_output();
+  }
+  auto all = ranks->gather(stats);
+  if (!all) return report(all.error());
+  if (!ranks->is_first()) return kExitOk;
+  if (as_json) {
+    print_json(*all);
+  } else {
+    print_text(stats);
+    print_text(*all);
+  }
   return finish_output();
 }
 

@@ -77,11 +77,18 @@ void add_device(CLI::App& command, LoadArguments& load) {
   const auto is_device = [](const std::string& text) {
     const bool has_number = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
                             text.find_first_not_of("0123456789", 5) == std::string::npos;
-    const bool is_known = text == "host" || text == "cpu" || text == "cuda" || has_number;
-    return is_known ? std::string() : "is host or cuda:NUMBER, not " + text;
+    const bool is_known =
+        text == "host" || text == "cpu" || text == "cuda" || text == "cuda:rank" || has_number;
+    return is_known ? std::string() : "is host, cuda:NUMBER or cuda:rank, not " + text;
   };
   command.add_option("--device", load.device, "where tensors go: host, or cuda:0")
       ->check(CLI::Validator(is_device, ""));
+}
+
+void add_distributed(CLI::App& command, LoadArguments& load) {
+  command.add_flag("--distributed", load.is_distributed,
+                   "share the load with the other processes of mpirun; --device cuda:rank: each "
+                   "has the GPU of its number");
 }
 
 void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
@@ -136,12 +143,14 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
       app.add_subcommand("load", "Stream a checkpoint to memory and say how that went");
   add_load_arguments(*load, arguments.load);
   add_device(*load, arguments.load);
+  add_distributed(*load, arguments.load);
   load->add_flag("--json", arguments.as_json, kJson);
   load->callback([&] { exit_code = run_load(arguments.load, arguments.as_json); });
 
   CLI::App* const digest =
       app.add_subcommand("digest", "Print the SHA-256 of every tensor's bytes, sorted by name");
   add_load_arguments(*digest, arguments.load);
+  add_distributed(*digest, arguments.load);
   digest->callback([&] { exit_code = run_digest(arguments.load); });
 
   CLI::App* const bench =

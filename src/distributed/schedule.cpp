@@ -16,11 +16,21 @@ constexpr std::uint64_t kUnitsPerRank = 16;
 constexpr std::uint64_t kUnitsPerRound = 4;
 // MPI counts bytes in an int.
 constexpr std::uint64_t kLargestShareBytes = 512 * kMiB;
+// Reading, passing on and consuming overlap only if there are several rounds; a round costs two
+// collective calls.
+constexpr std::uint64_t kRounds = 16;
+constexpr std::uint64_t kSmallestShareBytes = 2 * kMiB;
 
 std::uint64_t total_bytes(std::span<const Need> needs) {
   return std::accumulate(
       needs.begin(), needs.end(), std::uint64_t{0},
       [](std::uint64_t sum, const Need& need) { return sum + need.range.total_bytes(); });
+}
+
+std::uint64_t share_bytes(std::uint64_t total, const ScheduleOptions& options) {
+  const std::uint64_t most = std::clamp(options.buffer_bytes / options.ranks,
+                                        kUnitsPerRound * kSmallestUnitBytes, kLargestShareBytes);
+  return std::min(most, std::max(total / options.ranks / kRounds, kSmallestShareBytes));
 }
 
 std::uint64_t unit_bytes(std::uint64_t total, std::uint64_t share, std::uint32_t ranks) {
@@ -136,11 +146,10 @@ void cut_rounds(Schedule& schedule, std::uint32_t ranks) {
 
 Schedule make_schedule(std::span<const Need> united, const ScheduleOptions& options) {
   Schedule schedule;
-  schedule.share_bytes = std::clamp(options.buffer_bytes / options.ranks,
-                                    kUnitsPerRound * kSmallestUnitBytes, kLargestShareBytes);
+  const std::uint64_t total = total_bytes(united);
+  schedule.share_bytes = share_bytes(total, options);
   schedule.bytes_by_rank.resize(options.ranks);
-  schedule.units =
-      cut(united, unit_bytes(total_bytes(united), schedule.share_bytes, options.ranks));
+  schedule.units = cut(united, unit_bytes(total, schedule.share_bytes, options.ranks));
   options.policy == PartitionPolicy::chunks ? share_out_chunks(schedule)
                                             : share_out_files(schedule);
   order(schedule.units, options.ranks);
