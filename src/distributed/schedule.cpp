@@ -2,6 +2,7 @@
 #include "distributed/schedule.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 namespace streamer::core {
@@ -34,12 +35,12 @@ std::uint64_t share_bytes(std::uint64_t total, const ScheduleOptions& options) {
 }
 
 std::uint64_t unit_bytes(std::uint64_t total, std::uint64_t share, std::uint32_t ranks) {
-  const std::uint64_t even = round_up(total / (ranks * kUnitsPerRank), kSmallestUnitBytes);
-  return std::clamp(even, kSmallestUnitBytes,
-                    std::clamp(share / kUnitsPerRound, kSmallestUnitBytes, kLargestUnitBytes));
+  const std::uint64_t even = std::bit_ceil(total / (ranks * kUnitsPerRank));
+  const std::uint64_t most = std::bit_floor(share / kUnitsPerRound);
+  return std::clamp(std::min(even, most), kSmallestUnitBytes, kLargestUnitBytes);
 }
 
-// Pieces of dense ranges end at multiples of the unit's size, which are whole pages.
+// Pieces of dense ranges end at multiples of the unit's size, a power of two of whole pages.
 void cut_dense(std::uint32_t object, std::uint64_t begin, std::uint64_t end, std::uint64_t most,
                std::vector<Unit>& units) {
   while (begin < end) {
@@ -126,17 +127,24 @@ void order(std::vector<Unit>& units, std::uint32_t ranks) {
   units = std::move(ordered);
 }
 
+// Room for the unit, and for what lies between two of them where they are read to: a page if reads
+// shall land in place, else less.
+std::uint64_t room_for(const Unit& unit) {
+  const std::uint64_t bytes = unit.range.total_bytes();
+  return bytes + (bytes >= kSmallestUnitBytes ? kPageBytes : 2 * kReadAlignment);
+}
+
 void cut_rounds(Schedule& schedule, std::uint32_t ranks) {
   std::vector<std::uint64_t> bytes(ranks);
   Round round;
   for (const Unit& unit : schedule.units) {
-    const std::uint64_t unit_size = unit.range.total_bytes();
-    if (bytes[unit.owner] + unit_size > schedule.share_bytes && round.end != round.begin) {
+    const std::uint64_t room = room_for(unit);
+    if (bytes[unit.owner] + room > schedule.share_bytes && round.end != round.begin) {
       schedule.rounds.push_back(round);
       round.begin = round.end;
       std::fill(bytes.begin(), bytes.end(), 0);
     }
-    bytes[unit.owner] += unit_size;
+    bytes[unit.owner] += room;
     ++round.end;
   }
   if (round.end != round.begin) schedule.rounds.push_back(round);

@@ -20,6 +20,9 @@ struct Unit {
   StridedRange range;
 };
 
+// Of units, where they are read to.
+inline constexpr std::uint64_t kReadAlignment = 64;
+
 // [begin, end) of Schedule::units.
 struct Round {
   std::uint32_t begin = 0;

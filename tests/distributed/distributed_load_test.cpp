@@ -211,6 +211,32 @@ TEST_CASE("what is needed at all is read once, and no rank receives more than it
   }
 }
 
+TEST_CASE("many small parts far from each other are passed on too", "[distributed]") {
+  const Lab lab(equal_tensors(8000, 1000));
+  for (const bool on_devices : {false, true}) {
+    CAPTURE(on_devices);
+    RankWorld world(3, on_devices);
+    CudaStandIn cuda({.devices = 3, .longest_delay_us = 0});
+    std::vector<Rank> ranks(3);
+    for (std::uint32_t r = 0; r < 3; ++r) {
+      ranks[r].checkpoint = lab.checkpoint;
+      for (std::uint32_t t = 0; t < 8000; ++t) {
+        const std::uint64_t bytes = t % 7 == 0 ? 700 : 1;
+        ranks[r].requests.push_back(
+            {.tensor = t, .part = Part::bytes, .start = 5, .stop = 5 + bytes});
+      }
+      ranks[r].settings.coalesce_gap_bytes = 0;
+      if (!on_devices) continue;
+      ranks[r].options.device = static_cast<std::int32_t>(r);
+      ranks[r].options.cuda = &cuda;
+    }
+    run_all(world, ranks, small_rounds());
+    for (const Rank& rank : ranks)
+      check_all(lab, rank);
+    drop_kept_segments();
+  }
+}
+
 TEST_CASE("slices that leave gaps are read without them", "[distributed]") {
   RawFile file;
   file.tensors.push_back({Dtype::u8, {64, 40'000}, 0});

@@ -158,6 +158,7 @@ TEST_CASE("a schedule gives every byte to one rank, evenly, in rounds that fit",
     std::mt19937_64 random(seed);
     std::vector<Need> united;
     std::uint64_t total = 0;
+    std::set<std::uint64_t> ends;
     const auto objects = static_cast<std::uint32_t>(1 + random() % 9);
     for (std::uint32_t object = 0; object < objects; ++object) {
       const std::uint64_t begin = random() % 5000;
@@ -165,6 +166,9 @@ TEST_CASE("a schedule gives every byte to one rank, evenly, in rounds that fit",
       united.push_back(dense(object, begin, begin + bytes));
       const StridedRange rows{begin + bytes, 1 + random() % 200'000, 300'000, 2 + random() % 9};
       united.push_back({object, rows});
+      ends.insert(begin + bytes);
+      for (std::uint64_t row = 0; row < rows.count; ++row)
+        ends.insert(rows.offset + row * rows.stride_bytes + rows.run_bytes);
       total += bytes + rows.total_bytes();
     }
     for (const PartitionPolicy policy : {PartitionPolicy::chunks, PartitionPolicy::files}) {
@@ -179,6 +183,9 @@ TEST_CASE("a schedule gives every byte to one rank, evenly, in rounds that fit",
       std::set<std::uint32_t> owners_of[16];
       std::uint64_t largest = 0;
       for (const Unit& unit : schedule.units) {
+        // As wide as they can be; the others end where a multiple of the unit's size does.
+        if (unit.range.count == 1)
+          REQUIRE((end_of(unit.range) % (64 * kKiB) == 0 || ends.contains(end_of(unit.range))));
         bytes[unit.owner] += unit.range.total_bytes();
         largest = std::max(largest, unit.range.total_bytes());
         owners_of[unit.object].insert(unit.owner);
