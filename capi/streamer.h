@@ -109,6 +109,9 @@ STREAMER_API void streamer_error_get_info(const streamer_error *error, streamer_
 /* "URI bytes A-B: message" in one line, borrowed from the error. */
 STREAMER_API const char *streamer_error_line(const streamer_error *error);
 STREAMER_API void streamer_error_free(streamer_error *error);
+/* An error of the caller's own, for streamer_communicator_agree(). status: a STREAMER_ERROR_*. NULL if
+ * there is no memory for it. */
+STREAMER_API streamer_error *streamer_error_new(streamer_status status, const char *message);
 
 /* ---- Log -------------------------------------------------------------------------------------- */
 

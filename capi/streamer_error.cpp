@@ -72,6 +72,17 @@ const char* streamer_error_line(const streamer_error* error) {
   return error == out_of_memory_error() ? kOutOfMemory : error->line.c_str();
 }
 
+streamer_error* streamer_error_new(streamer_status status, const char* message) {
+  streamer_error* made = nullptr;
+  const streamer_status kept = guarded(&made, [&]() -> Result<streamer_status> {
+    const auto kind = static_cast<ErrorKind>(status);
+    const bool is_kind = streamer::core::error_kind_name(kind) != "unknown";
+    return Error(is_kind ? kind : ErrorKind::internal, message == nullptr ? "" : message);
+  });
+  static_cast<void>(kept);
+  return made;
+}
+
 void streamer_error_free(streamer_error* error) {
   if (error != out_of_memory_error()) delete error;
 }

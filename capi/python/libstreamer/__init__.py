@@ -24,6 +24,9 @@ from .errors import (AccessError, CancelledError, CorruptError, DeviceError, Inv
                      ReadError, StreamerError, UnsupportedError)
 from .errors import call as _call
 from .load import Load, Select
+from .ranks import RankGroup
+from .ranks import TorchRanks
+from .ranks import as_ranks as _as_ranks
 from .settings import NativeSettings as _NativeSettings
 from .settings import all_settings
 from .tensor import Tensor
@@ -33,8 +36,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessError", "CancelledError", "Checkpoint", "CorruptError", "DeviceError", "Entry",
     "InvalidArgumentError", "Load", "MemoryLimitError", "NotFoundError", "ObjectChangedError",
-    "ObjectInfo", "OutOfMemoryError", "Ranges", "RankParts", "ReadError", "StreamerError",
-    "Tensor", "TensorInfo", "UnsupportedError", "all_settings", "library_version", "list",
+    "ObjectInfo", "OutOfMemoryError", "Ranges", "RankGroup", "RankParts", "ReadError", "StreamerError",
+    "Tensor", "TensorInfo", "TorchRanks", "UnsupportedError", "all_settings", "library_version", "list",
     "load", "load_into", "open", "open_rank", "pull", "snapshot", "start",
     "trim",
 ]
@@ -78,16 +81,24 @@ def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
           select: Select = None, slices: Optional[Mapping[str, Any]] = None,
           into: Optional[Mapping[str, Any]] = None, memory_limit: Union[None, int, str] = None,
           order: Optional[str] = None, read_order: str = "storage", stream: int = 0,
-          settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None) -> Load:
+          settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
+          group: Any = None) -> Load:
     """Starts a load and returns it: an iterator of (name, Tensor). See load()."""
     values = dict(settings or {})
     if memory_limit is not None:
         values["memory_limit"] = memory_limit
+    group = _as_ranks(group, values)
     if not isinstance(source, Checkpoint):
-        source = Checkpoint(source, values, prefixes=prefixes, credentials=credentials)
+        try:
+            source = Checkpoint(source, values, prefixes=prefixes, credentials=credentials)
+        except Exception as error:
+            # The other ranks would wait for this one.
+            if group is not None and group.size > 1:
+                group.agree(error)
+            raise
     return Load(source, device=device, select=select, slices=slices, into=into, order=order,
                 read_order=read_order, stream=stream, settings=values, prefixes=prefixes,
-                credentials=credentials)
+                credentials=credentials, group=group)
 
 
 def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[str] = None,
@@ -102,8 +113,11 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     memory_limit: bytes, "auto", "unlimited" or "minimum"; a tensor that is still referred to counts.
     progress: True for a bar of tqdm if that is installed, or a function of (bytes done, bytes in
     all). order: "completion", "plan" (as memory is used), or None: "completion" if memory_limit is
-    "unlimited", else "plan", because the loop holds a tensor while the next one comes. Others:
-    read_order, stream, settings, prefixes, credentials.
+    "unlimited", else "plan", because the loop holds a tensor while the next one comes. group: the
+    ranks that share the load, so that each byte is read once between them: True for torch's default
+    process group, a group of it (gloo for the host, nccl for GPUs), or a RankGroup; every rank calls this
+    then, and each gets what it asks for. Others: read_order, stream, settings, prefixes,
+    credentials.
     """
     convert = _converter(framework)
     with start(source, **options) as running:

@@ -52,7 +52,8 @@ PlanItem = _struct(
     ("tag", c_uint64), ("device", c_int32), ("device_number", c_int32))
 LoadOptions = _struct(
     "LoadOptions", ("order", c_int32), ("read_order", c_int32), ("when_full", c_int32),
-    ("device", c_int32), ("device_number", c_int32), ("stream", c_void_p))
+    ("device", c_int32), ("device_number", c_int32), ("stream", c_void_p),
+    ("communicator", c_void_p))
 LoadStats = _struct(
     "LoadStats", *((name, c_uint64) for name in (
         "items_total", "items_ready", "bytes_total", "bytes_ready", "bytes_read", "bytes_direct",
@@ -63,13 +64,35 @@ LoadStats = _struct(
     *((name, c_uint64) for name in (
         "bytes_network", "bytes_discarded", "network_requests", "hedges", "most_connections",
         "objects_verified", "bytes_to_devices", "staging_wait_ns", "staging_bytes", "device_bytes",
-        "bytes_past_host")))
+        "bytes_past_host", "bytes_sent", "bytes_received", "exchange_wait_ns")),
+    ("rank", c_uint32), ("ranks", c_uint32))
 TensorView = _struct(
     "TensorView", ("name", POINTER(ctypes.c_char)), ("name_size", c_size_t), ("dtype", c_int32),
     ("rank", c_uint32), ("shape", POINTER(c_uint64)), ("data", c_void_p), ("bytes", c_uint64),
     ("device", c_int32), ("part", c_int32), ("tensor", c_size_t), ("item", c_size_t),
     ("tag", c_uint64), ("device_number", c_int32))
 
+
+
+class Outgoing(ctypes.Structure):
+    """What goes to one rank."""
+
+    _fields_ = [("data", c_void_p), ("bytes", c_uint64)]
+
+
+class Incoming(ctypes.Structure):
+    """What comes from one rank."""
+
+    _fields_ = [("data", c_void_p), ("bytes", c_uint64)]
+
+
+AllGather = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_uint64, c_uint64, c_void_p, c_size_t)
+AllToAll = CFUNCTYPE(c_int32, c_void_p, POINTER(Outgoing), POINTER(Incoming), c_uint64, c_void_p,
+                     c_size_t)
+Communicator = _struct(
+    "Communicator", ("rank", c_uint32), ("size", c_uint32), ("device", c_int32),
+    ("device_number", c_int32), ("context", c_void_p), ("all_gather", AllGather),
+    ("all_to_all", AllToAll), ("close", c_void_p))
 CredentialsCallback = CFUNCTYPE(c_int32, POINTER(Credentials), c_void_p)
 LogCallback = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
 
@@ -89,6 +112,7 @@ _FUNCTIONS = {
     "error_get_info": (None, _handle, POINTER(ErrorInfo)),
     "error_line": (c_char_p, _handle),
     "error_free": (None, _handle),
+    "error_new": (c_void_p, c_int32, c_char_p),
     "log_set": (None, c_int32, LogCallback, c_void_p),
     "settings_new": (_STATUS, POINTER(_handle)),
     "settings_set": (_STATUS, _handle, c_char_p, c_char_p),
@@ -136,6 +160,11 @@ _FUNCTIONS = {
     "tensor_release": (None, _handle),
     "tensor_to_dlpack_versioned": (_STATUS, _handle, POINTER(c_void_p)),
     "tensor_to_dlpack": (_STATUS, _handle, POINTER(c_void_p)),
+    "communicator_open_mpi": (_STATUS, c_void_p, _handle, POINTER(POINTER(Communicator))),
+    "communicator_open_nccl": (_STATUS, POINTER(Communicator), c_int32, _handle,
+                               POINTER(POINTER(Communicator))),
+    "communicator_close": (None, POINTER(Communicator)),
+    "communicator_agree": (_STATUS, POINTER(Communicator), _handle, _handle),
     "device_copy_rate": (_STATUS, c_int32, c_int32, POINTER(c_double)),
     "trim": (c_uint64,),
 }

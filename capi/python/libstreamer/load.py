@@ -10,7 +10,8 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, T
 from . import _native
 from ._native import library
 from .checkpoint import Checkpoint, TensorInfo
-from .errors import InvalidArgumentError, UnsupportedError, call
+from .errors import InvalidArgumentError, StreamerError, UnsupportedError, call
+from .ranks import as_ranks
 from .settings import NativeSettings
 from .tensor import Tensor
 
@@ -94,6 +95,10 @@ def _check_names(checkpoint, select, slices, into):
             raise InvalidArgumentError(f"the checkpoint has no tensor {name!r}")
 
 
+class _NotStarted(Exception):
+    """Something failed before the library was asked to load. Its cause says what."""
+
+
 class Load:
     """An iterator of (name, tensor). Ends with close(), with the `with` statement, or when it is
     dropped; tensors that were yielded stay valid. For one thread, but for cancel() and stats()."""
@@ -102,8 +107,10 @@ class Load:
                  slices: Optional[Mapping[str, Any]] = None,
                  into: Optional[Mapping[str, Any]] = None, order: Optional[str] = None,
                  read_order="storage", stream: int = 0,
-                 settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None):
+                 settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
+                 group: Any = None):
         self.checkpoint = checkpoint
+        self._ranks = as_ranks(group, settings)
         self._pid = os.getpid()
         self._handle = ctypes.c_void_p()
         self._ready = collections.deque()
@@ -112,25 +119,63 @@ class Load:
         for view in self._views:
             view.struct_size = ctypes.sizeof(view)
         self._shapes = {}
+        self._destinations: Dict[int, _Destination] = {}
+        self._largest = 0
         values = dict(settings or {})
         if order is None:
             order = _usual_order(values)
-        self._destinations: Dict[int, _Destination] = {}
+        try:
+            self._start(device, select, slices, into, order, read_order, stream, values, prefixes,
+                        credentials)
+        except _NotStarted as error:
+            # The others would wait for this rank.
+            if self._ranks is not None and self._ranks.size > 1:
+                self._ranks.agree(error.__cause__)
+            raise error.__cause__ from None
+
+    def _start(self, device, select, slices, into, order, read_order, stream, values, prefixes,
+               credentials):
+        try:
+            plan = self._plan(select, slices, into)
+        except Exception as error:
+            raise _NotStarted() from error
+        try:
+            options = self._prepare(plan, device, order, read_order, stream, values, prefixes,
+                                    credentials)
+            call(library.load_start, plan, ctypes.byref(options), self._settings.handle,
+                 ctypes.byref(self._handle))
+        except StreamerError:
+            interrupt = getattr(self._ranks, "interrupt", None)
+            if interrupt is not None:
+                raise interrupt from None
+            raise
+        finally:
+            library.plan_free(plan)
+
+    def _plan(self, select, slices, into):
+        """The native plan; what of it is largest becomes self._largest."""
         if into is not None and select is None:
             select = list(into)
-        _check_names(checkpoint, select, slices, into)
+        _check_names(self.checkpoint, select, slices, into)
         plan = ctypes.c_void_p()
-        call(library.plan_new, checkpoint.handle, ctypes.byref(plan))
+        call(library.plan_new, self.checkpoint.handle, ctypes.byref(plan))
         try:
             if select is None and not slices and not into:
                 call(library.plan_add_matching, plan, None, None)
-                largest = max((tensor.bytes for tensor in checkpoint.tensors), default=0)
+                self._largest = max((tensor.bytes for tensor in self.checkpoint.tensors), default=0)
             else:
-                largest = self._fill(plan, _is_wanted(select), slices or {}, into or {})
+                self._largest = self._fill(plan, _is_wanted(select), slices or {}, into or {})
+        except BaseException:
+            library.plan_free(plan)
+            raise
+        return plan
+
+    def _prepare(self, plan, device, order, read_order, stream, values, prefixes, credentials):
+        try:
             if str(values.get("memory_limit")) in ("minimum", "0"):
                 # The loop's own tensor is held while the next one comes, which may have to begin
                 # where the ring begins anew.
-                values["memory_limit"] = max(3 * largest, 1)
+                values["memory_limit"] = max(3 * self._largest, 1)
             self._settings = NativeSettings(values, prefixes, credentials)
             # With a limit, what was taken and not yet asked for would stand in the way.
             is_limited = values.get("memory_limit") not in (None, "auto", "unlimited", -1, "-1")
@@ -140,14 +185,15 @@ class Load:
             self.total = library.plan_item_count(plan)
             self.total_bytes = library.plan_bytes(plan)
             kind, number = parse_device(device)
-            options = _native.LoadOptions(
+            communicator = None
+            if self._ranks is not None:
+                communicator = ctypes.cast(self._ranks.communicator, ctypes.c_void_p)
+            return _native.LoadOptions(
                 order={"completion": 0, "plan": 1}[order],
-                read_order={"storage": 0, "item": 1}[read_order],
-                device=kind, device_number=number, stream=stream or None)
-            call(library.load_start, plan, ctypes.byref(options), self._settings.handle,
-                 ctypes.byref(self._handle))
-        finally:
-            library.plan_free(plan)
+                read_order={"storage": 0, "item": 1}[read_order], device=kind,
+                device_number=number, stream=stream or None, communicator=communicator)
+        except Exception as error:
+            raise _NotStarted() from error
 
     def _fill(self, plan, is_wanted, slices, into):
         chosen = [tensor for tensor in self.checkpoint.tensors if is_wanted(tensor)]
@@ -218,6 +264,11 @@ class Load:
                     return self._ready.popleft()
                 if status == _native.END:
                     return None
+        except StreamerError:
+            interrupt = getattr(self._ranks, "interrupt", None)
+            if interrupt is not None:
+                raise interrupt from None
+            raise
         except KeyboardInterrupt:
             self.close()
             raise

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks: processes that share a load, and how they reach each other."""
+import ctypes
+import datetime
+import time
+from typing import Any, Mapping, Optional
+
+from . import _native
+from ._native import Communicator, library
+from .errors import InvalidArgumentError, UnsupportedError, call
+from .settings import NativeSettings
+
+_TIMED_OUT, _IO = 205, 206
+
+
+class RankGroup:
+    """What ranks reach each other by. Making one is collective: every rank does it. One thread at a
+    time; no longer of use once a load with it failed. Ends with close()."""
+
+    def __init__(self, communicator, settings: Optional[Mapping[str, Any]] = None):
+        self.communicator = communicator  # a pointer to Communicator
+        self._settings = NativeSettings(settings)
+
+    @classmethod
+    def mpi(cls, settings: Optional[Mapping[str, Any]] = None) -> "RankGroup":
+        """Of MPI_COMM_WORLD, those on this machine, or all: the setting distributed_scope."""
+        native = NativeSettings(settings)
+        communicator = ctypes.POINTER(Communicator)()
+        call(library.communicator_open_mpi, None, native.handle, ctypes.byref(communicator))
+        return _Opened(communicator, settings)
+
+    @property
+    def rank(self) -> int:
+        """From 0 to size - 1."""
+        return self.communicator.contents.rank
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self.communicator.contents.size
+
+    def agree(self, error: Optional[BaseException] = None) -> None:
+        """Collective. Tells the others that this rank is well, or what went wrong here; raises the
+        error of the lowest rank that has one, which it names."""
+        mine = None
+        if error is not None:
+            code = getattr(error, "code", 0) or 900
+            mine = library.error_new(code, str(error).encode("utf-8", "replace"))
+        try:
+            call(library.communicator_agree, self.communicator, self._settings.handle, mine)
+        finally:
+            library.error_free(mine)
+
+    def close(self) -> None:
+        """Gives back what it is made of."""
+
+    def __enter__(self) -> "RankGroup":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+class _Opened(RankGroup):
+    def close(self) -> None:
+        communicator, self.communicator = self.communicator, None
+        if communicator:
+            library.communicator_close(communicator)
+
+    def __del__(self):
+        if getattr(self, "communicator", None):
+            self.close()
+
+
+class TorchRanks(RankGroup):
+    """Over torch.distributed: gloo for the host, nccl for GPUs. group: a process group; None: the
+    default one. Everything goes from rank to rank, so that who is gone can be named."""
+
+    def __init__(self, group: Any = None, settings: Optional[Mapping[str, Any]] = None):
+        import torch
+        import torch.distributed as dist
+        if not dist.is_available() or not dist.is_initialized():
+            raise InvalidArgumentError("torch.distributed is not initialised")
+        if group is None:
+            group = dist.distributed_c10d._get_default_group()
+        backend = str(dist.get_backend(group)).lower()
+        if backend not in ("gloo", "nccl"):
+            raise UnsupportedError(f"a process group of {backend} cannot pass bytes on: gloo and "
+                                   "nccl can")
+        self._torch, self._group = torch, group
+        self._on_device = backend == "nccl"
+        device = torch.cuda.current_device() if self._on_device else 0
+        # What came as an exception of its own, Ctrl-C among them, while the library waited.
+        self.interrupt: Optional[BaseException] = None
+        self._callbacks = (_native.AllGather(self._all_gather), _native.AllToAll(self._all_to_all))
+        self._table = Communicator(
+            rank=group.rank(), size=group.size(), device=int(self._on_device), device_number=device,
+            all_gather=self._callbacks[0], all_to_all=self._callbacks[1])
+        super().__init__(ctypes.pointer(self._table), settings)
+
+    def _guarded(self, body, why, why_size):
+        try:
+            body()
+            return 0
+        except _RankFailed as error:
+            status, text = error.status, str(error)
+        except BaseException as error:  # nothing may be thrown into C
+            if not isinstance(error, Exception):
+                self.interrupt = error
+            status, text = _IO, f"torch.distributed: {error}"
+        line = text.splitlines()[0].encode("utf-8", "replace")[:why_size - 1]
+        ctypes.memmove(why, line + b"\0", len(line) + 1)
+        return status
+
+    def _host(self, address, nbytes):
+        """Host memory as torch has it."""
+        return self._torch.frombuffer((ctypes.c_ubyte * nbytes).from_address(address),
+                                      dtype=self._torch.uint8)
+
+    def _memory(self, address, nbytes):
+        """Memory where bytes are passed on."""
+        if not self._on_device:
+            return self._host(address, nbytes)
+        return self._torch.as_tensor(_CudaBytes(address, nbytes),
+                                     device=f"cuda:{self._table.device_number}")
+
+    def _all_gather(self, _context, mine, everything, nbytes, timeout_ms, why, why_size):
+        def body():
+            if nbytes == 0:
+                return
+            own = self._host(mine, nbytes)
+            rows = [self._host(everything + rank * nbytes, nbytes) for rank in range(self.size)]
+            rows[self.rank].copy_(own)
+            others = [rank for rank in range(self.size) if rank != self.rank]
+            if not self._on_device:
+                self._exchange({rank: own for rank in others},
+                               {rank: rows[rank] for rank in others}, timeout_ms)
+                return
+            staged = own.cuda(self._table.device_number)
+            received = {rank: self._torch.empty_like(staged) for rank in others}
+            self._exchange({rank: staged for rank in others}, received, timeout_ms)
+            for rank, row in received.items():
+                rows[rank].copy_(row)
+        return self._guarded(body, why, why_size)
+
+    def _all_to_all(self, _context, send, receive, timeout_ms, why, why_size):
+        def body():
+            self._exchange(
+                {rank: self._memory(send[rank].data, send[rank].bytes)
+                 for rank in range(self.size) if send[rank].bytes},
+                {rank: self._memory(receive[rank].data, receive[rank].bytes)
+                 for rank in range(self.size) if receive[rank].bytes}, timeout_ms)
+        return self._guarded(body, why, why_size)
+
+    def _exchange(self, outgoing, incoming, timeout_ms):
+        until = time.monotonic() + timeout_ms / 1000
+        if self._on_device:
+            self._exchange_on_device(outgoing, incoming, until, timeout_ms)
+            return
+        # Not all to the same rank first.
+        nearest = lambda rank: (rank - self.rank) % self.size  # noqa: E731
+        works = []
+        for rank in sorted(incoming, key=nearest):
+            works.append((rank, self._started(rank, self._group.recv, incoming[rank])))
+        for rank in sorted(outgoing, key=nearest):
+            works.append((rank, self._started(rank, self._group.send, outgoing[rank])))
+        for rank, work in works:
+            left = max(until - time.monotonic(), 0.001)
+            try:
+                work.wait(datetime.timedelta(seconds=left))
+            except RuntimeError as error:
+                raise self._failure(rank, error, until, timeout_ms) from error
+
+    @staticmethod
+    def _started(rank, function, tensor):
+        try:
+            return function([tensor], rank, 0)
+        except RuntimeError as error:
+            raise _RankFailed(_IO, f"rank {rank} is gone: {error}") from error
+
+    @staticmethod
+    def _failure(rank, error, until, timeout_ms):
+        if time.monotonic() >= until - 0.01:
+            return _RankFailed(_TIMED_OUT, f"no answer from rank {rank} within {timeout_ms} ms")
+        return _RankFailed(_IO, f"rank {rank} is gone: {error}")
+
+    def _exchange_on_device(self, outgoing, incoming, until, timeout_ms):
+        device = self._table.device_number
+        with self._torch.cuda.device(device):
+            empty = self._torch.empty(0, dtype=self._torch.uint8, device=f"cuda:{device}")
+            work = self._group.alltoall([incoming.get(rank, empty) for rank in range(self.size)],
+                                        [outgoing.get(rank, empty) for rank in range(self.size)])
+            work.wait()  # puts torch's stream behind it, and returns
+            done = self._torch.cuda.Event()
+            done.record()
+            # CUDA has no wait with an end.
+            pause = 1e-6
+            while not done.query():
+                if time.monotonic() >= until:
+                    raise _RankFailed(_TIMED_OUT, "NCCL did not pass everything on within "
+                                                  f"{timeout_ms} ms: a rank is gone or hangs")
+                time.sleep(pause)
+                pause = min(2 * pause, 2e-4)
+
+
+class _RankFailed(Exception):
+    def __init__(self, status, text):
+        super().__init__(text)
+        self.status = status
+
+
+class _CudaBytes:
+    """Memory of a device, for torch.as_tensor()."""
+
+    def __init__(self, address, nbytes):
+        self.__cuda_array_interface__ = {"shape": (nbytes,), "typestr": "|u1", "strides": None,
+                                         "data": (address, False), "version": 3}
+
+
+def as_ranks(group: Any, settings: Optional[Mapping[str, Any]]) -> Optional[RankGroup]:
+    """What load(group=...) may be: None, a RankGroup, True for torch's default group, or a group of it."""
+    if group is None or group is False or isinstance(group, RankGroup):
+        return group or None
+    return TorchRanks(None if group is True else group, settings)
+
+
+__all__ = ["RankGroup", "TorchRanks", "as_ranks"]
