@@ -87,14 +87,14 @@ def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
     values = dict(settings or {})
     if memory_limit is not None:
         values["memory_limit"] = memory_limit
-    group = _as_ranks(group, values)
+    group = _as_ranks(group, values, device)
     if not isinstance(source, Checkpoint):
         try:
             source = Checkpoint(source, values, prefixes=prefixes, credentials=credentials)
         except Exception as error:
             # The other ranks would wait for this one.
             if group is not None and group.size > 1:
-                group.agree(error)
+                group.tell(error)
             raise
     return Load(source, device=device, select=select, slices=slices, into=into, order=order,
                 read_order=read_order, stream=stream, settings=values, prefixes=prefixes,

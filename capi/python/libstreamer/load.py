@@ -110,7 +110,7 @@ class Load:
                  settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
                  group: Any = None):
         self.checkpoint = checkpoint
-        self._ranks = as_ranks(group, settings)
+        self._ranks = as_ranks(group, settings, device)
         self._pid = os.getpid()
         self._handle = ctypes.c_void_p()
         self._ready = collections.deque()
@@ -130,7 +130,7 @@ class Load:
         except _NotStarted as error:
             # The others would wait for this rank.
             if self._ranks is not None and self._ranks.size > 1:
-                self._ranks.agree(error.__cause__)
+                self._ranks.tell(error.__cause__)
             raise error.__cause__ from None
 
     def _start(self, device, select, slices, into, order, read_order, stream, values, prefixes,

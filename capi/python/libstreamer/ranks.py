@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional
 
 from . import _native
 from ._native import Communicator, library
-from .errors import InvalidArgumentError, UnsupportedError, call
+from .errors import InvalidArgumentError, StreamerError, UnsupportedError, call
 from .settings import NativeSettings
 
 _TIMED_OUT, _IO = 205, 206
@@ -19,7 +19,13 @@ class RankGroup:
 
     def __init__(self, communicator, settings: Optional[Mapping[str, Any]] = None):
         self.communicator = communicator  # a pointer to Communicator
-        self._settings = NativeSettings(settings)
+        try:
+            self._settings = NativeSettings(settings)
+        except StreamerError as error:
+            # The others would wait for this one.
+            self._settings = NativeSettings()
+            self.tell(error)
+            raise
 
     @classmethod
     def mpi(cls, settings: Optional[Mapping[str, Any]] = None) -> "RankGroup":
@@ -51,6 +57,13 @@ class RankGroup:
         finally:
             library.error_free(mine)
 
+    def tell(self, error: BaseException) -> None:
+        """agree() for who raises the error itself."""
+        try:
+            self.agree(error)
+        except StreamerError:
+            pass
+
     def close(self) -> None:
         """Gives back what it is made of."""
 
@@ -74,9 +87,11 @@ class _Opened(RankGroup):
 
 class TorchRanks(RankGroup):
     """Over torch.distributed: gloo for the host, nccl for GPUs. group: a process group; None: the
-    default one. Everything goes from rank to rank, so that who is gone can be named."""
+    default one. device: of nccl, this rank's GPU; None or without a number: torch's current one.
+    What is on the host goes from rank to rank, so that who is gone can be named."""
 
-    def __init__(self, group: Any = None, settings: Optional[Mapping[str, Any]] = None):
+    def __init__(self, group: Any = None, settings: Optional[Mapping[str, Any]] = None,
+                 device: Any = None):
         import torch
         import torch.distributed as dist
         if not dist.is_available() or not dist.is_initialized():
@@ -89,12 +104,15 @@ class TorchRanks(RankGroup):
                                    "nccl can")
         self._torch, self._group = torch, group
         self._on_device = backend == "nccl"
-        device = torch.cuda.current_device() if self._on_device else 0
+        number = 0
+        if self._on_device:
+            named = torch.device("cuda" if device is None else device)
+            number = torch.cuda.current_device() if named.index is None else named.index
         # What came as an exception of its own, Ctrl-C among them, while the library waited.
         self.interrupt: Optional[BaseException] = None
         self._callbacks = (_native.AllGather(self._all_gather), _native.AllToAll(self._all_to_all))
         self._table = Communicator(
-            rank=group.rank(), size=group.size(), device=int(self._on_device), device_number=device,
+            rank=group.rank(), size=group.size(), device=int(self._on_device), device_number=number,
             all_gather=self._callbacks[0], all_to_all=self._callbacks[1])
         super().__init__(ctypes.pointer(self._table), settings)
 
@@ -217,11 +235,13 @@ class _CudaBytes:
                                          "data": (address, False), "version": 3}
 
 
-def as_ranks(group: Any, settings: Optional[Mapping[str, Any]]) -> Optional[RankGroup]:
+def as_ranks(group: Any, settings: Optional[Mapping[str, Any]],
+             device: Any = None) -> Optional[RankGroup]:
     """What load(group=...) may be: None, a RankGroup, True for torch's default group, or a group of it."""
     if group is None or group is False or isinstance(group, RankGroup):
         return group or None
-    return TorchRanks(None if group is True else group, settings)
+    on_device = device if str(device).startswith("cuda") else None
+    return TorchRanks(None if group is True else group, settings, on_device)
 
 
 __all__ = ["RankGroup", "TorchRanks", "as_ranks"]

@@ -27,12 +27,16 @@ class PartOfFile(FileChunks):
 
 def partition(requests: List[FileChunks], count: int) -> List[List[FileChunks]]:
     """What each of `count` ranks reads, by RUNAI_STREAMER_PARTITION_POLICY: "chunks" or "files"."""
+    by_chunks = check_policy() == "chunks"
+    return partition_by_chunks(requests, count) if by_chunks else partition_by_files(requests, count)
+
+
+def check_policy() -> str:
+    """RUNAI_STREAMER_PARTITION_POLICY."""
     policy = os.environ.get("RUNAI_STREAMER_PARTITION_POLICY", "chunks")
-    if policy == "chunks":
-        return partition_by_chunks(requests, count)
-    if policy == "files":
-        return partition_by_files(requests, count)
-    raise ValueError(f"Invalid partition policy: {policy}")
+    if policy not in ("chunks", "files"):
+        raise ValueError(f"Invalid partition policy: {policy}")
+    return policy
 
 
 def partition_by_chunks(requests: List[FileChunks], count: int) -> List[List[PartOfFile]]:

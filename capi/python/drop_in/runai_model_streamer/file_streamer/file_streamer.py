@@ -56,8 +56,9 @@ class FileStreamer:
                              "b'Streamer is handling previous request'")
 
     def stream_files(self, file_stream_requests: List[FileChunks], credentials: Any = None,
-                     device: Optional[str] = "cpu") -> None:
-        """Starts to read the chunks and returns."""
+                     device: Optional[str] = "cpu",
+                     ranks: Optional[libstreamer.RankGroup] = None) -> None:
+        """Starts to read the chunks and returns. ranks: who shares the reading."""
         self.check_idle()
         ranges, self._chunks = [], []
         for request in file_stream_requests:
@@ -70,9 +71,11 @@ class FileStreamer:
         try:
             checkpoint = libstreamer.Ranges(ranges, settings)
         except libstreamer.StreamerError as error:
+            if ranks is not None:
+                ranks.tell(error)
             raise response_error(error) from error
         self.start(checkpoint, [request.path for request in file_stream_requests], None, settings,
-                   device)
+                   device, ranks)
 
     def list_files(self, prefix: str, is_recursive: bool = True,
                    allow_patterns: Optional[List[str]] = None,
@@ -92,12 +95,18 @@ class FileStreamer:
         return [(keys[name].uri, keys[name].bytes) for name in names]
 
     def start(self, checkpoint: libstreamer.Checkpoint, paths: List[str], wanted: Optional[set],
-              settings: Dict[str, Any], device: Optional[str]) -> None:
+              settings: Dict[str, Any], device: Optional[str],
+              ranks: Optional[libstreamer.RankGroup] = None) -> None:
         """Starts a load of the checkpoint, or of the tensors with the numbers that are wanted."""
         chosen = [t for t in checkpoint.tensors if wanted is None or t.number in wanted]
         total, largest = sum(t.bytes for t in chosen), max((t.bytes for t in chosen), default=0)
-        limit = MemoryLimit()
-        limit.check(max([largest] + [one.header_bytes for one in checkpoint.objects]))
+        try:
+            limit = MemoryLimit(default=-1 if ranks is not None else None)
+            limit.check(max([largest] + [one.header_bytes for one in checkpoint.objects]))
+        except Exception as error:
+            if ranks is not None:
+                ranks.tell(error)
+            raise
         window = limit.window(total, largest)
         log_buffer(total if window == "unlimited" else window, paths)
         self._device = str(device or "cpu")
@@ -112,25 +121,25 @@ class FileStreamer:
             values["device_memory_limit"] = max(3 * largest, min(_DEVICE_WINDOW, total), 1)
             stream = _current_stream(self._device)
         self._left = len(chosen)
-        if not chosen:
+        if not chosen and ranks is None:
             return  # nothing is under way
         select = None if wanted is None else (lambda tensor: tensor.number in wanted)
         try:
-            self._load = self._start(checkpoint, values, select, stream)
+            self._load = self._start(checkpoint, values, select, stream, ranks)
         except libstreamer.StreamerError as error:
             raise response_error(error) from error
         # Of plain ranges no header is read.
         self._bytes += total + sum(8 + one.header_bytes for one in checkpoint.objects
                                    if one.header_bytes)
 
-    def _start(self, checkpoint, values, select, stream):
+    def _start(self, checkpoint, values, select, stream, ranks):
         try:
             return libstreamer.Load(checkpoint, device=self._device, select=select, stream=stream,
-                                    order="completion", settings=values)
+                                    order="completion", settings=values, group=ranks)
         except libstreamer.DeviceError as error:
             if not torch.cuda.is_available():
                 raise
-            # torch can what this build of libstreamer cannot.
+            # torch can what this build of libstreamer cannot. Ranks fail alike, and go on alone.
             logger.warning("[RunAI Streamer] %s; tensors are moved to %s by torch", error,
                            self._device)
             self._moves_to = self._device
@@ -148,7 +157,7 @@ class FileStreamer:
         except libstreamer.StreamerError as error:
             self._end()
             raise response_error(error) from error
-        self._left -= 1
+        self._left -= tensor is not None
         # With the last one the request is over: who counts may ask for the next at once.
         if tensor is None or self._left == 0:
             self._end()

@@ -3,7 +3,7 @@
 import enum
 import logging
 import os
-from typing import List, Union
+from typing import List, Optional, Union
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +26,11 @@ class MemoryCapMode(enum.Enum):
 class MemoryLimit:
     """RUNAI_STREAMER_MEMORY_LIMIT as it is now: -1 unlimited, 0 the largest chunk, else bytes."""
 
-    def __init__(self):
+    def __init__(self, default: Optional[int] = None):
+        """default: if the variable is not set; None: that of one process alone."""
         text = os.environ.get(RUNAI_STREAMER_MEMORY_LIMIT_ENV_VAR_NAME)
-        self.bytes = _DEFAULT_MEMORY_LIMIT if text is None else int(text)
+        usual = _DEFAULT_MEMORY_LIMIT if default is None else default
+        self.bytes = usual if text is None else int(text)
         if self.bytes == -1:
             self.mode = MemoryCapMode.unlimited
         elif self.bytes == 0:

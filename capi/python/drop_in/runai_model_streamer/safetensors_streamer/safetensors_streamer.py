@@ -68,21 +68,23 @@ class SafetensorsStreamer:
         if not paths:
             self.files_to_tensors_metadata = {}
             return
-        checkpoint = open_files(paths, s3_credentials)
-        metadata = metadata_of(checkpoint)
-        if tensor_names is not None:
-            wanted = _numbers_of(checkpoint, tensor_names)
+        streamer.decide(is_distributed, device)
+        try:
+            checkpoint = open_files(paths, s3_credentials)
+            metadata = metadata_of(checkpoint)
+            wanted = _numbers_of(checkpoint, tensor_names) if tensor_names is not None else None
+        except Exception as error:
+            streamer.tell(error)
+            raise
+        if wanted is not None:
             for number, one in enumerate(metadata):
                 names = {t.name for t in checkpoint.tensors
                          if t.number in wanted and t.object == number}
                 one.tensors_metadata = [t for t in one.tensors_metadata if t.name in names]
-        else:
-            wanted = None
         self.files_to_tensors_metadata = {number: one.tensors_metadata
                                           for number, one in enumerate(metadata)}
         self.total_size = sum(t.get_bytesize() for one in metadata for t in one.tensors_metadata)
-        streamer.stream_checkpoint(checkpoint, paths, wanted, settings_of(s3_credentials), device,
-                                   is_distributed)
+        streamer.stream_checkpoint(checkpoint, paths, wanted, settings_of(s3_credentials), device)
 
     def get_tensors(self) -> Iterator[Tuple[str, torch.Tensor]]:
         """(name, tensor), each once, in any order."""

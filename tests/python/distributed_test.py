@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks that share loads over torch.distributed: distributed_test.py SOURCE_ROOT (STREAMER_LIBRARY
+is set)"""
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import sys
+import time
+import unittest
+import unittest.mock
+
+ROOT = sys.argv[1]
+for folder in ("tests/support", "capi/python", "capi/python/drop_in"):
+    sys.path.insert(0, os.path.join(ROOT, folder))
+import libstreamer  # noqa: E402
+import torch  # noqa: E402
+from runai_case import Case, bytes_of, expected, random_tensors, seen  # noqa: E402
+from runai_model_streamer import FileChunks, SafetensorsStreamer  # noqa: E402
+from runai_model_streamer.distributed_streamer.distributed_streamer import \
+    DistributedStreamer  # noqa: E402
+
+FORK = multiprocessing.get_context("fork")
+
+
+class Ranks(Case):
+    """Each test has a few files, of which some tensors have no bytes and some files no tensors."""
+
+    def setUp(self):
+        super().setUp()
+        generator = random.Random(7)
+        self.tensors = []
+        self.paths = []
+        for number in range(5):
+            own = random_tensors(generator, f"f{number}") if number != 2 else []
+            own.append((f"f{number}.large", "U8", [300_007 * number],
+                        generator.randbytes(300_007 * number)))
+            self.tensors += own
+            self.paths.append(self.file(f"{number}.safetensors", own))
+        self.bytes = sum(len(data) for *_, data in self.tensors)
+        self.environment(RUNAI_STREAMER_DIST="1", RUNAI_STREAMER_DIST_TIMEOUT="20",
+                         RUNAI_STREAMER_DIST_BUFFER_MIN_BYTESIZE=1 << 20)
+
+    def on_ranks(self, count, body, expected_exits=None):
+        """What body(rank) returned, by rank; an exception becomes its text."""
+        store = self.path(f"store.{time.monotonic_ns()}")
+
+        def run(rank, pipe):
+            torch.distributed.init_process_group("gloo", init_method="file://" + store, rank=rank,
+                                                 world_size=count)
+            try:
+                pipe.send(body(rank))
+            except Exception as error:
+                pipe.send(f"{type(error).__name__}: {error}")
+            pipe.close()
+            os._exit(0)
+
+        children, pipes = [], []
+        for rank in range(count):
+            ours, theirs = FORK.Pipe()
+            children.append(FORK.Process(target=run, args=(rank, theirs)))
+            children[-1].start()
+            theirs.close()
+            pipes.append(ours)
+        found = []
+        for rank, (child, pipe) in enumerate(zip(children, pipes)):
+            try:
+                found.append(pipe.recv() if pipe.poll(60) else "nothing within a minute")
+            except EOFError:
+                found.append("ended without a word")
+            child.join(10)
+            wanted = (expected_exits or {}).get(rank, 0)
+            self.assertEqual(child.exitcode, wanted, found)
+        return found
+
+    def check(self, found, tensors=None):
+        for of_rank in found:
+            self.assertIsInstance(of_rank, list, of_rank)
+            self.assertEqual(sorted(of_rank), sorted(expected(tensors or self.tensors)))
+            self.assertEqual([one[0] for one in of_rank], [one[0] for one in found[0]])
+
+
+class LibstreamerOnRanks(Ranks):
+    def test_every_rank_gets_everything_and_reads_a_share(self):
+        for count in (2, 4):
+            def body(_rank):
+                group = libstreamer.TorchRanks()
+                running = libstreamer.start(self.paths, group=group, settings={
+                    "distributed_buffer_bytes": "1MiB", "file_io": "buffered"})
+                tensors = [seen(name, tensor.torch()) for name, tensor in running]
+                stats = running.stats()
+                running.close()
+                return tensors, stats
+            found = self.on_ranks(count, body)
+            self.assertIsInstance(found[0], tuple, found)
+            self.check([tensors for tensors, _ in found])
+            self.assertEqual(sum(stats["bytes_read"] for _, stats in found), self.bytes)
+            self.assertEqual([stats["rank"] for _, stats in found], list(range(count)))
+            for _, stats in found:
+                self.assertEqual(stats["bytes_received"], self.bytes - stats["bytes_read"])
+
+    def test_slices_of_a_matrix(self):
+        content = random.Random(3).randbytes(64 * 4096)
+        path = self.file("matrix", [("rows", "U8", [64, 4096], content),
+                                    ("columns", "U8", [64, 4096], content[::-1])])
+
+        def body(rank):
+            slices = {"rows": (0, rank * 16, rank * 16 + 16),
+                      "columns": (1, rank * 1024, rank * 1024 + 1024)}
+            running = libstreamer.start(path, group=True, slices=slices,
+                                        settings={"file_io": "buffered"})
+            return ({name: bytes_of(tensor.torch()) for name, tensor in running}, running.stats())
+        found = self.on_ranks(4, body)
+        whole = torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(64, 4096)
+        other = torch.frombuffer(bytearray(content[::-1]), dtype=torch.uint8).reshape(64, 4096)
+        for rank, (tensors, stats) in enumerate(found):
+            self.assertEqual(tensors["rows"], bytes_of(whole[rank * 16:rank * 16 + 16]))
+            self.assertEqual(tensors["columns"],
+                             bytes_of(other[:, rank * 1024:rank * 1024 + 1024]))
+            self.assertLessEqual(stats["bytes_received"], 2 * 16 * 4096)
+        self.assertEqual(sum(stats["bytes_read"] for _, stats in found), 2 * 64 * 4096)
+
+    def test_into_memory_of_each_rank(self):
+        def body(_rank):
+            memory = {name: torch.zeros(shape, dtype=torch.uint8)
+                      for name, dtype, shape, _ in self.tensors if dtype == "U8"}
+            libstreamer.load_into(memory, self.paths, strict=False, group=True)
+            return {name: bytes_of(tensor) for name, tensor in memory.items()}
+        for of_rank in self.on_ranks(2, body):
+            self.assertEqual(of_rank, {name: data for name, dtype, _, data in self.tensors
+                                       if dtype == "U8"})
+
+    def test_what_fails_before_the_load_fails_on_all(self):
+        cases = [
+            (lambda rank: libstreamer.start(self.path("nobody") if rank == 1 else self.paths,
+                                            group=True), "rank 1: .*nobody"),
+            (lambda rank: libstreamer.start(self.paths, select="x" if rank == 1 else None,
+                                            group=True), "rank 1: .*no tensor 'x'"),
+            (lambda rank: libstreamer.start(self.paths, group=True,
+                                            settings={"chunk_bytes": "no" if rank == 1 else "auto"}),
+             "rank 1: .*chunk_bytes"),
+            (lambda rank: libstreamer.start(self.paths[:4 if rank == 1 else 5], group=True),
+             "rank 1: another checkpoint"),
+            (lambda rank: libstreamer.start(self.paths, group=True, memory_limit=(
+                5000 if rank == 1 else None)), "rank 1: .*memory_limit"),
+        ]
+        for number, (start, pattern) in enumerate(cases):
+            with self.subTest(number=number):
+                found = self.on_ranks(3, lambda rank: len(list(start(rank))))
+                for rank, text in enumerate(found):
+                    self.assertRegex(text, "Error: ")
+                    if rank != 1:
+                        self.assertRegex(text, pattern)
+
+    def test_a_rank_that_leaves_or_dies(self):
+        for dies in (False, True):
+            def body(rank):
+                running = libstreamer.start(self.paths, group=True, settings={
+                    "max_bandwidth": "300kB", "distributed_buffer_bytes": "1MiB",
+                    "distributed_timeout_s": 10})
+                if rank == 1:
+                    next(iter(running))
+                    if dies:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    running.close()
+                    return "left"
+                return [name for name, _ in running]
+            started = time.monotonic()
+            found = self.on_ranks(3, body, {1: -signal.SIGKILL} if dies else None)
+            self.assertLess(time.monotonic() - started, 30)
+            for rank in (0, 2):
+                self.assertRegex(found[rank], "Error: .*rank 1" if dies else
+                                 "CancelledError: rank 1: the load was cancelled")
+
+    def test_ctrl_c_while_the_others_are_waited_for(self):
+        def body(rank):
+            if rank == 1:
+                time.sleep(3)  # comes too late
+                return "late"
+            signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            try:
+                libstreamer.start(self.paths, group=True, settings={"distributed_timeout_s": 2})
+            except KeyboardInterrupt:
+                return "interrupted"
+            return "loaded"
+        self.assertEqual(self.on_ranks(2, body), ["interrupted", "late"])
+
+
+class DropInOnRanks(Ranks):
+    def stream(self, paths=None, **options):
+        with SafetensorsStreamer() as streamer:
+            streamer.stream_files(paths or self.paths, is_distributed=True, **options)
+            return [seen(name, tensor) for name, tensor in streamer.get_tensors()]
+
+    def test_every_rank_yields_every_tensor_in_the_same_order(self):
+        for count in (2, 4):
+            for policy in ("chunks", "files"):
+                with self.subTest(count=count, policy=policy):
+                    self.environment(RUNAI_STREAMER_PARTITION_POLICY=policy)
+                    self.check(self.on_ranks(count, lambda rank: self.stream()))
+
+    def test_a_limit_and_what_is_kept(self):
+        self.environment(RUNAI_STREAMER_MEMORY_LIMIT=2_000_000)
+
+        def body(_rank):
+            with SafetensorsStreamer() as streamer:
+                streamer.stream_files(self.paths, is_distributed=True)
+                kept = list(streamer.get_tensors())
+            return [seen(name, tensor) for name, tensor in kept]
+        self.check(self.on_ranks(2, body))
+
+    def test_chunks_of_files_and_several_requests(self):
+        def body(_rank):
+            found = []
+            with DistributedStreamer() as streamer:
+                for _ in range(2):
+                    requests = [FileChunks.contiguous(number, path, 3, [5, 0, 2])
+                                for number, path in enumerate(self.paths)]
+                    streamer.stream_files(requests, None, "cpu", True)
+                    self.assertTrue(streamer.is_distributed)
+                    found.append([(file, index, bytes_of(chunk))
+                                  for file, index, chunk in streamer.get_chunks()])
+                streamer.stream_files([], None, "cpu", True)
+                self.assertEqual(list(streamer.get_chunks()), [])
+            return found
+        wanted = []
+        for number, path in enumerate(self.paths):
+            with open(path, "rb") as file:
+                content = file.read()
+            wanted += [(number, 0, content[3:8]), (number, 1, b""), (number, 2, content[8:10])]
+        found = self.on_ranks(2, body)
+        for of_rank in found:
+            self.assertIsInstance(of_rank, list, of_rank)
+            for once in of_rank:
+                self.assertEqual(sorted(once), wanted)
+        self.assertEqual(found[0], found[1])
+
+    def test_names_that_are_wanted(self):
+        names = [name for name, *_ in self.tensors][::2]
+        wanted = [tensor for tensor in self.tensors if tensor[0] in names]
+        self.check(self.on_ranks(2, lambda rank: self.stream(tensor_names=names)), wanted)
+
+    def test_when_ranks_do_not_share(self):
+        def only_first(rank):
+            found = self.stream() if rank == 0 else []
+            return len(found), os.environ.get("RUNAI_STREAMER_PROCESS_GROUP_SIZE")
+        for wish in ("0", "auto"):
+            with self.subTest(wish=wish):
+                self.environment(RUNAI_STREAMER_DIST=wish)
+                found = self.on_ranks(2, only_first)
+                self.assertEqual(found, [(len(self.tensors), "2"), (0, None)])
+        self.environment(RUNAI_STREAMER_DIST="1", RUNAI_STREAMER_PARTITION_POLICY="nonsense")
+        for text in self.on_ranks(2, lambda rank: self.stream()):
+            self.assertEqual(text, "ValueError: Invalid partition policy: nonsense")
+
+    def test_ranks_of_a_host_and_of_all(self):
+        def body(rank):
+            read = []
+            end = libstreamer.Load.close
+
+            def count(load):
+                read.append(load.stats().get("bytes_read", 0))
+                end(load)
+            with unittest.mock.patch.object(socket, "gethostname", lambda: f"host{rank % 2}"), \
+                    unittest.mock.patch.object(libstreamer.Load, "close", count):
+                found = self.stream()
+            return found, max(read), os.environ["RUNAI_STREAMER_PROCESS_GROUP_SIZE"]
+        for variable, times in (("0", 2), ("1", 1)):
+            self.environment(RUNAI_STREAMER_DIST_GLOBAL=variable, STREAMER_FILE_IO="buffered")
+            found = self.on_ranks(4, body)
+            self.assertIsInstance(found[0], tuple, found)
+            self.assertEqual(sum(read for _, read, _ in found), times * self.bytes)
+            self.assertEqual({size for *_, size in found}, {"2"})
+            for tensors, *_ in found:
+                self.assertEqual(sorted(tensors), sorted(expected(self.tensors)))
+
+    def test_an_error_of_one_rank(self):
+        bad = self.path("bad.safetensors")
+        with open(bad, "wb") as out:
+            out.write(b"\x05\0\0\0\0\0\0\0{oops")
+
+        def body(rank):
+            return self.stream([bad] if rank == 1 else self.paths)
+        for rank, text in enumerate(self.on_ranks(3, body)):
+            self.assertRegex(text, "^ValueError: .*not valid JSON")
+            if rank != 1:
+                self.assertIn("rank 1: ", text)
+
+    def test_memory_is_decided_upon_together(self):
+        from runai_model_streamer.distributed_streamer import distributed_streamer
+
+        def body(rank):
+            # As if the device of rank 1 alone had nothing left.
+            lack = libstreamer.MemoryLimitError("cuda:1 has 5 bytes free", kind="memory_limit",
+                                                code=103) if rank == 1 else None
+            with unittest.mock.patch.object(distributed_streamer, "_lack_of_memory",
+                                            lambda device: lack), DistributedStreamer() as streamer:
+                streamer.decide(True, "cpu")
+                return streamer.is_distributed
+        self.assertEqual(self.on_ranks(3, body), [False, False, False])
+
+
+if __name__ == "__main__":
+    if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+        sys.exit("this torch has no gloo")
+    unittest.main(argv=sys.argv[:1] + sys.argv[2:])
