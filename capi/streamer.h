@@ -650,15 +650,16 @@ STREAMER_API streamer_status streamer_tensor_to_dlpack(const streamer_tensor *te
 
 /* ---- Ranks ------------------------------------------------------------------------------------ */
 
-/* Processes that load from the same checkpoint, all of it or each a part, may share the load: each byte
- * that any of them needs is read once between them and passed on. Every rank opens the checkpoint, makes
- * its own plan, and starts its load with a communicator of the same ranks; streamer_load_start() then
- * waits for all of them. Items come in an order of their own, not by the options' order, which is the
- * same on all ranks that need the same; STREAMER_END comes when all ranks have what they need. An error
- * of one rank, streamer_load_free() before the end among them, is the error of all, and names the rank;
- * one that does not come within distributed_timeout_s is an error too. Items must be in the memory that
- * the communicator passes bytes on in. The setting verify is STREAMER_ERROR_UNSUPPORTED. With one rank
- * nothing is passed on, and none of the functions below is called. */
+/* Processes that load from the same checkpoint, all of it or each a part, may share the load: each
+ * byte that any of them needs is read once between them and passed on. Every rank opens the
+ * checkpoint, makes its own plan, and starts its load with a communicator of the same ranks;
+ * streamer_load_start() then waits for all of them. Items come in an order of their own, not by the
+ * options' order, which is the same on all ranks that need the same; STREAMER_END comes when all
+ * ranks have what they need. An error of one rank, streamer_load_free() before the end among them,
+ * is the error of all, and names the rank; one that does not come within distributed_timeout_s is an
+ * error too. Items must be in the memory that the communicator passes bytes on in. The setting
+ * verify is STREAMER_ERROR_UNSUPPORTED. With one rank nothing is passed on, and none of the
+ * functions below is called. */
 
 typedef struct streamer_outgoing {
   const void *data;
@@ -670,12 +671,13 @@ typedef struct streamer_incoming {
 } streamer_incoming;
 
 /* How ranks reach each other. Made by the functions below, or by the caller, over whatever its ranks
- * already use. The functions are collective: every rank calls them in the same order, one at a time, on
- * a thread of the library or of streamer_load_start(). They return STREAMER_OK when all of it is there,
- * or an error (STREAMER_ERROR_TIMED_OUT if a rank did not come within timeout_ms, STREAMER_ERROR_IO if
- * one is gone) and then put text, which should name the rank, into why (why_size bytes with its NUL).
- * They must not throw or jump out. After an error no load may use the communicator any more, and memory
- * of that call is left allocated, because transfers may still be under way. */
+ * already use. The functions are collective: every rank calls them in the same order, one at a time,
+ * on a thread of the library or of streamer_load_start(). They return STREAMER_OK when all of it is
+ * there, or an error (STREAMER_ERROR_TIMED_OUT if a rank did not come within timeout_ms,
+ * STREAMER_ERROR_IO if one is gone) and then put text, which should name the rank, into why
+ * (why_size bytes with its NUL). They must not throw or jump out. After an error no load may use the
+ * communicator any more, and memory of that call is left allocated, because transfers may still be
+ * under way. */
 typedef struct streamer_communicator {
   size_t struct_size;
   uint32_t rank; /* from 0 to size - 1 */
@@ -695,26 +697,26 @@ typedef struct streamer_communicator {
 } streamer_communicator;
 #define STREAMER_COMMUNICATOR_INIT {sizeof(streamer_communicator), 0, 0, 0, 0, 0, 0, 0, 0}
 
-/* Over MPI, in host memory. comm is the address of an MPI_Comm, or NULL for MPI_COMM_WORLD; of its ranks,
- * those on this machine, unless the setting distributed_scope says all. Collective over comm. MPI is
- * loaded now (libstreamer_mpi.so, see the setting distributed_mpi) and started if nobody did; it must
- * allow calls from several threads in turn (MPI_THREAD_SERIALIZED). STREAMER_ERROR_UNSUPPORTED says what
- * is missing. settings may be NULL. */
+/* Over MPI, in host memory. comm is the address of an MPI_Comm, or NULL for MPI_COMM_WORLD; of its
+ * ranks, those on this machine, unless the setting distributed_scope says all. Collective over comm.
+ * MPI is loaded now (libstreamer_mpi.so, see the setting distributed_mpi) and started if nobody did;
+ * it must allow calls from several threads in turn (MPI_THREAD_SERIALIZED).
+ * STREAMER_ERROR_UNSUPPORTED says what is missing. settings may be NULL. */
 STREAMER_API streamer_status streamer_communicator_open_mpi(
     const void *comm, const streamer_settings *settings, streamer_communicator **communicator_out,
     streamer_error **error_out);
 /* Over NCCL, from device to device: this rank's is CUDA device device_number. base is what its ranks
- * reach each other by on the host, for what is small; it must outlive this. Collective over base. NCCL is
- * loaded now (see the setting distributed_nccl). settings may be NULL. */
+ * reach each other by on the host, for what is small; it must outlive this. Collective over base.
+ * NCCL is loaded now (see the setting distributed_nccl). settings may be NULL. */
 STREAMER_API streamer_status streamer_communicator_open_nccl(
     const streamer_communicator *base, int32_t device_number, const streamer_settings *settings,
     streamer_communicator **communicator_out, streamer_error **error_out);
 STREAMER_API void streamer_communicator_close(streamer_communicator *communicator);
 
-/* Collective. Every rank says that it is well (mine is NULL), or what went wrong there: for what comes
- * before the load, such as opening the checkpoint. All get the same answer: STREAMER_OK, or the error of
- * the lowest rank that has one, which it names; a rank that has one of its own gets that. settings may be
- * NULL. */
+/* Collective. Every rank says that it is well (mine is NULL), or what went wrong there: for what
+ * comes before the load, such as opening the checkpoint. All get the same answer: STREAMER_OK, or
+ * the error of the lowest rank that has one, which it names; a rank that has one of its own gets
+ * that. settings may be NULL. */
 STREAMER_API streamer_status streamer_communicator_agree(const streamer_communicator *communicator,
                                                          const streamer_settings *settings,
                                                          const streamer_error *mine,

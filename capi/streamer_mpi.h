@@ -6,8 +6,8 @@
 
 #include "streamer.h"
 
-/* Fills communicator_out, or writes text into why. comm: the address of an MPI_Comm, or NULL; all_nodes:
- * whether ranks of other machines belong to it. */
+/* Fills communicator_out, or writes text into why. comm: the address of an MPI_Comm, or NULL;
+ * all_nodes: whether ranks of other machines belong to it. */
 typedef streamer_status (*streamer_mpi_open_function)(const void *comm, int32_t all_nodes,
                                                       streamer_communicator *communicator_out,
                                                       char *why, size_t why_size);

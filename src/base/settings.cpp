@@ -304,7 +304,9 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   }
   if (name == "direct_depth") return put(to.direct_depth, parse_number(value, "auto", 1, 256));
   if (name == "distributed_buffer_bytes") {
-    return put(all.distributed.buffer_bytes, parse_number(value, "", kMiB, 16 * kGiB));
+    const auto parsed = parse_bytes(value);
+    return parsed && *parsed >= kMiB && *parsed <= 16 * kGiB &&
+           put(all.distributed.buffer_bytes, parsed);
   }
   if (name == "distributed_partition") {
     all.distributed.partition_by_file = value == "files";

@@ -133,7 +133,7 @@ class NcclCommunicator final : public Communicator {
     auto ended = check("ncclGroupEnd", calls_.group_end());
     if (queued && ended) ended = wait(timeout);
     if (queued && ended) return {};
-    abort();
+    give_up();
     return queued ? std::move(ended) : std::move(queued);
   }
 
@@ -166,7 +166,7 @@ class NcclCommunicator final : public Communicator {
   }
 
   // Ends what is under way; nothing more can be passed on.
-  void abort() noexcept {
+  void give_up() noexcept {
     static_cast<void>(calls_.comm_abort(comm_));
     comm_ = nullptr;
   }

@@ -115,8 +115,8 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     all). order: "completion", "plan" (as memory is used), or None: "completion" if memory_limit is
     "unlimited", else "plan", because the loop holds a tensor while the next one comes. group: the
     ranks that share the load, so that each byte is read once between them: True for torch's default
-    process group, a group of it (gloo for the host, nccl for GPUs), or a RankGroup; every rank calls this
-    then, and each gets what it asks for. Others: read_order, stream, settings, prefixes,
+    process group, a group of it (gloo for the host, nccl for GPUs), or a RankGroup; every rank
+    calls this then, and each gets what it asks for. Others: read_order, stream, settings, prefixes,
     credentials.
     """
     convert = _converter(framework)

@@ -237,7 +237,8 @@ class _CudaBytes:
 
 def as_ranks(group: Any, settings: Optional[Mapping[str, Any]],
              device: Any = None) -> Optional[RankGroup]:
-    """What load(group=...) may be: None, a RankGroup, True for torch's default group, or a group of it."""
+    """What load(group=...) may be: None, a RankGroup, True for torch's default group, or one of its
+    groups."""
     if group is None or group is False or isinstance(group, RankGroup):
         return group or None
     on_device = device if str(device).startswith("cuda") else None
