@@ -52,7 +52,7 @@ else
   install_azurite
   # The Python packages, and the examples in other languages.
   sh "$root/examples/install_packages.sh" python3-numpy python3-torch python3-pip python3-mesonpy \
-    golang-go rustc
+    golang-go rustc openmpi-bin libopenmpi-dev
   check gcc "-Dpython=enabled" ""
   # One build compiles every file by itself; the others need not.
   unity="-Dunity=on -Dunity_size=100"

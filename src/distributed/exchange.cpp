@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/fits_in_memory.hpp"
+#include "base/guarded.hpp"
 #include "base/text.hpp"
 #include "distributed/agreement.hpp"
 #include "engine/reader_clock.hpp"
@@ -15,8 +16,15 @@ namespace streamer::core {
 
 namespace {
 
-// The lowest place in the line of items at which the item may not stand before those that begin
-// there were released.
+// Transfers of a call that failed may still be under way, and use the buffers for as long as the
+// process lives.
+void keep_for_good(std::unique_ptr<ExchangeMemory> memory) {
+  using Kept = std::vector<std::unique_ptr<ExchangeMemory>>;
+  static auto* const all = new Guarded<Kept>;
+  all->with([&](Kept& kept) { kept.push_back(std::move(memory)); });
+}
+
+// Where the item ends on the line of its memory.
 std::uint64_t line_end(const PlanItem& item) {
   return item.place.value + item.bytes;
 }
@@ -303,8 +311,7 @@ Result<void> Exchange::pass_on(Round round) {
                               std::memory_order_relaxed);
   if (!passed) {
     others_wait_ = false;
-    // Transfers may still be under way and use the buffers for as long as the process lives.
-    static_cast<void>(memory_.release());
+    keep_for_good(std::move(memory_));
     return passed;
   }
   bytes_sent_.fetch_add(sent, std::memory_order_relaxed);

@@ -6,7 +6,9 @@
 #include <set>
 
 #include "support/catch.hpp"
+#include "support/sanitized.hpp"
 
+using namespace streamer;
 using namespace streamer::core;
 
 namespace {
@@ -94,7 +96,7 @@ std::vector<Wanted> as_wanted(const std::vector<Need>& needs) {
 }  // namespace
 
 TEST_CASE("what ranks need becomes ranges that have each byte once", "[needs]") {
-  for (std::uint64_t seed = 1; seed <= 400; ++seed) {
+  for (std::uint64_t seed = 1; seed <= (test::kIsSanitized ? 60 : 400); ++seed) {
     CAPTURE(seed);
     std::mt19937_64 random(seed);
     const bool only_columns = seed % 4 == 0;
@@ -153,7 +155,7 @@ TEST_CASE("neighbours are one need, and needs pass through a message", "[needs]"
 }
 
 TEST_CASE("a schedule gives every byte to one rank, evenly, in rounds that fit", "[schedule]") {
-  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+  for (std::uint64_t seed = 1; seed <= (test::kIsSanitized ? 20 : 100); ++seed) {
     CAPTURE(seed);
     std::mt19937_64 random(seed);
     std::vector<Need> united;
@@ -218,7 +220,7 @@ TEST_CASE("a schedule gives every byte to one rank, evenly, in rounds that fit",
 }
 
 TEST_CASE("what units have of needs is all of them, once", "[schedule]") {
-  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+  for (std::uint64_t seed = 1; seed <= (test::kIsSanitized ? 50 : 300); ++seed) {
     CAPTURE(seed);
     std::mt19937_64 random(seed);
     std::vector<std::vector<Need>> needs(2 + random() % 3);

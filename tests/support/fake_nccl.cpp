@@ -60,6 +60,7 @@ struct World {
   std::map<int, Group> groups;
   int ids = 0;
   int alive = 0;
+  std::vector<Comm*> aborted;
   FakeNcclEnqueue enqueue = nullptr;
   std::string failing;
   int fails_at = 0;
@@ -169,7 +170,8 @@ EXPORT int ncclCommAbort(void* comm) {
   static_cast<Comm*>(comm)->group->is_aborted = true;
   all.changed.notify_all();
   --all.alive;
-  return kSuccess;  // what streams still do with it goes on: it is leaked
+  all.aborted.push_back(static_cast<Comm*>(comm));  // what streams still do with it goes on
+  return kSuccess;
 }
 EXPORT int ncclCommDestroy(void* comm) {
   World& all = world();
