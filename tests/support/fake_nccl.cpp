@@ -68,8 +68,9 @@ struct World {
 };
 
 World& world() {
-  static World the_world;
-  return the_world;
+  // Never gone: streams may use it until the process is.
+  static auto* const the_world = new World;
+  return *the_world;
 }
 
 thread_local std::vector<Operation> operations;
