@@ -661,13 +661,16 @@ STREAMER_API streamer_status streamer_tensor_to_dlpack(const streamer_tensor *te
  * verify is STREAMER_ERROR_UNSUPPORTED. With one rank nothing is passed on, and none of the
  * functions below is called. */
 
+/* Bytes that go to a rank, or that come from one. */
 typedef struct streamer_outgoing {
   const void *data;
   uint64_t bytes;
+  uint32_t rank;
 } streamer_outgoing;
 typedef struct streamer_incoming {
   void *data;
   uint64_t bytes;
+  uint32_t rank;
 } streamer_incoming;
 
 /* How ranks reach each other. Made by the functions below, or by the caller, over whatever its ranks
@@ -688,11 +691,12 @@ typedef struct streamer_communicator {
   /* Host memory: `bytes` of each rank, to all + rank * bytes. */
   streamer_status (*all_gather)(void *context, const void *mine, void *all, uint64_t bytes,
                                 uint64_t timeout_ms, char *why, size_t why_size);
-  /* send[r] goes to rank r, receive[r] comes from it: as many bytes as the other side says. Those of
-   * the own rank are 0. On a device, send is there when this is called. */
-  streamer_status (*all_to_all)(void *context, const streamer_outgoing *send,
-                                const streamer_incoming *receive, uint64_t timeout_ms, char *why,
-                                size_t why_size);
+  /* send[0 .. send_count - 1] go to other ranks, receive[...] come from others; none is empty. The n-th
+   * that goes from one rank to another is the n-th that the other expects from it, of the same size.
+   * On a device, what goes is there when this is called. */
+  streamer_status (*all_to_all)(void *context, const streamer_outgoing *send, size_t send_count,
+                                const streamer_incoming *receive, size_t receive_count,
+                                uint64_t timeout_ms, char *why, size_t why_size);
   void (*close)(void *context); /* called by streamer_communicator_close(); may be NULL */
 } streamer_communicator;
 #define STREAMER_COMMUNICATOR_INIT {sizeof(streamer_communicator), 0, 0, 0, 0, 0, 0, 0, 0}

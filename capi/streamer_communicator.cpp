@@ -45,13 +45,14 @@ class TableCommunicator final : public core::Communicator {
     std::array<char, kWhyBytes> why{};
     std::vector<streamer_outgoing> outgoing;
     std::vector<streamer_incoming> incoming;
-    for (std::size_t rank = 0; rank < send.size(); ++rank) {
-      outgoing.push_back({send[rank].data, send[rank].bytes});
-      incoming.push_back({receive[rank].data, receive[rank].bytes});
-    }
-    return outcome(table_.all_to_all(table_.context, outgoing.data(), incoming.data(),
-                                     to_timeout(timeout), why.data(), why.size()),
-                   why);
+    for (const core::Outgoing& one : send)
+      outgoing.push_back({one.data, one.bytes, one.rank});
+    for (const core::Incoming& one : receive)
+      incoming.push_back({one.data, one.bytes, one.rank});
+    return outcome(
+        table_.all_to_all(table_.context, outgoing.data(), outgoing.size(), incoming.data(),
+                          incoming.size(), to_timeout(timeout), why.data(), why.size()),
+        why);
   }
 
  private:
@@ -93,16 +94,19 @@ streamer_status gather_owned(void* context, const void* mine, void* all, uint64_
   });
 }
 
-streamer_status pass_owned(void* context, const streamer_outgoing* send,
-                           const streamer_incoming* receive, uint64_t timeout_ms, char* why,
-                           size_t why_size) {
+streamer_status pass_owned(void* context, const streamer_outgoing* send, size_t send_count,
+                           const streamer_incoming* receive, size_t receive_count,
+                           uint64_t timeout_ms, char* why, size_t why_size) {
   return guarded(nullptr, [&]() -> Result<streamer_status> {
     core::Communicator& communicator = *static_cast<Owned*>(context)->communicator;
     std::vector<core::Outgoing> outgoing;
     std::vector<core::Incoming> incoming;
-    for (std::uint32_t rank = 0; rank < communicator.size(); ++rank) {
-      outgoing.push_back({static_cast<const std::byte*>(send[rank].data), send[rank].bytes});
-      incoming.push_back({static_cast<std::byte*>(receive[rank].data), receive[rank].bytes});
+    for (std::size_t i = 0; i < send_count; ++i)
+      outgoing.push_back(
+          {send[i].rank, static_cast<const std::byte*>(send[i].data), send[i].bytes});
+    for (std::size_t i = 0; i < receive_count; ++i) {
+      incoming.push_back(
+          {receive[i].rank, static_cast<std::byte*>(receive[i].data), receive[i].bytes});
     }
     return tell(communicator.all_to_all(outgoing, incoming, std::chrono::milliseconds(timeout_ms)),
                 why, why_size);

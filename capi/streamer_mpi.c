@@ -19,8 +19,15 @@ typedef struct {
   int rank;
   int size;
   int has_failed;
-  MPI_Request *requests; /* by rank what comes from it, then by rank what goes there */
 } Ranks;
+
+/* The transfers of one call. */
+typedef struct {
+  MPI_Request *requests;
+  int *ranks; /* by request: with whom */
+  int *done;  /* for MPI_Testsome() */
+  int count;
+} Transfers;
 
 /* Whether one of ours, with transfers that will never end, keeps MPI from ending. */
 static int some_failed = 0;
@@ -47,13 +54,14 @@ static streamer_status say(streamer_status status, const char *call, int code, c
 }
 
 /* Names the ranks with which something is still to be done. */
-static streamer_status timed_out(const Ranks *ranks, uint64_t timeout_ms, char *why,
+static streamer_status timed_out(const Transfers *transfers, int size, uint64_t timeout_ms, char *why,
                                  size_t why_size) {
   int length = 0;
-  for (int rank = 0; rank < ranks->size && length >= 0 && (size_t)length < why_size; ++rank) {
-    if (ranks->requests[rank] == MPI_REQUEST_NULL &&
-        ranks->requests[ranks->size + rank] == MPI_REQUEST_NULL)
-      continue;
+  for (int rank = 0; rank < size && length >= 0 && (size_t)length < why_size; ++rank) {
+    int is_open = 0;
+    for (int i = 0; i < transfers->count; ++i)
+      is_open |= transfers->ranks[i] == rank && transfers->requests[i] != MPI_REQUEST_NULL;
+    if (!is_open) continue;
     length += snprintf(why + length, why_size - (size_t)length, "%s%d",
                        length == 0 ? "no answer from rank " : ", ", rank);
   }
@@ -65,32 +73,20 @@ static streamer_status timed_out(const Ranks *ranks, uint64_t timeout_ms, char *
 
 /* Until all requests are done. MPI moves bytes only while it is called and has no wait with an end, so
  * this asks again and again, at longer intervals while nothing ends. */
-static streamer_status finish(Ranks *ranks, uint64_t timeout_ms, char *why, size_t why_size) {
+static streamer_status finish(Transfers *transfers, int size, uint64_t timeout_ms, char *why,
+                              size_t why_size) {
   const double until = now() + (double)timeout_ms * 1e-3;
-  const double pause_after_s = 1e-3;
+  const double pause_after_s = 2e-4;
   double last_news = now();
-  int left = 2 * ranks->size;
-  int *const done = malloc(sizeof(int) * (size_t)left);
-  if (done == NULL) {
-    snprintf(why, why_size, "there is no memory for %d requests", left);
-    return STREAMER_ERROR_OUT_OF_MEMORY;
-  }
-  streamer_status status = STREAMER_OK;
   for (;;) {
     int count = 0;
-    const int code =
-        MPI_Testsome(2 * ranks->size, ranks->requests, &count, done, MPI_STATUSES_IGNORE);
-    if (code != MPI_SUCCESS) {
-      status = say(STREAMER_ERROR_IO, "MPI_Testsome", code, why, why_size);
-      break;
-    }
-    if (count == MPI_UNDEFINED) break; /* none is left */
+    const int code = MPI_Testsome(transfers->count, transfers->requests, &count, transfers->done,
+                                  MPI_STATUSES_IGNORE);
+    if (code != MPI_SUCCESS) return say(STREAMER_ERROR_IO, "MPI_Testsome", code, why, why_size);
+    if (count == MPI_UNDEFINED) return STREAMER_OK; /* none is left */
     const double time = now();
     if (count != 0) last_news = time;
-    if (time >= until) {
-      status = timed_out(ranks, timeout_ms, why, why_size);
-      break;
-    }
+    if (time >= until) return timed_out(transfers, size, timeout_ms, why, why_size);
     if (time - last_news < pause_after_s) {
       sched_yield();
     } else {
@@ -98,96 +94,90 @@ static streamer_status finish(Ranks *ranks, uint64_t timeout_ms, char *why, size
       nanosleep(&pause, NULL);
     }
   }
-  free(done);
-  if (status != STREAMER_OK) ranks->has_failed = some_failed = 1;
-  return status;
 }
 
-/* The memory of one rank in a call. */
-typedef struct {
-  const void *send;
-  uint64_t send_bytes;
-  void *receive;
-  uint64_t receive_bytes;
-} Transfer;
+static streamer_status start_one(const Ranks *ranks, Transfers *transfers, const void *send,
+                                 void *receive, uint64_t bytes, int rank, int tag, char *why,
+                                 size_t why_size) {
+  if (bytes > 0x7FFFFFFF) {
+    snprintf(why, why_size, "%llu bytes are too many for one MPI message",
+             (unsigned long long)bytes);
+    return STREAMER_ERROR_UNSUPPORTED;
+  }
+  MPI_Request *const request = &transfers->requests[transfers->count];
+  const int code = receive != NULL
+                       ? MPI_Irecv(receive, (int)bytes, MPI_BYTE, rank, tag, ranks->comm, request)
+                       : MPI_Isend(send, (int)bytes, MPI_BYTE, rank, tag, ranks->comm, request);
+  if (code != MPI_SUCCESS)
+    return say(STREAMER_ERROR_IO, receive != NULL ? "MPI_Irecv" : "MPI_Isend", code, why, why_size);
+  transfers->ranks[transfers->count++] = rank;
+  return STREAMER_OK;
+}
 
-static streamer_status transfer(Ranks *ranks, const Transfer *transfers, int tag,
+static streamer_status transfer(Ranks *ranks, const streamer_outgoing *send, size_t send_count,
+                                const streamer_incoming *receive, size_t receive_count, int tag,
                                 uint64_t timeout_ms, char *why, size_t why_size) {
   if (ranks->has_failed) {
     snprintf(why, why_size, "this communicator has failed before");
     return STREAMER_ERROR_IO;
   }
-  for (int i = 0; i < 2 * ranks->size; ++i)
-    ranks->requests[i] = MPI_REQUEST_NULL;
-  int code = MPI_SUCCESS;
-  const char *call = "MPI_Irecv";
-  for (int rank = 0; rank < ranks->size && code == MPI_SUCCESS; ++rank) {
-    if (rank == ranks->rank || transfers[rank].receive_bytes == 0) continue;
-    code = MPI_Irecv(transfers[rank].receive, (int)transfers[rank].receive_bytes, MPI_BYTE, rank,
-                     tag, ranks->comm, &ranks->requests[rank]);
+  const size_t most = send_count + receive_count;
+  if (most == 0) return STREAMER_OK;
+  Transfers transfers = {calloc(most, sizeof(MPI_Request)), calloc(most, sizeof(int)),
+                         calloc(most, sizeof(int)), 0};
+  streamer_status status = STREAMER_OK;
+  if (transfers.requests == NULL || transfers.ranks == NULL || transfers.done == NULL) {
+    snprintf(why, why_size, "there is no memory for %zu transfers", most);
+    status = STREAMER_ERROR_OUT_OF_MEMORY;
   }
-  for (int step = 1; step < ranks->size && code == MPI_SUCCESS; ++step) {
-    const int rank = (ranks->rank + step) % ranks->size; /* not all to the same one first */
-    if (transfers[rank].send_bytes == 0) continue;
-    call = "MPI_Isend";
-    code = MPI_Isend(transfers[rank].send, (int)transfers[rank].send_bytes, MPI_BYTE, rank, tag,
-                     ranks->comm, &ranks->requests[ranks->size + rank]);
+  for (size_t i = 0; i < receive_count && status == STREAMER_OK; ++i)
+    status = start_one(ranks, &transfers, NULL, receive[i].data, receive[i].bytes,
+                       (int)receive[i].rank, tag, why, why_size);
+  for (size_t i = 0; i < send_count && status == STREAMER_OK; ++i)
+    status = start_one(ranks, &transfers, send[i].data, NULL, send[i].bytes, (int)send[i].rank, tag,
+                       why, why_size);
+  if (status == STREAMER_OK) status = finish(&transfers, ranks->size, timeout_ms, why, why_size);
+  if (status == STREAMER_OK) {
+    free(transfers.requests);
+  } else {
+    ranks->has_failed = some_failed = 1; /* MPI may still write to the requests */
   }
-  if (code != MPI_SUCCESS) {
-    ranks->has_failed = some_failed = 1;
-    return say(STREAMER_ERROR_IO, call, code, why, why_size);
-  }
-  return finish(ranks, timeout_ms, why, why_size);
-}
-
-/* MPI counts in an int. */
-static streamer_status check_size(uint64_t bytes, char *why, size_t why_size) {
-  if (bytes <= 0x7FFFFFFF) return STREAMER_OK;
-  snprintf(why, why_size, "%llu bytes are too many for one MPI message", (unsigned long long)bytes);
-  return STREAMER_ERROR_UNSUPPORTED;
+  free(transfers.ranks);
+  free(transfers.done);
+  return status;
 }
 
 static streamer_status all_gather(void *context, const void *mine, void *all, uint64_t bytes,
                                   uint64_t timeout_ms, char *why, size_t why_size) {
   Ranks *const ranks = context;
-  streamer_status status = check_size(bytes, why, why_size);
-  if (status != STREAMER_OK) return status;
-  Transfer *const transfers = calloc((size_t)ranks->size, sizeof(Transfer));
-  if (transfers == NULL) {
+  if (bytes == 0) return STREAMER_OK;
+  const size_t others = (size_t)ranks->size - 1;
+  streamer_outgoing *const send = calloc(others + 1, sizeof(streamer_outgoing));
+  streamer_incoming *const receive = calloc(others + 1, sizeof(streamer_incoming));
+  streamer_status status = STREAMER_ERROR_OUT_OF_MEMORY;
+  if (send == NULL || receive == NULL) {
     snprintf(why, why_size, "there is no memory for the list of ranks");
-    return STREAMER_ERROR_OUT_OF_MEMORY;
+  } else {
+    memcpy((char *)all + (uint64_t)ranks->rank * bytes, mine, bytes);
+    for (size_t i = 0; i < others; ++i) {
+      const uint32_t rank = (uint32_t)((size_t)ranks->rank + 1 + i) % (uint32_t)ranks->size;
+      const streamer_outgoing to = {mine, bytes, rank};
+      const streamer_incoming from = {(char *)all + rank * bytes, bytes, rank};
+      send[i] = to;
+      receive[i] = from;
+    }
+    status = transfer(ranks, send, others, receive, others, kGatherTag, timeout_ms, why, why_size);
   }
-  for (int rank = 0; rank < ranks->size; ++rank) {
-    const Transfer one = {mine, bytes, (char *)all + (uint64_t)rank * bytes, bytes};
-    transfers[rank] = one;
-  }
-  if (bytes != 0) memcpy((char *)all + (uint64_t)ranks->rank * bytes, mine, bytes);
-  status = transfer(ranks, transfers, kGatherTag, timeout_ms, why, why_size);
-  free(transfers);
+  free(send);
+  free(receive);
   return status;
 }
 
-static streamer_status all_to_all(void *context, const streamer_outgoing *send,
-                                  const streamer_incoming *receive, uint64_t timeout_ms, char *why,
-                                  size_t why_size) {
-  Ranks *const ranks = context;
-  Transfer *const transfers = calloc((size_t)ranks->size, sizeof(Transfer));
-  if (transfers == NULL) {
-    snprintf(why, why_size, "there is no memory for the list of ranks");
-    return STREAMER_ERROR_OUT_OF_MEMORY;
-  }
-  streamer_status status = STREAMER_OK;
-  for (int rank = 0; rank < ranks->size && status == STREAMER_OK; ++rank) {
-    const Transfer one = {send[rank].data, send[rank].bytes, receive[rank].data,
-                          receive[rank].bytes};
-    transfers[rank] = one;
-    status = check_size(one.send_bytes, why, why_size);
-    if (status == STREAMER_OK) status = check_size(one.receive_bytes, why, why_size);
-  }
-  if (status == STREAMER_OK)
-    status = transfer(ranks, transfers, kDataTag, timeout_ms, why, why_size);
-  free(transfers);
-  return status;
+static streamer_status all_to_all(void *context, const streamer_outgoing *send, size_t send_count,
+                                  const streamer_incoming *receive, size_t receive_count,
+                                  uint64_t timeout_ms, char *why, size_t why_size) {
+  return transfer(context, send, send_count, receive, receive_count, kDataTag, timeout_ms, why,
+                  why_size);
 }
 
 static void close_ranks(void *context) {
@@ -196,7 +186,6 @@ static void close_ranks(void *context) {
   MPI_Finalized(&is_over);
   /* Freeing is collective: not with ranks that are gone. */
   if (!is_over && !ranks->has_failed) MPI_Comm_free(&ranks->comm);
-  free(ranks->requests);
   free(ranks);
 }
 
@@ -250,12 +239,6 @@ streamer_status streamer_mpi_open_1(const void *comm, int32_t all_nodes,
   MPI_Comm_set_errhandler(ranks->comm, MPI_ERRORS_RETURN);
   MPI_Comm_rank(ranks->comm, &ranks->rank);
   MPI_Comm_size(ranks->comm, &ranks->size);
-  ranks->requests = calloc(2 * (size_t)ranks->size, sizeof(MPI_Request));
-  if (ranks->requests == NULL) {
-    close_ranks(ranks);
-    snprintf(why, why_size, "there is no memory for a communicator");
-    return STREAMER_ERROR_OUT_OF_MEMORY;
-  }
   communicator_out->rank = (uint32_t)ranks->rank;
   communicator_out->size = (uint32_t)ranks->size;
   communicator_out->device = STREAMER_DEVICE_HOST;

@@ -12,11 +12,14 @@
 
 namespace streamer::core {
 
+// Bytes that go to a rank, or that come from one.
 struct Outgoing {
+  std::uint32_t rank = 0;
   const std::byte* data = nullptr;
   std::uint64_t bytes = 0;
 };
 struct Incoming {
+  std::uint32_t rank = 0;
   std::byte* data = nullptr;
   std::uint64_t bytes = 0;
 };
@@ -37,8 +40,9 @@ class Communicator {
   // Host memory: mine.size() bytes of each rank, in the order of ranks.
   virtual Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                                   std::chrono::milliseconds timeout) = 0;
-  // By rank: what goes there and what comes from there, of the sizes that the others expect. The
-  // own rank's are empty. Returns when all of it is there.
+  // What goes to other ranks and what comes from them, none of it empty. The n-th that goes to a
+  // rank is the n-th that this one expects there, of the same size. Returns when all of it is
+  // there.
   virtual Result<void> all_to_all(std::span<const Outgoing> send, std::span<const Incoming> receive,
                                   std::chrono::milliseconds timeout) = 0;
 };

@@ -37,8 +37,8 @@ Exchange::Exchange(Communicator& communicator, Schedule schedule,
       schedule_(std::move(schedule)),
       needs_(std::move(needs)),
       options_(options),
-      outgoing_(communicator.size()),
-      incoming_(communicator.size()) {
+      parcel_bytes_(schedule_.parcels),
+      parcels_(schedule_.parcels) {
   for (const std::vector<Need>& list : needs_)
     cursors_.emplace_back(list);
 }
@@ -83,6 +83,7 @@ std::vector<std::uint32_t> Exchange::arrange(ReadingList& list) {
           const std::uint32_t item = items[need];
           if (pieces[item]++ == 0) first[item] = u;
           landings_.push_back({.unit = u, .item = item, .of_item = shared});
+          parcel_bytes_[schedule_.units[u].parcel] += shared.size();
         });
   }
   for (std::size_t i = 1; i < wanted.size(); ++i) {
@@ -213,7 +214,8 @@ Result<void> Exchange::run_rounds(LoadCore& core, ReaderCounters& mine) {
     // Others hear of what goes wrong from here on when they agree on the next round.
     others_wait_ = round.end != schedule_.units.size();
     TRY(pack(round));
-    TRY(pass_on(round));
+    aim(core, round);
+    TRY(pass_on());
     TRY(unpack(core, mine, round));
     release_units();
   }
@@ -266,45 +268,103 @@ Result<void> Exchange::gather(std::byte* to, const StridedRange& range, Overlap 
 }
 
 Result<void> Exchange::pack(Round round) {
+  outgoing_.clear();
   std::byte* at = send_buffer_;
-  for (std::size_t list = 0; list < needs_.size(); ++list) {
-    if (!is_sent(list)) continue;
-    const std::byte* const begin = at;
-    std::size_t lease = 0;
-    for (std::uint32_t u = round.begin; u < round.end; ++u) {
-      const Unit& unit = schedule_.units[u];
-      if (!is_mine(unit)) continue;
-      const std::byte* const bytes = leases_[lease++]->data();
-      Result<void> outcome;
-      cursors_[list].visit(unit, [&](std::size_t need, Overlap part) {
-        if (outcome) outcome = gather(at, needs_[list][need].range, part, unit, bytes);
-        at += part.size();
-      });
-      TRY(std::move(outcome));
-    }
-    const Outgoing parcel{begin, static_cast<std::uint64_t>(at - begin)};
-    for (std::uint32_t rank = 0; rank < outgoing_.size(); ++rank) {
-      const bool is_for_rank = needs_.size() == 1 || rank == list;
-      if (is_for_rank && rank != communicator_.rank()) outgoing_[rank] = parcel;
-    }
+  const std::uint32_t ranks = communicator_.size();
+  const auto send_to = [&](std::uint32_t rank, const std::vector<Outgoing>& parcels) {
+    for (const Outgoing& parcel : parcels)
+      outgoing_.push_back({rank, parcel.data, parcel.bytes});
+  };
+  std::vector<Outgoing> parcels;
+  if (needs_.size() == 1) TRY(pack_for(0, round, at, parcels));
+  // Not all ranks to the same one first.
+  for (std::uint32_t step = 1; step < ranks; ++step) {
+    const std::uint32_t rank = (communicator_.rank() + step) % ranks;
+    if (needs_.size() != 1) TRY(pack_for(rank, round, at, parcels));
+    send_to(rank, parcels);
   }
   return memory_->finish_copies();
 }
 
-Result<void> Exchange::pass_on(Round round) {
-  for (Incoming& from : incoming_)
-    from.bytes = 0;
-  for (std::size_t i = next_landing_; i < landings_.size() && landings_[i].unit < round.end; ++i) {
-    const Unit& unit = schedule_.units[landings_[i].unit];
-    if (!is_mine(unit)) incoming_[unit.owner].bytes += landings_[i].of_item.size();
+// What a list of needs has of this rank's units, by parcel. Packed from `at` on, which is moved.
+Result<void> Exchange::pack_for(std::size_t list, Round round, std::byte*& at,
+                                std::vector<Outgoing>& parcels) {
+  parcels.clear();
+  std::vector<std::pair<std::size_t, Overlap>> parts;
+  std::optional<std::uint32_t> parcel;
+  std::size_t lease = 0;
+  for (std::uint32_t u = round.begin; u < round.end; ++u) {
+    const Unit& unit = schedule_.units[u];
+    if (!is_mine(unit)) continue;
+    const std::byte* const bytes = leases_[lease++]->data();
+    parts.clear();
+    cursors_[list].visit(unit,
+                         [&](std::size_t need, Overlap part) { parts.emplace_back(need, part); });
+    if (parts.empty()) continue;
+    const bool begins = parcel != unit.parcel;
+    parcel = unit.parcel;
+    const bool is_all_of_it =
+        parts.size() == 1 && parts[0].second.size() == unit.range.total_bytes();
+    // Alone in its parcel, as only units are that fill one.
+    if (is_all_of_it && begins && unit.range.total_bytes() >= kParcelBytes) {
+      parcels.push_back({0, bytes, unit.range.total_bytes()});
+      continue;
+    }
+    if (begins) parcels.push_back({0, at, 0});
+    for (const auto& [need, part] : parts) {
+      TRY(gather(at, needs_[list][need].range, part, unit, bytes));
+      at += part.size();
+      parcels.back().bytes += part.size();
+    }
   }
+  return {};
+}
+
+// Says where each parcel of the round comes to.
+void Exchange::aim(const LoadCore& core, Round round) {
+  incoming_.clear();
   std::byte* at = receive_buffer_;
-  std::uint64_t sent = 0;
-  for (std::size_t rank = 0; rank < incoming_.size(); ++rank) {
-    incoming_[rank].data = at;
-    at += incoming_[rank].bytes;
-    sent += outgoing_[rank].bytes;
+  std::size_t landing = next_landing_;
+  for (std::uint32_t u = round.begin; u < round.end; ++u) {
+    const Unit& unit = schedule_.units[u];
+    const std::size_t first = landing;
+    while (landing < landings_.size() && landings_[landing].unit == u)
+      ++landing;
+    // Parcels are numbered as they begin.
+    if (unit.parcel != next_parcel_) continue;
+    ++next_parcel_;
+    const std::uint64_t bytes = parcel_bytes_[unit.parcel];
+    if (is_mine(unit) || bytes == 0) continue;
+    const bool is_alone = unit.range.total_bytes() >= kParcelBytes;
+    std::byte* const place = is_alone ? place_of(core, first, landing) : nullptr;
+    parcels_[unit.parcel] = place == nullptr ? at : nullptr;
+    incoming_.push_back({unit.owner, place == nullptr ? at : place, bytes});
+    if (place == nullptr) at += bytes;
   }
+}
+
+// Where landings [first, end) belong, if that is one place, and it is free; else nullptr.
+std::byte* Exchange::place_of(const LoadCore& core, std::size_t first, std::size_t end) const {
+  std::byte* begin = nullptr;
+  std::byte* next = nullptr;
+  for (std::size_t i = first; i < end; ++i) {
+    const Landing& landing = landings_[i];
+    const Place place = core.plan.items()[landing.item].place;
+    if (place.in_arena) {
+      const bool is_ring = core.plan.memories()[place.memory].ring_bytes != 0;
+      // What stands in the consumer's stream may still read what was there before.
+      if (is_ring && options_.consumer_stream != nullptr) return nullptr;
+      if (!core.windows[place.memory]->admits(place.value + landing.of_item.end)) return nullptr;
+    }
+    std::byte* const at = core.address(place) + landing.of_item.begin;
+    if (begin == nullptr) begin = next = at;
+    if (at != next) return nullptr;
+    next += landing.of_item.size();
+  }
+  return begin;
+}
+
+Result<void> Exchange::pass_on() {
   const std::int64_t began = steady_now_ns();
   auto passed = communicator_.all_to_all(outgoing_, incoming_, options_.timeout);
   exchange_wait_ns_.fetch_add(static_cast<std::uint64_t>(steady_now_ns() - began),
@@ -314,9 +374,10 @@ Result<void> Exchange::pass_on(Round round) {
     keep_for_good(std::move(memory_));
     return passed;
   }
-  bytes_sent_.fetch_add(sent, std::memory_order_relaxed);
-  bytes_received_.fetch_add(static_cast<std::uint64_t>(at - receive_buffer_),
-                            std::memory_order_relaxed);
+  for (const Outgoing& parcel : outgoing_)
+    bytes_sent_.fetch_add(parcel.bytes, std::memory_order_relaxed);
+  for (const Incoming& parcel : incoming_)
+    bytes_received_.fetch_add(parcel.bytes, std::memory_order_relaxed);
   return {};
 }
 
@@ -336,9 +397,11 @@ Result<void> Exchange::unpack(LoadCore& core, ReaderCounters& mine, Round round)
         TRY(gather(to, ranges_[landing.item], landing.of_item, unit, own));
       } else {
         const std::uint64_t bytes = landing.of_item.size();
-        std::byte*& from = incoming_[unit.owner].data;
-        TRY(memory_->copy({to, bytes, from, bytes, bytes, 1}));
-        from += bytes;
+        const std::byte*& from = parcels_[unit.parcel];
+        if (from != nullptr) {
+          TRY(memory_->copy({to, bytes, from, bytes, bytes, 1}));
+          from += bytes;
+        }
       }
       landed_.push_back(landing.item);
     }

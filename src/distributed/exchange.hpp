@@ -4,8 +4,10 @@
 // each other rank what that needs of them and takes what this one needs of theirs.
 //
 // A round: take the units from the load that reads them; agree that all ranks have theirs; pack
-// what each rank needs; pass it on; lay what came where it belongs. The reading load works ahead
-// meanwhile, as far as its memory goes, which is two rounds or more.
+// what each rank needs; pass it on; lay what came where it belongs. What a rank needs of a unit
+// goes from where it was read, and comes where it belongs, if it is dense there; else it is packed
+// into a buffer, or comes in one. The reading load works ahead meanwhile, as far as its memory
+// goes, which is two rounds or more.
 
 #include <atomic>
 #include <chrono>
@@ -64,7 +66,11 @@ class Exchange final : public Feeder {
   Result<void> agree_on(const Error* mine);
   Result<void> take_units(const LoadCore& core, Round round);
   Result<void> pack(Round round);
-  Result<void> pass_on(Round round);
+  Result<void> pack_for(std::size_t list, Round round, std::byte*& at,
+                        std::vector<Outgoing>& parcels);
+  void aim(const LoadCore& core, Round round);
+  [[nodiscard]] std::byte* place_of(const LoadCore& core, std::size_t first, std::size_t end) const;
+  Result<void> pass_on();
   Result<void> unpack(LoadCore& core, ReaderCounters& mine, Round round);
   Result<void> gather(std::byte* to, const StridedRange& range, Overlap part, const Unit& unit,
                       const std::byte* bytes);
@@ -76,9 +82,10 @@ class Exchange final : public Feeder {
   const Schedule schedule_;
   const std::vector<std::vector<Need>> needs_;
   const Options options_;
-  std::vector<StridedRange> ranges_;  // of the items
-  std::vector<Landing> landings_;     // by unit
-  std::uint64_t send_bytes_ = 0;      // at most, in a round
+  std::vector<StridedRange> ranges_;         // of the items
+  std::vector<Landing> landings_;            // by unit
+  std::vector<std::uint64_t> parcel_bytes_;  // by parcel: what comes of it
+  std::uint64_t send_bytes_ = 0;             // at most, in a round
   std::uint64_t receive_bytes_ = 0;
   std::unique_ptr<Load> source_;
 
@@ -92,7 +99,10 @@ class Exchange final : public Feeder {
   std::byte* receive_buffer_ = nullptr;
   std::vector<Outgoing> outgoing_;
   std::vector<Incoming> incoming_;
-  bool others_wait_ = true;  // for what this rank says of itself
+  // By parcel: what of it is still to be laid where it belongs; nullptr: it came there by itself.
+  std::vector<const std::byte*> parcels_;
+  std::uint32_t next_parcel_ = 0;  // the first that was not aimed yet
+  bool others_wait_ = true;        // for what this rank says of itself
 
   // Written by that thread, read by add_to().
   std::atomic<std::uint64_t> bytes_sent_{0};

@@ -119,15 +119,16 @@ class NcclCommunicator final : public Communicator {
     TRY(runtime_.use_device(device_));
     TRY(check("ncclGroupStart", calls_.group_start()));
     Result<void> queued;
-    for (std::size_t peer = 0; peer < send.size() && queued; ++peer) {
-      const int other = static_cast<int>(peer);
-      if (send[peer].bytes != 0) {
-        queued = check("ncclSend", calls_.send(send[peer].data, send[peer].bytes, kInt8, other,
-                                               comm_, stream_));
+    for (const Outgoing& one : send) {
+      if (queued) {
+        queued = check("ncclSend", calls_.send(one.data, one.bytes, kInt8,
+                                               static_cast<int>(one.rank), comm_, stream_));
       }
-      if (queued && receive[peer].bytes != 0) {
-        queued = check("ncclRecv", calls_.recv(receive[peer].data, receive[peer].bytes, kInt8,
-                                               other, comm_, stream_));
+    }
+    for (const Incoming& one : receive) {
+      if (queued) {
+        queued = check("ncclRecv", calls_.recv(one.data, one.bytes, kInt8,
+                                               static_cast<int>(one.rank), comm_, stream_));
       }
     }
     auto ended = check("ncclGroupEnd", calls_.group_end());

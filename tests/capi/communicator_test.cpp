@@ -27,6 +27,7 @@ class Meeting {
     const void* mine = nullptr;
     std::uint64_t bytes = 0;
     const streamer_outgoing* send = nullptr;
+    std::size_t send_count = 0;
   };
 
   template <typename Take>
@@ -65,23 +66,29 @@ struct Member {
 streamer_status all_gather(void* context, const void* mine, void* all, std::uint64_t bytes,
                            std::uint64_t, char*, std::size_t) {
   const auto* const member = static_cast<Member*>(context);
-  member->meeting->meet(member->rank, {mine, bytes, nullptr}, [&](const Meeting::Left* left) {
+  member->meeting->meet(member->rank, {mine, bytes, nullptr, 0}, [&](const Meeting::Left* left) {
     for (std::uint32_t rank = 0; rank < kRanks; ++rank)
       std::memcpy(static_cast<char*>(all) + rank * bytes, left[rank].mine, bytes);
   });
   return STREAMER_OK;
 }
 
-streamer_status all_to_all(void* context, const streamer_outgoing* send,
-                           const streamer_incoming* receive, std::uint64_t, char*, std::size_t) {
+streamer_status all_to_all(void* context, const streamer_outgoing* send, std::size_t send_count,
+                           const streamer_incoming* receive, std::size_t receive_count,
+                           std::uint64_t, char*, std::size_t) {
   const auto* const member = static_cast<Member*>(context);
-  member->meeting->meet(member->rank, {nullptr, 0, send}, [&](const Meeting::Left* left) {
-    for (std::uint32_t rank = 0; rank < kRanks; ++rank) {
-      const streamer_outgoing& from = left[rank].send[member->rank];
-      if (rank != member->rank && from.bytes == receive[rank].bytes && from.bytes != 0)
-        std::memcpy(receive[rank].data, from.data, from.bytes);
-    }
-  });
+  member->meeting->meet(member->rank, {nullptr, 0, send, send_count},
+                        [&](const Meeting::Left* left) {
+                          std::size_t next[kRanks] = {};
+                          for (std::size_t i = 0; i < receive_count; ++i) {
+                            const Meeting::Left& from = left[receive[i].rank];
+                            std::size_t& at = next[receive[i].rank];
+                            while (at < from.send_count && from.send[at].rank != member->rank)
+                              ++at;
+                            if (at < from.send_count && from.send[at].bytes == receive[i].bytes)
+                              std::memcpy(receive[i].data, from.send[at++].data, receive[i].bytes);
+                          }
+                        });
   return STREAMER_OK;
 }
 

@@ -48,6 +48,7 @@ class RankWorld {
   struct Post {
     std::span<const std::byte> mine;
     std::vector<core::Outgoing> outgoing;
+    bool is_exchange = false;
     bool is_there = false;
   };
 
@@ -61,10 +62,10 @@ class RankWorld {
     }
     core::Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                                   std::chrono::milliseconds timeout) override {
-      return world_.meet(rank_, {mine, {}, true}, timeout, [&] {
+      return world_.meet(rank_, {mine, {}, false, true}, timeout, [&] {
         for (std::uint32_t from = 0; from < size(); ++from) {
           const auto theirs = world_.posts_[from].mine;
-          if (theirs.size() * size() != all.size() || !world_.posts_[from].outgoing.empty())
+          if (theirs.size() * size() != all.size() || world_.posts_[from].is_exchange)
             world_.violations_ += "ranks gather different things; ";
           else if (!theirs.empty())
             std::memcpy(all.data() + from * theirs.size(), theirs.data(), theirs.size());
@@ -74,17 +75,27 @@ class RankWorld {
     core::Result<void> all_to_all(std::span<const core::Outgoing> send,
                                   std::span<const core::Incoming> receive,
                                   std::chrono::milliseconds timeout) override {
-      if (send[rank_].bytes != 0 || receive[rank_].bytes != 0)
-        return core::Error(core::ErrorKind::internal, "a rank sends to itself");
-      return world_.meet(rank_, {{}, {send.begin(), send.end()}, true}, timeout, [&] {
-        for (std::uint32_t from = 0; from < size(); ++from) {
-          if (from == rank_) continue;
-          const Post& post = world_.posts_[from];
-          const core::Incoming& to = receive[from];
-          if (post.outgoing.size() != size() || post.outgoing[rank_].bytes != to.bytes)
+      return world_.meet(rank_, {{}, {send.begin(), send.end()}, true, true}, timeout, [&] {
+        std::vector<std::size_t> next(size());  // by rank: which of its parcels
+        for (const core::Incoming& to : receive) {
+          const auto& theirs = world_.posts_[to.rank].outgoing;
+          std::size_t& at = next[to.rank];
+          while (at < theirs.size() && theirs[at].rank != rank_)
+            ++at;
+          if (to.rank == rank_ || at == theirs.size() || theirs[at].bytes != to.bytes ||
+              to.bytes == 0) {
             world_.violations_ += "ranks expect different bytes; ";
-          else if (to.bytes != 0)
-            std::memcpy(to.data, post.outgoing[rank_].data, to.bytes);
+            return;
+          }
+          std::memcpy(to.data, theirs[at++].data, to.bytes);
+        }
+        for (std::uint32_t from = 0; from < size(); ++from) {
+          const auto& theirs = world_.posts_[from].outgoing;
+          if (!world_.posts_[from].is_exchange ||
+              std::any_of(theirs.begin() + static_cast<std::ptrdiff_t>(next[from]), theirs.end(),
+                          [&](const core::Outgoing& one) { return one.rank == rank_; })) {
+            world_.violations_ += "a rank sends what nobody expects; ";
+          }
         }
       });
     }

@@ -77,18 +77,18 @@ TensorView = _struct(
 class Outgoing(ctypes.Structure):
     """What goes to one rank."""
 
-    _fields_ = [("data", c_void_p), ("bytes", c_uint64)]
+    _fields_ = [("data", c_void_p), ("bytes", c_uint64), ("rank", c_uint32)]
 
 
 class Incoming(ctypes.Structure):
     """What comes from one rank."""
 
-    _fields_ = [("data", c_void_p), ("bytes", c_uint64)]
+    _fields_ = [("data", c_void_p), ("bytes", c_uint64), ("rank", c_uint32)]
 
 
 AllGather = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_uint64, c_uint64, c_void_p, c_size_t)
-AllToAll = CFUNCTYPE(c_int32, c_void_p, POINTER(Outgoing), POINTER(Incoming), c_uint64, c_void_p,
-                     c_size_t)
+AllToAll = CFUNCTYPE(c_int32, c_void_p, POINTER(Outgoing), c_size_t, POINTER(Incoming), c_size_t,
+                     c_uint64, c_void_p, c_size_t)
 Communicator = _struct(
     "Communicator", ("rank", c_uint32), ("size", c_uint32), ("device", c_int32),
     ("device_number", c_int32), ("context", c_void_p), ("all_gather", AllGather),

@@ -151,23 +151,23 @@ class TorchRanks(RankGroup):
             rows[self.rank].copy_(own)
             others = [rank for rank in range(self.size) if rank != self.rank]
             if not self._on_device:
-                self._exchange({rank: own for rank in others},
-                               {rank: rows[rank] for rank in others}, timeout_ms)
+                self._exchange([(rank, own) for rank in others],
+                               [(rank, rows[rank]) for rank in others], timeout_ms)
                 return
             staged = own.cuda(self._table.device_number)
             received = {rank: self._torch.empty_like(staged) for rank in others}
-            self._exchange({rank: staged for rank in others}, received, timeout_ms)
+            self._exchange([(rank, staged) for rank in others], list(received.items()), timeout_ms)
             for rank, row in received.items():
                 rows[rank].copy_(row)
         return self._guarded(body, why, why_size)
 
-    def _all_to_all(self, _context, send, receive, timeout_ms, why, why_size):
+    def _all_to_all(self, _context, send, send_count, receive, receive_count, timeout_ms, why,
+                    why_size):
         def body():
             self._exchange(
-                {rank: self._memory(send[rank].data, send[rank].bytes)
-                 for rank in range(self.size) if send[rank].bytes},
-                {rank: self._memory(receive[rank].data, receive[rank].bytes)
-                 for rank in range(self.size) if receive[rank].bytes}, timeout_ms)
+                [(one.rank, self._memory(one.data, one.bytes)) for one in send[:send_count]],
+                [(one.rank, self._memory(one.data, one.bytes)) for one in receive[:receive_count]],
+                timeout_ms)
         return self._guarded(body, why, why_size)
 
     def _exchange(self, outgoing, incoming, timeout_ms):
@@ -175,19 +175,20 @@ class TorchRanks(RankGroup):
         if self._on_device:
             self._exchange_on_device(outgoing, incoming, until, timeout_ms)
             return
-        # Not all to the same rank first.
-        nearest = lambda rank: (rank - self.rank) % self.size  # noqa: E731
-        works = []
-        for rank in sorted(incoming, key=nearest):
-            works.append((rank, self._started(rank, self._group.recv, incoming[rank])))
-        for rank in sorted(outgoing, key=nearest):
-            works.append((rank, self._started(rank, self._group.send, outgoing[rank])))
+        works = [(rank, self._started(rank, self._group.recv, tensor)) for rank, tensor in incoming]
+        works += [(rank, self._started(rank, self._group.send, tensor)) for rank, tensor in outgoing]
         for rank, work in works:
             left = max(until - time.monotonic(), 0.001)
             try:
                 work.wait(datetime.timedelta(seconds=left))
             except RuntimeError as error:
                 raise self._failure(rank, error, until, timeout_ms) from error
+
+    def _everywhere(self, rank):
+        """The number in all of torch.distributed of a rank of the group."""
+        everyone = self._torch.distributed.distributed_c10d
+        find = getattr(everyone, "get_global_rank", None) or everyone._get_global_rank
+        return find(self._group, rank)
 
     @staticmethod
     def _started(rank, function, tensor):
@@ -205,10 +206,13 @@ class TorchRanks(RankGroup):
     def _exchange_on_device(self, outgoing, incoming, until, timeout_ms):
         device = self._table.device_number
         with self._torch.cuda.device(device):
-            empty = self._torch.empty(0, dtype=self._torch.uint8, device=f"cuda:{device}")
-            work = self._group.alltoall([incoming.get(rank, empty) for rank in range(self.size)],
-                                        [outgoing.get(rank, empty) for rank in range(self.size)])
-            work.wait()  # puts torch's stream behind it, and returns
+            dist = self._torch.distributed
+            operations = [dist.P2POp(dist.irecv, tensor, self._everywhere(rank), self._group)
+                          for rank, tensor in incoming]
+            operations += [dist.P2POp(dist.isend, tensor, self._everywhere(rank), self._group)
+                           for rank, tensor in outgoing]
+            for work in dist.batch_isend_irecv(operations) if operations else ():
+                work.wait()  # puts torch's stream behind it, and returns
             done = self._torch.cuda.Event()
             done.record()
             # CUDA has no wait with an end.
