@@ -53,10 +53,12 @@ else
   # The Python packages, and the examples in other languages.
   sh "$root/examples/install_packages.sh" python3-numpy python3-torch python3-pip python3-mesonpy \
     golang-go rustc openmpi-bin libopenmpi-dev
-  check gcc "-Dpython=enabled" ""
+  # Nobody debugs these builds: what sanitizers show needs lines, and no more.
+  check gcc "-Dpython=enabled -Dmpi=enabled -Ddebug=false" ""
   # One build compiles every file by itself; the others need not.
   unity="-Dunity=on -Dunity_size=100"
-  less="-Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled $unity"
+  less="-Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled -Dmpi=disabled $unity"
+  less="$less -Ddebug=false -Dcpp_args=-g1"
   check asan "-Db_sanitize=address,undefined $less" "" --setup asan --suite fast
   check tsan "-Db_sanitize=thread $less" "" --setup tsan --suite fast --suite tsan
   # What the sanitizers ran is neither built nor run again.
@@ -67,7 +69,7 @@ else
   done
   targets="$targets tests/engine/engine_stress"
   # Only readers of files know io_uring; this build goes without it.
-  check clang "-Dfuzzers=enabled -Dio_uring=disabled $unity" "$targets" \
+  check clang "-Dfuzzers=enabled -Dio_uring=disabled -Dmpi=disabled -Ddebug=false $unity" "$targets" \
     base http auth storage checkpoint device engine "engine limits" \
     "fuzz what comes over the wire" "fuzz headers for a minute"
   unset CC CXX

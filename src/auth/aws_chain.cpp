@@ -11,13 +11,13 @@ namespace streamer::core {
 
 namespace {
 
-struct Source {
+struct AwsSource {
   std::string_view name;
   AwsAnswer (*fetch)(const AwsContext& context, std::string& why_not);
 };
 
-constexpr Source kProfile = {"profile", credentials_from_profile};
-constexpr std::array<Source, 5> kSources = {{
+constexpr AwsSource kProfile = {"profile", credentials_from_profile};
+constexpr std::array<AwsSource, 5> kAwsSources = {{
     {"environment", credentials_from_environment},
     {"web identity", credentials_from_web_identity},
     kProfile,
@@ -29,7 +29,7 @@ constexpr std::array<Source, 5> kSources = {{
 
 Result<AwsCredentials> find_aws_credentials(const AwsContext& context) {
   std::string reasons;
-  const auto try_source = [&](const Source& source) -> AwsAnswer {
+  const auto try_source = [&](const AwsSource& source) -> AwsAnswer {
     std::string why_not;
     auto found = source.fetch(context, why_not);
     if (found && *found) {
@@ -42,7 +42,7 @@ Result<AwsCredentials> find_aws_credentials(const AwsContext& context) {
   if (!context.profile.empty()) {
     if (auto found = TRY(try_source(kProfile))) return *std::move(found);
   }
-  for (const Source& source : kSources) {
+  for (const AwsSource& source : kAwsSources) {
     if (!context.profile.empty() && source.name == kProfile.name) continue;
     if (auto found = TRY(try_source(source))) return *std::move(found);
   }

@@ -11,8 +11,8 @@ namespace streamer::core {
 
 namespace {
 
-constexpr std::size_t kMostAnswerBytes = 10'000;
-constexpr std::size_t kMostTokenBytes = 10'000;
+constexpr std::size_t kMostContainerAnswerBytes = 10'000;
+constexpr std::size_t kMostContainerTokenBytes = 10'000;
 
 // Where credentials may be asked for without TLS: this machine, and the link-local addresses of ECS
 // and EKS.
@@ -42,7 +42,7 @@ Result<std::string> checked_address(const AwsContext& context, const Endpoint& e
 
 Result<Secret> authorization(const AwsContext& context) {
   if (const auto file = context.environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"))
-    return read_token_file(*file, kMostTokenBytes);
+    return read_token_file(*file, kMostContainerTokenBytes);
   Secret token(context.environment("AWS_CONTAINER_AUTHORIZATION_TOKEN").value_or(""));
   TRY(check_header_value("AWS_CONTAINER_AUTHORIZATION_TOKEN", token.reveal()));
   return token;
@@ -78,7 +78,7 @@ AwsAnswer credentials_from_container(const AwsContext& context, std::string& why
   TransferOptions options;
   options.address = TRY(checked_address(context, endpoint));
   options.connect_timeout = options.total_timeout = Milliseconds(2000);
-  options.kept_bytes = kMostAnswerBytes;
+  options.kept_bytes = kMostContainerAnswerBytes;
   const HttpAnswer answer = TRY(ask(context, request, options, 3));
   if (answer.head.status != 200) {
     return Error(ErrorKind::permission_denied,

@@ -12,7 +12,7 @@ namespace streamer::core {
 
 namespace {
 
-constexpr std::size_t kMostAnswerBytes = 65'535;
+constexpr std::size_t kMostImdsAnswerBytes = 65'535;
 constexpr std::string_view kRoles = "/latest/meta-data/iam/security-credentials/";
 
 class Imds {
@@ -62,7 +62,7 @@ class Imds {
     // No route: never through a proxy.
     TransferOptions options;
     options.connect_timeout = options.total_timeout = timeout_;
-    options.kept_bytes = kMostAnswerBytes;
+    options.kept_bytes = kMostImdsAnswerBytes;
     return ask(*context_, request, options, attempts_);
   }
 

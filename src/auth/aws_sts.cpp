@@ -12,8 +12,8 @@ namespace streamer::core {
 
 namespace {
 
-constexpr std::uint32_t kAttempts = 3;
-constexpr std::size_t kMostTokenBytes = 64 * 1024;
+constexpr std::uint32_t kStsAttempts = 3;
+constexpr std::size_t kMostWebTokenBytes = 64 * 1024;
 
 struct StsEndpoint {
   Endpoint endpoint;
@@ -95,7 +95,7 @@ Result<AwsCredentials> call_sts(const AwsContext& context, const AwsConfig& conf
     SigV4Signer().sign(request, *call.signed_with, {sts.region, "sts"}, context.now());
   TransferOptions options;
   options.connect_timeout = Milliseconds(2000);
-  const HttpAnswer answer = TRY(ask(context, request, options, kAttempts));
+  const HttpAnswer answer = TRY(ask(context, request, options, kStsAttempts));
   if (answer.head.status != 200) return sts_error(answer, sts, call.action);
   const auto root = read_xml(answer.body);
   const XmlElement* result = root ? root->child(call.action + "Result") : nullptr;
@@ -137,7 +137,7 @@ Result<AwsCredentials> assume_role_with_web_identity(const AwsContext& context,
   const AwsConfig config = TRY(AwsConfig::read(context.environment, context.profile));
   // Twice: what the file held may have expired while it was being replaced.
   for (int attempt = 1;; ++attempt) {
-    const Secret token = TRY(read_token_file(token_file, kMostTokenBytes));
+    const Secret token = TRY(read_token_file(token_file, kMostWebTokenBytes));
     auto credentials =
         call_sts(context, config,
                  {.action = "AssumeRoleWithWebIdentity",

@@ -12,21 +12,21 @@ namespace streamer::core {
 
 namespace {
 
-struct Source {
+struct AzureSource {
   std::string_view name;
   std::string_view sdk_name;  // as AZURE_TOKEN_CREDENTIALS says it
   bool is_for_production;     // "prod", else "dev"
   TokenAnswer (*fetch)(const AzureContext& context, std::string& why_not);
 };
 
-constexpr std::array<Source, 4> kSources = {{
+constexpr std::array<AzureSource, 4> kAzureSources = {{
     {"environment", "EnvironmentCredential", true, token_from_service_principal},
     {"workload identity", "WorkloadIdentityCredential", true, token_from_workload_identity},
     {"managed identity", "ManagedIdentityCredential", true, token_from_managed_identity},
     {"Azure CLI", "AzureCliCredential", false, token_from_azure_cli},
 }};
 
-bool is_wanted(const Source& source, std::string_view wanted) {
+bool is_wanted(const AzureSource& source, std::string_view wanted) {
   if (wanted.empty()) return true;
   if (equal_ignoring_case(wanted, "prod")) return source.is_for_production;
   if (equal_ignoring_case(wanted, "dev")) return !source.is_for_production;
@@ -38,7 +38,7 @@ bool is_wanted(const Source& source, std::string_view wanted) {
 Result<BearerToken> find_azure_token(const AzureContext& context) {
   const std::string wanted = context.environment("AZURE_TOKEN_CREDENTIALS").value_or("");
   std::string reasons;
-  for (const Source& source : kSources) {
+  for (const AzureSource& source : kAzureSources) {
     if (!is_wanted(source, wanted)) continue;
     std::string why_not;
     auto found = TRY(source.fetch(context, why_not));

@@ -15,7 +15,7 @@ namespace {
 constexpr std::string_view kResource = "https://storage.azure.com";
 constexpr std::size_t kMostKeyBytes = 4096;
 constexpr Milliseconds kProbe{1000};
-constexpr std::uint32_t kAttempts = 3;
+constexpr std::uint32_t kIdentityAttempts = 3;
 // While the service is replaced it says 410, for up to 70 seconds; 404 while it starts.
 constexpr std::array<Milliseconds, 5> kPauses = {Milliseconds(2000), Milliseconds(4000),
                                                  Milliseconds(8000), Milliseconds(16'000),
@@ -91,7 +91,7 @@ Result<BearerToken> from_arc(const AzureContext& context, const std::string& end
     return Error(ErrorKind::permission_denied,
                  "IDENTITY_ENDPOINT of Azure Arc must be on this machine");
   }
-  const HttpAnswer challenge = TRY(ask(context, request, quickly(Milliseconds(5000)), kAttempts));
+  const HttpAnswer challenge = TRY(ask(context, request, quickly(Milliseconds(5000)), kIdentityAttempts));
   const std::string source = "the managed identity of this Arc machine";
   if (challenge.head.status != 401) return read_token_answer(context, request, challenge, source);
   const Secret key = TRY(arc_key(context, challenge.head.header_or_empty("www-authenticate")));
@@ -119,7 +119,7 @@ TokenAnswer from_imds(const AzureContext& context, std::string& why_not) {
     const int status = answer->head.status;
     if (status != 404 && status != 410 && status != 429 && status < 500) break;
     context.pause(pause);
-    answer = TRY(ask(context, request, quickly(Milliseconds(5000)), kAttempts));
+    answer = TRY(ask(context, request, quickly(Milliseconds(5000)), kIdentityAttempts));
   }
   const int status = answer->head.status;
   if (status == 400 || status == 403) {

@@ -15,7 +15,7 @@ namespace streamer::core {
 
 namespace {
 
-constexpr std::size_t kMostTokenBytes = 64 * 1024;
+constexpr std::size_t kMostAssertionBytes = 64 * 1024;
 constexpr std::size_t kMostCertificateBytes = 256 * 1024;
 constexpr std::string_view kStorageScope = "https://storage.azure.com/.default";
 constexpr std::string_view kJwtAssertion = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -100,7 +100,7 @@ TokenAnswer token_from_workload_identity(const AzureContext& context, std::strin
   }
   const HttpUrl url = TRY(token_url(context, *tenant));
   // Read at every fetch: the cluster replaces it.
-  const Secret token = TRY(read_token_file(*file, kMostTokenBytes));
+  const Secret token = TRY(read_token_file(*file, kMostAssertionBytes));
   return std::optional(
       TRY(ask_for_token(context,
                         form_request(context, url,

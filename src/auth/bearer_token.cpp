@@ -10,8 +10,8 @@ namespace streamer::core {
 
 namespace {
 
-constexpr std::size_t kMostAnswerBytes = 64 * 1024;
-constexpr std::uint32_t kAttempts = 3;
+constexpr std::size_t kMostTokenAnswerBytes = 64 * 1024;
+constexpr std::uint32_t kTokenAttempts = 3;
 
 Error refused(const HttpRequest& request, const HttpAnswer& answer, std::string_view source) {
   ErrorFields fields;
@@ -89,8 +89,8 @@ Result<BearerToken> ask_for_token(const AuthContext& context, const HttpRequest&
                                   std::string source) {
   TransferOptions options;
   options.connect_timeout = Milliseconds(5000);
-  options.kept_bytes = kMostAnswerBytes;
-  const HttpAnswer answer = TRY(ask(context, request, options, kAttempts));
+  options.kept_bytes = kMostTokenAnswerBytes;
+  const HttpAnswer answer = TRY(ask(context, request, options, kTokenAttempts));
   return read_token_answer(context, request, answer, std::move(source));
 }
 

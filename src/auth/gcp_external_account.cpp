@@ -14,7 +14,7 @@ namespace streamer::core {
 
 namespace {
 
-constexpr std::size_t kMostTokenBytes = 64 * 1024;
+constexpr std::size_t kMostSubjectTokenBytes = 64 * 1024;
 constexpr std::string_view kCloudScope = "https://www.googleapis.com/auth/cloud-platform";
 constexpr std::string_view kTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange";
 constexpr std::string_view kAccessToken = "urn:ietf:params:oauth:token-type:access_token";
@@ -53,7 +53,7 @@ Result<Secret> token_from_url(const GcpContext& context, const GoogleFile& file)
   request.route = context.route_to(url.endpoint());
   TransferOptions options;
   options.connect_timeout = Milliseconds(5000);
-  options.kept_bytes = kMostTokenBytes;
+  options.kept_bytes = kMostSubjectTokenBytes;
   const HttpAnswer answer = TRY(ask(context, request, options, 3));
   if (answer.head.status != 200)
     return no_token(file, fmt::format("{} answered {}", request.host(), answer.head.status));
@@ -98,7 +98,7 @@ Result<Secret> token_from_program(const GcpContext& context, const GoogleFile& f
   }
   if (!file.source.output_file.empty()) {
     // What the program left there the last time, if it still holds.
-    const auto kept = read_small_file(file.source.output_file, kMostTokenBytes);
+    const auto kept = read_small_file(file.source.output_file, kMostSubjectTokenBytes);
     if (kept) {
       auto token = token_in_program_answer(file, Secret(*kept), context.now());
       if (token) return token;
@@ -119,7 +119,7 @@ Result<Secret> token_from_program(const GcpContext& context, const GoogleFile& f
 
 Result<Secret> subject_token(const GcpContext& context, const GoogleFile& file) {
   if (!file.source.file.empty())
-    return token_in(file, Secret(TRY(read_small_file(file.source.file, kMostTokenBytes))));
+    return token_in(file, Secret(TRY(read_small_file(file.source.file, kMostSubjectTokenBytes))));
   if (!file.source.command.empty()) return token_from_program(context, file);
   const bool is_foreign = !file.source.environment_id.empty() || file.source.wants_certificate;
   if (!file.source.url.empty() && !is_foreign) return token_from_url(context, file);

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kTokenPath =
     "/computeMetadata/v1/instance/service-accounts/default/token";
-constexpr std::uint32_t kAttempts = 4;
+constexpr std::uint32_t kMetadataAttempts = 4;
 
 }  // namespace
 
@@ -47,7 +47,7 @@ TokenAnswer token_from_google_metadata(const GcpContext& context, std::string& w
     return std::optional<BearerToken>();
   }
   if (again_after_status(answer->head.status) != Again::never)
-    answer = TRY(ask(context, request, options, kAttempts));
+    answer = TRY(ask(context, request, options, kMetadataAttempts));
   if (answer->head.status == 404) {
     why_not = "the machine has no service account";
     return std::optional<BearerToken>();

@@ -555,10 +555,13 @@ LoadStats Load::stats() const {
   }
   stats.bytes_read =
       stats.bytes_direct + stats.bytes_page_cache + stats.bytes_buffered + stats.bytes_network;
-  if (running_->options.feeder) running_->options.feeder->add_to(stats);
   const std::uint64_t accounted =
       stats.reader_cpu_ns + stats.window_wait_ns + stats.bandwidth_wait_ns + stats.staging_wait_ns;
   stats.storage_wait_ns = wall_ns - std::min(wall_ns, accounted);
+  if (running_->options.feeder) {
+    stats.storage_wait_ns = 0;  // not the feeder's, but that of those who read for it
+    running_->options.feeder->add_to(stats);
+  }
   const std::int64_t finished = read(core.finished_ns);
   const std::chrono::nanoseconds until = finished != 0
                                              ? std::chrono::nanoseconds(finished)

@@ -106,9 +106,9 @@ Result<void> check_sas(std::string_view sas) {
   return {};
 }
 
-class ConfigReader {
+class AzureConfigReader {
  public:
-  ConfigReader(const RemoteConfig& from, AzureConfig& config) : from_(from), config_(config) {}
+  AzureConfigReader(const RemoteConfig& from, AzureConfig& config) : from_(from), config_(config) {}
 
   Result<void> read() {
     config_.is_unsigned = from_.flag("azure_unsigned");
@@ -233,7 +233,7 @@ Result<AzureConfig> read_azure_config(const Settings& settings, const Environmen
   config.auth.environment = environment;
   config.auth.http = &http;
   config.auth.ca_bundle = TRY(from.ca_bundle());
-  TRY(ConfigReader(from, config).read());
+  TRY(AzureConfigReader(from, config).read());
   return config;
 }
 

@@ -15,7 +15,7 @@ namespace {
 constexpr std::array<std::string_view, 3> kAzureSuffixes = {
     ".core.windows.net", ".core.chinacloudapi.cn", ".core.usgovcloudapi.net"};
 constexpr std::string_view kGoogleHost = "storage.googleapis.com";
-constexpr std::string_view kEmulatorAccount = "/devstoreaccount1/";
+constexpr std::string_view kEmulatorPath = "/devstoreaccount1/";
 
 // "s3.eu-west-1" of the endpoint's own part of an AWS host; the rest, before it, is the bucket.
 // Returns where the endpoint begins; npos if it is no such host.
@@ -95,12 +95,12 @@ std::string region_of_aws_host(std::string_view host) {
 Result<CloudObject> cloud_object(const HttpUrl& url) {
   const std::string host(url.endpoint().host_and_port());
   // The emulator's way to write the account, on this machine.
-  if (keeps_secrets(url.endpoint()) && url.path.starts_with(kEmulatorAccount) &&
+  if (keeps_secrets(url.endpoint()) && url.path.starts_with(kEmulatorPath) &&
       is_ip_address(url.endpoint().host())) {
     CloudObject object{.scheme = "az",
-                       .host = url.origin + std::string(kEmulatorAccount),
-                       .encoded_path = url.path.substr(kEmulatorAccount.size()),
-                       .shown_root = std::string(kEmulatorAccount.substr(1))};
+                       .host = url.origin + std::string(kEmulatorPath),
+                       .encoded_path = url.path.substr(kEmulatorPath.size()),
+                       .shown_root = std::string(kEmulatorPath.substr(1))};
     object.host.pop_back();
     return object;
   }

@@ -12,9 +12,9 @@ namespace streamer::core {
 
 namespace {
 
-class ConfigReader {
+class S3ConfigReader {
  public:
-  ConfigReader(const Settings& settings, const Environment& environment, AwsConfig profile)
+  S3ConfigReader(const Settings& settings, const Environment& environment, AwsConfig profile)
       : settings_(settings),
         environment_(environment),
         shared_(settings, environment),
@@ -159,7 +159,7 @@ Result<S3Config> read_s3_config(const Settings& settings, const Environment& env
                                 HttpClient& http) {
   std::string profile = settings.text("aws_profile");
   if (profile == "auto") profile.clear();
-  const ConfigReader reader(settings, environment, TRY(AwsConfig::read(environment, profile)));
+  const S3ConfigReader reader(settings, environment, TRY(AwsConfig::read(environment, profile)));
   S3Config config;
   TRY(reader.read_endpoint(config));
   TRY(reader.read_region(config));

@@ -20,7 +20,7 @@ constexpr std::array<std::string_view, 4> kKeyCodes = {"ExpiredToken", "TokenRef
                                                        "InvalidToken", "InvalidAccessKeyId"};
 
 template <std::size_t N>
-bool is_one_of(const std::array<std::string_view, N>& codes, std::string_view code) {
+bool is_among(const std::array<std::string_view, N>& codes, std::string_view code) {
   return std::find(codes.begin(), codes.end(), code) != codes.end();
 }
 
@@ -226,7 +226,7 @@ Verdict S3Store::judge_code(const Uri& uri, const SignedRequest& request, const 
   } else if (is_redirect || code == "AuthorizationHeaderMalformed" ||
              code == "IllegalLocationConstraintException") {
     verdict.again = follow_region(uri, request, answer, error);
-  } else if (is_one_of(kKeyCodes, code) || (status == 401 && code.empty())) {
+  } else if (is_among(kKeyCodes, code) || (status == 401 && code.empty())) {
     verdict.again = renew();
   } else if (code == "RequestTimeTooSkewed" || code == "SignatureDoesNotMatch" ||
              code == "RequestExpired") {

@@ -65,7 +65,7 @@ class FileStreamer:
             for index, (offset, size) in enumerate(zip(request.offsets, request.sizes)):
                 ranges.append((as_uri(request.path), offset, size))
                 self._chunks.append((request.id, index))
-        if not ranges:
+        if not ranges and ranks is None:
             return
         settings = settings_of(credentials)
         try:
