@@ -91,7 +91,8 @@ Result<BearerToken> from_arc(const AzureContext& context, const std::string& end
     return Error(ErrorKind::permission_denied,
                  "IDENTITY_ENDPOINT of Azure Arc must be on this machine");
   }
-  const HttpAnswer challenge = TRY(ask(context, request, quickly(Milliseconds(5000)), kIdentityAttempts));
+  const HttpAnswer challenge =
+      TRY(ask(context, request, quickly(Milliseconds(5000)), kIdentityAttempts));
   const std::string source = "the managed identity of this Arc machine";
   if (challenge.head.status != 401) return read_token_answer(context, request, challenge, source);
   const Secret key = TRY(arc_key(context, challenge.head.header_or_empty("www-authenticate")));
