@@ -179,6 +179,7 @@ void Exchange::feed(LoadCore& core, ReaderCounters& mine) {
   if (!failure) return core.finish();
   if (others_wait_) static_cast<void>(agree_on(&*failure));
   release_units();
+  stop();  // nobody needs what is still being read
   core.fail(*std::move(failure));
 }
 

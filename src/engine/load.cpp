@@ -462,7 +462,11 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
       return core.failure.with([](const std::optional<Error>& failure) { return failure->copy(); });
     }
     const bool has_all = running.yielded == core.plan.items().size();
-    if (has_all && running.is_over()) return Next{Outcome::end};
+    if (has_all && running.is_over()) {
+      // Asked again: a feeder that failed said so before it was over.
+      if (core.is_stopped()) continue;
+      return Next{Outcome::end};
+    }
     auto item = has_all ? std::nullopt : running.take_ready();
     // Asked before a second look: what readers finished before they got stuck is then seen.
     const bool is_stuck = !item && core.is_stuck();
