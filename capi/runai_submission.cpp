@@ -92,6 +92,7 @@ Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::make(
     made->uris_.push_back(std::move(uri));
     made->left_ += file.ranges.size();
   }
+  TRY(made->operation_.open());
   made->files_ = std::move(files);
   made->device_ = device;
   made->settings_ = settings;
@@ -101,6 +102,9 @@ Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::make(
 
 Result<void> RunaiSubmission::begin() {
   has_begun_ = true;
+  const auto limit = TRY(core::read_operation_timeout(settings_));
+  const core::Work work("opening the files", &operation_, limit, "operation_timeout_ms");
+  const core::WorkScope scope(&work);
   std::vector<core::Object> objects;
   std::vector<core::OpenedRange> ranges;
   const std::vector<std::byte*> places = TRY(sort_out(objects, ranges));
@@ -199,6 +203,7 @@ void RunaiSubmission::fail_the_rest(RunaiCode code) {
 }
 
 void RunaiSubmission::cancel() {
+  operation_.cancel();
   state_.with([](State& state) {
     state.is_cancelled = true;
     if (state.load) state.load->cancel();

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/operation.hpp"
 #include "boundary.hpp"
 #include "checkpoint/ranges.hpp"
 
@@ -108,6 +109,7 @@ class RunaiSubmission {
   core::Settings settings_;
   std::shared_ptr<core::Stores> stores_;
   bool has_begun_ = false;
+  core::Operation operation_;  // of opening the files
   core::Guarded<State> state_;
   core::Load* load_ = nullptr;          // of the state: for the thread that calls next()
   std::deque<RunaiResponse> known_;     // that need not be waited for

@@ -191,6 +191,39 @@ STREAMER_API size_t streamer_setting_count(void);
 STREAMER_API streamer_status streamer_setting_get_info(size_t index, streamer_setting_info *info_out,
                                                        streamer_error **error_out);
 
+/* ---- Operation -------------------------------------------------------------------------------- */
+
+/* Bounds calls that may take as long as a store takes: it may be cancelled, and it may have a time of
+ * its own. May be given to any number of calls, one after another or at the same time, and must
+ * outlive them. Everything below is thread-safe, but for ending it. Where a call takes an operation,
+ * NULL is none; the setting operation_timeout_ms bounds each call by itself, with or without one. */
+typedef struct streamer_operation streamer_operation;
+
+/* timeout_ms: from now on, for all of its calls together, which then fail with
+ * STREAMER_ERROR_TIMED_OUT; negative: none. */
+STREAMER_API streamer_status streamer_operation_new(int64_t timeout_ms,
+                                                    streamer_operation **operation_out,
+                                                    streamer_error **error_out);
+/* Calls under way end at once, and they and all to come fail with STREAMER_ERROR_CANCELLED; what they
+ * had begun on disk is removed. May be called in a signal handler. */
+STREAMER_API void streamer_operation_cancel(streamer_operation *operation);
+
+/* How far the pulls and snapshots of an operation are. */
+typedef struct streamer_progress {
+  size_t struct_size;
+  uint64_t bytes_total; /* of the files that were chosen */
+  uint64_t bytes_done;
+  uint64_t bytes_skipped; /* of bytes_done: were there already */
+  uint64_t files_total;
+  uint64_t files_done;
+  uint64_t files_skipped; /* of files_done */
+} streamer_progress;
+#define STREAMER_PROGRESS_INIT {sizeof(streamer_progress), 0, 0, 0, 0, 0, 0}
+
+STREAMER_API void streamer_operation_get_progress(const streamer_operation *operation,
+                                                  streamer_progress *progress_out);
+STREAMER_API void streamer_operation_free(streamer_operation *operation);
+
 /* ---- Listing ---------------------------------------------------------------------------------- */
 
 /* What stands directly under a URI, sorted by URI. */
@@ -207,11 +240,13 @@ typedef struct streamer_entry_info {
 
 /* uri: a directory or prefix, or one file, which then is the only entry. settings may be NULL. */
 STREAMER_API streamer_status streamer_listing_open(const char *uri, const streamer_settings *settings,
+                                                   streamer_operation *operation,
                                                    streamer_listing **listing_out,
                                                    streamer_error **error_out);
 /* Everything below uri, without folders. */
 STREAMER_API streamer_status streamer_listing_open_all(const char *uri,
                                                        const streamer_settings *settings,
+                                                       streamer_operation *operation,
                                                        streamer_listing **listing_out,
                                                        streamer_error **error_out);
 STREAMER_API size_t streamer_listing_count(const streamer_listing *listing);
@@ -243,6 +278,7 @@ typedef struct streamer_pull_options {
 STREAMER_API streamer_status streamer_pull(const char *uri, const char *folder,
                                            const streamer_pull_options *options,
                                            const streamer_settings *settings,
+                                           streamer_operation *operation,
                                            streamer_listing **listing_out,
                                            streamer_error **error_out);
 
@@ -258,6 +294,7 @@ STREAMER_API streamer_status streamer_pull(const char *uri, const char *folder,
  * Blocks. */
 STREAMER_API streamer_status streamer_snapshot(const char *uri, const streamer_pull_options *options,
                                                const streamer_settings *settings,
+                                               streamer_operation *operation,
                                                streamer_listing **listing_out,
                                                streamer_error **error_out);
 
@@ -281,6 +318,7 @@ typedef void (*streamer_step_callback)(const streamer_step_info *step, void *use
  * returned; only a listing that is refused does not keep the steps behind it from being tried.
  * settings may be NULL. Blocks. */
 STREAMER_API streamer_status streamer_diagnose(const char *uri, const streamer_settings *settings,
+                                               streamer_operation *operation,
                                                streamer_step_callback callback, void *user,
                                                streamer_error **error_out);
 
@@ -298,6 +336,7 @@ typedef struct streamer_checkpoint streamer_checkpoint;
  * NULL. */
 STREAMER_API streamer_status streamer_checkpoint_open(const char *const *uris, size_t count,
                                                       const streamer_settings *settings,
+                                                      streamer_operation *operation,
                                                       streamer_checkpoint **checkpoint_out,
                                                       streamer_error **error_out);
 /* The same for a sharded state, of which each rank has files of its own: opens rank's parts under
@@ -307,6 +346,7 @@ STREAMER_API streamer_status streamer_checkpoint_open(const char *const *uris, s
 STREAMER_API streamer_status streamer_checkpoint_open_rank(const char *folder, const char *pattern,
                                                            uint32_t rank,
                                                            const streamer_settings *settings,
+                                                           streamer_operation *operation,
                                                            streamer_checkpoint **checkpoint_out,
                                                            streamer_error **error_out);
 /* Bytes [offset, offset + bytes) of an object of any kind. */
@@ -323,6 +363,7 @@ typedef struct streamer_object_range {
 STREAMER_API streamer_status streamer_checkpoint_open_ranges(const streamer_object_range *ranges,
                                                              size_t count,
                                                              const streamer_settings *settings,
+                                                             streamer_operation *operation,
                                                              streamer_checkpoint **checkpoint_out,
                                                              streamer_error **error_out);
 STREAMER_API void streamer_checkpoint_close(streamer_checkpoint *checkpoint);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
-#include "boundary.hpp"
 #include "checkpoint/ranges.hpp"
 #include "checkpoint/rank_parts.hpp"
+#include "operation.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -48,59 +48,65 @@ extern "C" {
 
 streamer_status streamer_checkpoint_open(const char* const* uris, size_t count,
                                          const streamer_settings* settings,
+                                         streamer_operation* operation,
                                          streamer_checkpoint** checkpoint_out,
                                          streamer_error** error_out) {
-  return guarded(error_out, [&]() -> Result<streamer_status> {
-    STREAMER_REQUIRE(uris);
-    STREAMER_REQUIRE(checkpoint_out);
-    std::vector<std::string> copied;
-    for (size_t i = 0; i < count; ++i) {
-      STREAMER_REQUIRE(uris[i]);
-      copied.emplace_back(uris[i]);
-    }
-    const core::Settings used = settings_or_default(settings);
-    *checkpoint_out = TRY(open_all(copied, std::make_shared<core::Stores>(used), used));
-    return STREAMER_OK;
-  });
+  return operate(
+      "opening the checkpoint", settings, operation, error_out, [&]() -> Result<streamer_status> {
+        STREAMER_REQUIRE(uris);
+        STREAMER_REQUIRE(checkpoint_out);
+        std::vector<std::string> copied;
+        for (size_t i = 0; i < count; ++i) {
+          STREAMER_REQUIRE(uris[i]);
+          copied.emplace_back(uris[i]);
+        }
+        const core::Settings used = settings_or_default(settings);
+        *checkpoint_out = TRY(open_all(copied, std::make_shared<core::Stores>(used), used));
+        return STREAMER_OK;
+      });
 }
 
 streamer_status streamer_checkpoint_open_rank(const char* folder, const char* pattern,
                                               uint32_t rank, const streamer_settings* settings,
+                                              streamer_operation* operation,
                                               streamer_checkpoint** checkpoint_out,
                                               streamer_error** error_out) {
-  return guarded(error_out, [&]() -> Result<streamer_status> {
-    STREAMER_REQUIRE(folder);
-    STREAMER_REQUIRE(checkpoint_out);
-    const core::Settings used = settings_or_default(settings);
-    auto stores = std::make_shared<core::Stores>(used);
-    const std::vector<std::string> parts = TRY(
-        core::find_rank_parts(*stores, folder, pattern == nullptr ? kRankPattern : pattern, rank));
-    *checkpoint_out = TRY(open_all(parts, std::move(stores), used));
-    return STREAMER_OK;
-  });
+  return operate("opening the checkpoint", settings, operation, error_out,
+                 [&]() -> Result<streamer_status> {
+                   STREAMER_REQUIRE(folder);
+                   STREAMER_REQUIRE(checkpoint_out);
+                   const core::Settings used = settings_or_default(settings);
+                   auto stores = std::make_shared<core::Stores>(used);
+                   const std::vector<std::string> parts = TRY(core::find_rank_parts(
+                       *stores, folder, pattern == nullptr ? kRankPattern : pattern, rank));
+                   *checkpoint_out = TRY(open_all(parts, std::move(stores), used));
+                   return STREAMER_OK;
+                 });
 }
 
 streamer_status streamer_checkpoint_open_ranges(const streamer_object_range* ranges, size_t count,
                                                 const streamer_settings* settings,
+                                                streamer_operation* operation,
                                                 streamer_checkpoint** checkpoint_out,
                                                 streamer_error** error_out) {
-  return guarded(error_out, [&]() -> Result<streamer_status> {
-    STREAMER_REQUIRE(checkpoint_out);
-    if (count != 0) STREAMER_REQUIRE(ranges);
-    const streamer_object_range defaults = STREAMER_OBJECT_RANGE_INIT;
-    std::vector<core::ObjectRange> copied;
-    for (size_t i = 0; i < count; ++i) {
-      const auto* const at =
-          reinterpret_cast<const unsigned char*>(ranges) + i * ranges[0].struct_size;
-      const streamer_object_range range = TRY(copy_in(at, defaults));
-      STREAMER_REQUIRE(range.uri);
-      copied.push_back({range.uri, {range.offset, range.bytes}});
-    }
-    const core::Settings used = settings_or_default(settings);
-    auto opened = TRY(core::open_ranges(copied, std::make_shared<core::Stores>(used)));
-    *checkpoint_out = new streamer_checkpoint{std::move(opened)};
-    return STREAMER_OK;
-  });
+  return operate(
+      "opening the checkpoint", settings, operation, error_out, [&]() -> Result<streamer_status> {
+        STREAMER_REQUIRE(checkpoint_out);
+        if (count != 0) STREAMER_REQUIRE(ranges);
+        const streamer_object_range defaults = STREAMER_OBJECT_RANGE_INIT;
+        std::vector<core::ObjectRange> copied;
+        for (size_t i = 0; i < count; ++i) {
+          const auto* const at =
+              reinterpret_cast<const unsigned char*>(ranges) + i * ranges[0].struct_size;
+          const streamer_object_range range = TRY(copy_in(at, defaults));
+          STREAMER_REQUIRE(range.uri);
+          copied.push_back({range.uri, {range.offset, range.bytes}});
+        }
+        const core::Settings used = settings_or_default(settings);
+        auto opened = TRY(core::open_ranges(copied, std::make_shared<core::Stores>(used)));
+        *checkpoint_out = new streamer_checkpoint{std::move(opened)};
+        return STREAMER_OK;
+      });
 }
 
 void streamer_checkpoint_close(streamer_checkpoint* checkpoint) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <memory>
 
-#include "boundary.hpp"
+#include "operation.hpp"
 #include "storage/doctor.hpp"
 #include "storage/pull.hpp"
 #include "storage/snapshot.hpp"
@@ -62,24 +62,26 @@ streamer_listing* listing_of(const std::string& folder,
 extern "C" {
 
 streamer_status streamer_listing_open(const char* uri, const streamer_settings* settings,
-                                      streamer_listing** listing_out, streamer_error** error_out) {
-  return guarded(error_out, [&] {
+                                      streamer_operation* operation, streamer_listing** listing_out,
+                                      streamer_error** error_out) {
+  return operate("listing", settings, operation, error_out, [&] {
     return open_listing(uri, settings, core::ListDepth::children, listing_out);
   });
 }
 
 streamer_status streamer_listing_open_all(const char* uri, const streamer_settings* settings,
+                                          streamer_operation* operation,
                                           streamer_listing** listing_out,
                                           streamer_error** error_out) {
-  return guarded(error_out,
+  return operate("listing", settings, operation, error_out,
                  [&] { return open_listing(uri, settings, core::ListDepth::all, listing_out); });
 }
 
 streamer_status streamer_pull(const char* uri, const char* folder,
                               const streamer_pull_options* options,
-                              const streamer_settings* settings, streamer_listing** listing_out,
-                              streamer_error** error_out) {
-  return guarded(error_out, [&]() -> Result<streamer_status> {
+                              const streamer_settings* settings, streamer_operation* operation,
+                              streamer_listing** listing_out, streamer_error** error_out) {
+  return operate("the pull", settings, operation, error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(uri);
     STREAMER_REQUIRE(folder);
     STREAMER_REQUIRE(listing_out);
@@ -93,28 +95,29 @@ streamer_status streamer_pull(const char* uri, const char* folder,
 }
 
 streamer_status streamer_snapshot(const char* uri, const streamer_pull_options* options,
-                                  const streamer_settings* settings, streamer_listing** listing_out,
-                                  streamer_error** error_out) {
-  return guarded(error_out, [&]() -> Result<streamer_status> {
-    STREAMER_REQUIRE(uri);
-    STREAMER_REQUIRE(listing_out);
-    const core::Uri parsed = TRY(core::parse_uri(uri));
-    core::SnapshotOptions wanted;
-    wanted.files = TRY(patterns_of(options));
-    const core::Settings given = settings == nullptr ? core::Settings() : settings->settings;
-    if (std::string cache = given.text("cache_folder"); cache != "auto")
-      wanted.cache = std::move(cache);
-    core::Stores stores(given);
-    const core::Snapshot snapshot = TRY(core::take_snapshot(stores, parsed, wanted));
-    *listing_out = listing_of(snapshot.folder, snapshot.files);
-    return STREAMER_OK;
-  });
+                                  const streamer_settings* settings, streamer_operation* operation,
+                                  streamer_listing** listing_out, streamer_error** error_out) {
+  return operate(
+      "taking the snapshot", settings, operation, error_out, [&]() -> Result<streamer_status> {
+        STREAMER_REQUIRE(uri);
+        STREAMER_REQUIRE(listing_out);
+        const core::Uri parsed = TRY(core::parse_uri(uri));
+        core::SnapshotOptions wanted;
+        wanted.files = TRY(patterns_of(options));
+        const core::Settings given = settings == nullptr ? core::Settings() : settings->settings;
+        if (std::string cache = given.text("cache_folder"); cache != "auto")
+          wanted.cache = std::move(cache);
+        core::Stores stores(given);
+        const core::Snapshot snapshot = TRY(core::take_snapshot(stores, parsed, wanted));
+        *listing_out = listing_of(snapshot.folder, snapshot.files);
+        return STREAMER_OK;
+      });
 }
 
 streamer_status streamer_diagnose(const char* uri, const streamer_settings* settings,
-                                  streamer_step_callback callback, void* user,
-                                  streamer_error** error_out) {
-  return guarded(error_out, [&]() -> Result<streamer_status> {
+                                  streamer_operation* operation, streamer_step_callback callback,
+                                  void* user, streamer_error** error_out) {
+  return operate("the diagnosis", settings, operation, error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(uri);
     STREAMER_REQUIRE(callback);
     const core::Uri parsed = TRY(core::parse_uri(uri));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
-#include "boundary.hpp"
 #include "distributed/agreement.hpp"
 #include "distributed/distributed_load.hpp"
+#include "operation.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -85,17 +85,20 @@ extern "C" {
 streamer_status streamer_load_start(const streamer_plan* plan, const streamer_load_options* options,
                                     const streamer_settings* settings, streamer_load** load_out,
                                     streamer_error** error_out) {
-  return guarded(error_out, [&]() -> Result<streamer_status> {
-    STREAMER_REQUIRE(plan);
-    STREAMER_REQUIRE(load_out);
-    Chosen chosen = TRY(to_options(options));
-    const core::Settings used = settings == nullptr ? core::Settings() : settings->settings;
-    auto handle = std::make_unique<streamer_load>();
-    handle->communicator = std::move(chosen.communicator);
-    handle->load = TRY(start(*plan, std::move(chosen.options), used, handle->communicator.get()));
-    *load_out = handle.release();
-    return STREAMER_OK;
-  });
+  // verify=store asks for checksums first.
+  return operate(
+      "starting the load", settings, nullptr, error_out, [&]() -> Result<streamer_status> {
+        STREAMER_REQUIRE(plan);
+        STREAMER_REQUIRE(load_out);
+        Chosen chosen = TRY(to_options(options));
+        const core::Settings used = settings == nullptr ? core::Settings() : settings->settings;
+        auto handle = std::make_unique<streamer_load>();
+        handle->communicator = std::move(chosen.communicator);
+        handle->load =
+            TRY(start(*plan, std::move(chosen.options), used, handle->communicator.get()));
+        *load_out = handle.release();
+        return STREAMER_OK;
+      });
 }
 
 streamer_status streamer_load_next(streamer_load* load, int64_t timeout_ms,

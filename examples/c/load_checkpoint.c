@@ -11,7 +11,7 @@ int main(int argc, char **argv) {
   streamer_load *load = NULL;
   streamer_tensor *tensor = NULL;
   streamer_error *error = NULL;
-  streamer_status status = streamer_checkpoint_open(&uri, 1, NULL, &checkpoint, &error);
+  streamer_status status = streamer_checkpoint_open(&uri, 1, NULL, NULL, &checkpoint, &error);
   if (status == STREAMER_OK) status = streamer_plan_new(checkpoint, &plan, &error);
   if (status == STREAMER_OK) status = streamer_plan_add_matching(plan, "*", NULL, &error);
   if (status == STREAMER_OK) status = streamer_load_start(plan, NULL, NULL, &load, &error);

@@ -32,7 +32,7 @@ static const char *find_all(void *library) {
 }
 
 static streamer_status open_one(const char *uri, streamer_checkpoint **out, streamer_error **error) {
-  return checkpoint_open(&uri, 1, NULL, out, error);
+  return checkpoint_open(&uri, 1, NULL, NULL, out, error);
 }
 static void close_checkpoint(streamer_checkpoint *checkpoint) { checkpoint_close(checkpoint); }
 // A load of every tensor. The plan is not needed once it has begun.

@@ -103,7 +103,7 @@ unsafe fn run(library: &Library, uri: &str) -> Result<(usize, u64), Owned> {
     let open: Open = library.find("streamer_checkpoint_open");
     let uri = CString::new(uri).unwrap();
     let mut handle = null_mut();
-    check(open(&uri.as_ptr(), 1, null_mut(), &mut handle, &mut error), error)?;
+    check(open(&uri.as_ptr(), 1, null_mut(), null_mut(), &mut handle, &mut error), error)?;
     let checkpoint = Owned { handle, end: library.find("streamer_checkpoint_close") };
 
     let plan_new: PlanNew = library.find("streamer_plan_new");

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "operation.hpp"
 #include "result.hpp"
 #include "settings.hpp"
 #include "tensor.hpp"
@@ -33,11 +34,12 @@ struct ObjectInfo {
 class Checkpoint {
  public:
   // Each URI is a safetensors file, a directory, or a *.safetensors.index.json. Reads the headers
-  // only, those of many objects at once, and checks every rule of the format; blocks meanwhile.
-  // Errors: not_found, permission_denied, corrupt (the message starts with the rule), unsupported,
-  // io.
+  // only, those of many objects at once, and checks every rule of the format; blocks meanwhile,
+  // until the operation, if one is given, is over. Errors: not_found, permission_denied, corrupt
+  // (the message starts with the rule), unsupported, io.
   static Result<Checkpoint> open(const std::vector<std::string>& uris,
-                                 const Settings& settings = {}) {
+                                 const Settings& settings = {},
+                                 const Operation* operation = nullptr) {
     std::vector<const char*> pointers;
     for (const std::string& uri : uris)
       pointers.push_back(uri.c_str());
@@ -45,8 +47,8 @@ class Checkpoint {
     pointers.push_back(nullptr);
     streamer_checkpoint* opened = nullptr;
     streamer_error* error = nullptr;
-    if (streamer_checkpoint_open(pointers.data(), uris.size(), settings.get(), &opened, &error) !=
-        STREAMER_OK) {
+    if (streamer_checkpoint_open(pointers.data(), uris.size(), settings.get(),
+                                 detail::handle_of(operation), &opened, &error) != STREAMER_OK) {
       return Error(error);
     }
     return Checkpoint(opened);
@@ -57,11 +59,13 @@ class Checkpoint {
   // there is no part, corrupt if one is missing between others.
   static Result<Checkpoint> open_rank(
       const std::string& folder, std::uint32_t rank, const Settings& settings = {},
-      const std::string& pattern = "model-rank-{rank}-part-{part}.safetensors") {
+      const std::string& pattern = "model-rank-{rank}-part-{part}.safetensors",
+      const Operation* operation = nullptr) {
     streamer_checkpoint* opened = nullptr;
     streamer_error* error = nullptr;
     if (streamer_checkpoint_open_rank(folder.c_str(), pattern.c_str(), rank, settings.get(),
-                                      &opened, &error) != STREAMER_OK) {
+                                      detail::handle_of(operation), &opened,
+                                      &error) != STREAMER_OK) {
       return Error(error);
     }
     return Checkpoint(opened);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What is stored, without opening a checkpoint.
+// What is stored, without opening a checkpoint. An operation, if one is given, cancels a call or
+// ends it in time.
 
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "operation.hpp"
 #include "result.hpp"
 #include "settings.hpp"
 
@@ -39,19 +41,23 @@ inline std::vector<Entry> entries_of(streamer_listing* opened) {
 }  // namespace detail
 
 // What stands directly under a URI, sorted by URI; a file is its own only entry.
-inline Result<std::vector<Entry>> list(const std::string& uri, const Settings& settings = {}) {
+inline Result<std::vector<Entry>> list(const std::string& uri, const Settings& settings = {},
+                                       const Operation* operation = nullptr) {
   streamer_listing* opened = nullptr;
   streamer_error* error = nullptr;
-  if (streamer_listing_open(uri.c_str(), settings.get(), &opened, &error) != STREAMER_OK)
+  if (streamer_listing_open(uri.c_str(), settings.get(), detail::handle_of(operation), &opened,
+                            &error) != STREAMER_OK)
     return Error(error);
   return detail::entries_of(opened);
 }
 
 // Everything below uri, without folders.
-inline Result<std::vector<Entry>> list_all(const std::string& uri, const Settings& settings = {}) {
+inline Result<std::vector<Entry>> list_all(const std::string& uri, const Settings& settings = {},
+                                           const Operation* operation = nullptr) {
   streamer_listing* opened = nullptr;
   streamer_error* error = nullptr;
-  if (streamer_listing_open_all(uri.c_str(), settings.get(), &opened, &error) != STREAMER_OK)
+  if (streamer_listing_open_all(uri.c_str(), settings.get(), detail::handle_of(operation), &opened,
+                                &error) != STREAMER_OK)
     return Error(error);
   return detail::entries_of(opened);
 }
@@ -98,12 +104,13 @@ class CPullOptions {
 // the files: uri is the path.
 inline Result<std::vector<Entry>> pull(const std::string& uri, const std::string& folder,
                                        const PullOptions& options = {},
-                                       const Settings& settings = {}) {
+                                       const Settings& settings = {},
+                                       const Operation* operation = nullptr) {
   const detail::CPullOptions given(options);
   streamer_listing* pulled = nullptr;
   streamer_error* error = nullptr;
-  if (streamer_pull(uri.c_str(), folder.c_str(), given.get(), settings.get(), &pulled, &error) !=
-      STREAMER_OK) {
+  if (streamer_pull(uri.c_str(), folder.c_str(), given.get(), settings.get(),
+                    detail::handle_of(operation), &pulled, &error) != STREAMER_OK) {
     return Error(error);
   }
   return detail::entries_of(pulled);
@@ -114,11 +121,13 @@ inline Result<std::vector<Entry>> pull(const std::string& uri, const std::string
 // that other processes wait for, and never changed again. Without a pattern everything is taken but
 // what is named like weights. A local folder is its own snapshot.
 inline Result<std::string> snapshot(const std::string& uri, const PullOptions& options = {},
-                                    const Settings& settings = {}) {
+                                    const Settings& settings = {},
+                                    const Operation* operation = nullptr) {
   const detail::CPullOptions given(options);
   streamer_listing* taken = nullptr;
   streamer_error* error = nullptr;
-  if (streamer_snapshot(uri.c_str(), given.get(), settings.get(), &taken, &error) != STREAMER_OK)
+  if (streamer_snapshot(uri.c_str(), given.get(), settings.get(), detail::handle_of(operation),
+                        &taken, &error) != STREAMER_OK)
     return Error(error);
   const std::unique_ptr<streamer_listing, detail::FreeListing> listing(taken);
   return std::string(streamer_listing_root(taken));
@@ -127,9 +136,10 @@ inline Result<std::string> snapshot(const std::string& uri, const PullOptions& o
 // Tries everything on the way to the bytes of uri and calls callback for each step, on this thread;
 // the first failure ends it and is returned. callback must not throw.
 inline Result<void> diagnose(const std::string& uri, streamer_step_callback callback, void* user,
-                             const Settings& settings = {}) {
+                             const Settings& settings = {}, const Operation* operation = nullptr) {
   streamer_error* error = nullptr;
-  if (streamer_diagnose(uri.c_str(), settings.get(), callback, user, &error) != STREAMER_OK)
+  if (streamer_diagnose(uri.c_str(), settings.get(), detail::handle_of(operation), callback, user,
+                        &error) != STREAMER_OK)
     return Error(error);
   return {};
 }

@@ -9,6 +9,7 @@
 #include "error.hpp"
 #include "load.hpp"
 #include "log.hpp"
+#include "operation.hpp"
 #include "options.hpp"
 #include "plan.hpp"
 #include "result.hpp"

@@ -7,9 +7,9 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "base/environment.hpp"
+#include "base/operation.hpp"
 #include "base/secret.hpp"
 #include "base/timestamp.hpp"
 #include "http/host_addresses.hpp"
@@ -21,8 +21,9 @@ struct AuthContext {
   Environment environment = process_environment();
   HttpClient* http = nullptr;
   std::function<SystemTime()> now = [] { return std::chrono::system_clock::now(); };
+  // Shorter once the thread's current work is over, which the next request then says.
   std::function<void(Milliseconds)> pause = [](Milliseconds time) {
-    std::this_thread::sleep_for(time);
+    static_cast<void>(pause_for(time, "waiting"));
   };
   Resolver resolver = resolve_host;
   std::string ca_bundle;  // empty: the system's

@@ -11,6 +11,7 @@
 #include "base/fork.hpp"
 #include "base/guarded.hpp"
 #include "base/log.hpp"
+#include "base/operation.hpp"
 #include "base/result.hpp"
 #include "base/thread.hpp"
 #include "base/timestamp.hpp"
@@ -25,7 +26,10 @@ class CredentialCache {
   using Fetch = std::function<Result<Credentials>()>;
   using Clock = std::function<SystemTime()>;
 
-  CredentialCache(Fetch fetch, Clock now) : fetch_(std::move(fetch)), now_(std::move(now)) {}
+  CredentialCache(Fetch fetch, Clock now) : fetch_(std::move(fetch)), now_(std::move(now)) {
+    // Without a descriptor closing waits for a fetch in the background.
+    static_cast<void>(background_operation_.open());
+  }
 
   ~CredentialCache();
 
@@ -53,6 +57,7 @@ class CredentialCache {
   const std::uint32_t generation_ = fork_generation();
   const Fetch fetch_;
   const Clock now_;
+  Operation background_operation_;
   std::mutex one_fetch_;  // held during a fetch: whoever waits for it finds its result
   struct State {
     std::optional<Credentials> credentials;
@@ -70,6 +75,7 @@ class CredentialCache {
 
 template <typename Credentials>
 CredentialCache<Credentials>::~CredentialCache() {
+  background_operation_.cancel();
   // After fork() the thread is the parent's.
   if (generation_ == fork_generation()) return;
   background_.with([](Thread& running) { running.abandon(); });
@@ -77,7 +83,8 @@ CredentialCache<Credentials>::~CredentialCache() {
 
 template <typename Credentials>
 Result<void> CredentialCache<Credentials>::fetch_locked(std::uint64_t unless_newer_than) {
-  const std::lock_guard lock(one_fetch_);
+  const auto lock =
+      TRY(lock_while_wanted(one_fetch_, "waiting for credentials that another thread fetches"));
   const bool is_done = state_.with([&](State& state) { return state.version > unless_newer_than; });
   if (is_done) return {};
   auto fetched = fetch_();
@@ -86,7 +93,8 @@ Result<void> CredentialCache<Credentials>::fetch_locked(std::uint64_t unless_new
       if (!state.credentials || !state.credentials->same_keys(*fetched)) ++state.version;
       state.credentials = *std::move(fetched);
     }
-    note_fetch(state, !fetched);
+    // One that nobody waited out says nothing of the source.
+    if (fetched || !is_work_over()) note_fetch(state, !fetched);
   });
   if (!fetched) return std::move(fetched).error();
   return {};
@@ -138,6 +146,8 @@ template <typename Credentials>
 void CredentialCache<Credentials>::fetch_in_background() {
   const std::uint64_t version = state_.with([](const State& state) { return state.version; });
   auto thread = Thread::start("streamer-auth", [this, version] {
+    const Work work("renewing credentials", &background_operation_);
+    const WorkScope scope(&work);
     const bool fits = fits_in_memory([&] {
       const auto outcome = fetch_locked(version);
       if (!outcome) log_line(LogLevel::warning, outcome.error().line());

@@ -12,7 +12,7 @@
 #include <cerrno>
 #include <csignal>
 
-#include "base/futex.hpp"
+#include "base/operation.hpp"
 #include "base/unique_fd.hpp"
 
 namespace streamer::core {
@@ -79,14 +79,7 @@ class Child {
     std::string text;
     std::array<char, 4096> buffer;
     for (;;) {
-      const auto left =
-          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-      pollfd entry{output_.get(), POLLIN, 0};
-      const int ready = left.count() <= 0 ? 0 : ::poll(&entry, 1, static_cast<int>(left.count()));
-      if (ready < 0 && errno == EINTR) continue;
-      if (ready <= 0)
-        return Error(ErrorKind::timed_out,
-                     fmt::format("{} did not end in time and was killed", program.name));
+      if (!TRY(wait_readable(output_.get(), deadline, waiting_for(program)))) return late(program);
       const ssize_t got = ::read(output_.get(), buffer.data(), buffer.size());
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0) return text;
@@ -95,6 +88,19 @@ class Child {
         return Error(ErrorKind::invalid_argument,
                      fmt::format("{} printed more than 64 KiB", program.name));
     }
+  }
+
+  // Its exit status, once it closed its output.
+  Result<int> end(const Program& program) {
+    const SteadyTime deadline = std::chrono::steady_clock::now() + program.deadline;
+    siginfo_t info{};
+    // The end of a child has no descriptor everywhere.
+    while (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == 0) {
+      if (std::chrono::steady_clock::now() >= deadline) return late(program);
+      TRY(pause_for(std::chrono::milliseconds(1), waiting_for(program)));
+    }
+    return wait();
   }
 
   // Its exit status, or 128 + the signal that ended it.
@@ -107,6 +113,14 @@ class Child {
   }
 
  private:
+  static std::string waiting_for(const Program& program) {
+    return fmt::format("waiting for {} ({})", program.name, program.words[0]);
+  }
+  static Error late(const Program& program) {
+    return Error(ErrorKind::timed_out,
+                 fmt::format("{} did not end in time and was killed", program.name));
+  }
+
   UniqueFd output_;
   pid_t pid_ = -1;
 };
@@ -116,7 +130,7 @@ class Child {
 Result<Secret> run_program(const Program& program) {
   Child child = TRY(Child::start(program));
   Secret output(TRY(child.read_all(program)));
-  const int status = child.wait();
+  const int status = TRY(child.end(program));
   if (status == 0) return output;
   return Error(ErrorKind::permission_denied,
                fmt::format("{} ({}) ended with status {}", program.name, program.words[0], status));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/fits_in_memory.hpp"
+#include "base/operation.hpp"
 #include "base/result.hpp"
 #include "base/thread.hpp"
 
@@ -18,20 +19,30 @@ namespace streamer::core {
 
 // Calls work(0) .. work(count - 1), each once, on up to `threads` threads, this one included, and
 // returns what they returned, in order. The first failure, by number, is everyone's: what had not
-// begun by then is left out. work must be safe to call on several threads at once.
-template <typename T, typename Work>
+// begun by then is left out. work must be safe to call on several threads at once. All of them work
+// for what is current where this is called; once that is over, nothing more is begun.
+template <typename T, typename Body>
 Result<std::vector<T>> on_threads(const std::string& name, std::size_t threads, std::size_t count,
-                                  const Work& work) {
+                                  const Body& work) {
   std::vector<std::optional<Result<T>>> outcomes(count);  // each written by who claimed it
   std::atomic<std::size_t> next{0};
   std::atomic<bool> has_failed{false};
+  const Work* const for_whom = current_work();
   const auto do_some = [&] {
+    const WorkScope scope(for_whom);
     for (;;) {
       // relaxed: only shares out the numbers; joining the threads publishes what they did.
       const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
       if (i >= count || has_failed.load(std::memory_order_relaxed)) return;
-      if (!fits_in_memory([&] { outcomes[i] = work(i); }))
-        outcomes[i] = Error(ErrorKind::out_of_memory, "there is no memory for it");
+      const bool fits = fits_in_memory([&] {
+        auto wanted = still_wanted("about to begin the next part of it");
+        if (wanted) {
+          outcomes[i] = work(i);
+        } else {
+          outcomes[i] = std::move(wanted).error();
+        }
+      });
+      if (!fits) outcomes[i] = Error(ErrorKind::out_of_memory, "there is no memory for it");
       if (!*outcomes[i]) has_failed.store(true, std::memory_order_relaxed);
     }
   };

@@ -149,6 +149,11 @@ constexpr SettingRow kRows[] = {
      "How much host memory a load may hold between storage and the release of its tensors. auto is "
      "80 % of what the machine and its control group have free when the load starts; minimum is "
      "the largest tensor. Memory of the caller does not count."},
+    {"operation_timeout_ms", "STREAMER_OPERATION_TIMEOUT_MS", nullptr, "none",
+     "none, or milliseconds, 1 to 86400000",
+     "Opening a checkpoint, a listing, a pull, a snapshot or a diagnosis that takes longer than "
+     "this "
+     "in all, retries included, ends with timed_out. Loads have progress_timeout_ms."},
     {"progress_timeout_ms", "STREAMER_PROGRESS_TIMEOUT_MS", nullptr, "120000",
      "milliseconds, 1 to 86400000",
      "A load over a network to which no byte came for this long fails."},
@@ -345,6 +350,8 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
     return put(to.bandwidth_bytes_per_s, parse_number(value, "unlimited", 64 * kKiB, kAny));
   }
   if (name == "memory_limit") return put(to.memory_limit, parse_memory_limit(value));
+  if (name == "operation_timeout_ms")
+    return value == "none" || parse_milliseconds(value, 86'400'000).has_value();
   if (name == "progress_timeout_ms")
     return put(to.progress_timeout, parse_milliseconds(value, 86'400'000));
   if (name == "s3_addressing")
@@ -489,6 +496,15 @@ Result<AllSettings> read_all(const Settings& settings, bool is_distributed = fal
 
 Result<LoadSettings> read_load_settings(const Settings& settings) {
   return TRY(read_all(settings)).load;
+}
+
+Result<std::optional<std::chrono::milliseconds>> read_operation_timeout(const Settings& settings) {
+  constexpr std::string_view kName = "operation_timeout_ms";
+  const std::string value = settings.text(kName);
+  AllSettings scratch;
+  if (!assign(scratch, kName, trim(value)))
+    return bad_value(settings.source_of(kName), value, find_row(kName)->values);
+  return parse_milliseconds(trim(value), 86'400'000);
 }
 
 Result<DistributedSettings> read_distributed_settings(const Settings& settings) {

@@ -132,6 +132,10 @@ struct DistributedSettings {
   std::chrono::milliseconds timeout{600'000};
 };
 
+// The longest that a call may take that opens, lists, pulls, takes a snapshot or diagnoses;
+// nullopt: as long as it takes.
+Result<std::optional<std::chrono::milliseconds>> read_operation_timeout(const Settings& settings);
+
 // All fail on a value in the environment that set() would refuse, naming the variable.
 Result<RemoteSettings> read_remote_settings(const Settings& settings);
 Result<DistributedSettings> read_distributed_settings(const Settings& settings);

@@ -30,6 +30,10 @@ class Thread {
     if (id_) pthread_join(*id_, nullptr);
     id_.reset();
   }
+  // Leaves it to end by itself: it must own all that it uses.
+  void detach() {
+    if (id_) pthread_detach(*std::exchange(id_, std::nullopt));
+  }
   // In the child after fork() the thread does not exist: forgets it.
   void abandon() noexcept { id_.reset(); }
 

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "cli/command.hpp"
+#include "cli/interrupt.hpp"
 
 namespace streamer::cli {
 
@@ -98,7 +99,8 @@ bool read_plainly(const Checkpoint& checkpoint, std::uint64_t threads) {
   std::atomic<std::uint64_t> next{0};
   std::atomic<bool> failed{!is_readable || memory.data() == nullptr};
   const auto read_some = [&] {
-    for (std::uint64_t block = next++; block < blocks && !failed; block = next++) {
+    for (std::uint64_t block = next++; block < blocks && !failed && !was_interrupted();
+         block = next++) {
       const auto file = std::find_if(files.begin(), files.end(), [&](const File& f) {
         return block < f.first_block + f.blocks;
       });
@@ -144,6 +146,8 @@ class Bench {
       }
       const Sample plain =
           measure([&] { is_plain_ok_ = read_plainly(request_.checkpoint, readers_); });
+      // A load of nothing more than the error.
+      if (was_interrupted()) return load_once();
       if (round == 0) continue;
       ours_.push_back(ours);
       plain_.push_back(plain);

@@ -2,11 +2,11 @@
 #include "cli/command.hpp"
 
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <array>
-#include <atomic>
 #include <cstdio>
+
+#include "cli/interrupt.hpp"
 
 namespace streamer::cli {
 
@@ -25,21 +25,12 @@ int exit_code_of(ErrorKind kind) {
     case ErrorKind::device:
       return kExitDevice;
     case ErrorKind::cancelled:
-      return kExitInterrupted;
+      return interrupted_exit_code();
     case ErrorKind::internal:
       return kExitInternal;
     default:
       return kExitStorage;
   }
-}
-
-// Set by the signal handler, which may do nothing more; the loop that takes tensors looks at it.
-std::atomic<bool> was_interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
-
-extern "C" void on_interrupt(int) {
-  was_interrupted.store(true, std::memory_order_relaxed);
-  ::signal(SIGINT, SIG_DFL);  // a second one ends the process at once
 }
 
 }  // namespace
@@ -121,10 +112,10 @@ Result<Settings> make_settings(const std::vector<std::string>& settings) {
 }
 
 Result<Checkpoint> open_checkpoint(const LoadArguments& arguments, const Settings& settings) {
-  if (arguments.rank < 0) return Checkpoint::open(arguments.uris, settings);
+  if (arguments.rank < 0) return Checkpoint::open(arguments.uris, settings, interrupts());
   // One folder is all that the arguments let through.
   return Checkpoint::open_rank(arguments.uris.front(), static_cast<std::uint32_t>(arguments.rank),
-                               settings, arguments.pattern);
+                               settings, arguments.pattern, interrupts());
 }
 
 Result<LoadRequest> make_request(const LoadArguments& arguments) {
@@ -211,9 +202,8 @@ int finish_output() {
 
 Result<void> take_all(Load& load, const std::function<Result<void>(Tensor)>& take,
                       const std::function<void()>& tick) {
-  ::signal(SIGINT, on_interrupt);
   for (;;) {
-    auto waited = load.next_for(std::chrono::milliseconds(100));
+    auto waited = load.next_for(std::chrono::milliseconds(50));
     if (!waited) return std::move(waited).error();
     if (waited->is_end) return {};
     if (waited->tensor) {
@@ -221,7 +211,7 @@ Result<void> take_all(Load& load, const std::function<Result<void>(Tensor)>& tak
       if (!taken) return taken;
     }
     tick();
-    if (was_interrupted.load(std::memory_order_relaxed)) load.cancel();
+    if (was_interrupted()) load.cancel();
   }
 }
 

@@ -18,13 +18,14 @@ namespace streamer::cli {
 // Documented in --help and in the README.
 enum ExitCode : int {
   kExitOk = 0,
-  kExitCorrupt = 1,    // the checkpoint breaks the format's rules
-  kExitUsage = 2,      // wrong arguments or settings
-  kExitStorage = 3,    // not found, refused, changed or unreadable
-  kExitMemory = 4,     // the memory limit or memory itself
-  kExitDevice = 5,     // a GPU, or what is needed to use one
-  kExitInternal = 70,  // a bug
-  kExitInterrupted = 130,
+  kExitCorrupt = 1,        // the checkpoint breaks the format's rules
+  kExitUsage = 2,          // wrong arguments or settings
+  kExitStorage = 3,        // not found, refused, changed or unreadable
+  kExitMemory = 4,         // the memory limit or memory itself
+  kExitDevice = 5,         // a GPU, or what is needed to use one
+  kExitInternal = 70,      // a bug
+  kExitInterrupted = 130,  // Ctrl-C
+  kExitTerminated = 143,   // SIGTERM
 };
 
 // As fmt::print, but a failed write is no exception: finish_output() finds it at the end.
@@ -100,7 +101,7 @@ std::string human_bytes(std::uint64_t bytes);
 int finish_output();
 
 // Takes every tensor of the load, calling tick() at least ten times a second. Ctrl-C cancels the
-// load; a second one ends the process at once.
+// load.
 Result<void> take_all(Load& load, const std::function<Result<void>(Tensor)>& take,
                       const std::function<void()>& tick);
 

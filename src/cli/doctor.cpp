@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.hpp"
+#include "cli/interrupt.hpp"
 
 namespace streamer::cli {
 
@@ -20,7 +21,7 @@ extern "C" void print_step(const streamer_step_info* step, void* user) {
 int run_doctor(const std::string& uri, const std::vector<std::string>& settings_given) {
   auto settings = make_settings(settings_given);
   if (!settings) return report(settings.error());
-  auto diagnosed = diagnose(uri, print_step, nullptr, *settings);
+  auto diagnosed = diagnose(uri, print_step, nullptr, *settings, interrupts());
   if (!diagnosed) return report(diagnosed.error());
   return finish_output();
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.hpp"
+#include "cli/interrupt.hpp"
 
 namespace streamer::cli {
 
@@ -10,7 +11,8 @@ int run_ls(const std::string& uri, const std::vector<std::string>& settings_give
            bool as_json) {
   auto settings = make_settings(settings_given);
   if (!settings) return report(settings.error());
-  auto entries = is_deep ? list_all(uri, *settings) : list(uri, *settings);
+  auto entries =
+      is_deep ? list_all(uri, *settings, interrupts()) : list(uri, *settings, interrupts());
   if (!entries) return report(entries.error());
   for (const Entry& entry : *entries) {
     if (as_json) {

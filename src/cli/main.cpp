@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/command.hpp"
+#include "cli/interrupt.hpp"
 
 namespace streamer::cli {
 
@@ -18,7 +19,7 @@ constexpr const char* kFooter =
     "Exit codes: 0 done; 1 the checkpoint is not valid; 2 wrong arguments or settings; 3 not "
     "found,\n"
     "refused, changed or unreadable; 4 memory limit or out of memory; 5 the GPU; 70 a bug; 130 "
-    "interrupted.";
+    "Ctrl-C;\n143 SIGTERM.";
 
 // In the order of LogLevel.
 constexpr std::array<std::string_view, 5> kLogLevels = {"trace", "debug", "info", "warning",
@@ -198,5 +199,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   // A reader of our output that goes away is a failed write, not the end of the process.
   ::signal(SIGPIPE, SIG_IGN);
+  auto caught = streamer::cli::catch_interrupts();
+  if (!caught) return streamer::cli::report(caught.error());
   return streamer::cli::run(argc, argv);
 }

@@ -3,14 +3,16 @@
 #include <fmt/format.h>
 
 #include "cli/command.hpp"
+#include "cli/interrupt.hpp"
 
 namespace streamer::cli {
 
 int run_pull(const PullArguments& arguments) {
   auto settings = make_settings(arguments.settings);
   if (!settings) return report(settings.error());
-  auto pulled = pull(arguments.uri, arguments.folder,
-                     {.allow = arguments.allow, .ignore = arguments.ignore}, *settings);
+  auto pulled =
+      pull(arguments.uri, arguments.folder, {.allow = arguments.allow, .ignore = arguments.ignore},
+           *settings, interrupts());
   if (!pulled) return report(pulled.error());
   std::uint64_t bytes = 0;
   for (const Entry& entry : *pulled) {
@@ -28,8 +30,8 @@ int run_snapshot(const PullArguments& arguments) {
     auto set = settings->set("cache_folder", arguments.folder);
     if (!set) return report(set.error());
   }
-  auto folder =
-      snapshot(arguments.uri, {.allow = arguments.allow, .ignore = arguments.ignore}, *settings);
+  auto folder = snapshot(arguments.uri, {.allow = arguments.allow, .ignore = arguments.ignore},
+                         *settings, interrupts());
   if (!folder) return report(folder.error());
   // For scripts: the path as it is.
   write_to(stdout, "{}\n", *folder);

@@ -94,6 +94,7 @@ void LoadCore::fail(Error error) {
   });
   // release: whoever sees the flag finds the failure.
   stopped.store(true, std::memory_order_release);
+  operation.cancel();
   wake_readers();
   if (staging != nullptr) staging->wake_waiting();
   ready_or_stuck.notify();
@@ -112,6 +113,7 @@ void LoadCore::wake_readers() noexcept {
 }
 
 Result<void> LoadCore::open_wakes() {
+  TRY(operation.open());
   for (std::uint32_t i = 0; i < network_readers; ++i)
     TRY(network_wakes[i].open());
   return {};

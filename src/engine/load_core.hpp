@@ -12,6 +12,8 @@
 
 #include "base/event_count.hpp"
 #include "base/guarded.hpp"
+#include "base/operation.hpp"
+#include "base/throttle.hpp"
 #include "base/wake_fd.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "device/arena.hpp"
@@ -23,7 +25,6 @@
 #include "engine/plan.hpp"
 #include "engine/ready_queue.hpp"
 #include "engine/tensor_countdown.hpp"
-#include "engine/throttle.hpp"
 #include "engine/window.hpp"
 
 namespace streamer::core {
@@ -112,6 +113,7 @@ struct LoadCore {
 
   // How it ends.
   std::atomic<bool> stopped{false};
+  Operation operation;  // over when the load stopped: for what readers block in but reads
   Guarded<std::optional<Error>> failure;
   Notes notes;
   std::unique_ptr<Integrity> integrity;  // nullptr: nothing is verified; set before readers start

@@ -48,6 +48,9 @@ void NetworkReader::run() {
   started_ns_ = steady_now_ns();
   // Made while there is memory for it.
   Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for a network reader");
+  // What it waits for outside its own loop, such as credentials, ends with the load.
+  const Work for_the_load("the load", &core_.operation);
+  const WorkScope scope(&for_the_load);
   const bool fits = fits_in_memory([&] {
     auto outcome = work();
     if (!outcome) core_.fail(std::move(outcome).error());

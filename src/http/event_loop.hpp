@@ -26,6 +26,10 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
+  // From now on turn() also ends when fd is readable, which it stays; -1: nothing is watched.
+  Result<void> watch(int fd);
+  void unwatch() noexcept;
+
   // The transfer stays the caller's; it begins at the next turn().
   Result<void> add(Transfer& transfer);
   // Ends it, whatever it was doing; closes its connection unless its answer was complete.
@@ -54,6 +58,7 @@ class EventLoop {
 
   UniqueFd epoll_;
   WakeFd* wake_ = nullptr;
+  int watched_ = -1;
   void* multi_ = nullptr;  // CURLM
   void* share_ = nullptr;  // CURLSH: TLS sessions of all transfers
   std::uint32_t generation_ = 0;

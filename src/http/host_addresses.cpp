@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/apart.hpp"
+
 namespace streamer::core {
 
 namespace {
@@ -19,7 +21,9 @@ constexpr std::uint32_t kFailuresBeforeRefresh = 4;
 
 }  // namespace
 
-std::vector<std::string> resolve_host(const std::string& host) {
+namespace {
+
+std::vector<std::string> look_up_host(const std::string& host) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_ADDRCONFIG;
@@ -39,6 +43,14 @@ std::vector<std::string> resolve_host(const std::string& host) {
   }
   ::freeaddrinfo(found);
   return addresses;
+}
+
+}  // namespace
+
+std::vector<std::string> resolve_host(const std::string& host) {
+  const auto look_up = [host] { return look_up_host(host); };
+  auto found = call_apart<std::vector<std::string>>(look_up, "looking up " + host);
+  return found ? *std::move(found) : std::vector<std::string>();
 }
 
 void HostAddresses::look_up(State& state) const {

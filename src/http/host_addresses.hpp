@@ -13,7 +13,8 @@
 
 namespace streamer::core {
 
-// Addresses of a host as text, without ports; empty if it has none. Blocks.
+// Addresses of a host as text, without ports; empty if it has none. Blocks, at most
+// while the thread's current work is wanted.
 using Resolver = std::function<std::vector<std::string>(const std::string& host)>;
 [[nodiscard]] std::vector<std::string> resolve_host(const std::string& host);
 

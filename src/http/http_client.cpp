@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "base/fork.hpp"
+#include "base/operation.hpp"
 
 namespace streamer::core {
 
@@ -82,6 +83,11 @@ Error transfer_error(const Transfer& transfer) {
 }
 
 Result<void> HttpClient::run(Transfer& transfer) {
+  const auto doing = [&] {
+    return fmt::format("waiting for {} to answer", transfer.request().host());
+  };
+  const SteadyTime began = std::chrono::steady_clock::now();
+  TRY(still_wanted(doing(), began));
   const NoSigpipe no_sigpipe;
   auto loop = idle_.with([](Idle& idle) -> std::unique_ptr<EventLoop> {
     if (idle.generation != fork_generation()) {
@@ -95,11 +101,15 @@ Result<void> HttpClient::run(Transfer& transfer) {
     return last;
   });
   if (!loop) loop = TRY(EventLoop::make(kIdleConnections));
+  TRY(loop->watch(work_fd()));
   TRY(loop->add(transfer));
   std::vector<Transfer*> finished;
-  while (finished.empty())
-    loop->turn(SteadyTime::max(), finished);
+  while (finished.empty() && !is_work_over())
+    loop->turn(work_deadline(), finished);
+  loop->remove(transfer);
+  loop->unwatch();
   idle_.with([&](Idle& idle) { idle.loops.push_back(std::move(loop)); });
+  if (finished.empty()) return still_wanted(doing(), began);
   return {};
 }
 

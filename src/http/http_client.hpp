@@ -15,7 +15,8 @@ namespace streamer::core {
 // Thread-safe. Each call uses a loop that no other call uses meanwhile.
 class HttpClient {
  public:
-  // One attempt: returns once the transfer ended.
+  // One attempt: returns once the transfer ended. Fails with cancelled or timed_out once the
+  // thread's current work is over, and then leaves nothing of it behind.
   Result<void> run(Transfer& transfer);
 
   // One attempt, with the body kept. Fails with io or timed_out, by the transfer's

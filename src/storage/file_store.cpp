@@ -12,6 +12,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/operation.hpp"
+
 namespace streamer::core {
 
 namespace {
@@ -105,6 +107,7 @@ Result<void> FileStore::list_into(const Uri& folder_uri, ListDepth depth,
   const std::unique_ptr<DIR, CloseFolder> folder(::opendir(folder_uri.path().c_str()));
   if (!folder) return os_failure("listing the directory", errno).at(folder_uri.text());
   for (;;) {
+    TRY(still_wanted("listing the directory").at(folder_uri.text()));
     errno = 0;
     const dirent* const read = ::readdir(folder.get());
     if (read == nullptr && errno != 0)

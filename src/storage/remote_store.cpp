@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <cstring>
-#include <thread>
 
 #include "base/chance.hpp"
 #include "base/log.hpp"
@@ -67,10 +66,6 @@ class MemorySink final : public RangeSink {
   std::byte* const to_;
 };
 
-void wait_for(Milliseconds delay) {
-  if (delay.count() > 0) std::this_thread::sleep_for(delay);
-}
-
 }  // namespace
 
 // ---- RangeSink ----
@@ -123,6 +118,13 @@ Error Attempts::give_up(Error error) const {
           .count());
   if (made_ > 1) fields.message += fmt::format(" ({} attempts in {} ms)", made_, fields.elapsed_ms);
   return Error(std::move(fields));
+}
+
+Result<void> Attempts::wait(Milliseconds delay, const Error& last) const {
+  auto waited = pause_for(
+      delay, fmt::format("about to try again, after attempt {} failed: {}", made_, last.message()));
+  if (!waited) return give_up(std::move(waited).error());
+  return {};
 }
 
 // ---- RemoteStore ----
@@ -180,7 +182,7 @@ Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<
     const auto delay = attempts.next(verdict, sink.received() != 0);
     if (!delay) return attempts.give_up(std::move(verdict.error));
     options.fresh_connection = verdict.wants_fresh_connection;
-    wait_for(*delay);
+    TRY(attempts.wait(*delay, verdict.error).at(object.uri.text(), rest));
   }
   return {};
 }
@@ -230,7 +232,7 @@ Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
       return Error(std::move(fields));
     }
     options.fresh_connection = verdict.wants_fresh_connection;
-    wait_for(*delay);
+    TRY(attempts.wait(*delay, verdict.error).at(uri.text()));
   }
 }
 
@@ -259,7 +261,7 @@ Result<HttpAnswer> RemoteStore::fetch(const Uri& uri, const MakeRequest& make, c
     const auto delay = attempts.next(*verdict, false);
     if (!delay) return attempts.give_up(std::move(verdict->error)).at(uri.text());
     options.fresh_connection = verdict->wants_fresh_connection;
-    wait_for(*delay);
+    TRY(attempts.wait(*delay, verdict->error).at(uri.text()));
   }
 }
 

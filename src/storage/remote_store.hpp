@@ -12,6 +12,7 @@
 
 #include "auth/auth_context.hpp"
 #include "auth/credential_cache.hpp"
+#include "base/operation.hpp"
 #include "http/http_client.hpp"
 #include "http/range_check.hpp"
 #include "http/retry.hpp"
@@ -186,6 +187,8 @@ class Attempts {
   // One attempt failed; made_progress: it brought bytes that are not asked for again. nullopt: give
   // up. Else how long to wait.
   std::optional<Milliseconds> next(const Verdict& verdict, bool made_progress);
+  // Before the next attempt; fails once the thread's current work is over.
+  Result<void> wait(Milliseconds delay, const Error& last) const;
   // The verdict's error, with how often and for how long it was tried.
   [[nodiscard]] Error give_up(Error error) const;
   [[nodiscard]] std::uint32_t made() const noexcept { return made_; }

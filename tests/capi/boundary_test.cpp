@@ -118,12 +118,12 @@ TEST_CASE("dtypes of the header are those of the table", "[boundary]") {
 TEST_CASE("NULL where it may not be is an error that names the parameter", "[boundary]") {
   streamer_error* error = nullptr;
   streamer_checkpoint* checkpoint = nullptr;
-  CHECK(streamer_checkpoint_open(nullptr, 1, nullptr, &checkpoint, &error) ==
+  CHECK(streamer_checkpoint_open(nullptr, 1, nullptr, nullptr, &checkpoint, &error) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK_THAT(streamer_error_line(error), Catch::Contains("uris is NULL"));
   streamer_error_free(error);
   const char* const uri = nullptr;
-  CHECK(streamer_checkpoint_open(&uri, 1, nullptr, &checkpoint, nullptr) ==
+  CHECK(streamer_checkpoint_open(&uri, 1, nullptr, nullptr, &checkpoint, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_plan_new(nullptr, nullptr, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_plan_add(nullptr, nullptr, 1, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
@@ -132,10 +132,10 @@ TEST_CASE("NULL where it may not be is an error that names the parameter", "[bou
   CHECK(streamer_load_next(nullptr, 0, nullptr, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_load_next_many(nullptr, 0, 1, nullptr, nullptr, nullptr, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
-  CHECK(streamer_checkpoint_open_ranges(nullptr, 1, nullptr, &checkpoint, nullptr) ==
+  CHECK(streamer_checkpoint_open_ranges(nullptr, 1, nullptr, nullptr, &checkpoint, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
-  CHECK(streamer_checkpoint_open_rank(nullptr, nullptr, 0, nullptr, &checkpoint, nullptr) ==
-        STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_checkpoint_open_rank(nullptr, nullptr, 0, nullptr, nullptr, &checkpoint,
+                                      nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_device_copy_rate(STREAMER_DEVICE_CUDA, 0, nullptr, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_settings_set(nullptr, "a", "b", nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
@@ -158,12 +158,13 @@ TEST_CASE("what pull and snapshot may be given is optional, and what is missing 
   std::filesystem::create_directory(from);
   std::ofstream(from + "/config.json") << "{}";
   streamer_listing* listing = nullptr;
-  REQUIRE(streamer_pull(from.c_str(), to.c_str(), nullptr, nullptr, &listing, nullptr) ==
+  REQUIRE(streamer_pull(from.c_str(), to.c_str(), nullptr, nullptr, nullptr, &listing, nullptr) ==
           STREAMER_OK);
   CHECK(streamer_listing_count(listing) == 1);
   CHECK(streamer_listing_root(listing) == to);
   streamer_listing_free(listing);
-  REQUIRE(streamer_snapshot(from.c_str(), nullptr, nullptr, &listing, nullptr) == STREAMER_OK);
+  REQUIRE(streamer_snapshot(from.c_str(), nullptr, nullptr, nullptr, &listing, nullptr) ==
+          STREAMER_OK);
   CHECK(streamer_listing_root(listing) == from);
   streamer_listing_free(listing);
   CHECK(streamer_listing_root(nullptr) == std::string());
@@ -174,14 +175,14 @@ TEST_CASE("what pull and snapshot may be given is optional, and what is missing 
   for (const char* const* const allow : {static_cast<const char* const*>(nullptr), none}) {
     missing.allow = allow;
     streamer_error* error = nullptr;
-    CHECK(streamer_snapshot(from.c_str(), &missing, nullptr, &listing, &error) ==
+    CHECK(streamer_snapshot(from.c_str(), &missing, nullptr, nullptr, &listing, &error) ==
           STREAMER_ERROR_INVALID_ARGUMENT);
     CHECK_THAT(streamer_error_line(error), Catch::Contains("allow is NULL"));
     streamer_error_free(error);
   }
-  CHECK(streamer_snapshot(nullptr, nullptr, nullptr, &listing, nullptr) ==
+  CHECK(streamer_snapshot(nullptr, nullptr, nullptr, nullptr, &listing, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
-  CHECK(streamer_snapshot(from.c_str(), nullptr, nullptr, nullptr, nullptr) ==
+  CHECK(streamer_snapshot(from.c_str(), nullptr, nullptr, nullptr, nullptr, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
 }
 

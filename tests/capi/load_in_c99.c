@@ -89,7 +89,7 @@ static void fail_clearly(const streamer_checkpoint *checkpoint) {
   streamer_checkpoint *none = NULL;
   const char *nowhere = "/nowhere/at/all.safetensors";
   size_t number = 0;
-  CHECK(streamer_checkpoint_open(&nowhere, 1, NULL, &none, &error) == STREAMER_ERROR_NOT_FOUND);
+  CHECK(streamer_checkpoint_open(&nowhere, 1, NULL, NULL, &none, &error) == STREAMER_ERROR_NOT_FOUND);
   CHECK(none == NULL);
   streamer_error_get_info(error, &info);
   CHECK(info.status == STREAMER_ERROR_NOT_FOUND);
@@ -105,7 +105,7 @@ int main(int argc, char **argv) {
   streamer_checkpoint *checkpoint = NULL;
   const char *uri = argc > 1 ? argv[1] : "";
   CHECK(streamer_version() == STREAMER_VERSION_NUMBER);
-  check_ok(streamer_checkpoint_open(&uri, 1, NULL, &checkpoint, &error), error);
+  check_ok(streamer_checkpoint_open(&uri, 1, NULL, NULL, &checkpoint, &error), error);
   load_everything(checkpoint, STREAMER_ORDER_COMPLETION, "unlimited");
   load_everything(checkpoint, STREAMER_ORDER_PLAN, "minimum");
   fail_clearly(checkpoint);

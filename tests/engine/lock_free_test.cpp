@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "base/event_count.hpp"
+#include "base/throttle.hpp"
 #include "engine/chunk_cursor.hpp"
 #include "engine/ready_queue.hpp"
 #include "engine/tensor_countdown.hpp"
-#include "engine/throttle.hpp"
 #include "engine/window.hpp"
 #include "support/catch.hpp"
 #include "support/interleave.hpp"

@@ -101,6 +101,10 @@ class Wire {
     while (socket_ >= 0 && !stopping_ && std::chrono::steady_clock::now() < until)
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
+  bool is_closed_by_peer() const {
+    char byte = 0;
+    return socket_ >= 0 && ::recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  }
   bool is_open() const { return socket_ >= 0 && !stopping_; }
 
   // False once the client ended the connection.

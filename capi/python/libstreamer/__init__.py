@@ -30,16 +30,18 @@ from .ranks import as_ranks as _as_ranks
 from .settings import NativeSettings as _NativeSettings
 from .settings import all_settings
 from .tensor import Tensor
+from .waiting import Operation, Progress
 from .waiting import call_for_handle as _call_for_handle
+from .waiting import operation_of as _operation_of
 
 __version__ = "0.1.0"
 __all__ = [
     "AccessError", "CancelledError", "Checkpoint", "CorruptError", "DeviceError", "Entry",
     "InvalidArgumentError", "Load", "MemoryLimitError", "NotFoundError", "ObjectChangedError",
-    "ObjectInfo", "OutOfMemoryError", "Ranges", "RankGroup", "RankParts", "ReadError", "StreamerError",
-    "Tensor", "TensorInfo", "TorchRanks", "UnsupportedError", "all_settings", "library_version", "list",
-    "load", "load_into", "open", "open_rank", "pull", "snapshot", "start",
-    "trim",
+    "ObjectInfo", "Operation", "OutOfMemoryError", "Progress", "Ranges", "RankGroup", "RankParts",
+    "ReadError", "Step", "StreamerError", "Tensor", "TensorInfo", "TorchRanks", "UnsupportedError",
+    "all_settings", "diagnose", "library_version", "list", "load", "load_into", "open", "open_rank",
+    "pull", "snapshot", "start", "trim",
 ]
 
 
@@ -52,6 +54,15 @@ class Entry(NamedTuple):
     etag: str = ""  # as the store writes it; empty for folders, files, or if it says none
 
 
+class Step(NamedTuple):
+    """One step on the way to a URI's bytes."""
+
+    name: str  # "endpoint", "credentials", "list"
+    detail: str  # what was found, or what failed and what to do
+    seconds: float
+    failed: bool
+
+
 def library_version() -> str:
     """Of the shared library: "0.1.0"."""
     return _library.version_string().decode()
@@ -60,14 +71,17 @@ def library_version() -> str:
 def open(uris: Union[Uri, Sequence[Uri]],
          settings: Optional[Mapping[str, Any]] = None, *,
          prefixes: Optional[Mapping[str, Mapping[str, Any]]] = None,
-         credentials: Optional[Callable[[], Mapping[str, Any]]] = None) -> Checkpoint:
+         credentials: Optional[Callable[[], Mapping[str, Any]]] = None,
+         timeout: Optional[float] = None, operation: Optional[Operation] = None) -> Checkpoint:
     """Opens safetensors files, directories or *.safetensors.index.json; reads and checks headers.
 
     settings: names of all_settings() to values; prefixes: the same for URIs that begin with a text.
     credentials: called when a store needs some; returns a mapping with access_key_id,
-    secret_access_key, session_token, expires_unix_s or bearer_token.
+    secret_access_key, session_token, expires_unix_s or bearer_token. timeout: seconds that opening
+    may take in all; operation: what cancels it.
     """
-    return Checkpoint(uris, settings, prefixes=prefixes, credentials=credentials)
+    return Checkpoint(uris, settings, prefixes=prefixes, credentials=credentials, timeout=timeout,
+                      operation=operation)
 
 
 def open_rank(folder: Uri, rank: int, pattern: Optional[str] = None,
@@ -157,36 +171,47 @@ def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, str
 
 
 def list(uri: Uri, *, recursive: bool = False,
-         settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None
-         ) -> List[Entry]:
-    """What stands directly under a URI, or everything below it, without folders; sorted."""
+         settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
+         timeout: Optional[float] = None, operation: Optional[Operation] = None) -> List[Entry]:
+    """What stands directly under a URI, or everything below it, without folders; sorted. timeout and
+    operation: as for open()."""
     native = _NativeSettings(settings, prefixes, credentials)
     function = _library.listing_open_all if recursive else _library.listing_open
-    return _take_listing(_listing_of(function, _os.fsencode(uri), native.handle, keep=native))[1]
+    return _take_listing(_listing_of(function, _os.fsencode(uri), native.handle, keep=native,
+                                     operation=_operation_of(timeout, operation)))[1]
 
 
 def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
-         settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None
-         ) -> List[Entry]:
-    """Copies the objects below uri to folder, whole or not at all; returns the files that were made.
-    Patterns are those of fnmatch, held against the key and against the path below uri."""
+         settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
+         timeout: Optional[float] = None, operation: Optional[Operation] = None,
+         progress: Union[bool, Callable[[int, int], None]] = False) -> List[Entry]:
+    """Copies the objects below uri to folder, whole or not at all; returns the files.
+    Patterns are those of fnmatch, held against the key and against the path below uri. progress: as
+    for load(); timeout and operation: as for open()."""
     native = _NativeSettings(settings, prefixes, credentials)
     options = _pull_options(allow, ignore)
-    return _take_listing(_listing_of(
-        _library.pull, _os.fsencode(uri), _os.fsencode(folder), _ctypes.byref(options),
-        native.handle, keep=(native, options)))[1]
+    operation = _operation_of(timeout, operation)
+    tick, finish = _tick_of(progress, operation)
+    try:
+        return _take_listing(_listing_of(
+            _library.pull, _os.fsencode(uri), _os.fsencode(folder), _ctypes.byref(options),
+            native.handle, keep=(native, options), operation=operation, tick=tick))[1]
+    finally:
+        finish()
 
 
 def snapshot(uri: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
              cache: Optional[Uri] = None, settings: Optional[Mapping[str, Any]] = None,
-             prefixes=None, credentials=None) -> str:
+             prefixes=None, credentials=None, timeout: Optional[float] = None,
+             operation: Optional[Operation] = None) -> str:
     """The path of a folder of this machine with one version of a model's small files
     (configuration, tokenizer, index): what programs that want files are given, while load() streams
     the weights from the URI itself.
 
     Whoever comes first pulls them, whole, below cache (None: the setting cache_folder); other
     processes wait for that or find them there; a folder never changes again. Without patterns
-    everything is taken but what is named like weights. A local folder is its own snapshot.
+    everything is taken but what is named like weights. A local folder is its own snapshot. timeout
+    and operation: as for open().
     """
     values = dict(settings or {})
     if cache is not None:
@@ -194,7 +219,35 @@ def snapshot(uri: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
     native = _NativeSettings(values, prefixes, credentials)
     options = _pull_options(allow, ignore)
     return _take_listing(_listing_of(_library.snapshot, _os.fsencode(uri), _ctypes.byref(options),
-                                     native.handle, keep=(native, options)))[0]
+                                     native.handle, keep=(native, options),
+                                     operation=_operation_of(timeout, operation)))[0]
+
+
+def diagnose(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefixes=None,
+             credentials=None, timeout: Optional[float] = None,
+             operation: Optional[Operation] = None) -> List[Step]:
+    """Tries everything on the way to the bytes of uri, one step after the other, and returns the
+    steps. One that failed, mostly the last, says so and what to do; only cancelling is raised."""
+    native = _NativeSettings(settings, prefixes, credentials)
+    operation = _operation_of(timeout, operation)
+    steps: List[Step] = []
+
+    def report(info, _user):
+        step = info.contents
+        steps.append(Step(step.name.decode(), step.detail.decode("utf-8", "replace"),
+                          step.elapsed_ns / 1e9, step.status != _native.OK))
+
+    callback = _native.StepCallback(report)
+
+    # The place for a handle is the callback's `user`, which it does not look at.
+    try:
+        _call_for_handle(_library.diagnose, _os.fsencode(uri), native.handle, operation.handle,
+                         callback, keep=(native, callback), free=lambda handle: None,
+                         operation=operation)
+    except StreamerError as error:
+        if error.kind == "cancelled" or not steps or not steps[-1].failed:
+            raise
+    return steps
 
 
 def trim() -> int:
@@ -210,8 +263,27 @@ def _pull_options(allow, ignore):
                                ignore_count=len(ignore))
 
 
-def _listing_of(function, *arguments, keep):
-    return _call_for_handle(function, *arguments, keep=keep, free=_library.listing_free)
+def _listing_of(function, *arguments, keep, operation, tick=None):
+    return _call_for_handle(function, *arguments, operation.handle, keep=keep,
+                            free=_library.listing_free, operation=operation, tick=tick)
+
+
+def _tick_of(progress, operation):
+    """What is called while a pull runs, and what ends the display."""
+    if not progress:
+        return None, lambda: None
+    advance, finish = _progress(progress, 0) if not callable(progress) else (None, lambda: None)
+    shown = [0]
+
+    def tick():
+        now = operation.progress()
+        if advance is None:
+            progress(now.bytes_done, now.bytes_total)
+            return
+        advance(now.bytes_done - shown[0])
+        shown[0] = now.bytes_done
+
+    return tick, finish
 
 
 def _take_listing(listing) -> Tuple[str, List[Entry]]:

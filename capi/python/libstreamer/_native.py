@@ -33,6 +33,10 @@ SettingInfo = _struct(
     ("default_value", c_char_p), ("values", c_char_p), ("meaning", c_char_p))
 EntryInfo = _struct("EntryInfo", ("uri", c_char_p), ("bytes", c_uint64), ("is_folder", c_int32),
                     ("etag", c_char_p))
+Progress = _struct("Progress", *((name, c_uint64) for name in (
+    "bytes_total", "bytes_done", "bytes_skipped", "files_total", "files_done", "files_skipped")))
+StepInfo = _struct("StepInfo", ("name", c_char_p), ("detail", c_char_p), ("elapsed_ns", c_uint64),
+                   ("status", c_int32))
 PullOptions = _struct(
     "PullOptions", ("allow", POINTER(c_char_p)), ("allow_count", c_size_t),
     ("ignore", POINTER(c_char_p)), ("ignore_count", c_size_t))
@@ -95,6 +99,7 @@ Communicator = _struct(
     ("all_to_all", AllToAll), ("close", c_void_p))
 CredentialsCallback = CFUNCTYPE(c_int32, POINTER(Credentials), c_void_p)
 LogCallback = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
+StepCallback = CFUNCTYPE(None, POINTER(StepInfo), c_void_p)
 
 OK, END, NOT_READY = 0, 1, 2
 PART_WHOLE, PART_SLICE, PART_BYTES = 0, 1, 2
@@ -121,17 +126,24 @@ _FUNCTIONS = {
     "settings_free": (None, _handle),
     "setting_count": (c_size_t,),
     "setting_get_info": (_STATUS, c_size_t, POINTER(SettingInfo)),
-    "listing_open": (_STATUS, c_char_p, _handle, POINTER(_handle)),
-    "listing_open_all": (_STATUS, c_char_p, _handle, POINTER(_handle)),
+    "operation_new": (_STATUS, c_int64, POINTER(_handle)),
+    "operation_cancel": (None, _handle),
+    "operation_get_progress": (None, _handle, POINTER(Progress)),
+    "operation_free": (None, _handle),
+    "listing_open": (_STATUS, c_char_p, _handle, _handle, POINTER(_handle)),
+    "listing_open_all": (_STATUS, c_char_p, _handle, _handle, POINTER(_handle)),
     "listing_count": (c_size_t, _handle),
     "listing_get_info": (_STATUS, _handle, c_size_t, POINTER(EntryInfo)),
     "listing_root": (c_char_p, _handle),
     "listing_free": (None, _handle),
-    "pull": (_STATUS, c_char_p, c_char_p, POINTER(PullOptions), _handle, POINTER(_handle)),
-    "snapshot": (_STATUS, c_char_p, POINTER(PullOptions), _handle, POINTER(_handle)),
-    "checkpoint_open": (_STATUS, POINTER(c_char_p), c_size_t, _handle, POINTER(_handle)),
-    "checkpoint_open_rank": (_STATUS, c_char_p, c_char_p, c_uint32, _handle, POINTER(_handle)),
-    "checkpoint_open_ranges": (_STATUS, POINTER(ObjectRange), c_size_t, _handle, POINTER(_handle)),
+    "pull": (_STATUS, c_char_p, c_char_p, POINTER(PullOptions), _handle, _handle, POINTER(_handle)),
+    "snapshot": (_STATUS, c_char_p, POINTER(PullOptions), _handle, _handle, POINTER(_handle)),
+    "diagnose": (_STATUS, c_char_p, _handle, _handle, StepCallback, c_void_p),
+    "checkpoint_open": (_STATUS, POINTER(c_char_p), c_size_t, _handle, _handle, POINTER(_handle)),
+    "checkpoint_open_rank": (_STATUS, c_char_p, c_char_p, c_uint32, _handle, _handle,
+                             POINTER(_handle)),
+    "checkpoint_open_ranges": (_STATUS, POINTER(ObjectRange), c_size_t, _handle, _handle,
+                               POINTER(_handle)),
     "checkpoint_close": (None, _handle),
     "checkpoint_tensor_count": (c_size_t, _handle),
     "checkpoint_bytes": (c_uint64, _handle),

@@ -9,7 +9,7 @@ from . import _native
 from ._native import library
 from .errors import call
 from .settings import NativeSettings
-from .waiting import call_for_handle
+from .waiting import call_for_handle, operation_of
 
 Uri = Union[str, "os.PathLike[str]"]
 
@@ -51,14 +51,17 @@ class Checkpoint(collections.abc.Mapping):
     """Names to TensorInfo, in storage order: by object, then offset. Each object is pinned to the
     version that it had when it was opened. Immutable; any number of threads and loads may use it.
 
-    A name that several objects have stands for the first; `tensors` has all of them.
+    A name that several objects have stands for the first; `tensors` has all of them. timeout and
+    operation: of opening it.
     """
 
     def __init__(self, uris, settings: Optional[Mapping] = None, *, prefixes=None,
-                 credentials=None):
+                 credentials=None, timeout=None, operation=None):
         self._settings = NativeSettings(settings, prefixes, credentials)
         self.uris = as_uris(uris)
+        self._operation = operation_of(timeout, operation)
         self.handle = self._open()
+        self._operation = None
         self.tensors: Tuple[TensorInfo, ...] = tuple(self._read_tensors())
         self._by_name = {}
         for tensor in self.tensors:
@@ -70,8 +73,9 @@ class Checkpoint(collections.abc.Mapping):
         return self._call(library.checkpoint_open, texts, len(self.uris))
 
     def _call(self, function, *arguments):
-        return call_for_handle(function, *arguments, self._settings.handle, keep=self._settings,
-                               free=library.checkpoint_close)
+        return call_for_handle(function, *arguments, self._settings.handle, self._operation.handle,
+                               keep=(self._settings, arguments), free=library.checkpoint_close,
+                               operation=self._operation)
 
     def __del__(self):
         if getattr(self, "handle", None):
@@ -128,9 +132,9 @@ class Ranges(Checkpoint):
     """Ranges of files of any kind as a checkpoint: range i is the tensor "i", U8, one row."""
 
     def __init__(self, ranges: Sequence[Tuple[Uri, int, int]], settings: Optional[Mapping] = None,
-                 *, prefixes=None, credentials=None):
+                 **options):
         self._ranges = [(os.fspath(uri), offset, size) for uri, offset, size in ranges]
-        super().__init__([], settings, prefixes=prefixes, credentials=credentials)
+        super().__init__([], settings, **options)
 
     def _open(self):
         ranges = (_native.ObjectRange * max(len(self._ranges), 1))()
@@ -144,9 +148,9 @@ class RankParts(Checkpoint):
     """The parts of one rank of a sharded state."""
 
     def __init__(self, folder: Uri, rank: int, pattern: Optional[str] = None,
-                 settings: Optional[Mapping] = None, *, prefixes=None, credentials=None):
+                 settings: Optional[Mapping] = None, **options):
         self._wanted = (os.fsencode(folder), pattern.encode() if pattern else None, rank)
-        super().__init__([], settings, prefixes=prefixes, credentials=credentials)
+        super().__init__([], settings, **options)
 
     def _open(self):
         return self._call(library.checkpoint_open_rank, *self._wanted)

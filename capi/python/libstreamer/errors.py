@@ -51,7 +51,7 @@ class UnsupportedError(StreamerError):
 
 
 class CancelledError(StreamerError):
-    """The load was cancelled."""
+    """The caller cancelled it."""
 
 
 class MemoryLimitError(StreamerError):

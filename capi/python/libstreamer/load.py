@@ -14,6 +14,7 @@ from .errors import InvalidArgumentError, StreamerError, UnsupportedError, call
 from .ranks import as_ranks
 from .settings import NativeSettings
 from .tensor import Tensor
+from .waiting import call_for_handle
 
 # How long a wait in the library lasts before Python looks for signals.
 _TICK_MS = 100
@@ -95,6 +96,24 @@ def _check_names(checkpoint, select, slices, into):
             raise InvalidArgumentError(f"the checkpoint has no tensor {name!r}")
 
 
+class _Plan:
+    """A native plan, which ends with this."""
+
+    def __init__(self, checkpoint):
+        self.handle = ctypes.c_void_p()
+        call(library.plan_new, checkpoint.handle, ctypes.byref(self.handle))
+
+    def __del__(self):
+        library.plan_free(self.handle)
+
+
+def _call_here(function, *arguments, keep, free):
+    del keep, free
+    handle = ctypes.c_void_p()
+    call(function, *arguments, ctypes.byref(handle))
+    return handle
+
+
 class _NotStarted(Exception):
     """Something failed before the library was asked to load. Its cause says what."""
 
@@ -140,34 +159,30 @@ class Load:
         except Exception as error:
             raise _NotStarted() from error
         try:
-            options = self._prepare(plan, device, order, read_order, stream, values, prefixes,
+            options = self._prepare(plan.handle, device, order, read_order, stream, values, prefixes,
                                     credentials)
-            call(library.load_start, plan, ctypes.byref(options), self._settings.handle,
-                 ctypes.byref(self._handle))
+            # Ctrl-C ends what asks the store for checksums. Ranks have an order of their own.
+            starting = call_for_handle if self._ranks is None else _call_here
+            self._handle = starting(library.load_start, plan.handle, ctypes.byref(options),
+                                    self._settings.handle, free=library.load_free,
+                                    keep=(self._settings, options, plan, self._destinations))
         except StreamerError:
             interrupt = getattr(self._ranks, "interrupt", None)
             if interrupt is not None:
                 raise interrupt from None
             raise
-        finally:
-            library.plan_free(plan)
 
     def _plan(self, select, slices, into):
         """The native plan; what of it is largest becomes self._largest."""
         if into is not None and select is None:
             select = list(into)
         _check_names(self.checkpoint, select, slices, into)
-        plan = ctypes.c_void_p()
-        call(library.plan_new, self.checkpoint.handle, ctypes.byref(plan))
-        try:
-            if select is None and not slices and not into:
-                call(library.plan_add_matching, plan, None, None)
-                self._largest = max((tensor.bytes for tensor in self.checkpoint.tensors), default=0)
-            else:
-                self._largest = self._fill(plan, _is_wanted(select), slices or {}, into or {})
-        except BaseException:
-            library.plan_free(plan)
-            raise
+        plan = _Plan(self.checkpoint)
+        if select is None and not slices and not into:
+            call(library.plan_add_matching, plan.handle, None, None)
+            self._largest = max((tensor.bytes for tensor in self.checkpoint.tensors), default=0)
+        else:
+            self._largest = self._fill(plan.handle, _is_wanted(select), slices or {}, into or {})
         return plan
 
     def _prepare(self, plan, device, order, read_order, stream, values, prefixes, credentials):

@@ -1,24 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls that may block for as long as a store takes, and that Ctrl-C ends."""
+"""Calls that may block for as long as a store takes, and that Ctrl-C, a time or another thread ends."""
 import ctypes
 import threading
+from typing import NamedTuple, Optional
 
-from .errors import call, take_error
+from . import _native
+from ._native import library
+from .errors import InvalidArgumentError, call, take_error
+
+# How long a call that was cancelled may take to tidy up: it is over within milliseconds, unless the
+# disk is not.
+_TIDY_UP_S = 10
+_TICK_S = 0.1
 
 
-def call_for_handle(function, *arguments, keep, free):
+class Progress(NamedTuple):
+    """How far the pulls and snapshots of an operation are."""
+
+    bytes_total: int
+    bytes_done: int
+    bytes_skipped: int  # of bytes_done: were there already
+    files_total: int
+    files_done: int
+    files_skipped: int
+
+
+class Operation:
+    """Bounds calls that may take long: they end when it is cancelled, or when its time is up, which is
+    counted from now on for all of its calls together. timeout: seconds. Thread-safe."""
+
+    def __init__(self, timeout: Optional[float] = None):
+        self.handle = ctypes.c_void_p()
+        milliseconds = -1 if timeout is None else max(int(timeout * 1000), 0)
+        call(library.operation_new, milliseconds, ctypes.byref(self.handle))
+
+    def cancel(self) -> None:
+        """Calls under way and to come raise CancelledError."""
+        library.operation_cancel(self.handle)
+
+    def progress(self) -> Progress:
+        """Of pulls and snapshots, also while they run."""
+        found = _native.Progress()
+        library.operation_get_progress(self.handle, ctypes.byref(found))
+        return Progress(*(getattr(found, name) for name in Progress._fields))
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            library.operation_free(self.handle)
+
+    def __reduce__(self):
+        raise TypeError("an operation cannot be pickled")
+
+
+def operation_of(timeout, operation):
+    """What bounds a call: the caller's operation, or one of its own."""
+    if operation is None:
+        return Operation(timeout)
+    if timeout is not None:
+        raise InvalidArgumentError("timeout and operation were given; an operation has a time of its "
+                                   "own: Operation(timeout)", kind="invalid_argument", code=100)
+    return operation
+
+
+def call_for_handle(function, *arguments, keep, free, operation=None, tick=None):
     """Calls function(*arguments, handle_out) and returns the handle; keep lives as long as that takes.
+    tick is called now and then meanwhile.
 
     Signals come to the main thread only, and a call of the library does not end for one: it runs on
-    a thread of its own, whose result nobody takes, and free() ends, if the wait was interrupted.
+    a thread of its own, and is cancelled if the wait was interrupted. Without an operation nobody
+    takes its result then, and free() ends it.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if tick is None and threading.current_thread() is not threading.main_thread():
         handle = ctypes.c_void_p()
         call(function, *arguments, ctypes.byref(handle))
         return handle
-    running = _Running(function, arguments, keep, free)
+    running = _Running(function, arguments, (keep, operation), free)
     threading.Thread(target=running.run, name="libstreamer", daemon=True).start()
-    return running.wait()
+    return running.wait(operation, tick)
 
 
 class _Running:
@@ -40,10 +98,17 @@ class _Running:
                 self._drop()
         self._finished.set()
 
-    def wait(self):
+    def wait(self, operation, tick):
         try:
-            self._finished.wait()
+            while not self._finished.wait(_TICK_S if tick else None):
+                tick()
+            if tick:
+                tick()
         except BaseException:
+            if operation is not None:
+                operation.cancel()
+                # What it began on disk is gone before the process may be.
+                self._finished.wait(_TIDY_UP_S)
             with self._lock:
                 self._is_left = True
                 if self._status is not None:

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Calls that may take as long as a store takes: how the caller's operation and the setting
+// operation_timeout_ms reach what blocks.
+
+#include "base/operation.hpp"
+#include "boundary.hpp"
+
+struct streamer_operation {
+  mutable streamer::core::Operation operation;  // thread-safe
+};
+
+namespace streamer::capi {
+
+// If the work is over, what failed because of it is an error of the work itself.
+Error error_of(const core::Work& work, Error error);
+
+// guarded(), with work for the caller's operation, which may be NULL, as what is current. name:
+// "opening the checkpoint".
+template <typename Body>
+streamer_status operate(const char* name, const streamer_settings* settings,
+                        streamer_operation* operation, streamer_error** error_out,
+                        Body&& body) noexcept {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    const auto limit = TRY(
+        core::read_operation_timeout(settings == nullptr ? core::Settings() : settings->settings));
+    const core::Work work(name, operation == nullptr ? nullptr : &operation->operation, limit,
+                          "operation_timeout_ms");
+    const core::WorkScope scope(&work);
+    TRY(core::still_wanted("about to begin"));
+    Result<streamer_status> outcome = body();
+    if (!outcome) return error_of(work, std::move(outcome).error());
+    return outcome;
+  });
+}
+
+}  // namespace streamer::capi
