@@ -33,10 +33,12 @@ struct streamer_settings {
 struct streamer_listing {
   std::string root;
   std::vector<streamer::core::Entry> entries;
+  std::string notes;
 };
 
 struct streamer_checkpoint {
   std::shared_ptr<const streamer::core::Checkpoint> checkpoint;
+  std::string notes;
 };
 
 struct streamer_plan {
@@ -49,6 +51,7 @@ struct streamer_plan {
 struct streamer_load {
   std::unique_ptr<streamer::core::Communicator> communicator;  // nullptr: alone; outlives the load
   std::unique_ptr<streamer::core::Load> load;
+  std::string checkpoint_notes;
   // What streamer_load_get_stats() lent out last: kept, so that the pointer lives as long as the
   // load.
   mutable streamer::core::Guarded<std::vector<std::unique_ptr<std::string>>> notes;
@@ -109,6 +112,14 @@ inline Error null_argument(const char* name) {
 
 #define STREAMER_REQUIRE(pointer) \
   if ((pointer) == nullptr) return ::streamer::capi::null_argument(#pointer)
+
+// Notes as C has them: one line each.
+inline std::string joined_lines(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines)
+    text += line + "\n";
+  return text;
+}
 
 // ---- Structs that grow ----
 

@@ -249,6 +249,17 @@ STREAMER_API streamer_status streamer_listing_open_all(const char *uri,
                                                        streamer_operation *operation,
                                                        streamer_listing **listing_out,
                                                        streamer_error **error_out);
+/* The objects that streamer_checkpoint_open() would open for uri, a model's folder, its index or one
+ * file, without reading their headers: for programs that open them by themselves. What is half a model
+ * is an error, as it is there; a folder without a model is an empty listing, whose notes say why.
+ * Each object was seen. */
+STREAMER_API streamer_status streamer_listing_open_model(const char *uri,
+                                                         const streamer_settings *settings,
+                                                         streamer_operation *operation,
+                                                         streamer_listing **listing_out,
+                                                         streamer_error **error_out);
+/* Of streamer_listing_open_model(): what was left out, and why, one line each; "" for others. */
+STREAMER_API const char *streamer_listing_notes(const streamer_listing *listing);
 STREAMER_API size_t streamer_listing_count(const streamer_listing *listing);
 STREAMER_API streamer_status streamer_listing_get_info(const streamer_listing *listing, size_t index,
                                                        streamer_entry_info *info_out,
@@ -329,11 +340,15 @@ STREAMER_API streamer_status streamer_diagnose(const char *uri, const streamer_s
  * keep what they need of it, so it may be closed while they live. */
 typedef struct streamer_checkpoint streamer_checkpoint;
 
-/* uris: count of them; each a safetensors file, a directory, or a *.safetensors.index.json. In a
- * directory that holds a model.safetensors.index.json the shards that it names are opened, else every
- * *.safetensors file. Accepted forms: "/path", "path", "file:///path". Reads the headers only, those
- * of many objects at once, and checks every rule of the format; blocks meanwhile. settings may be
- * NULL. */
+/* uris: count of them; each a safetensors file, a directory or prefix, or a shard index
+ * (*.safetensors.index.json, or of a variant *.safetensors.index.fp16.json). Files are taken as they
+ * are named. Of a directory one whole model is taken: the shards of its index, else its *.safetensors
+ * files; a shard or a part ("-00002-of-00007") that is missing, a link that leads nowhere, two models
+ * among which nothing chooses are errors. Other forms of the same model (consolidated* beside model*,
+ * variants) and what is no part of it (adapter_model*, optimizer*, training_*) are left out, which
+ * streamer_checkpoint_notes() tells. A hub's cache (models--org--name) is the snapshot that its
+ * refs/main names. Reads the headers only, those of many objects at once, and checks every rule of
+ * the format; blocks meanwhile. settings may be NULL. */
 STREAMER_API streamer_status streamer_checkpoint_open(const char *const *uris, size_t count,
                                                       const streamer_settings *settings,
                                                       streamer_operation *operation,
@@ -367,6 +382,9 @@ STREAMER_API streamer_status streamer_checkpoint_open_ranges(const streamer_obje
                                                              streamer_checkpoint **checkpoint_out,
                                                              streamer_error **error_out);
 STREAMER_API void streamer_checkpoint_close(streamer_checkpoint *checkpoint);
+/* What of a directory was left out, and why: one line each, "" if nothing was. Also in the notes of
+ * streamer_load_stats, and in the log. Lives as long as the checkpoint. */
+STREAMER_API const char *streamer_checkpoint_notes(const streamer_checkpoint *checkpoint);
 
 #define STREAMER_DTYPE_F4 1
 #define STREAMER_DTYPE_F6_E2M3 2

@@ -39,7 +39,8 @@ Result<streamer_checkpoint*> open_all(const std::vector<std::string>& uris,
   if (settings.text("same_names") == "keep") rules.same_names = core::SameNames::keep;
   if (settings.text("header_rules") == "lenient") rules.header = core::HeaderRules::lenient;
   auto opened = TRY(core::open_checkpoint(uris, std::move(stores), rules));
-  return new streamer_checkpoint{std::move(opened)};
+  std::string notes = joined_lines(opened->notes);
+  return new streamer_checkpoint{std::move(opened), std::move(notes)};
 }
 
 }  // namespace
@@ -104,13 +105,17 @@ streamer_status streamer_checkpoint_open_ranges(const streamer_object_range* ran
         }
         const core::Settings used = settings_or_default(settings);
         auto opened = TRY(core::open_ranges(copied, std::make_shared<core::Stores>(used)));
-        *checkpoint_out = new streamer_checkpoint{std::move(opened)};
+        *checkpoint_out = new streamer_checkpoint{std::move(opened), {}};
         return STREAMER_OK;
       });
 }
 
 void streamer_checkpoint_close(streamer_checkpoint* checkpoint) {
   delete checkpoint;
+}
+
+const char* streamer_checkpoint_notes(const streamer_checkpoint* checkpoint) {
+  return checkpoint == nullptr ? "" : checkpoint->notes.c_str();
 }
 
 const char* streamer_dtype_name(int32_t dtype) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <memory>
 
+#include "checkpoint/model_sources.hpp"
 #include "operation.hpp"
 #include "storage/doctor.hpp"
 #include "storage/pull.hpp"
@@ -23,7 +24,18 @@ Result<streamer_status> open_listing(const char* uri, const streamer_settings* s
   core::Stores stores = stores_with(settings);
   core::Store* const store = TRY(stores.of(parsed));
   auto entries = TRY(store->list(parsed, depth));
-  *listing_out = new streamer_listing{parsed.text(), std::move(entries)};
+  *listing_out = new streamer_listing{parsed.text(), std::move(entries), {}};
+  return STREAMER_OK;
+}
+
+Result<streamer_status> open_model(const char* uri, const streamer_settings* settings,
+                                   streamer_listing** listing_out) {
+  STREAMER_REQUIRE(uri);
+  STREAMER_REQUIRE(listing_out);
+  core::Stores stores = stores_with(settings);
+  core::ModelSources model = TRY(core::list_model(stores, uri));
+  *listing_out = new streamer_listing{model.folder.text(), std::move(model.objects),
+                                      joined_lines(model.notes)};
   return STREAMER_OK;
 }
 
@@ -75,6 +87,18 @@ streamer_status streamer_listing_open_all(const char* uri, const streamer_settin
                                           streamer_error** error_out) {
   return operate("listing", settings, operation, error_out,
                  [&] { return open_listing(uri, settings, core::ListDepth::all, listing_out); });
+}
+
+streamer_status streamer_listing_open_model(const char* uri, const streamer_settings* settings,
+                                            streamer_operation* operation,
+                                            streamer_listing** listing_out,
+                                            streamer_error** error_out) {
+  return operate("listing the model", settings, operation, error_out,
+                 [&] { return open_model(uri, settings, listing_out); });
+}
+
+const char* streamer_listing_notes(const streamer_listing* listing) {
+  return listing == nullptr ? "" : listing->notes.c_str();
 }
 
 streamer_status streamer_pull(const char* uri, const char* folder,

@@ -93,6 +93,7 @@ streamer_status streamer_load_start(const streamer_plan* plan, const streamer_lo
         Chosen chosen = TRY(to_options(options));
         const core::Settings used = settings == nullptr ? core::Settings() : settings->settings;
         auto handle = std::make_unique<streamer_load>();
+        handle->checkpoint_notes = joined_lines(plan->checkpoint->notes);
         handle->communicator = std::move(chosen.communicator);
         handle->load =
             TRY(start(*plan, std::move(chosen.options), used, handle->communicator.get()));
@@ -205,7 +206,7 @@ void streamer_load_get_stats(const streamer_load* load, streamer_load_stats* sta
   out.ranks = stats.ranks;
   out.notes = "";
   const streamer_status kept = guarded(nullptr, [&]() -> Result<streamer_status> {
-    auto notes = std::make_unique<std::string>(load->load->notes());
+    auto notes = std::make_unique<std::string>(load->checkpoint_notes + load->load->notes());
     load->notes.with([&](auto& all) {
       // Notes only grow, so a new text is needed only when there is more to say.
       if (all.empty() || *all.back() != *notes) all.push_back(std::move(notes));

@@ -33,8 +33,9 @@ struct ObjectInfo {
 // them.
 class Checkpoint {
  public:
-  // Each URI is a safetensors file, a directory, or a *.safetensors.index.json. Reads the headers
-  // only, those of many objects at once, and checks every rule of the format; blocks meanwhile,
+  // Each URI is a safetensors file, a directory, of which one whole model is taken, or a shard
+  // index (see streamer_checkpoint_open). Reads the headers only, those of many objects at once,
+  // and checks every rule of the format; blocks meanwhile,
   // until the operation, if one is given, is over. Errors: not_found, permission_denied, corrupt
   // (the message starts with the rule), unsupported, io.
   static Result<Checkpoint> open(const std::vector<std::string>& uris,
@@ -119,6 +120,9 @@ class Checkpoint {
     }
     return described;
   }
+
+  // What of a folder was left out, and why: one line each. Lives as long as this does.
+  std::string_view notes() const noexcept { return streamer_checkpoint_notes(checkpoint_.get()); }
 
   // For streamer.h.
   const streamer_checkpoint* get() const noexcept { return checkpoint_.get(); }

@@ -62,6 +62,27 @@ inline Result<std::vector<Entry>> list_all(const std::string& uri, const Setting
   return detail::entries_of(opened);
 }
 
+// What Checkpoint::open() would open.
+struct ModelListing {
+  std::string folder;          // in which the objects stand
+  std::vector<Entry> objects;  // empty: the folder holds no model
+  std::string notes;           // what was left out, or why there is nothing: one line each
+};
+
+// The objects of a model, given by its folder, its index or one file, without reading their
+// headers. Fails where Checkpoint::open() would: a shard that is missing, two models in one folder.
+inline Result<ModelListing> list_model(const std::string& uri, const Settings& settings = {},
+                                       const Operation* operation = nullptr) {
+  streamer_listing* opened = nullptr;
+  streamer_error* error = nullptr;
+  if (streamer_listing_open_model(uri.c_str(), settings.get(), detail::handle_of(operation),
+                                  &opened, &error) != STREAMER_OK)
+    return Error(error);
+  ModelListing model{streamer_listing_root(opened), {}, streamer_listing_notes(opened)};
+  model.objects = detail::entries_of(opened);
+  return model;
+}
+
 // fnmatch(3) patterns, held against the key and against the path below the URI; '*' crosses '/'.
 struct PullOptions {
   std::vector<std::string> allow;   // one of them must match, if there are any

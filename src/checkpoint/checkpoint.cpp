@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
 #include <utility>
 
 #include "base/on_threads.hpp"
+#include "checkpoint/model_sources.hpp"
+#include "checkpoint/other_file.hpp"
 #include "checkpoint/safetensors_header.hpp"
-#include "checkpoint/shard_index.hpp"
 
 namespace streamer::core {
 
@@ -18,30 +18,12 @@ namespace {
 
 // Most headers are shorter, so that one read brings length and text.
 constexpr std::uint64_t kFirstReadBytes = 256 * kKiB;
-constexpr std::uint64_t kFirstIndexBytes = kMiB;
 constexpr std::size_t kHeaderThreads = 16;
-// Far above any index that was ever written; what is longer is not one.
-constexpr std::uint64_t kLongestIndexBytes = 512 * kMiB;
-
-// What an index said of the shards below it.
-struct IndexClaims {
-  Uri index;
-  ShardIndex content;
-};
-
-struct Sources {
-  std::vector<Uri> objects;
-  std::vector<IndexClaims> claims;
-};
 
 struct OpenedShard {
   CheckpointObject object;
   TensorTable tensors;
 };
-
-bool ends_with(std::string_view text, std::string_view suffix) {
-  return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
-}
 
 // Bytes of an opened object from `offset` on: what came with the opening, and the rest read now.
 Result<void> fill(Store& store, const Opened& opened, std::uint64_t offset, std::span<char> to) {
@@ -50,59 +32,6 @@ Result<void> fill(Store& store, const Opened& opened, std::uint64_t offset, std:
   if (here == to.size()) return {};
   return store.read(opened.object, {offset + here, to.size() - here},
                     std::as_writable_bytes(to.subspan(here)));
-}
-
-Result<void> add_index(Store& store, const Uri& index, Sources& sources) {
-  const Opened opened = TRY(store.open(index, kFirstIndexBytes));
-  const std::uint64_t size = opened.object.size;
-  if (size > kLongestIndexBytes) {
-    return Error(ErrorKind::corrupt, "the shard index is larger than 512 MiB").at(index.text());
-  }
-  JsonText text(size);
-  TRY(fill(store, opened, 0, std::span<char>(text.data(), size)));
-  auto parsed = parse_shard_index(text).at(index.text());
-  if (!parsed) return std::move(parsed).error();
-  const Uri folder = folder_of(index);
-  for (const std::string& shard : parsed->shards)
-    sources.objects.push_back(child(folder, shard));
-  sources.claims.push_back({index, *std::move(parsed)});
-  return {};
-}
-
-Result<void> add_folder(Store& store, const Uri& folder, Sources& sources) {
-  std::vector<Uri> found;
-  for (const Entry& entry : TRY(store.list(folder, ListDepth::children))) {
-    const std::string_view name = entry.uri.last_component();
-    if (entry.is_folder || name.substr(0, 1) == ".") continue;
-    if (name == kShardIndexName) return add_index(store, entry.uri, sources);
-    if (ends_with(name, ".safetensors")) found.push_back(entry.uri);
-  }
-  if (found.empty()) {
-    return Error(ErrorKind::not_found, "it holds no *.safetensors file").at(folder.text());
-  }
-  sources.objects.insert(sources.objects.end(), found.begin(), found.end());
-  return {};
-}
-
-Result<Sources> find_sources(Stores& stores, std::span<const std::string> uris) {
-  Sources sources;
-  for (const std::string& text : uris) {
-    const Uri uri = TRY(parse_uri(text));
-    Store* const store = TRY(stores.of(uri));
-    if (TRY(store->is_folder(uri))) {
-      TRY(add_folder(*store, uri, sources));
-    } else if (ends_with(uri.path(), kShardIndexSuffix)) {
-      TRY(add_index(*store, uri, sources));
-    } else {
-      sources.objects.push_back(uri);
-    }
-  }
-  std::set<std::string_view> seen;
-  for (const Uri& uri : sources.objects) {
-    if (seen.insert(uri.text()).second) continue;
-    return Error(ErrorKind::invalid_argument, "the same file is named twice").at(uri.text());
-  }
-  return sources;
 }
 
 // Length and text of the header: one read in the common case, two for long headers.
@@ -131,13 +60,13 @@ Result<OpenedShard> read_header(Store& store, const Uri& uri, HeaderRules rules)
                      .tensors = std::move(header->tensors)};
 }
 
-Result<std::vector<OpenedShard>> read_headers(Stores& stores, const std::vector<Uri>& uris,
+Result<std::vector<OpenedShard>> read_headers(Stores& stores, const std::vector<Entry>& entries,
                                               HeaderRules rules) {
   const auto read_one = [&](std::size_t i) -> Result<OpenedShard> {
-    Store* const store = TRY(stores.of(uris[i]));
-    return read_header(*store, uris[i], rules);
+    Store* const store = TRY(stores.of(entries[i].uri));
+    return read_header(*store, entries[i].uri, rules);
   };
-  return on_threads<OpenedShard>("streamer-open", kHeaderThreads, uris.size(), read_one);
+  return on_threads<OpenedShard>("streamer-open", kHeaderThreads, entries.size(), read_one);
 }
 
 // Every tensor that an index names must be in the shard that it names.
@@ -171,34 +100,19 @@ Error name_duplicate(const TensorTable& tensors, const std::vector<CheckpointObj
       .at(objects[second.object].object.uri.text());
 }
 
-// A shard that an index names and that is not there is the index's fault.
-Error explain_missing(Error error, const Sources& sources) {
-  if (error.kind() != ErrorKind::not_found) return error;
-  for (const IndexClaims& claim : sources.claims) {
-    const Uri folder = folder_of(claim.index);
-    for (const std::string& shard : claim.content.shards) {
-      if (child(folder, shard).text() != error.fields().uri) continue;
-      ErrorFields fields = error.fields();
-      fields.message = fmt::format("{} names this shard, but it is not there: {}",
-                                   claim.index.text(), error.message());
-      return Error(std::move(fields));
-    }
-  }
-  return error;
-}
-
 }  // namespace
 
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris,
                                                           std::shared_ptr<Stores> stores,
                                                           OpenRules rules) {
   if (uris.empty()) return Error(ErrorKind::invalid_argument, "there is no URI to open");
-  const Sources sources = TRY(find_sources(*stores, uris));
+  ModelSources sources = TRY(find_model(*stores, uris));
   auto opened = read_headers(*stores, sources.objects, rules.header);
   if (!opened) return explain_missing(std::move(opened).error(), sources);
 
   auto checkpoint = std::make_shared<Checkpoint>();
   checkpoint->stores = std::move(stores);
+  checkpoint->notes = std::move(sources.notes);
   for (OpenedShard& file : *opened) {
     const auto number = static_cast<std::uint32_t>(checkpoint->objects.size());
     for (std::uint32_t t = 0; t < file.tensors.size(); ++t) {

@@ -30,6 +30,8 @@ struct Checkpoint {
   std::shared_ptr<Stores> stores;  // that the objects are in
   std::vector<CheckpointObject> objects;
   TensorTable tensors;
+  // What of a folder was left out when it was opened, and why: a line each, for people.
+  std::vector<std::string> notes;
 };
 
 // Whether several objects may have a tensor of the same name.
@@ -40,8 +42,8 @@ struct OpenRules {
   HeaderRules header = HeaderRules::strict;
 };
 
-// Each of uris is a safetensors file, a folder or a *.safetensors.index.json. Reads headers only,
-// those of many objects at once.
+// Each of uris is a safetensors file, a folder or a shard index (see model_sources.hpp). Reads
+// headers only, those of many objects at once.
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris,
                                                           std::shared_ptr<Stores> stores,
                                                           OpenRules rules = {});

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/text.hpp"
+#include "checkpoint/model_files.hpp"
 
 namespace streamer::core {
 
@@ -61,6 +62,12 @@ Result<std::vector<std::string>> find_rank_parts(Stores& stores, const std::stri
     if (entry.is_folder) continue;
     const auto number = part_number(entry.uri.last_component(), wanted);
     if (number) parts.emplace(*number, entry.uri.text());
+  }
+  for (const BrokenEntry& entry : TRY(store->broken_entries(uri))) {
+    if (!part_number(entry.name, wanted)) continue;
+    return Error(ErrorKind::not_found,
+                 fmt::format("\"{}\" cannot be read: {}", entry.name, explain_broken(entry)))
+        .at(uri.text());
   }
   if (parts.empty()) {
     return Error(ErrorKind::not_found, fmt::format("it holds no file {}{{part}}{} of rank {}",

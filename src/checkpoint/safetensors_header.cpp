@@ -310,34 +310,4 @@ Result<SafetensorsHeader> parse_header(const JsonText& text, std::uint64_t file_
   return std::move(read).error();
 }
 
-namespace {
-
-struct Magic {
-  std::string_view bytes;
-  std::string_view meaning;
-};
-
-constexpr std::array<Magic, 9> kMagics = {{
-    {"version https://git-lfs",
-     "this is a Git LFS pointer, not the file itself; fetch the file (git lfs pull)"},
-    {"<!DOCTYPE", "this is an HTML page; the download got an error or a login page"},
-    {"<!doctype", "this is an HTML page; the download got an error or a login page"},
-    {"<html", "this is an HTML page; the download got an error or a login page"},
-    {"<?xml", "this is an XML document, such as a store's error message"},
-    {"\x1f\x8b", "this is a gzip file; unpack it first"},
-    {"PK\x03\x04", "this is a zip file, such as torch.save() writes; convert it to safetensors"},
-    {"\x80\x02", "this is a Python pickle; convert it to safetensors"},
-    {"GGUF", "this is a GGUF file, not safetensors"},
-}};
-
-}  // namespace
-
-std::string_view recognise_other_file(std::span<const std::byte> first) noexcept {
-  const std::string_view text(reinterpret_cast<const char*>(first.data()), first.size());
-  for (const Magic& magic : kMagics) {
-    if (text.substr(0, magic.bytes.size()) == magic.bytes) return magic.meaning;
-  }
-  return {};
-}
-
 }  // namespace streamer::core

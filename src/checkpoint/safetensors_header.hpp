@@ -50,8 +50,4 @@ Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint6
 Result<SafetensorsHeader> parse_header(const JsonText& text, std::uint64_t file_bytes,
                                        HeaderRules rules = HeaderRules::strict);
 
-// What a file that is no safetensors file is instead, if its first bytes tell, and what to do about
-// it; else empty.
-[[nodiscard]] std::string_view recognise_other_file(std::span<const std::byte> first) noexcept;
-
 }  // namespace streamer::core

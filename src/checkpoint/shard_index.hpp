@@ -13,7 +13,6 @@
 namespace streamer::core {
 
 inline constexpr std::string_view kShardIndexName = "model.safetensors.index.json";
-inline constexpr std::string_view kShardIndexSuffix = ".safetensors.index.json";
 
 struct ShardIndex {
   // Each shard once, sorted.

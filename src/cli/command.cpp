@@ -80,12 +80,23 @@ Result<LoadOptions> make_options(const LoadArguments& arguments) {
   return options;
 }
 
+Error explain_no_match(const Checkpoint& checkpoint, const std::string& glob) {
+  std::string text = fmt::format("--match \"{}\" matches none of the {} tensors", glob,
+                                 checkpoint.tensors().size());
+  if (!checkpoint.tensors().empty()) {
+    text += fmt::format(", which have names such as \"{}\"", escaped(checkpoint.tensors()[0].name));
+  }
+  text += "; give another pattern, or --allow-empty to load nothing";
+  return Error(streamer_error_new(STREAMER_ERROR_INVALID_ARGUMENT, text.c_str()));
+}
+
 Result<Plan> make_plan(const Checkpoint& checkpoint, const LoadArguments& arguments) {
   auto plan = Plan::of(checkpoint);
   if (!plan) return plan;
   for (const std::string& glob : arguments.globs) {
     auto added = plan->add_matching(glob);
     if (!added) return std::move(added).error();
+    if (*added == 0 && !arguments.may_be_empty) return explain_no_match(checkpoint, glob);
   }
   for (const std::string& wanted : arguments.names) {
     auto tensor = checkpoint.find(wanted);
@@ -128,6 +139,14 @@ Result<LoadRequest> make_request(const LoadArguments& arguments) {
   auto plan = make_plan(*checkpoint, arguments);
   if (!plan) return std::move(plan).error();
   return LoadRequest{*std::move(checkpoint), *std::move(plan), *std::move(options)};
+}
+
+void print_notes(std::string_view notes) {
+  while (!notes.empty()) {
+    const std::size_t end = notes.find('\n');
+    write_to(stdout, "note: {}\n", escaped(notes.substr(0, end)));
+    notes.remove_prefix(end == std::string_view::npos ? notes.size() : end + 1);
+  }
 }
 
 std::string escaped(std::string_view text) {

@@ -48,6 +48,7 @@ struct LoadArguments {
   std::vector<std::string> settings;  // name=value
   std::vector<std::string> globs;
   std::vector<std::string> names;
+  bool may_be_empty = false;  // a glob may match nothing
   std::string order = "completion";
   std::string device = "host";
   std::int64_t rank = -1;  // of a sharded state; negative: the whole of what the URIs name
@@ -92,6 +93,8 @@ Result<LoadRequest> make_request(const LoadArguments& arguments);
 
 // Prints its text, whatever is in it: control characters as \xNN.
 std::string escaped(std::string_view text);
+// "note: ..." for each line.
+void print_notes(std::string_view notes);
 // A JSON string with its quotes; bytes that are no UTF-8 become U+FFFD.
 std::string json_string(std::string_view text);
 // "1.50 GiB".

@@ -35,6 +35,7 @@ void print_table(const Checkpoint& checkpoint) {
       write_to(stdout, "  {} = {}\n", escaped(key), escaped(value));
     }
   }
+  print_notes(checkpoint.notes());
   write_to(stdout, "{} tensors, {} ({} bytes) in {} files: valid\n", checkpoint.tensors().size(),
            human_bytes(checkpoint.bytes()), checkpoint.bytes(), checkpoint.object_count());
 }
@@ -62,7 +63,7 @@ void print_json(const Checkpoint& checkpoint) {
              tensor.bytes, tensor.object, tensor.object_offset);
     separator = ",";
   }
-  write_to(stdout, "]}}\n");
+  write_to(stdout, "],\"notes\":{}}}\n", json_string(checkpoint.notes()));
 }
 
 }  // namespace

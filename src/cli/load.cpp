@@ -41,12 +41,7 @@ void print_text(const LoadStats& stats) {
   }
   write_to(stdout, "chunks: {}; retries: {}\n", stats.chunks, stats.retries);
   write_to(stdout, "held back by: {}\n", held_back_by(stats));
-  const std::string_view notes = stats.notes;
-  for (std::size_t at = 0; at < notes.size();) {
-    const std::size_t end = notes.find('\n', at);
-    write_to(stdout, "note: {}\n", escaped(notes.substr(at, end - at)));
-    at = end == std::string_view::npos ? notes.size() : end + 1;
-  }
+  print_notes(stats.notes);
 }
 
 void print_json(const LoadStats& stats) {

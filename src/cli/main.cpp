@@ -70,6 +70,8 @@ void add_load_arguments(CLI::App& command, LoadArguments& load) {
       ->allow_extra_args(false);
   command.add_option("--name", load.names, "only the tensor of that name; may be repeated")
       ->allow_extra_args(false);
+  command.add_flag("--allow-empty", load.may_be_empty,
+                   "a --match that no name matches is no error");
   command.add_option("--order", load.order, "completion or plan")
       ->check(CLI::IsMember({"completion", "plan"}));
 }

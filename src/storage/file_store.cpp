@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <memory>
 #include <utility>
@@ -140,6 +141,29 @@ Result<std::vector<Entry>> FileStore::list(const Uri& uri, ListDepth depth) {
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return a.uri.path() < b.uri.path(); });
   return entries;
+}
+
+Result<std::vector<BrokenEntry>> FileStore::broken_entries(const Uri& folder_uri) {
+  const std::unique_ptr<DIR, CloseFolder> folder(::opendir(folder_uri.path().c_str()));
+  if (!folder) return os_failure("listing the directory", errno).at(folder_uri.text());
+  std::vector<BrokenEntry> broken;
+  for (;;) {
+    errno = 0;
+    const dirent* const read = ::readdir(folder.get());
+    if (read == nullptr && errno != 0)
+      return os_failure("listing the directory", errno).at(folder_uri.text());
+    if (read == nullptr) return broken;
+    struct stat status {};
+    if (::fstatat(::dirfd(folder.get()), read->d_name, &status, 0) == 0) continue;
+    BrokenEntry entry{.name = read->d_name, .target = {}, .os_error = errno};
+    std::array<char, 4096> target{};
+    const ssize_t length =
+        ::readlinkat(::dirfd(folder.get()), read->d_name, target.data(), target.size());
+    if (length > 0) entry.target.assign(target.data(), static_cast<std::size_t>(length));
+    // Removed since it was listed.
+    if (length < 0 && entry.os_error == ENOENT) continue;
+    broken.push_back(std::move(entry));
+  }
 }
 
 Result<void> FileStore::read(const Object& object, ByteRange range, std::span<std::byte> to) {

@@ -12,6 +12,7 @@ class FileStore final : public Store {
   Result<Opened> open(const Uri& uri, std::uint64_t first_bytes) override;
   Result<bool> is_folder(const Uri& uri) override;
   Result<std::vector<Entry>> list(const Uri& uri, ListDepth depth) override;
+  Result<std::vector<BrokenEntry>> broken_entries(const Uri& folder) override;
   Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) override;
 
  private:

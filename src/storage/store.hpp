@@ -44,6 +44,14 @@ struct Entry {
   std::string etag;  // as the listing writes it; empty for a folder, a file, or if it has none
 };
 
+// A name in a folder behind which there is no file: a link that leads nowhere, or what cannot be
+// looked at.
+struct BrokenEntry {
+  std::string name;
+  std::string target;  // of a link
+  int os_error = 0;
+};
+
 struct Opened {
   Object object;
   std::vector<std::byte> first;  // its first bytes, as many as were asked for or as there are
@@ -76,6 +84,12 @@ class Store {
   // What stands directly under uri, or everything below it, without folders; sorted by URI. A file
   // is its own only entry.
   virtual Result<std::vector<Entry>> list(const Uri& uri, ListDepth depth) = 0;
+
+  // What list() leaves out of a folder's children, because it is not there.
+  virtual Result<std::vector<BrokenEntry>> broken_entries(const Uri& folder) {
+    static_cast<void>(folder);
+    return std::vector<BrokenEntry>();
+  }
 
   // All of range, which must lie in the object, into to (to.size() == range.size). Blocks. Fails
   // with object_changed if the object is not the pinned version.

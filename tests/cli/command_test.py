@@ -61,6 +61,33 @@ class Command(unittest.TestCase):
         self.assertEqual(len(names), 11)
         self.assertIn("model.empty", names)
 
+    def test_a_pattern_that_matches_nothing_is_an_error(self):
+        for command in ("load", "digest", "bench"):
+            for patterns in (["nope*"], ["*layers.0.*", "nope*"]):
+                options = [word for pattern in patterns for word in ("--match", pattern)]
+                done = run(command, self.model, *options)
+                self.assertEqual(done.returncode, 2, done.stdout)
+                self.assertIn("nope*", done.stderr)
+                self.assertIn("--allow-empty", done.stderr)
+        done = run("load", self.model, "--match", "nope*", "--allow-empty")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("loaded 0 tensors", done.stdout)
+
+    def test_what_was_left_out_of_a_folder_is_said(self):
+        folder = os.path.join(self.folder.name, "layouts")
+        os.mkdir(folder)
+        header = {"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}
+        for name in ("model", "consolidated"):
+            self.safetensors(f"layouts/{name}.safetensors", header, b"x")
+        for command in ("inspect", "load"):
+            done = run(command, folder)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertRegex(done.stdout, "note: .*consolidated.safetensors")
+            done = run(command, folder, "--json")
+            self.assertIn("consolidated.safetensors", json.loads(done.stdout)["notes"])
+        self.assertRegex(run("--log", "warning", "digest", folder).stderr,
+                         "consolidated.safetensors")
+
     def test_load_prints_its_figures(self):
         done = run("load", self.model)
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Files that were given as safetensors and are something else.
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+namespace streamer::core {
+
+// What a file is, if its first bytes tell, and what to do about it: "this is a NumPy file (.npy);
+// ...". Empty: they do not tell, or look like safetensors. first: all there are, or some hundreds.
+[[nodiscard]] std::string_view recognise_other_file(std::span<const std::byte> first) noexcept;
+
+}  // namespace streamer::core
