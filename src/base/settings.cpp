@@ -79,10 +79,10 @@ constexpr SettingRow kRows[] = {
     {"direct_depth", "STREAMER_DIRECT_DEPTH", nullptr, "auto", "auto, or 1 to 256",
      "How many direct reads a reader keeps in flight through io_uring."},
     {"distributed_buffer_bytes", "STREAMER_DISTRIBUTED_BUFFER_BYTES",
-     "RUNAI_STREAMER_DIST_BUFFER_MIN_BYTESIZE", "128MiB", "bytes from 1048576 to 17179869184",
+     "RUNAI_STREAMER_DIST_BUFFER_MIN_BYTESIZE", "128MiB", "bytes",
      "Of a load that ranks share: how much a rank receives in one round at most. It takes that "
-     "much "
-     "memory up to three times: for what it reads ahead, sends and receives."},
+     "much memory up to three times: for what it reads ahead, sends and receives. Less than 1MiB "
+     "is raised to that, more than 16GiB lowered."},
     {"distributed_mpi", "STREAMER_DISTRIBUTED_MPI", nullptr, "auto", "auto, or a path",
      "Where libstreamer_mpi.so is. auto is beside the library or the command, else where the "
      "system "
@@ -309,9 +309,10 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   }
   if (name == "direct_depth") return put(to.direct_depth, parse_number(value, "auto", 1, 256));
   if (name == "distributed_buffer_bytes") {
-    const auto parsed = parse_bytes(value);
-    return parsed && *parsed >= kMiB && *parsed <= 16 * kGiB &&
-           put(all.distributed.buffer_bytes, parsed);
+    auto parsed = parse_bytes(value);
+    // 0.17 takes any number for its variable: small ones are common in tests.
+    if (parsed) parsed = std::clamp<std::uint64_t>(*parsed, kMiB, 16 * kGiB);
+    return put(all.distributed.buffer_bytes, parsed);
   }
   if (name == "distributed_partition") {
     all.distributed.partition_by_file = value == "files";

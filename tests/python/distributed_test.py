@@ -83,6 +83,18 @@ class Ranks(Case):
 
 
 class LibstreamerOnRanks(Ranks):
+    def test_a_buffer_of_any_size_is_taken(self):
+        for size in (0, 10240, 1 << 40):
+            self.environment(RUNAI_STREAMER_DIST_BUFFER_MIN_BYTESIZE=size)
+
+            def body(_):
+                with SafetensorsStreamer() as streamer:
+                    streamer.stream_files(self.paths, is_distributed=True)
+                    return sorted(name for name, _ in streamer.get_tensors())
+
+            for found in self.on_ranks(2, body):
+                self.assertEqual(found, sorted(t[0] for t in self.tensors), size)
+
     def test_every_rank_gets_everything_and_reads_a_share(self):
         for count in (2, 4):
             def body(_rank):

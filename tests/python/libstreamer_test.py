@@ -113,6 +113,107 @@ class Package(unittest.TestCase):
             with self.assertRaises(libstreamer.UnsupportedError):
                 tensor.torch()
 
+    def test_the_smallest_limit_is_the_largest_tensor(self):
+        with libstreamer.start(self.big, memory_limit="minimum") as load:
+            kept = {}
+            for name, tensor in load:
+                kept[name] = tensor
+            self.assertEqual(load.stats()["memory_limit"], 1 << 20)
+            self.assertLessEqual(load.stats()["arena_bytes"], 2 << 20)
+        for i in range(64):
+            self.assertEqual(bytes(kept[f"b{i}"]), bytes([i]) * (1 << 20))
+            self.assertEqual(kept[f"b{i}"].torch().unique().tolist(), [i])
+        for framework in ("torch", "numpy"):
+            kept = dict(libstreamer.load(self.big, memory_limit="minimum", framework=framework))
+            self.assertEqual([int(kept[f"b{i}"].max()) for i in range(64)], [*range(64)])
+        # What a program made of the tensor itself stays where it is.
+        with libstreamer.start(self.big, memory_limit="minimum") as load:
+            view = load.next().torch()
+            with self.assertRaises(libstreamer.MemoryLimitError):
+                load.next()
+            self.assertEqual(view.unique().tolist(), [0])
+
+    def test_patterns_that_match_nothing_are_an_error(self):
+        for select in ("nope*", ["t.*", "nope.?"]):
+            with self.assertRaisesRegex(ValueError, "nope.*matches none of the .*allow_empty"):
+                next(libstreamer.load(self.path, select=select))
+        self.assertEqual([*libstreamer.load(self.path, select="nope*", allow_empty=True)], [])
+        self.assertEqual([*libstreamer.load(self.path, select=lambda tensor: False)], [])
+
+    def test_tied_weights_are_loaded_once(self):
+        class Tied(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.embed = torch.nn.Embedding(4, 3)
+                self.head = torch.nn.Linear(3, 4, bias=False)
+                self.other = torch.nn.Linear(3, 2)
+                self.head.weight = self.embed.weight
+                self.register_buffer("first", self.embed.weight.data[:1])
+                self.register_buffer("turned", self.embed.weight.data.t())
+
+        wanted = Tied()
+        path = os.path.join(self.folder.name, "tied.safetensors")
+
+        def write(names):
+            state = wanted.state_dict()
+            write_safetensors(path, [(name, "F32", [*state[name].shape],
+                                      state[name].numpy().tobytes()) for name in names])
+
+        for one in ("embed.weight", "head.weight"):
+            write([one, "other.weight", "other.bias"])
+            model = Tied()
+            names = libstreamer.load_into(model, path)
+            self.assertEqual(sorted(names), sorted([one, "other.weight", "other.bias"]))
+            for name, tensor in wanted.state_dict().items():
+                self.assertTrue(torch.equal(model.state_dict()[name], tensor), name)
+        for missing, names in (("other.bias", ["embed.weight", "other.weight"]),
+                               ("embed.weight", ["other.weight", "other.bias"])):
+            write(names)
+            with self.assertRaisesRegex(ValueError, missing):
+                libstreamer.load_into(Tied(), path)
+        # A part of a tensor does not stand for all of it.
+        write(["first", "other.weight", "other.bias"])
+        with self.assertRaisesRegex(ValueError, "embed.weight"):
+            libstreamer.load_into(Tied(), path)
+
+    def test_what_credentials_raise_is_the_cause(self):
+        class Vault(Exception):
+            pass
+
+        def refuse():
+            raise Vault("sealed")
+
+        settings = {"s3_endpoint": "http://127.0.0.1:9", "s3_region": "us-east-1"}
+        uri = "s3://bucket/model"
+        target = os.path.join(self.folder.name, "pulled")
+        for body in (lambda **how: libstreamer.open(uri, **how),
+                     lambda **how: libstreamer.open_rank(uri, 0, **how),
+                     lambda **how: next(libstreamer.load(uri, **how)),
+                     lambda **how: libstreamer.load_into({}, uri, **how),
+                     lambda **how: libstreamer.list(uri, **how),
+                     lambda **how: libstreamer.list_model(uri, **how),
+                     lambda **how: libstreamer.pull(uri, target, **how),
+                     lambda **how: libstreamer.snapshot(uri, cache=target, **how)):
+            with self.assertRaises(libstreamer.AccessError) as caught:
+                body(settings=settings, credentials=refuse)
+            self.assertIsInstance(caught.exception.__cause__, Vault)
+            self.assertEqual(str(caught.exception.__cause__), "sealed")
+
+    def test_a_model_is_listed_as_it_is_opened(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("model.safetensors", "consolidated.safetensors"):
+                write_safetensors(os.path.join(folder, name), [("a", "U8", [1], b"x")])
+            model = libstreamer.list_model(folder)
+            self.assertEqual([entry.uri for entry in model.objects],
+                             [os.path.join(folder, "model.safetensors")])
+            self.assertEqual(model.objects[0].bytes, os.path.getsize(model.objects[0].uri))
+            self.assertEqual(model.folder, folder)
+            checkpoint = libstreamer.open(folder)
+            self.assertEqual(checkpoint.notes, model.notes)
+            self.assertIn("consolidated.safetensors", checkpoint.notes[0])
+            with libstreamer.start(checkpoint) as load:
+                self.assertIn(checkpoint.notes[0], load.stats()["notes"])
+
     def test_dlpack_holds_the_memory(self):
         tensor = next(libstreamer.load(self.path, select="t.F32"))[1]
         expected = self.by_name()["t.F32"][2]

@@ -3,6 +3,7 @@
 """The rest of the Run:ai Model Streamer's surface: runai_files_test.py SOURCE_ROOT"""
 import ctypes
 import gc
+import json
 import mmap
 import multiprocessing
 import os
@@ -34,6 +35,53 @@ class Files(Case):
         os.mkdir(odd)
         write(os.path.join(odd, "m.safetensors"), [])
         self.assertEqual(list_safetensors(odd), [os.path.join(odd, "m.safetensors")])
+
+    def index(self, shards, folder=""):
+        with open(self.path(folder + "model.safetensors.index.json"), "w", encoding="utf-8") as out:
+            json.dump({"weight_map": {f"t{i}": shard for i, shard in enumerate(shards)}}, out)
+
+    def test_a_listing_is_a_whole_model(self):
+        shards = [f"model-{n:05}-of-00007.safetensors" for n in range(1, 8)]
+        for shard in shards:
+            self.file(shard, [])
+        whole = [self.path(shard) for shard in shards]
+        self.assertEqual(list_safetensors(self.folder.name), whole)
+        self.index(shards)
+        self.file("consolidated.safetensors", [])
+        with self.assertLogs("runai_model_streamer", "WARNING") as log:
+            self.assertEqual(list_safetensors(self.folder.name), whole)
+        self.assertIn("consolidated.safetensors", log.output[0])
+        os.remove(whole[3])
+        with self.assertRaises((ValueError, FileNotFoundError)) as caught:
+            list_safetensors(self.folder.name)
+        self.assertIn(shards[3], str(caught.exception))
+        self.assertIn("model.safetensors.index.json", str(caught.exception))
+        os.symlink("../blobs/gone", whole[3])
+        with self.assertRaisesRegex((ValueError, FileNotFoundError), "blobs/gone"):
+            list_safetensors(self.folder.name)
+        os.remove(whole[3])
+        os.remove(self.path("model.safetensors.index.json"))
+        with self.assertRaisesRegex(ValueError, "not there: 4"):
+            list_safetensors(self.folder.name)
+
+    def test_a_folder_without_a_model_is_an_empty_list_and_a_warning(self):
+        os.mkdir(self.path("unet"))
+        self.file("unet/model.safetensors", [])
+        with self.assertLogs("runai_model_streamer", "WARNING") as log:
+            self.assertEqual(list_safetensors(self.folder.name), [])
+        self.assertIn("unet", log.output[0])
+        with self.assertLogs("runai_model_streamer", "WARNING"):
+            self.assertEqual(list_safetensors(self.path("nowhere")), [])
+
+    def test_a_hubs_cache_is_its_snapshot(self):
+        snapshot = self.path("models--org--name/snapshots/c0ffee")
+        os.makedirs(snapshot)
+        os.mkdir(self.path("models--org--name/refs"))
+        write(os.path.join(snapshot, "model.safetensors"), [])
+        with open(self.path("models--org--name/refs/main"), "w", encoding="utf-8") as out:
+            out.write("c0ffee")
+        self.assertEqual(list_safetensors(self.path("models--org--name")),
+                         [os.path.join(snapshot, "model.safetensors")])
 
     def test_pulling_is_for_stores(self):
         with self.assertRaisesRegex(NotImplementedError, "not implemented for file system paths"):

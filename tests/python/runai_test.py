@@ -72,6 +72,45 @@ class Streaming(Case):
             for i in range(40):
                 self.assertEqual(kept[f"t{i}"].unique().tolist(), [i])
 
+    def test_a_loop_that_is_left_frees_the_streamer(self):
+        tensors = [(f"t{i}", "U8", [1 << 20], bytes([i]) * (1 << 20)) for i in range(16)]
+        path = self.file("m.safetensors", tensors)
+        chunks = [FileChunks(0, path, 0, [1 << 20] * 16)]
+        for limit in (-1, 1 << 20):
+            self.environment(RUNAI_STREAMER_MEMORY_LIMIT=limit)
+            with SafetensorsStreamer() as streamer:
+                for _ in range(3):
+                    streamer.stream_file(path)
+                    for name, kept in streamer.get_tensors():
+                        break
+                    with self.assertRaises(KeyError):
+                        streamer.stream_file(path)
+                        for _ in streamer.get_tensors():
+                            raise KeyError("consumer")
+                    streamer.stream_file(path)
+                    self.assertEqual(len(list(streamer.get_tensors())), 16)
+                    self.assertEqual(kept.unique().tolist(), [int(name[1:])])
+            with FileStreamer() as streamer:
+                for _ in range(3):
+                    streamer.stream_files(chunks)
+                    for _ in streamer.get_chunks():
+                        break
+                    streamer.stream_files(chunks)
+                    self.assertEqual(len(list(streamer.get_chunks())), 16)
+
+    def test_the_next_request_may_begin_in_the_loop(self):
+        path = self.file("m.safetensors", [(f"t{i}", "U8", [8], bytes([i]) * 8) for i in range(3)])
+        other = self.file("n.safetensors", [("other", "U8", [8], b"x" * 8)])
+        with SafetensorsStreamer() as streamer:
+            streamer.stream_file(path)
+            names = []
+            for name, _ in streamer.get_tensors():
+                names.append(name)
+                if len(names) == 3:
+                    streamer.stream_file(other)
+            self.assertEqual(sorted(names), ["t0", "t1", "t2"])
+            self.assertEqual([name for name, _ in streamer.get_tensors()], ["other"])
+
     def test_metadata_is_there_before_any_tensor(self):
         first = [("a", "U8", [3], b"abc"), ("b", "F32", [1], b"\0\0\0\0")]
         paths = [self.file("a.safetensors", first), self.file("b.safetensors", [])]

@@ -120,6 +120,40 @@ class Stores(StoreCase):
         for uri in (bucket, bucket + "/", bucket + "//"):
             self.assertEqual(list_safetensors(uri), [bucket + "/root.safetensors"])
 
+    def test_half_a_model_is_an_error(self):
+        folder = f"{self.world.scheme}://models/half"
+        shards = [f"model-{n:05}-of-00003.safetensors" for n in range(1, 4)]
+        index = json.dumps({"weight_map": {f"t{n}": shard for n, shard in enumerate(shards)}})
+        for shard in (shards[0], shards[2]):
+            self.world.client.put("models", "half/" + shard, checkpoint({"x": 9}, 1)[0])
+        for read in (list_safetensors, libstreamer.open):
+            with self.assertRaisesRegex(ValueError, "not there: 2"):
+                read(folder)
+        self.world.client.put("models", "half/model.safetensors.index.json", index.encode())
+        for read in (list_safetensors, libstreamer.open):
+            with self.assertRaises(FileNotFoundError) as caught:
+                read(folder)
+            self.assertIn(shards[1], str(caught.exception))
+            self.assertIn("model.safetensors.index.json", str(caught.exception))
+
+    def test_the_folders_that_hold_models_are_named(self):
+        for name in ("pipeline/model_index.json", "pipeline/unet/model.safetensors",
+                     "pipeline/scheduler/config.json"):
+            self.world.client.put("models", name, b"{}")
+        folder = f"{self.world.scheme}://models/pipeline"
+        with self.assertRaisesRegex(libstreamer.NotFoundError, "pipeline/unet/"):
+            libstreamer.open(folder)
+        with self.assertLogs("runai_model_streamer", "WARNING") as log:
+            self.assertEqual(list_safetensors(folder), [])
+        self.assertIn("pipeline/unet/", log.output[0])
+
+    def test_a_bucket_that_is_not_there_is_an_error(self):
+        missing = f"{self.world.scheme}://no-such-bucket-here/model"
+        for read in (list_safetensors, lambda uri: pull_files(uri, self.folder + "/none")):
+            with self.assertRaises(libstreamer.StreamerError) as caught:
+                read(missing)
+            self.assertIn("no-such-bucket-here", str(caught.exception))
+
     def test_a_sharded_state(self):
         folder = f"{self.world.scheme}://models/sharded"
         wanted = {}

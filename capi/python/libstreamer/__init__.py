@@ -28,6 +28,7 @@ from .ranks import RankGroup
 from .ranks import TorchRanks
 from .ranks import as_ranks as _as_ranks
 from .settings import NativeSettings as _NativeSettings
+from .settings import explained_by as _explained_by
 from .settings import all_settings
 from .tensor import Tensor
 from .waiting import Operation, Progress
@@ -37,11 +38,11 @@ from .waiting import operation_of as _operation_of
 __version__ = "0.1.0"
 __all__ = [
     "AccessError", "CancelledError", "Checkpoint", "CorruptError", "DeviceError", "Entry",
-    "InvalidArgumentError", "Load", "MemoryLimitError", "NotFoundError", "ObjectChangedError",
-    "ObjectInfo", "Operation", "OutOfMemoryError", "Progress", "Ranges", "RankGroup", "RankParts",
-    "ReadError", "Step", "StreamerError", "Tensor", "TensorInfo", "TorchRanks", "UnsupportedError",
-    "all_settings", "diagnose", "library_version", "list", "load", "load_into", "open", "open_rank",
-    "pull", "snapshot", "start", "trim",
+    "InvalidArgumentError", "Load", "MemoryLimitError", "ModelListing", "NotFoundError",
+    "ObjectChangedError", "ObjectInfo", "Operation", "OutOfMemoryError", "Progress", "Ranges",
+    "RankGroup", "RankParts", "ReadError", "Step", "StreamerError", "Tensor", "TensorInfo",
+    "TorchRanks", "UnsupportedError", "all_settings", "diagnose", "library_version", "list",
+    "list_model", "load", "load_into", "open", "open_rank", "pull", "snapshot", "start", "trim",
 ]
 
 
@@ -52,6 +53,14 @@ class Entry(NamedTuple):
     bytes: int  # 0 for a folder
     is_folder: bool
     etag: str = ""  # as the store writes it; empty for folders, files, or if it says none
+
+
+class ModelListing(NamedTuple):
+    """The objects of a model."""
+
+    folder: str  # in which they stand
+    objects: List[Entry]  # empty: the folder holds no model
+    notes: List[str]  # what was left out, or why there is nothing
 
 
 class Step(NamedTuple):
@@ -73,7 +82,8 @@ def open(uris: Union[Uri, Sequence[Uri]],
          prefixes: Optional[Mapping[str, Mapping[str, Any]]] = None,
          credentials: Optional[Callable[[], Mapping[str, Any]]] = None,
          timeout: Optional[float] = None, operation: Optional[Operation] = None) -> Checkpoint:
-    """Opens safetensors files, directories or *.safetensors.index.json; reads and checks headers.
+    """Opens safetensors files, shard indexes, or of each folder one whole model; reads and checks
+    headers. What of a folder was left out is in the checkpoint's notes.
 
     settings: names of all_settings() to values; prefixes: the same for URIs that begin with a text.
     credentials: called when a store needs some; returns a mapping with access_key_id,
@@ -96,7 +106,7 @@ def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
           into: Optional[Mapping[str, Any]] = None, memory_limit: Union[None, int, str] = None,
           order: Optional[str] = None, read_order: str = "storage", stream: int = 0,
           settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
-          group: Any = None) -> Load:
+          group: Any = None, allow_empty: bool = False) -> Load:
     """Starts a load and returns it: an iterator of (name, Tensor). See load()."""
     values = dict(settings or {})
     if memory_limit is not None:
@@ -112,7 +122,7 @@ def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
             raise
     return Load(source, device=device, select=select, slices=slices, into=into, order=order,
                 read_order=read_order, stream=stream, settings=values, prefixes=prefixes,
-                credentials=credentials, group=group)
+                credentials=credentials, group=group, allow_empty=allow_empty)
 
 
 def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[str] = None,
@@ -121,10 +131,13 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     """Yields (name, tensor) as soon as each tensor's last byte is there.
 
     source: a Checkpoint, or what open() takes. framework: "torch", "numpy", "jax", or None for
-    Tensor. device: "cpu" or "cuda:0". select: a name, patterns of fnmatch, or a predicate of
-    TensorInfo. slices: names to (dimension, start, stop), or to a slice for each dimension. into:
-    names to memory of the caller (writable buffers, tensors of torch), which then are selected.
+    Tensor. device: "cpu" or "cuda:0". select: a name, patterns of fnmatch, each of which must match
+    some name unless allow_empty, or a predicate of TensorInfo. slices: names to (dimension, start,
+    stop), or to a slice for each dimension. into: names to memory of the caller (writable buffers,
+    tensors of torch), which then are selected.
     memory_limit: bytes, "auto", "unlimited" or "minimum"; a tensor that is still referred to counts.
+    "minimum" is the largest tensor: what the loop still holds when it asks for the next one is copied
+    to memory of its own, and tensors of torch and NumPy are copies from the start.
     progress: True for a bar of tqdm if that is installed, or a function of (bytes done, bytes in
     all). order: "completion", "plan" (as memory is used), or None: "completion" if memory_limit is
     "unlimited", else "plan", because the loop holds a tensor while the next one comes. group: the
@@ -143,6 +156,8 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
             for name, tensor in running:
                 advance(tensor.nbytes)
                 converted = convert(tensor)
+                if running.moves_out and framework in ("torch", "numpy"):
+                    converted = converted.clone() if framework == "torch" else converted.copy()
                 # Only what is yielded holds the memory.
                 del tensor
                 yield name, converted
@@ -155,19 +170,43 @@ def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, str
               **options: Any) -> List[str]:
     """Loads straight into memory that is there: a mapping of names to writable buffers or tensors of
     torch, or a module (its state_dict()). Returns the names that were loaded. strict: names that
-    only one side has are an error; else they are left alone. Others: as for load().
+    only one side has are an error; else they are left alone. A name of the target whose memory is
+    that of another name which is loaded, as of tied weights, is not missing. Others: as for load().
     """
     memory: Mapping[str, Any] = target.state_dict() if hasattr(target, "state_dict") else target
     checkpoint = source if isinstance(source, Checkpoint) else open(
         source, options.get("settings"), prefixes=options.get("prefixes"),
         credentials=options.get("credentials"))
     if strict and set(memory) != set(checkpoint):
-        missing = sorted(set(memory) - set(checkpoint))[:5]
-        unexpected = sorted(set(checkpoint) - set(memory))[:5]
-        raise InvalidArgumentError(f"names differ: not in the checkpoint {missing}, not in the "
-                                   f"target {unexpected}; strict=False leaves them alone")
+        unexpected = sorted(set(checkpoint) - set(memory))
+        missing = set(memory) - set(checkpoint)
+        missing = sorted(missing - _tied(memory, missing))
+        if missing or unexpected:
+            raise InvalidArgumentError(
+                f"names differ: not in the checkpoint {missing[:5]}, not in the target "
+                f"{unexpected[:5]}; strict=False leaves them alone")
     both = {name: memory[name] for name in memory if name in checkpoint}
     return [name for name, _ in load(checkpoint, into=both, **options)]
+
+
+def _tied(memory, names):
+    """Those of names that lie within memory of other names, which need no bytes of their own."""
+    def span(tensor):
+        if not hasattr(tensor, "data_ptr") or tensor.numel() == 0:
+            return None
+        last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
+        begin = tensor.data_ptr()
+        return str(tensor.device), begin, begin + (last + 1) * tensor.element_size()
+
+    spans = [span(tensor) for name, tensor in memory.items() if name not in names]
+    spans = sorted(one for one in spans if one is not None)
+    found = set()
+    for name in names:
+        own = span(memory[name])
+        if own is not None and any(other[0] == own[0] and other[1] <= own[1] and own[2] <= other[2]
+                                   for other in spans):
+            found.add(name)
+    return found
 
 
 def list(uri: Uri, *, recursive: bool = False,
@@ -177,8 +216,19 @@ def list(uri: Uri, *, recursive: bool = False,
     operation: as for open()."""
     native = _NativeSettings(settings, prefixes, credentials)
     function = _library.listing_open_all if recursive else _library.listing_open
-    return _take_listing(_listing_of(function, _os.fsencode(uri), native.handle, keep=native,
-                                     operation=_operation_of(timeout, operation)))[1]
+    return _take_listing(_listing_of(function, _os.fsencode(uri), native.handle, keep=(native,),
+                                     operation=_operation_of(timeout, operation))).objects
+
+
+def list_model(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefixes=None,
+               credentials=None, timeout: Optional[float] = None,
+               operation: Optional[Operation] = None) -> ModelListing:
+    """The objects that open() would open for a model's folder, its index or one file, without reading
+    their headers. What is half a model is an error, as it is there. timeout and operation: as for
+    open()."""
+    native = _NativeSettings(settings, prefixes, credentials)
+    return _take_listing(_listing_of(_library.listing_open_model, _os.fsencode(uri), native.handle,
+                                     keep=(native,), operation=_operation_of(timeout, operation)))
 
 
 def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
@@ -195,7 +245,7 @@ def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[s
     try:
         return _take_listing(_listing_of(
             _library.pull, _os.fsencode(uri), _os.fsencode(folder), _ctypes.byref(options),
-            native.handle, keep=(native, options), operation=operation, tick=tick))[1]
+            native.handle, keep=(native, options), operation=operation, tick=tick)).objects
     finally:
         finish()
 
@@ -220,7 +270,7 @@ def snapshot(uri: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
     options = _pull_options(allow, ignore)
     return _take_listing(_listing_of(_library.snapshot, _os.fsencode(uri), _ctypes.byref(options),
                                      native.handle, keep=(native, options),
-                                     operation=_operation_of(timeout, operation)))[0]
+                                     operation=_operation_of(timeout, operation))).folder
 
 
 def diagnose(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefixes=None,
@@ -264,8 +314,9 @@ def _pull_options(allow, ignore):
 
 
 def _listing_of(function, *arguments, keep, operation, tick=None):
-    return _call_for_handle(function, *arguments, operation.handle, keep=keep,
-                            free=_library.listing_free, operation=operation, tick=tick)
+    with _explained_by(*keep):
+        return _call_for_handle(function, *arguments, operation.handle, keep=keep,
+                                free=_library.listing_free, operation=operation, tick=tick)
 
 
 def _tick_of(progress, operation):
@@ -286,7 +337,7 @@ def _tick_of(progress, operation):
     return tick, finish
 
 
-def _take_listing(listing) -> Tuple[str, List[Entry]]:
+def _take_listing(listing) -> ModelListing:
     try:
         found = []
         info = _native.EntryInfo()
@@ -294,7 +345,8 @@ def _take_listing(listing) -> Tuple[str, List[Entry]]:
             _call(_library.listing_get_info, listing, index, _ctypes.byref(info))
             found.append(Entry(_os.fsdecode(info.uri), info.bytes, bool(info.is_folder),
                                info.etag.decode()))
-        return _os.fsdecode(_library.listing_root(listing)), found
+        return ModelListing(_os.fsdecode(_library.listing_root(listing)), found,
+                            _os.fsdecode(_library.listing_notes(listing)).splitlines())
     finally:
         _library.listing_free(listing)
 

@@ -8,7 +8,7 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 from . import _native
 from ._native import library
 from .errors import call
-from .settings import NativeSettings
+from .settings import NativeSettings, explained_by
 from .waiting import call_for_handle, operation_of
 
 Uri = Union[str, "os.PathLike[str]"]
@@ -73,9 +73,10 @@ class Checkpoint(collections.abc.Mapping):
         return self._call(library.checkpoint_open, texts, len(self.uris))
 
     def _call(self, function, *arguments):
-        return call_for_handle(function, *arguments, self._settings.handle, self._operation.handle,
-                               keep=(self._settings, arguments), free=library.checkpoint_close,
-                               operation=self._operation)
+        with explained_by(self._settings):
+            return call_for_handle(function, *arguments, self._settings.handle,
+                                   self._operation.handle, keep=(self._settings, arguments),
+                                   free=library.checkpoint_close, operation=self._operation)
 
     def __del__(self):
         if getattr(self, "handle", None):
@@ -106,6 +107,11 @@ class Checkpoint(collections.abc.Mapping):
     def bytes(self) -> int:
         """Of all tensors together."""
         return library.checkpoint_bytes(self.handle)
+
+    @property
+    def notes(self) -> List[str]:
+        """What of a folder was left out when it was opened, and why."""
+        return library.checkpoint_notes(self.handle).decode(errors="replace").splitlines()
 
     @property
     def metadata(self) -> Dict[str, str]:

@@ -5,6 +5,7 @@ import ctypes
 import fnmatch
 import os
 import struct
+import weakref
 from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
 from . import _native
@@ -12,7 +13,7 @@ from ._native import library
 from .checkpoint import Checkpoint, TensorInfo
 from .errors import InvalidArgumentError, StreamerError, UnsupportedError, call
 from .ranks import as_ranks
-from .settings import NativeSettings
+from .settings import NativeSettings, explain
 from .tensor import Tensor
 from .waiting import call_for_handle
 
@@ -39,6 +40,14 @@ def parse_device(device) -> Tuple[int, int]:
         return _native.DEVICE_CUDA, int(number or 0)
     raise InvalidArgumentError(f"device is {text!r}; it may be cpu, or cuda:0 and so on",
                                kind="invalid_argument", code=100)
+
+
+def _limit_of(values) -> str:
+    """memory_limit as the library will have it: of the call, of the environment, or the default."""
+    limit = values.get("memory_limit")
+    for variable in ("STREAMER_MEMORY_LIMIT", "RUNAI_STREAMER_MEMORY_LIMIT"):
+        limit = os.environ.get(variable) if limit is None else limit
+    return "auto" if limit is None else str(limit).strip().lower()
 
 
 def _usual_order(values) -> str:
@@ -88,12 +97,20 @@ def _is_wanted(select: Select) -> Callable[[TensorInfo], bool]:
         fnmatch.fnmatchcase(tensor.name, glob) for glob in globs)
 
 
-def _check_names(checkpoint, select, slices, into):
+def _check_names(checkpoint, select, slices, into, allow_empty):
     wanted = [] if select is None or callable(select) else \
         [select] if isinstance(select, str) else list(select)
     for name in (*wanted, *(slices or ()), *(into or ())):
-        if name not in checkpoint and not any(c in name for c in "*?["):
+        if name in checkpoint:
+            continue
+        if not any(c in name for c in "*?["):
             raise InvalidArgumentError(f"the checkpoint has no tensor {name!r}")
+        if not allow_empty and not any(fnmatch.fnmatchcase(one, name) for one in checkpoint):
+            some = next(iter(checkpoint), None)
+            like = f", which have names such as {some!r}" if some is not None else ""
+            raise InvalidArgumentError(
+                f"select: {name!r} matches none of the {len(checkpoint)} tensors{like}; give another "
+                "pattern, or allow_empty=True")
 
 
 class _Plan:
@@ -127,8 +144,9 @@ class Load:
                  into: Optional[Mapping[str, Any]] = None, order: Optional[str] = None,
                  read_order="storage", stream: int = 0,
                  settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
-                 group: Any = None):
+                 group: Any = None, allow_empty: bool = False):
         self.checkpoint = checkpoint
+        self._may_be_empty = allow_empty
         self._ranks = as_ranks(group, settings, device)
         self._pid = os.getpid()
         self._handle = ctypes.c_void_p()
@@ -139,7 +157,7 @@ class Load:
             view.struct_size = ctypes.sizeof(view)
         self._shapes = {}
         self._destinations: Dict[int, _Destination] = {}
-        self._largest = 0
+        self._last = lambda: None  # the tensor that was yielded last, if somebody holds it
         values = dict(settings or {})
         if order is None:
             order = _usual_order(values)
@@ -166,37 +184,34 @@ class Load:
             self._handle = starting(library.load_start, plan.handle, ctypes.byref(options),
                                     self._settings.handle, free=library.load_free,
                                     keep=(self._settings, options, plan, self._destinations))
-        except StreamerError:
+        except StreamerError as error:
+            explain(error, self._settings, self.checkpoint._settings)
             interrupt = getattr(self._ranks, "interrupt", None)
             if interrupt is not None:
                 raise interrupt from None
             raise
 
     def _plan(self, select, slices, into):
-        """The native plan; what of it is largest becomes self._largest."""
         if into is not None and select is None:
             select = list(into)
-        _check_names(self.checkpoint, select, slices, into)
+        _check_names(self.checkpoint, select, slices, into, self._may_be_empty)
         plan = _Plan(self.checkpoint)
         if select is None and not slices and not into:
             call(library.plan_add_matching, plan.handle, None, None)
-            self._largest = max((tensor.bytes for tensor in self.checkpoint.tensors), default=0)
         else:
-            self._largest = self._fill(plan.handle, _is_wanted(select), slices or {}, into or {})
+            self._fill(plan.handle, _is_wanted(select), slices or {}, into or {})
         return plan
 
     def _prepare(self, plan, device, order, read_order, stream, values, prefixes, credentials):
         try:
-            if str(values.get("memory_limit")) in ("minimum", "0"):
-                # The loop's own tensor is held while the next one comes, which may have to begin
-                # where the ring begins anew.
-                values["memory_limit"] = max(3 * self._largest, 1)
+            # A tensor may need all of the ring: the one before it cannot stay there.
+            self.moves_out = _limit_of(values) in ("minimum", "0") and \
+                parse_device(device)[0] == _native.DEVICE_HOST
             self._settings = NativeSettings(values, prefixes, credentials)
             # With a limit, what was taken and not yet asked for would stand in the way.
-            is_limited = values.get("memory_limit") not in (None, "auto", "unlimited", -1, "-1")
-            is_limited = is_limited or "device_memory_limit" in values
-            self._at_once = 1 if is_limited or os.environ.get("STREAMER_MEMORY_LIMIT") or \
-                os.environ.get("RUNAI_STREAMER_MEMORY_LIMIT") else _AT_ONCE
+            is_limited = _limit_of(values) not in ("auto", "unlimited", "-1") or \
+                "device_memory_limit" in values
+            self._at_once = 1 if is_limited else _AT_ONCE
             self.total = library.plan_item_count(plan)
             self.total_bytes = library.plan_bytes(plan)
             kind, number = parse_device(device)
@@ -213,7 +228,6 @@ class Load:
     def _fill(self, plan, is_wanted, slices, into):
         chosen = [tensor for tensor in self.checkpoint.tensors if is_wanted(tensor)]
         items = (_native.PlanItem * len(chosen))()
-        largest = 0
         for item, tensor in zip(items, chosen):
             item.struct_size = ctypes.sizeof(_native.PlanItem)
             item.tensor = tensor.number
@@ -226,11 +240,8 @@ class Load:
                 self._shapes[tensor.number] = shape
             if tensor.name in into:
                 self._aim(item, tensor, shape, into[tensor.name])
-            else:
-                largest = max(largest, tensor.bytes)
         if chosen:
             call(library.plan_add, plan, items, len(chosen))
-        return largest
 
     def _aim(self, item, tensor, shape, target):
         destination = _Destination(tensor.name, target)
@@ -269,6 +280,8 @@ class Load:
                                    "that uses it")
         if self._ready:
             return self._ready.popleft()
+        if self.moves_out:
+            self._move_out()
         count = ctypes.c_size_t()
         try:
             while True:
@@ -276,10 +289,14 @@ class Load:
                               self._handles, self._views, ctypes.byref(count))
                 if status == _native.OK:
                     self._take(count.value)
-                    return self._ready.popleft()
+                    tensor = self._ready.popleft()
+                    if self.moves_out:
+                        self._last = weakref.ref(tensor)
+                    return tensor
                 if status == _native.END:
                     return None
-        except StreamerError:
+        except StreamerError as error:
+            explain(error, self._settings, self.checkpoint._settings)
             interrupt = getattr(self._ranks, "interrupt", None)
             if interrupt is not None:
                 raise interrupt from None
@@ -297,6 +314,11 @@ class Load:
             name, dtype, shape, *_ = tensors[number]
             append(Tensor(handle, name, dtype, shapes.get(number, shape) if shapes else shape, nbytes,
                           f"cuda:{device_number}" if device else "cpu", number, data))
+
+    def _move_out(self):
+        last = self._last()
+        if last is not None:
+            last.move_out()
 
     def cancel(self) -> None:
         """Stops reading; a next() under way or to come raises CancelledError. Thread-safe."""

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of one call: plain values, which may be pickled; what is not said comes from the
 environment or is chosen by the library."""
+import contextlib
 import ctypes
 
 from ._native import Credentials, CredentialsCallback, SettingInfo, library
-from .errors import call
+from .errors import AccessError, StreamerError, call
 
 
 def all_settings():
@@ -40,32 +41,53 @@ class NativeSettings:
                 call(library.settings_set_for, self.handle, prefix.encode(), name.encode(),
                      _value(value))
         self._callback = None
+        self.failure = None  # what the credentials callback raised, if that was its last outcome
         if credentials is not None:
-            self._callback = CredentialsCallback(_credentials_callback(credentials))
+            self._callback = CredentialsCallback(self._credentials_callback(credentials))
             call(library.settings_set_credentials_callback, self.handle, b"", self._callback, None)
+
+    def _credentials_callback(self, credentials):
+        # The strings must live until the library has copied them, which it does when this returns.
+        kept = {}
+
+        def give(out, _user):
+            try:
+                given = credentials()
+                for name in ("access_key_id", "secret_access_key", "session_token",
+                             "bearer_token"):
+                    if given.get(name) is not None:
+                        kept[name] = str(given[name]).encode()
+                        setattr(out.contents, name, kept[name])
+                out.contents.expires_unix_s = int(given.get("expires_unix_s") or 0)
+            except BaseException as failure:  # nothing may be thrown into C
+                self.failure = failure
+                return 1
+            self.failure = None
+            return 0
+
+        return give
 
     def __del__(self):
         if self.handle:
             library.settings_free(self.handle)
 
 
-def _credentials_callback(credentials):
-    # The strings must live until the library has copied them, which it does when this returns.
-    kept = {}
-
-    def give(out, _user):
-        try:
-            given = credentials()
-            for name in ("access_key_id", "secret_access_key", "session_token", "bearer_token"):
-                if given.get(name) is not None:
-                    kept[name] = str(given[name]).encode()
-                    setattr(out.contents, name, kept[name])
-            out.contents.expires_unix_s = int(given.get("expires_unix_s") or 0)
-            return 0
-        except Exception:  # nothing may be thrown into C
-            return 1
-
-    return give
+def explain(error, *all_settings_used):
+    """What a credentials callback raised becomes the cause of the error that came of it."""
+    for used in all_settings_used:
+        failure = getattr(used, "failure", None)
+        if failure is not None and isinstance(error, AccessError):
+            error.__cause__ = failure
 
 
-__all__ = ["all_settings", "NativeSettings", "Credentials"]
+@contextlib.contextmanager
+def explained_by(*all_settings_used):
+    """explain() for what is raised meanwhile."""
+    try:
+        yield
+    except StreamerError as error:
+        explain(error, *all_settings_used)
+        raise
+
+
+__all__ = ["all_settings", "explain", "explained_by", "NativeSettings", "Credentials"]

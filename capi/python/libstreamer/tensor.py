@@ -2,6 +2,7 @@
 """One yielded tensor: its memory, and ways to see it as a tensor of torch, NumPy or anything that
 speaks DLPack. Neither torch nor NumPy is imported before it is asked for."""
 import ctypes
+import weakref
 from typing import Tuple
 
 from ._native import library
@@ -84,11 +85,13 @@ class Tensor:
     """
 
     __slots__ = ("name", "dtype", "shape", "nbytes", "device", "number", "data", "_handle",
-                 "__weakref__")
+                 "_buffers", "_own", "__weakref__")
 
     def __init__(self, handle: int, name: str, dtype: str, shape: Tuple[int, ...], nbytes: int,
                  device: str, number: int, data: int):
         self._handle = handle
+        self._buffers = ()
+        self._own = None
         self.name = name
         self.dtype = dtype
         self.shape = shape
@@ -100,8 +103,19 @@ class Tensor:
     def release(self) -> None:
         """Gives the memory back now. Nothing that was made of the tensor may be used any more."""
         handle, self._handle = self._handle, None
+        self._own = None
         if handle:
             _tensor_release(handle)
+
+    def move_out(self) -> None:
+        """Copies the bytes to memory of this object's own and gives the library's back, unless
+        something that was made of the tensor is still there."""
+        if not self._handle or any(buffer() is not None for buffer in self._buffers):
+            return
+        own = (ctypes.c_ubyte * self.nbytes)()
+        ctypes.memmove(own, self.data, self.nbytes)
+        self.release()
+        self._own, self.data = own, ctypes.addressof(own)
 
     def __del__(self):
         if self._handle:
@@ -110,12 +124,15 @@ class Tensor:
     def _buffer(self):
         if self.device != "cpu":
             raise UnsupportedError(f"{self.name} is in memory of {self.device}")
+        if self._own is not None:
+            return self._own
         if self._handle is None:
             raise UnsupportedError(f"{self.name} was released")
         buffer = (ctypes.c_ubyte * self.nbytes).from_address(self.data) if self.nbytes else \
             (ctypes.c_ubyte * 0)()
         # Whoever refers to the buffer holds the memory.
         buffer._tensor = self
+        self._buffers = (*(one for one in self._buffers if one() is not None), weakref.ref(buffer))
         return buffer
 
     def memoryview(self) -> memoryview:
@@ -163,11 +180,12 @@ class Tensor:
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError("libstreamer's tensors are exported where they are, without a copy")
         if self._handle is None:
-            raise BufferError(f"{self.name} was released")
+            raise BufferError(f"{self.name} was released, or moved out of the library's memory")
         is_versioned = max_version is not None and max_version[0] >= 1
         managed = ctypes.c_void_p()
         export = library.tensor_to_dlpack_versioned if is_versioned else library.tensor_to_dlpack
         call(export, self._handle, ctypes.byref(managed))
+        self._buffers = (lambda: managed,)  # for as long as this lives: nothing tells when it ends
         name = _VERSIONED if is_versioned else _UNVERSIONED
         return _PyCapsule_New(managed, name, ctypes.cast(_end_capsule, ctypes.c_void_p))
 

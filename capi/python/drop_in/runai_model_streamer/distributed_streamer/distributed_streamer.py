@@ -95,11 +95,11 @@ class DistributedStreamer:
 
     def get_tensors(self) -> Iterator[Tuple[str, torch.Tensor]]:
         """(name, tensor) of what stream_checkpoint() started."""
-        while True:
-            leased = self.file_streamer.next_tensor()
-            if leased is None:
-                return
-            yield leased.name, self.file_streamer.own(leased.torch(), leased)
+        for leased, tensor in self.file_streamer.tensors():
+            name = leased.name
+            del leased
+            yield name, tensor
+            del tensor
 
 
 def _is_wished(device: Optional[str]) -> bool:
@@ -153,7 +153,9 @@ def _lack_of_memory(device: str) -> Optional[libstreamer.MemoryLimitError]:
     """What a GPU lacks for the buffers through which ranks pass bytes on."""
     if device == "cpu":
         return None
-    wanted = 3 * int(os.environ.get("RUNAI_STREAMER_DIST_BUFFER_MIN_BYTESIZE", 128 << 20))
+    # What is less than the library's least is raised to it.
+    wanted = 3 * max(int(os.environ.get("RUNAI_STREAMER_DIST_BUFFER_MIN_BYTESIZE", 128 << 20)),
+                     1 << 20)
     free, _ = torch.cuda.mem_get_info(device)
     if free >= wanted:
         return None

@@ -178,14 +178,30 @@ class FileStreamer:
             self._load.close()
         self._load = None
 
+    def tensors(self) -> Iterator[Tuple[libstreamer.Tensor, torch.Tensor]]:
+        """What the request under way brings, each as it was yielded and as the caller's own. Closing
+        this before the end, by `break` or an exception, cancels the request."""
+        load = self._load
+        try:
+            # A caller that has everything may start the next request before this is over.
+            while load is not None and self._load is load:
+                leased = self.next_tensor()
+                if leased is None:
+                    return
+                yield leased, self.own(leased.torch(), leased)
+                del leased
+        finally:
+            if load is not None and self._load is load:
+                self._end()
+
     def get_chunks(self) -> Iterator[Tuple[int, int, torch.Tensor]]:
         """(id of the file's request, index of the chunk, its bytes as a row of uint8)."""
-        while True:
-            leased = self.next_tensor()
-            if leased is None:
-                return
+        for leased, tensor in self.tensors():
             file_id, index = self._chunks[int(leased.name)]
-            yield file_id, index, self.own(leased.torch(), leased).view(1, -1)
+            # Whoever asks for the next one holds no more than he likes.
+            del leased
+            yield file_id, index, tensor.view(1, -1)
+            del tensor
 
 
 def _current_stream(device: str) -> int:

@@ -2,7 +2,6 @@
 """SafetensorsStreamer, ObjectStorageModel, and what lists and pulls files of a store."""
 import fcntl
 import fnmatch
-import glob
 import logging
 import os
 import shutil
@@ -13,15 +12,12 @@ import torch
 import libstreamer
 from runai_model_streamer.distributed_streamer.distributed_streamer import DistributedStreamer
 from runai_model_streamer.file_streamer.file_streamer import RunaiStreamerInvalidInputException
-from runai_model_streamer.s3_utils.s3_utils import (S3Credentials, is_azure_path, is_gs_path,
+from runai_model_streamer.s3_utils.s3_utils import (S3Credentials, as_uri, is_azure_path, is_gs_path,
                                                     is_object_path, is_s3_path, settings_of)
 from runai_model_streamer.safetensors_streamer.safetensors_pytorch import (SafetensorMetadata,
                                                                            metadata_of, open_files)
 
 logger = logging.getLogger(__name__)
-
-_SAFETENSORS = "*.safetensors"
-
 
 class SafetensorsStreamer:
     """Streams the tensors of safetensors files as soon as each is whole. Use it with `with`."""
@@ -114,16 +110,30 @@ def _numbers_of(checkpoint, names):
 
 
 def list_safetensors(path: str, s3_credentials: Optional[S3Credentials] = None) -> List[str]:
-    """The *.safetensors directly in a folder or under a prefix, sorted."""
+    """The safetensors files of the model in a folder or under a prefix, sorted: the shards of its
+    index, or all of them, but for other forms of the same model. Nothing there is an empty list.
+
+    ValueError or FileNotFoundError: of the model something is missing, or what is meant is not clear.
+    Those who ask read what is listed, and nothing else.
+    """
     path = os.fspath(path)
-    if not is_object_path(path):
-        return sorted(glob.glob(os.path.join(glob.escape(path), _SAFETENSORS)))
-    try:
-        entries = libstreamer.list(_as_prefix(path), settings=settings_of(s3_credentials))
-    except libstreamer.NotFoundError:
+    if is_object_path(path):
+        model = libstreamer.list_model(_as_prefix(path), settings=settings_of(s3_credentials))
+        _log_notes(model)
+        return [entry.uri for entry in model.objects]
+    if not os.path.isdir(path):
+        logger.warning("[RunAI Streamer] %s is no folder: no safetensors files", path)
         return []
-    return [entry.uri for entry in entries
-            if not entry.is_folder and entry.uri.endswith(".safetensors")]
+    model = libstreamer.list_model(as_uri(path))
+    _log_notes(model)
+    if model.folder.rstrip("/") != as_uri(path).rstrip("/"):
+        return [entry.uri for entry in model.objects]  # of a hub's cache one snapshot is meant
+    return [os.path.join(path, os.path.relpath(entry.uri, model.folder)) for entry in model.objects]
+
+
+def _log_notes(model: libstreamer.ModelListing) -> None:
+    for note in model.notes:
+        logger.warning("[RunAI Streamer] %s", note)
 
 
 def pull_files(model_path: str, dst: str, allow_pattern: Optional[List[str]] = None,
@@ -136,10 +146,9 @@ def pull_files(model_path: str, dst: str, allow_pattern: Optional[List[str]] = N
     settings = settings_of(s3_credentials)
     prefix = _as_prefix(model_path)
     bucket = "/".join(prefix.split("/", 3)[:3]) + "/"
-    try:
-        entries = libstreamer.list(prefix, recursive=True, settings=settings)
-    except libstreamer.NotFoundError:
-        return
+    entries = libstreamer.list(prefix, recursive=True, settings=settings)
+    if not entries:
+        logger.warning("[RunAI Streamer] there is nothing under %s", prefix)
     keys = [entry.uri[len(bucket):] for entry in entries]
     if allow_pattern is not None:
         keys = [key for key in keys if any(fnmatch.fnmatch(key, p) for p in allow_pattern)]
