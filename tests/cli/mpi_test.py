@@ -241,7 +241,7 @@ class Mpi(unittest.TestCase):
             text = said.read()
         told = re.findall(r"no answer from rank (\d) within 2000 ms", text)
         self.assertEqual((len(told), len(set(told))), (2, 1), text)
-        self.assertLess(took, 20)
+        self.assertLess(took, 45)
 
     def test_without_mpi_it_says_so(self):
         for path in ("/nonexistent/libstreamer_mpi.so", "/dev/null"):

@@ -18,7 +18,7 @@ using namespace streamer::test;
 
 TEST_CASE("a machine without a device is told what it lacks", "[cuda]") {
   const auto runtime = cuda_runtime();
-  if (runtime) return;  // it has one
+  if (runtime) return skip("this machine has a device");
   CHECK(runtime.error().kind() == ErrorKind::device);
   INFO(runtime.error().message());
   bool is_clear = false;
@@ -45,7 +45,7 @@ std::vector<std::byte> bytes_at(const TensorLease& lease, cudaStream_t stream) {
 
 TEST_CASE("loads to a real device bring every byte", "[cuda]") {
   const auto runtime = cuda_runtime();
-  if (!runtime) return;  // the test before says why
+  if (!runtime) return skip(runtime.error().message());
   const int last = *(*runtime)->device_count() - 1;
   REQUIRE(cudaSetDevice(last) == cudaSuccess);
   cudaStream_t stream = nullptr;

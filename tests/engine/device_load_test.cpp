@@ -423,28 +423,34 @@ TEST_CASE("many small tensors are few copies", "[device-load]") {
 }
 
 TEST_CASE("reading and copying overlap", "[device-load]") {
-  constexpr std::uint64_t kBytes = 24 * kMiB;
+  constexpr std::uint64_t kBytes = 12 * kMiB;
   constexpr double kRate = 40e6;
-  const Lab lab(equal_tensors(24, kBytes / 24));
+  const Lab lab(equal_tensors(12, kBytes / 12));
   CudaStandIn cuda({.longest_delay_us = 0, .copy_seconds_per_byte = 1 / kRate});
   {
-    LoadSettings settings;
-    settings.bandwidth_bytes_per_s = static_cast<std::uint64_t>(kRate);
-    settings.staging_segment_bytes = 256 * kKiB;
-    // The best of three: both sides sleep, and a busy machine wakes them late.
-    double best = 1e9;
-    for (int round = 0; round < 3; ++round) {
+    // Reads that are held back, copies that are slow, and both: the best of three each, in turn,
+    // because both sides sleep, and a busy machine wakes them late.
+    const auto seconds = [&](bool is_held_back, const LoadOptions& options) {
+      LoadSettings settings;
+      if (is_held_back) settings.bandwidth_bytes_per_s = static_cast<std::uint64_t>(kRate);
+      settings.staging_segment_bytes = 256 * kKiB;
       const auto began = std::chrono::steady_clock::now();
-      auto load = start(lab, settings, to_device(cuda));
-      CHECK(drain(*load, lab) == 24);
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
-      best = std::min(best, took.count());
+      auto load = start(lab, settings, options);
+      CHECK(drain(*load, lab) == 12);
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    };
+    double reading = 1e9;
+    double copying = 1e9;
+    double both = 1e9;
+    for (int round = 0; round < 3; ++round) {
+      reading = std::min(reading, seconds(true, {}));
+      copying = std::min(copying, seconds(false, to_device(cuda)));
+      both = std::min(both, seconds(true, to_device(cuda)));
     }
-    const double ratio = best / (static_cast<double>(kBytes) / kRate);
-    std::printf("reading and copying at once take %.3f of either alone\n", ratio);
-    // One after the other they would take twice as long. Beside other tests this is no measurement:
-    // RESULTS.md has one.
-    if (!kIsSanitized) CHECK(ratio < 1.5);
+    std::printf("reading %.3f s, copying %.3f s, at once %.3f s\n", reading, copying, both);
+    // One after the other they would take as long as both. Beside other tests this is no
+    // measurement: RESULTS.md has one.
+    if (!kIsSanitized) CHECK(both < 0.8 * (reading + copying));
   }
   check_clean(cuda);
 }
@@ -460,6 +466,7 @@ TEST_CASE("a full ring stops readers, who neither drop nor spin", "[device-load]
     const LoadStats stats = load->stats();
     CHECK(stats.staging_bytes == 2 * (16 * kKiB + 2 * kPageBytes));
     CHECK(judge(stats) == HeldBackBy::device_copy);
+    // A reader that spins uses its time; one that sleeps does not, however slow the machine is.
     CHECK(stats.reader_cpu_ns < stats.elapsed_ns / 2);
   }
   check_clean(cuda);
@@ -492,7 +499,8 @@ TEST_CASE("the caller's device stays what it was, and segments are pinned once f
 
 TEST_CASE("uncached chunks go past the host where GPUDirect Storage takes them", "[device-load]") {
   const Lab lab(equal_tensors(16, 300'000));
-  if (!UniqueFd(::open(lab.path(0).c_str(), O_RDONLY | O_DIRECT))) return;
+  if (!UniqueFd(::open(lab.path(0).c_str(), O_RDONLY | O_DIRECT)))
+    return skip("the file system of the temporary folder does not have O_DIRECT");
   const char* const library = std::getenv("FAKE_CUFILE");
   REQUIRE(library != nullptr);
   CudaStandIn cuda({});

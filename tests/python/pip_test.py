@@ -33,7 +33,9 @@ class Pip(unittest.TestCase):
         subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip",
                         os.path.join(cls.folder, "venv")], check=True)
         # Of a build for tests only the time matters.
-        cls.install(cls.source, "--config-settings=setup-args=-Doptimization=0")
+        cls.install(cls.source, "--config-settings=setup-args=-Doptimization=0",
+                    "--config-settings=setup-args=-Dunity=on",
+                    "--config-settings=setup-args=-Dunity_size=100")
 
     @classmethod
     def install(cls, source, *options):

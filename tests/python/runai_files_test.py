@@ -309,7 +309,7 @@ class Native(Case):
                              [[1 << 20] * 64])
         started = time.monotonic()
         native.runai_end(streamer)
-        self.assertLess(time.monotonic() - started, 20)
+        self.assertLess(time.monotonic() - started, 40)
 
     def test_the_module(self):
         self.assertEqual(set(runai_model_streamer.__all__), {

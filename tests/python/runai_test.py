@@ -338,7 +338,7 @@ class Streaming(Case):
             with SafetensorsStreamer() as streamer:
                 streamer.stream_file(path)
                 raise KeyError("of the program")
-        self.assertLess(time.monotonic() - started, 20)
+        self.assertLess(time.monotonic() - started, 40)
 
     def test_a_file_that_is_cut_is_never_half_a_success(self):
         path = self.file("m.safetensors", [("a", "U8", [5000], b"a" * 5000)])
@@ -465,4 +465,4 @@ class Partition(Case):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1] + sys.argv[2:])
+    unittest.main(argv=sys.argv[:1] + sys.argv[2:], verbosity=2)
