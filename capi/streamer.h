@@ -634,7 +634,7 @@ typedef struct streamer_load_stats {
   uint64_t network_requests;
   uint64_t hedges;            /* of network_requests: made a second time because the first was slow */
   uint64_t most_connections;  /* that were open at once */
-  uint64_t objects_verified;  /* found to be what was stored; see the setting verify */
+  uint64_t objects_verified;  /* of objects: found to be what was stored; see the setting verify */
   uint64_t bytes_to_devices;  /* copied to devices, with the padding between tensors */
   uint64_t staging_wait_ns;   /* of all readers together: until copies to a device made room */
   uint64_t staging_bytes;     /* host memory through which bytes pass on their way to devices */
@@ -645,10 +645,12 @@ typedef struct streamer_load_stats {
   uint64_t exchange_wait_ns;  /* for other ranks, and for what they passed on */
   uint32_t rank;
   uint32_t ranks;             /* that share the load; 1: it is of this one alone */
+  uint64_t objects;           /* files and objects that the load reads, or was to read */
+  uint64_t buffer_bytes;      /* of reading; within the memory limit, as arena_bytes is */
 } streamer_load_stats;
 #define STREAMER_LOAD_STATS_INIT                                                              \
   {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* What held a load back: where its readers, or failing that its consumer, spent the time. */
 #define STREAMER_HELD_BACK_BY_NOTHING 0

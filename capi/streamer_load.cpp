@@ -204,6 +204,8 @@ void streamer_load_get_stats(const streamer_load* load, streamer_load_stats* sta
   out.exchange_wait_ns = stats.exchange_wait_ns;
   out.rank = stats.rank;
   out.ranks = stats.ranks;
+  out.objects = stats.objects;
+  out.buffer_bytes = stats.buffer_bytes;
   out.notes = "";
   const streamer_status kept = guarded(nullptr, [&]() -> Result<streamer_status> {
     auto notes = std::make_unique<std::string>(load->checkpoint_notes + load->load->notes());

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/fits_in_memory.hpp"
+#include "base/log.hpp"
 #include "base/operation.hpp"
 #include "base/result.hpp"
 #include "base/thread.hpp"
@@ -50,8 +51,12 @@ Result<std::vector<T>> on_threads(const std::string& name, std::size_t threads, 
     std::vector<Thread> helpers;
     for (std::size_t i = 1; i < std::min(count, threads); ++i) {
       auto helper = Thread::start(name, do_some);
-      // One thread is enough, if slower.
-      if (helper) helpers.push_back(*std::move(helper));
+      if (!helper) {
+        // One thread is enough, if slower.
+        log_line(LogLevel::warning, helper.error().message() + ": going on without it");
+        break;
+      }
+      helpers.push_back(*std::move(helper));
     }
     do_some();
   }

@@ -148,7 +148,10 @@ constexpr SettingRow kRows[] = {
      "auto, unlimited (or -1), minimum (or 0), or bytes",
      "How much host memory a load may hold between storage and the release of its tensors. auto is "
      "80 % of what the machine and its control group have free when the load starts; minimum is "
-     "the largest tensor. Memory of the caller does not count."},
+     "the largest tensor, with the buffers of reading on top. Otherwise those are within the "
+     "limit, "
+     "as far as it leaves room for them beside the largest tensor. Memory of the caller does not "
+     "count."},
     {"operation_timeout_ms", "STREAMER_OPERATION_TIMEOUT_MS", nullptr, "none",
      "none, or milliseconds, 1 to 86400000",
      "Opening a checkpoint, a listing, a pull, a snapshot or a diagnosis that takes longer than "
@@ -208,11 +211,13 @@ constexpr SettingRow kRows[] = {
      "auto, or a power of two up to 4096",
      "The least alignment, in bytes, of a tensor in the library's own memory. auto is the size of "
      "its element, which most files give at no cost."},
-    {"verify", "STREAMER_VERIFY", nullptr, "off", "off, store, or the path or URI of a manifest",
+    {"verify", "STREAMER_VERIFY", nullptr, "off",
+     "off, store, required, or the path or URI of a manifest",
      "Whether whole objects are checked after loading: against the checksum that the store keeps "
      "(S3: CRC32, CRC32C, CRC64NVME of the full object; Google: CRC32C), or against a manifest, "
-     "with lines such as "
-     "sha256sum writes, or KIND:HEX NAME."},
+     "with lines such as sha256sum writes, or KIND:HEX NAME. An object that the store has no "
+     "checksum for, or of which not all is loaded, is a warning with store and an error with "
+     "required."},
 };
 
 Error bad_value(std::string_view source, std::string_view value, std::string_view values) {

@@ -114,7 +114,7 @@ struct LoadSettings {
   std::uint64_t least_connection_rate = 0;  // bytes per second; 0: none
   std::chrono::milliseconds progress_timeout{120'000};
   bool hedges = true;
-  std::string verify = {};  // "store", or a manifest; empty: nothing is verified
+  std::string verify = {};  // "store", "required", or a manifest; empty: nothing is verified
 };
 
 // The settings of a store behind a network, read once when it is made.

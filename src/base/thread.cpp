@@ -34,7 +34,11 @@ Result<Thread> Thread::start(std::string name, std::function<void()> body) {
   pthread_t id{};
   const int os_error = pthread_create(&id, nullptr, run, start.get());
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (os_error != 0) return os_failure("starting thread " + start->name, os_error);
+  if (os_error != 0) {
+    return os_failure("starting the thread " + start->name +
+                          " (its limits: ulimit -u, and pids.max of the control group)",
+                      os_error);
+  }
   start.release();  // run() owns it now
   Thread thread;
   thread.id_ = id;

@@ -36,9 +36,7 @@ void print_text(const LoadStats& stats) {
              stats.bytes_to_devices, human_bytes(stats.staging_bytes),
              human_bytes(stats.device_bytes));
   }
-  if (stats.objects_verified != 0) {
-    write_to(stdout, "verified: {} files are what was stored\n", stats.objects_verified);
-  }
+  write_to(stdout, "verified: {} of {} files\n", stats.objects_verified, stats.objects);
   write_to(stdout, "chunks: {}; retries: {}\n", stats.chunks, stats.retries);
   write_to(stdout, "held back by: {}\n", held_back_by(stats));
   print_notes(stats.notes);
@@ -50,11 +48,13 @@ void print_json(const LoadStats& stats) {
       "{{\"tensors\":{},\"bytes\":{},\"seconds\":{:.6f},\"gigabytes_per_second\":{:.3f},"
       "\"readers\":{},\"chunks\":{},\"retries\":{},\"bytes_read\":{},\"bytes_direct\":{},"
       "\"bytes_page_cache\":{},\"bytes_buffered\":{},\"bytes_bounced\":{},\"uses_io_uring\":{},"
-      "\"arena_bytes\":{},\"reader_cpu_seconds\":{:.6f},\"storage_wait_seconds\":{:.6f},"
+      "\"arena_bytes\":{},\"buffer_bytes\":{},\"reader_cpu_seconds\":{:.6f},\"storage_wait_"
+      "seconds\":{:.6f},"
       "\"window_wait_seconds\":{:.6f},\"bandwidth_wait_seconds\":{:.6f},"
       "\"consumer_wait_seconds\":{:.6f},\"bytes_network\":{},"
       "\"bytes_discarded\":{},\"network_requests\":{},\"hedges\":{},\"most_connections\":{},"
-      "\"objects_verified\":{},\"bytes_to_devices\":{},\"staging_wait_seconds\":{:.6f},"
+      "\"objects\":{},\"objects_verified\":{},\"bytes_to_devices\":{},\"staging_wait_seconds\":{:."
+      "6f},"
       "\"staging_bytes\":{},\"device_bytes\":{},"
       "\"bytes_sent\":{},\"bytes_received\":{},\"exchange_wait_seconds\":{:.6f},"
       "\"rank\":{},\"ranks\":{},"
@@ -63,9 +63,10 @@ void print_json(const LoadStats& stats) {
       gigabytes_per_second(stats.bytes_ready, stats.elapsed_ns), stats.readers, stats.chunks,
       stats.retries, stats.bytes_read, stats.bytes_direct, stats.bytes_page_cache,
       stats.bytes_buffered, stats.bytes_bounced, stats.uses_io_uring != 0, stats.arena_bytes,
-      seconds(stats.reader_cpu_ns), seconds(stats.storage_wait_ns), seconds(stats.window_wait_ns),
-      seconds(stats.bandwidth_wait_ns), seconds(stats.consumer_wait_ns), stats.bytes_network,
-      stats.bytes_discarded, stats.network_requests, stats.hedges, stats.most_connections,
+      stats.buffer_bytes, seconds(stats.reader_cpu_ns), seconds(stats.storage_wait_ns),
+      seconds(stats.window_wait_ns), seconds(stats.bandwidth_wait_ns),
+      seconds(stats.consumer_wait_ns), stats.bytes_network, stats.bytes_discarded,
+      stats.network_requests, stats.hedges, stats.most_connections, stats.objects,
       stats.objects_verified, stats.bytes_to_devices, seconds(stats.staging_wait_ns),
       stats.staging_bytes, stats.device_bytes, stats.bytes_sent, stats.bytes_received,
       seconds(stats.exchange_wait_ns), stats.rank, stats.ranks, held_back_by(stats),

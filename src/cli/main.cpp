@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 
 #include <CLI/CLI.hpp>
 
@@ -26,9 +27,19 @@ constexpr std::array<std::string_view, 5> kLogLevels = {"trace", "debug", "info"
                                                         "error"};
 
 extern "C" void print_log_line(std::int32_t level, const char* line, void* user) {
-  static_cast<void>(level);
   static_cast<void>(user);
-  write_to(stderr, "{}\n", escaped(line));
+  const bool is_warning = level == static_cast<std::int32_t>(LogLevel::warning);
+  write_to(stderr, "{}{}\n", is_warning ? "warning: " : "", escaped(line));
+}
+
+// Warnings are for who runs the command, unless the environment sends the log elsewhere.
+void show_warnings() {
+  for (const char* const name :
+       {"STREAMER_LOG_FILE", "RUNAI_STREAMER_LOG_FILE", "RUNAI_STREAMER_LOG_TO_STDERR"}) {
+    const char* const value = std::getenv(name);
+    if (value != nullptr && *value != '\0') return;
+  }
+  set_log(LogLevel::warning, print_log_line);
 }
 
 // What the arguments fill; which of it counts follows from the subcommand.
@@ -176,7 +187,8 @@ int run(int argc, char** argv) {
   CLI::App app("Streams model weights from storage to memory.", "streamer");
   app.set_version_flag("--version", fmt::format("streamer {}", version_string()));
   app.require_subcommand(1);
-  app.add_option("--log", arguments.log_level, "log to stderr: trace, debug, info, warning, error")
+  app.add_option("--log", arguments.log_level,
+                 "log to stderr: trace, debug, info, warning (default), error")
       ->check(CLI::IsMember(std::vector<std::string>(kLogLevels.begin(), kLogLevels.end())))
       ->each([](const std::string& level) {
         const auto at = std::find(kLogLevels.begin(), kLogLevels.end(), level);
@@ -184,6 +196,7 @@ int run(int argc, char** argv) {
       });
   app.footer(kFooter);
   add_commands(app, arguments, exit_code);
+  show_warnings();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

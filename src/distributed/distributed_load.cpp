@@ -88,6 +88,7 @@ Result<std::unique_ptr<Load>> start_share(Share share, const Schedule& schedule,
   const LoadOptions reading{.order = Order::plan,
                             .read_order = ReadOrder::item,
                             .when_full = WhenFull::wait,
+                            .limits_tensors_alone = true,
                             .cuda = options.cuda};
   return Load::start(std::move(share.checkpoint), std::move(share.requests), reading, settings);
 }

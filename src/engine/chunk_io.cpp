@@ -127,8 +127,10 @@ Result<void> read_twice(const OpenFile& file, ReaderCounters& counters, Read&& r
 
 Result<std::span<std::byte>> PageBuffer::get(std::uint64_t bytes) {
   if (memory_.bytes() < bytes) {
+    const std::uint64_t before = memory_.bytes();
     memory_ = Arena();
     memory_ = TRY(Arena::reserve(bytes));
+    core_->buffer_bytes.fetch_add(memory_.bytes() - before, std::memory_order_relaxed);
   }
   return std::span<std::byte>(memory_.data(), memory_.bytes());
 }

@@ -15,11 +15,13 @@ namespace streamer::core {
 // Memory that starts and ends on pages, for reads that cannot land in place. Grows, never shrinks.
 class PageBuffer {
  public:
-  PageBuffer() = default;
+  // What it holds is counted in the core's buffer_bytes.
+  explicit PageBuffer(LoadCore& core) : core_(&core) {}
   // At least bytes of memory; the content before is lost.
   Result<std::span<std::byte>> get(std::uint64_t bytes);
 
  private:
+  LoadCore* core_;
   Arena memory_;
 };
 

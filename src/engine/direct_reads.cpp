@@ -25,6 +25,27 @@ namespace {
 constexpr std::uint32_t kMostInFlight = 64;
 constexpr std::uint64_t kMostBytesInFlight = 64 * kMiB;
 constexpr std::uint32_t kFirstInFlight = 4;
+// Of the bytes for buffers, those for first and last pages take an eighth at most.
+constexpr std::uint64_t kEdgesShare = 8;
+
+std::uint32_t most_in_flight(const LoadSettings& settings, std::uint64_t chunk_bytes,
+                             std::uint64_t buffer_bytes) {
+  const std::uint64_t by_edges = buffer_bytes / kEdgesShare / (2 * kPageBytes);
+  const std::uint64_t wanted =
+      settings.direct_depth != 0
+          ? settings.direct_depth
+          : std::clamp<std::uint64_t>(kMostBytesInFlight / std::max<std::uint64_t>(chunk_bytes, 1),
+                                      2, kMostInFlight);
+  return static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(wanted, 1, std::max<std::uint64_t>(by_edges, 1)));
+}
+
+// One buffer less than there is room for: the spare one.
+std::uint32_t most_bounced(std::uint64_t chunk_bytes, std::uint64_t buffer_bytes) {
+  const std::uint64_t room =
+      (buffer_bytes - buffer_bytes / kEdgesShare) / (chunk_bytes + 2 * kPageBytes);
+  return static_cast<std::uint32_t>(std::max<std::uint64_t>(room, 2) - 1);
+}
 
 // A read that takes longer than this waits in a queue of our own making: more in flight than
 // bandwidth times latency only delays cancelling, which has to wait for it.
@@ -51,8 +72,9 @@ struct DirectReads::Slot {
   bool is_busy = false;
   std::optional<int> result;  // of a read that was over at once
   PageBuffer edges;
-  PageBuffer bounce;
+  PageBuffer* bounce = nullptr;  // of bounces_
 
+  explicit Slot(LoadCore& core) : edges(core) {}
   std::uint64_t first_page() const { return round_down(chunk.offset, kPageBytes); }
   std::uint64_t pages_end() const { return round_up(chunk.end(), kPageBytes); }
 };
@@ -125,19 +147,42 @@ int probe_io_uring() noexcept {
 }
 
 DirectReads::DirectReads(LoadCore& core, const LoadSettings& settings, ReaderCounters& counters,
-                         std::uint64_t chunk_bytes)
+                         PageBuffer& spare, std::uint64_t buffer_bytes)
     : core_(core),
       counters_(counters),
-      most_(settings.direct_depth != 0
-                ? settings.direct_depth
-                : static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
-                      kMostBytesInFlight / std::max<std::uint64_t>(chunk_bytes, 1), 2,
-                      kMostInFlight))),
+      spare_(spare),
+      most_(most_in_flight(settings, core.plan.largest_chunk_bytes(), buffer_bytes)),
+      most_bounced_(most_bounced(core.plan.largest_chunk_bytes(), buffer_bytes)),
       depth_(settings.direct_depth != 0 ? most_ : std::min(kFirstInFlight, most_)),
       wants_ring_(settings.io_uring) {}
 
 DirectReads::~DirectReads() {
   STREAMER_CHECK(in_flight_ == 0);
+}
+
+bool DirectReads::has_room_for(const Chunk& chunk) const {
+  if (in_flight_ >= depth_) return false;
+  const std::size_t bounced = bounces_.size() - free_bounces_.size();
+  return bounced < most_bounced_ || !may_bounce(chunk);
+}
+
+// Where the first page lands that the chunk wants all of; nullptr if it cannot land in place.
+std::byte* DirectReads::first_whole_page(const Chunk& chunk) const {
+  if (chunk.pieces != 1 || core_.is_for_device(chunk)) return nullptr;
+  const std::uint64_t begin = round_up(chunk.offset, kPageBytes);
+  if (begin >= round_down(chunk.end(), kPageBytes)) return nullptr;
+  std::byte* page = nullptr;
+  core_.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& only) {
+    page = core_.address(only.place) + (begin - chunk.offset);
+  });
+  return page;
+}
+
+// Whether the chunk may need a buffer, which depends on its file, too.
+bool DirectReads::may_bounce(const Chunk& chunk) const {
+  if (core_.is_for_device(chunk)) return Staging::needs_gathering(chunk);
+  const std::byte* const page = first_whole_page(chunk);
+  return page == nullptr || reinterpret_cast<std::uintptr_t>(page) % kPageBytes != 0;
 }
 
 Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenFile> file,
@@ -152,7 +197,7 @@ Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenF
     }
   }
   auto free = std::find_if(slots_.begin(), slots_.end(), [](const auto& s) { return !s->is_busy; });
-  if (free == slots_.end()) free = slots_.insert(free, std::make_unique<Slot>());
+  if (free == slots_.end()) free = slots_.insert(free, std::make_unique<Slot>(core_));
   Slot& slot = **free;
   slot.chunk = chunk;
   slot.file = std::move(file);
@@ -182,25 +227,32 @@ Result<void> DirectReads::prepare(Slot& slot) {
   if (slot.segment) {
     slot.entries[0] = {core_.staging->data(slot.chunk, *slot.segment), bytes};
   } else {
-    const auto bounce = TRY(slot.bounce.get(bytes));
+    const auto bounce = TRY(take_bounce(slot).get(bytes));
     slot.entries[0] = {bounce.data(), bytes};
   }
   slot.entry_count = 1;
   return {};
 }
 
+PageBuffer& DirectReads::take_bounce(Slot& slot) {
+  if (free_bounces_.empty()) {
+    bounces_.push_back(std::make_unique<PageBuffer>(core_));
+    free_bounces_.push_back(bounces_.back().get());
+  }
+  slot.bounce = free_bounces_.back();
+  free_bounces_.pop_back();
+  return *slot.bounce;
+}
+
 void DirectReads::lay_in_place(Slot& slot) {
   const Chunk& chunk = slot.chunk;
   slot.entry_count = 0;
   slot.is_in_place = false;
-  if (chunk.pieces != 1 || core_.is_for_device(chunk)) return;
-  Piece piece;
-  core_.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& only) { piece = only; });
+  std::byte* const inner = first_whole_page(chunk);
+  const auto address = reinterpret_cast<std::uintptr_t>(inner);
+  if (inner == nullptr || address % slot.file->memory_alignment != 0) return;
   const std::uint64_t inner_begin = round_up(chunk.offset, kPageBytes);
   const std::uint64_t inner_end = round_down(chunk.end(), kPageBytes);
-  if (inner_begin >= inner_end) return;
-  std::byte* const inner = core_.address(piece.place) + (inner_begin - chunk.offset);
-  if (reinterpret_cast<std::uintptr_t>(inner) % slot.file->memory_alignment != 0) return;
 
   const auto edges = slot.edges.get(2 * kPageBytes);
   const auto push = [&](std::byte* to, std::uint64_t bytes) {
@@ -237,6 +289,9 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
   slot.is_busy = false;
   --in_flight_;
   if (slot.segment) --segments_in_flight_;
+  // Nobody else takes it before the next submit().
+  if (slot.bounce != nullptr) free_bounces_.push_back(slot.bounce);
+  slot.bounce = nullptr;
   const Chunk& chunk = slot.chunk;
   Done done{chunk, std::move(slot.file), {}, {}};
   if (core_.is_for_device(chunk)) {
@@ -259,7 +314,7 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
       done.staged.offset = chunk.offset;
       done.outcome = read_chunk_to(to, chunk, *done.file, counters_);
     } else {
-      done.outcome = read_chunk(core_, chunk, *done.file, slot.bounce, counters_);
+      done.outcome = read_chunk(core_, chunk, *done.file, spare_, counters_);
     }
     add(counters_.bytes_buffered, chunk.size);
     return done;

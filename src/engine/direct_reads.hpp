@@ -22,18 +22,19 @@ namespace streamer::core {
 
 class DirectReads {
  public:
-  // What is referred to must outlive this. chunk_bytes: the largest chunk.
+  // What is referred to must outlive this. buffer_bytes: what its buffers and spare, which it uses
+  // now and then, may come to, if that is two chunks or more.
   DirectReads(LoadCore& core, const LoadSettings& settings, ReaderCounters& counters,
-              std::uint64_t chunk_bytes);
+              PageBuffer& spare, std::uint64_t buffer_bytes);
   // Nothing may be in flight.
   ~DirectReads();
 
-  [[nodiscard]] bool has_room() const noexcept { return in_flight_ < depth_; }
+  [[nodiscard]] bool has_room_for(const Chunk& chunk) const;
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return in_flight_; }
   // Of those, how many land in a segment.
   [[nodiscard]] std::uint32_t segments_in_flight() const noexcept { return segments_in_flight_; }
 
-  // Only with room. The read may be over before this returns; take_done() still reports it.
+  // Only with room for it. The read may be over before this returns; take_done() still reports it.
   // segment: where a chunk for a device lands, unless it is gathered; passes back with Done.
   Result<void> submit(const Chunk& chunk, std::shared_ptr<const OpenFile> file,
                       std::optional<std::uint32_t> segment);
@@ -53,20 +54,27 @@ class DirectReads {
   struct Ring;
 
   Result<void> prepare(Slot& slot);
+  [[nodiscard]] std::byte* first_whole_page(const Chunk& chunk) const;
+  [[nodiscard]] bool may_bounce(const Chunk& chunk) const;
   void lay_in_place(Slot& slot);
+  PageBuffer& take_bounce(Slot& slot);
   int read_now(const Slot& slot) const;
   Done land(Slot& slot, int result);
   void adapt_depth(const Slot& slot);
 
   LoadCore& core_;
   ReaderCounters& counters_;
-  const std::uint32_t most_;  // of depth_
-  std::uint32_t depth_;       // reads that may be in flight at once
+  PageBuffer& spare_;
+  const std::uint32_t most_;          // of depth_
+  const std::uint32_t most_bounced_;  // reads that do not land in place, in flight at once
+  std::uint32_t depth_;               // reads that may be in flight at once
   std::uint32_t in_flight_ = 0;
   std::uint32_t segments_in_flight_ = 0;
   bool wants_ring_;
   std::unique_ptr<Ring> ring_;
   std::vector<std::unique_ptr<Slot>> slots_;
+  std::vector<std::unique_ptr<PageBuffer>> bounces_;
+  std::vector<PageBuffer*> free_bounces_;
 };
 
 }  // namespace streamer::core

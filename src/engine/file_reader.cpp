@@ -7,17 +7,17 @@
 
 #include "base/fits_in_memory.hpp"
 #include "engine/reader_clock.hpp"
-#include "storage/file_store.hpp"
 
 namespace streamer::core {
 
 FileReader::FileReader(LoadCore& core, FileSet& files, const LoadSettings& settings,
-                       std::uint32_t number)
+                       std::uint32_t number, std::uint64_t buffer_bytes)
     : core_(core),
       files_(files),
       counters_(core.counters[number]),
       file_io_(settings.file_io),
-      direct_(core, settings, counters_, core.plan.largest_chunk_bytes()) {}
+      bounce_(core),
+      direct_(core, settings, counters_, bounce_, buffer_bytes) {}
 
 FileReader::~FileReader() = default;
 
@@ -68,7 +68,7 @@ void FileReader::step() {
 }
 
 bool FileReader::may_start(const Chunk& chunk) {
-  if (!direct_.has_room() || !core_.admits(chunk)) return false;
+  if (!direct_.has_room_for(chunk) || !core_.admits(chunk)) return false;
   return !core_.is_for_device(chunk) || has_way_to_device(chunk);
 }
 
@@ -135,7 +135,7 @@ bool FileReader::read_past_host(const Chunk& chunk, const OpenFile& file) {
   }
   add(counters_.bytes_direct, chunk.size);
   add(counters_.bytes_past_host, chunk.size);
-  auto pinned = check_pinned(file.buffered.get(), *file.object);
+  auto pinned = file.pinned.check(file.buffered.get());
   if (!pinned) {
     core_.fail(std::move(pinned).error());
     return true;
@@ -180,7 +180,7 @@ void FileReader::read_for_device(const Chunk& chunk, const OpenFile& file, Cache
 void FileReader::finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome,
                         const Staging::Dense& staged) {
   // Asked after the read: what was read before is then the pinned version's, or nobody gets it.
-  if (outcome) outcome = check_pinned(file.buffered.get(), *file.object);
+  if (outcome) outcome = file.pinned.check(file.buffered.get());
   if (!outcome) {
     if (staged.segment) core_.staging->give_back(chunk, *staged.segment);
     return core_.fail(std::move(outcome).error());

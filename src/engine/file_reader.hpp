@@ -17,7 +17,9 @@ namespace streamer::core {
 class FileReader {
  public:
   // core and files must outlive the reader. number: which of the core's readers this is.
-  FileReader(LoadCore& core, FileSet& files, const LoadSettings& settings, std::uint32_t number);
+  // buffer_bytes: what its buffers may come to.
+  FileReader(LoadCore& core, FileSet& files, const LoadSettings& settings, std::uint32_t number,
+             std::uint64_t buffer_bytes);
   ~FileReader();
 
   // The thread's body: returns once no chunk is left or the load stopped, with nothing in flight.

@@ -14,8 +14,6 @@
 #include <system_error>
 #include <utility>
 
-#include "storage/file_store.hpp"
-
 namespace streamer::core {
 
 namespace {
@@ -70,8 +68,7 @@ Result<std::shared_ptr<const OpenFile>> FileSet::open(std::uint32_t object) {
   return slots_.with([&](std::vector<Slot>& slots) -> Result<OpenedFile> {
     Slot& slot = slots[object];
     if (slot.file) return slot.file;
-    auto file = std::make_shared<OpenFile>();
-    file->object = slot.object;
+    auto file = std::make_shared<OpenFile>(*slot.object);
     file->buffered = TRY(open_pinned(*slot.object));
     if (file_io_ != FileIo::buffered) open_direct(*file);
     if (cu_file_ != nullptr && file->direct) open_past_host(*file);

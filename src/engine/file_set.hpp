@@ -14,14 +14,17 @@
 #include "device/cu_file.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
-#include "storage/store.hpp"
+#include "storage/file_store.hpp"
 
 namespace streamer::core {
 
-// One open file, shared by the readers that have chunks of it in flight. Immutable but for the
-// flag.
+// One open file, shared by the readers that have chunks of it in flight. Immutable but for what is
+// mutable.
 struct OpenFile {
-  const Object* object = nullptr;
+  explicit OpenFile(const Object& of) : object(&of), pinned(of) {}
+
+  const Object* const object;
+  const PinnedFile pinned;
   UniqueFd buffered;
   UniqueFd direct;  // empty: the file system or the settings do not allow O_DIRECT
   // What an address of a direct read must be a multiple of.

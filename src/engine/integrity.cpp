@@ -35,39 +35,47 @@ bool covers(const Plan& plan, const CheckpointObject& entry,
 Result<std::unique_ptr<Integrity>> Integrity::make(const Checkpoint& checkpoint, const Plan& plan,
                                                    const std::string& verify, Notes& notes) {
   std::unique_ptr<Integrity> integrity(new Integrity(plan));
-  const bool asks_store = verify == "store";
+  const bool is_required = verify == "required";
+  const bool asks_store = verify == "store" || is_required;
   Manifest manifest;
   if (!asks_store) manifest = TRY(Manifest::read(*checkpoint.stores, verify));
   std::vector<std::vector<std::uint32_t>> chunks(checkpoint.objects.size());
   for (std::uint32_t i = 0; i < plan.chunks().size(); ++i)
     chunks[plan.chunks()[i].object].push_back(i);
   integrity->by_object_.resize(checkpoint.objects.size());
+  const auto pass_over = [&](const Uri& uri, const std::string& why) -> Result<void> {
+    if (is_required) {
+      return Error(ErrorKind::unsupported,
+                   "verify is \"required\", and this file cannot be verified: " + why)
+          .at(uri.text());
+    }
+    notes.warn(fmt::format("{} is not verified: {}", uri.text(), why));
+    return {};
+  };
   for (std::size_t i = 0; i < checkpoint.objects.size(); ++i) {
     const CheckpointObject& entry = checkpoint.objects[i];
     const Uri& uri = entry.object.uri;
     if (!covers(plan, entry, chunks[i])) {
-      notes.add(
-          fmt::format("{} is not verified: not all of it is loaded, or not once", uri.text()));
+      TRY(pass_over(uri, "not all of it is loaded, or not once"));
       continue;
     }
     Store* const store = TRY(checkpoint.stores->of(uri));
-    std::optional<ExpectedChecksum> expected;
+    StoredChecksum found;
     if (asks_store) {
-      expected = TRY(store->stored_checksum(entry.object));
+      found = TRY(store->stored_checksum(entry.object));
     } else if (const ExpectedChecksum* const named = manifest.find(uri)) {
-      expected = *named;
+      found.expected = *named;
     } else {
       return Error(ErrorKind::invalid_argument,
                    fmt::format("the manifest {} does not name this file", verify))
           .at(uri.text());
     }
-    if (!expected) {
-      notes.add(
-          fmt::format("{} is not verified: the store has no checksum of all of it", uri.text()));
+    if (!found.expected) {
+      TRY(pass_over(uri, "no checksum of all of it: " + found.absent_because));
       continue;
     }
     integrity->by_object_[i] = std::make_unique<Watched>();
-    TRY(integrity->watch(*integrity->by_object_[i], entry, *std::move(expected), *store,
+    TRY(integrity->watch(*integrity->by_object_[i], entry, *std::move(found.expected), *store,
                          chunks[i]));
   }
   return integrity;

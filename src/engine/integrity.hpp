@@ -24,10 +24,10 @@ namespace streamer::core {
 
 class Integrity {
  public:
-  // verify: "store", or the path or URI of a manifest. Asks the store for checksums and reads the
-  // headers of the objects anew; blocks. An object of which not every byte is loaded, or for which
-  // the store has no checksum, is noted and not verified; one that the manifest does not name is an
-  // error.
+  // verify: "store", "required", or the path or URI of a manifest. Asks the store for checksums and
+  // reads the headers of the objects anew; blocks. An object of which not every byte is loaded, or
+  // for which the store has no checksum, is not verified: with "required" that is an error, else a
+  // warning. One that the manifest does not name is an error.
   static Result<std::unique_ptr<Integrity>> make(const Checkpoint& checkpoint, const Plan& plan,
                                                  const std::string& verify, Notes& notes);
 

@@ -2,11 +2,8 @@
 #include "engine/load.hpp"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
-#include <cmath>
-#include <thread>
 #include <utility>
 
 #include "base/fits_in_memory.hpp"
@@ -14,10 +11,10 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "base/thread.hpp"
-#include "device/host_memory.hpp"
 #include "engine/feeder.hpp"
 #include "engine/file_reader.hpp"
 #include "engine/load_core.hpp"
+#include "engine/load_sizes.hpp"
 #include "engine/network_reader.hpp"
 #include "engine/reader_clock.hpp"
 #include "engine/staging.hpp"
@@ -26,97 +23,13 @@ namespace streamer::core {
 
 namespace {
 
-// Readers that block in their reads need to be many to keep storage busy.
-constexpr std::uint32_t kBlockingReaders = 16;
-constexpr std::uint32_t kMostReaders = 16;
-constexpr std::uint32_t kMostNetworkReaders = 8;
-constexpr std::uint32_t kFirstConnections = 8;
-constexpr double kGbpsPerConnection = 0.4;
 // What a request costs in bytes that could have come meanwhile: 16 KiB of a disk's time, and 10 ms
 // of a connection's.
 constexpr std::uint64_t kFileGapBytes = 16 * kKiB;
 constexpr std::uint64_t kNetworkGapBytes = kMiB;
-constexpr std::uint32_t kMostConnections = 256;
-constexpr std::uint64_t kAutomaticChunkBytes = 2 * kMiB;
-// A capped load reads in steps of this share of a second, so that the cap holds at short range too.
-constexpr std::uint64_t kStepsPerSecond = 20;
-constexpr std::uint64_t kLeastChunkBytes = 64 * kKiB;
-// How much of what is free a load takes if nobody says.
-constexpr std::uint64_t kAutomaticSharePercent = 80;
 // One to fill and one to copy.
 constexpr std::uint64_t kFewestSegments = 2;
 constexpr std::uint64_t kMostSegments = 1 << 20;
-
-Error limit_too_small(const char* setting, const TensorView& tensor, std::uint64_t bytes,
-                      std::uint64_t limit) {
-  return Error(ErrorKind::memory_limit,
-               fmt::format("tensor \"{}\" needs {} bytes ({}) at once, but {} is {} bytes ({}); "
-                           "raise it to at least {}",
-                           tensor.name, bytes, format_bytes(bytes), setting, limit,
-                           format_bytes(limit), bytes));
-}
-
-// 0: no limit.
-Result<std::uint64_t> window_bytes(const MemoryLimit& limit, const MemoryNeed& need,
-                                   const TensorTable& tensors) {
-  std::uint64_t bytes = 0;
-  switch (limit.mode) {
-    case MemoryLimit::Mode::unlimited:
-      return 0;
-    case MemoryLimit::Mode::minimum:
-      return std::max<std::uint64_t>(need.largest_bytes, 1);
-    case MemoryLimit::Mode::bytes:
-      bytes = limit.bytes;
-      break;
-    case MemoryLimit::Mode::automatic:
-      bytes = available_host_memory();
-      if (bytes == UINT64_MAX) return 0;
-      bytes = bytes / 100 * kAutomaticSharePercent;
-      break;
-  }
-  if (bytes < need.largest_bytes)
-    return limit_too_small("memory_limit", tensors[need.largest_tensor], need.largest_bytes, bytes);
-  return std::max<std::uint64_t>(bytes, 1);
-}
-
-// The same for each device; 0: no limit.
-Result<std::uint64_t> device_window_bytes(const LoadSettings& settings, const ReadingList& list,
-                                          const TensorTable& tensors) {
-  const std::uint64_t limit = settings.device_memory_limit;
-  if (limit == 0) return 0;
-  for (const MemoryNeed& need : list.memories) {
-    if (need.device != kHost && limit < need.largest_bytes) {
-      return limit_too_small("device_memory_limit", tensors[need.largest_tensor],
-                             need.largest_bytes, limit);
-    }
-  }
-  return limit;
-}
-
-std::uint64_t chunk_bytes(const LoadSettings& settings) {
-  const std::uint64_t chosen =
-      settings.chunk_bytes != 0 ? settings.chunk_bytes : kAutomaticChunkBytes;
-  if (settings.bandwidth_bytes_per_s == 0) return chosen;
-  return std::min(chosen,
-                  std::max(settings.bandwidth_bytes_per_s / kStepsPerSecond, kLeastChunkBytes));
-}
-
-std::uint32_t file_reader_count(const LoadSettings& settings, std::size_t chunks) {
-  std::uint32_t readers = settings.concurrency;
-  if (readers == 0) {
-    readers = std::clamp(std::thread::hardware_concurrency(), 2U, kMostReaders);
-    const bool reads_block =
-        !settings.io_uring || settings.file_io == FileIo::buffered || probe_io_uring() != 0;
-    if (reads_block) readers = kBlockingReaders;
-  }
-  return std::min(readers, static_cast<std::uint32_t>(chunks));
-}
-
-// One moves 1.5 to 2.5 GB/s (tests/bench/RESULTS.md).
-std::uint32_t network_reader_count(std::size_t chunks) {
-  if (chunks == 0) return 0;
-  return std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMostNetworkReaders);
-}
 
 }  // namespace
 
@@ -132,40 +45,27 @@ Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
 
 namespace {
 
-// Which chunks go over the network, by the stores of their objects.
-Result<ReaderShares> share_out(const Checkpoint& checkpoint, const Plan& plan,
-                               const LoadSettings& settings) {
-  std::vector<bool> is_remote;
+// By object.
+Result<std::vector<bool>> which_are_remote(const Checkpoint& checkpoint) {
+  std::vector<bool> are_remote;
   for (const CheckpointObject& entry : checkpoint.objects) {
     Store* const store = TRY(checkpoint.stores->of(entry.object.uri));
-    is_remote.push_back(store->remote() != nullptr);
+    are_remote.push_back(store->remote() != nullptr);
   }
+  return are_remote;
+}
+
+// Which chunks go over the network.
+ReaderShares share_out(const std::vector<bool>& are_remote, const Plan& plan,
+                       std::uint32_t file_readers) {
   ReaderShares shares;
   const auto chunks = plan.chunks();
   for (std::uint32_t i = 0; i < chunks.size(); ++i)
-    (is_remote[chunks[i].object] ? shares.network_chunks : shares.file_chunks).push_back(i);
-  shares.file_readers = file_reader_count(settings, shares.file_chunks.size());
+    (are_remote[chunks[i].object] ? shares.network_chunks : shares.file_chunks).push_back(i);
+  shares.file_readers =
+      std::min(file_readers, static_cast<std::uint32_t>(shares.file_chunks.size()));
   shares.network_readers = network_reader_count(shares.network_chunks.size());
   return shares;
-}
-
-// Sockets and files of the host's own need descriptors too.
-std::uint32_t most_connections() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMostConnections;
-  const std::uint64_t ours = limit.rlim_cur > 128 ? (limit.rlim_cur - 128) / 2 : 4;
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(ours, kMostConnections));
-}
-
-Tuner::Limits tuner_limits(const LoadSettings& settings) {
-  const std::uint32_t fixed =
-      settings.connections != 0 ? settings.connections : settings.concurrency;
-  const std::uint32_t most = most_connections();
-  if (fixed != 0) return {.first = std::min(fixed, most), .most = most, .is_fixed = true};
-  if (settings.target_gbps == 0) return {.first = kFirstConnections, .most = most};
-  const auto wanted =
-      static_cast<std::uint32_t>(std::ceil(settings.target_gbps / kGbpsPerConnection));
-  return {.first = std::clamp(wanted, kFirstConnections, most), .most = most};
 }
 
 // nullptr if the list needs none. Errors: device.
@@ -283,12 +183,13 @@ std::uint64_t TensorLease::tag() const noexcept {
 
 struct Load::Running {
   Running(LoadCore* core_in, std::vector<const Object*> objects, const LoadSettings& settings,
-          LoadOptions options_in, std::uint64_t window, const CuFile* cu_file)
+          LoadOptions options_in, const LoadSizes& sizes_in, const CuFile* cu_file)
       : core(core_in),
         files(objects, core_in->plan, settings.file_io, cu_file, core_in->notes),
-        network(tuner_limits(settings), std::max(core_in->network_readers, 1U)),
+        network(sizes_in.connections, std::max(core_in->network_readers, 1U),
+                sizes_in.network_buffer_bytes),
         options(options_in),
-        window_bytes(window) {}
+        sizes(sizes_in) {}
 
   ~Running() {
     if (fork_generation() == generation) {
@@ -327,10 +228,11 @@ struct Load::Running {
   FileSet files;
   NetworkShare network;
   const LoadOptions options;
-  const std::uint64_t window_bytes;
+  const LoadSizes sizes;
   const std::uint32_t generation = fork_generation();
   const SteadyTime started = std::chrono::steady_clock::now();
-  std::uint32_t yielded = 0;  // the consumer's own
+  std::uint32_t readers_missing = 0;  // set before the consumer has the load
+  std::uint32_t yielded = 0;          // the consumer's own
   std::atomic<std::uint64_t> consumer_wait_ns{0};
   std::unique_ptr<Staging> staging;  // nullptr: no device
   std::vector<Thread> threads;       // last: join before what they use is gone
@@ -365,16 +267,23 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   const CuFile* cu_file = nullptr;
   if (cuda != nullptr && !settings.gpudirect.empty())
     cu_file = TRY(CuFile::get(settings.gpudirect));
-  const std::uint64_t window = TRY(window_bytes(settings.memory_limit, list.memories[0], tensors));
-  const Staging::Options staging = staging_options(settings, options, window);
+  const std::vector<bool> are_remote = TRY(which_are_remote(*checkpoint));
+  // A feeder has no buffers of readers.
+  const auto is_among = [&](bool remote) {
+    return feeder == nullptr &&
+           std::find(are_remote.begin(), are_remote.end(), remote) != are_remote.end();
+  };
+  const LoadSizes sizes =
+      TRY(size_load(settings, list, tensors, {.files = is_among(false), .network = is_among(true)},
+                    options.limits_tensors_alone));
+  const Staging::Options staging = staging_options(settings, options, sizes.window_bytes);
   const std::uint64_t gap_bytes = TRY(coalesce_gap_bytes(*checkpoint, settings));
-  const std::uint64_t device_window = TRY(device_window_bytes(settings, list, tensors));
   Plan plan = Plan::make(list, requests,
-                         {.chunk_bytes = chunk_bytes(settings),
+                         {.chunk_bytes = sizes.chunk_bytes,
                           .coalesce_gap_bytes = gap_bytes,
                           .tensor_alignment_bytes = settings.tensor_alignment_bytes,
-                          .window_bytes = window,
-                          .device_window_bytes = device_window,
+                          .window_bytes = sizes.window_bytes,
+                          .device_window_bytes = sizes.device_window_bytes,
                           .device_alignment_bytes = settings.device_alignment_bytes,
                           .staged_chunk_bytes = settings.staging_segment_bytes,
                           .landings = feeder == nullptr ? decltype(PlanOptions::landings)()
@@ -388,7 +297,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
                                                         settings.device_allocator);
   }
 
-  ReaderShares shares = TRY(share_out(*checkpoint, plan, settings));
+  ReaderShares shares = share_out(are_remote, plan, sizes.file_readers);
   if (feeder != nullptr) shares.file_readers = 1;  // it counts as one
   std::vector<const Object*> objects;
   for (const CheckpointObject& object : checkpoint->objects)
@@ -397,7 +306,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
       new LoadCore(std::move(checkpoint), std::move(requests), std::move(plan), std::move(arena),
                    std::move(device_memories), settings.bandwidth_bytes_per_s, std::move(shares));
   auto running =
-      std::make_unique<Running>(core, std::move(objects), settings, options, window, cu_file);
+      std::make_unique<Running>(core, std::move(objects), settings, options, sizes, cu_file);
   std::unique_ptr<Load> load(new Load(std::move(running)));
   TRY(core->open_wakes());
   if (feeder != nullptr) {
@@ -432,21 +341,51 @@ Result<void> Load::start_feeder() {
 }
 
 Result<void> Load::start_readers(const LoadSettings& settings) {
-  const LoadCore& core = *running_->core;
+  LoadCore& core = *running_->core;
   const std::uint32_t file_readers = core.readers - core.network_readers;
-  for (std::uint32_t i = 0; i < core.readers; ++i) {
+  const auto start = [&](std::uint32_t i) -> Result<void> {
     auto body = [this, settings, i, file_readers] {
       Running& parts = *running_;
       if (i < file_readers) {
-        FileReader(*parts.core, parts.files, settings, i).run();
+        FileReader(*parts.core, parts.files, settings, i, parts.sizes.reader_buffer_bytes).run();
       } else {
         NetworkReader(*parts.core, parts.network, settings, i, i - file_readers).run();
       }
     };
     running_->threads.push_back(TRY(Thread::start(
         fmt::format("streamer-{}{}", i < file_readers ? "read" : "net", i), std::move(body))));
+    return {};
+  };
+  // One of each kind is needed; the others are welcome.
+  std::vector<std::uint32_t> numbers;
+  if (file_readers != 0) numbers.push_back(0);
+  if (core.network_readers != 0) numbers.push_back(file_readers);
+  const std::size_t needed = numbers.size();
+  for (std::uint32_t i = 1; i < core.readers; ++i) {
+    if (i != file_readers) numbers.push_back(i);
+  }
+  for (std::size_t started = 0; started < numbers.size(); ++started) {
+    auto outcome = start(numbers[started]);
+    if (outcome) continue;
+    if (started < needed) return outcome;
+    go_on_with(static_cast<std::uint32_t>(started), outcome.error());
+    break;
   }
   return {};
+}
+
+// The readers beyond the first `started` could not be started.
+void Load::go_on_with(std::uint32_t started, const Error& failure) {
+  LoadCore& core = *running_->core;
+  const std::uint32_t file_readers = core.readers - core.network_readers;
+  // They come behind those of files, but for the first.
+  const std::uint32_t of_network = started - std::min(started, file_readers);
+  running_->network.set_readers(std::max(1U, of_network));
+  core.notes.add(fmt::format("only {} of {} readers could be started: {}", started, core.readers,
+                             failure.message()));
+  const std::uint32_t missing = core.readers - started;
+  running_->readers_missing = missing;
+  core.readers_running.fetch_sub(missing, std::memory_order_release);
 }
 
 Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
@@ -503,7 +442,7 @@ Error Load::window_is_full() const {
     return memory.ring_bytes != 0;
   });
   const std::uint64_t limit =
-      is_of_host || limited == memories.end() ? running_->window_bytes : limited->ring_bytes;
+      is_of_host || limited == memories.end() ? running_->sizes.limit_bytes : limited->ring_bytes;
   return Error(
       ErrorKind::memory_limit,
       fmt::format("the {} of {} bytes ({}) is used up by tensors that were yielded and not "
@@ -523,8 +462,9 @@ LoadStats Load::stats() const {
   LoadStats stats;
   stats.items_total = core.plan.items().size();
   stats.bytes_total = core.plan.wanted_bytes();
-  stats.readers = core.readers;
-  stats.memory_limit = running_->window_bytes == 0 ? UINT64_MAX : running_->window_bytes;
+  stats.readers = core.readers - running_->readers_missing;
+  const std::uint64_t limit = running_->sizes.limit_bytes;
+  stats.memory_limit = limit == 0 ? UINT64_MAX : limit;
   stats.arena_bytes = core.arena.bytes();
   for (const auto& memory : core.device_memories) {
     if (memory) stats.device_bytes += memory->bytes();
@@ -557,6 +497,8 @@ LoadStats Load::stats() const {
     stats.uses_io_uring = stats.uses_io_uring || read(counters.uses_io_uring);
     wall_ns += read(counters.wall_ns);
   }
+  stats.buffer_bytes =
+      read(core.buffer_bytes) + stats.most_connections * running_->network.receive_buffer_bytes();
   stats.bytes_read =
       stats.bytes_direct + stats.bytes_page_cache + stats.bytes_buffered + stats.bytes_network;
   const std::uint64_t accounted =
@@ -572,6 +514,7 @@ LoadStats Load::stats() const {
                                              : std::chrono::steady_clock::now().time_since_epoch();
   stats.elapsed_ns =
       static_cast<std::uint64_t>((until - running_->started.time_since_epoch()).count());
+  stats.objects = core.checkpoint->objects.size();
   if (core.integrity) stats.objects_verified = core.integrity->objects_verified();
   stats.consumer_wait_ns = read(running_->consumer_wait_ns);
   return stats;

@@ -30,6 +30,8 @@ struct LoadOptions {
   Order order = Order::completion;
   ReadOrder read_order = ReadOrder::storage;
   WhenFull when_full = WhenFull::fail;
+  // memory_limit is for tensors, and the buffers of reading come on top.
+  bool limits_tensors_alone = false;
   // Where requests that name neither a device nor a destination bring their bytes.
   std::int32_t device = kHost;
   // A stream of that device, by which its tensors are ordered; nullptr: they are there when they
@@ -98,6 +100,7 @@ class Load {
   struct Running;
   explicit Load(std::unique_ptr<Running> running);
   Result<void> start_readers(const LoadSettings& settings);
+  void go_on_with(std::uint32_t started, const Error& failure);
   Result<void> start_feeder();
   [[nodiscard]] Error window_is_full() const;
 

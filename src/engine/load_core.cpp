@@ -113,7 +113,8 @@ void LoadCore::wake_readers() noexcept {
 }
 
 Result<void> LoadCore::open_wakes() {
-  TRY(operation.open());
+  // Readers of files block in nothing but reads.
+  if (network_readers != 0) TRY(operation.open());
   for (std::uint32_t i = 0; i < network_readers; ++i)
     TRY(network_wakes[i].open());
   return {};

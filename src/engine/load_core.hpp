@@ -108,6 +108,7 @@ struct LoadCore {
   const std::uint32_t readers;                          // of both kinds; those of files come first
   const std::uint32_t network_readers;
   std::atomic<std::uint32_t> readers_running;
+  std::atomic<std::uint64_t> buffer_bytes{0};  // of the readers of files, all that they ever held
   std::atomic<std::uint32_t> chunks_left;
   std::atomic<std::int64_t> finished_ns{0};  // steady clock, when the last chunk landed
 

@@ -19,10 +19,6 @@ namespace streamer::core {
 namespace {
 
 constexpr std::uint32_t kIdleConnections = 1024;
-// Each connection has one (before libcurl 8.7): large ones for few, so that many do not take more
-// than 32 MiB.
-constexpr std::size_t kReceiveBuffersBytes = 32 * kMiB;
-constexpr std::size_t kLargestReceiveBuffer = 512 * kKiB;
 // Long requests, so that waiting for first bytes costs little: what one of them holds too much of
 // in the end is split off and given to an idle connection.
 constexpr double kTimesFirstByte = 10;
@@ -276,8 +272,7 @@ bool NetworkReader::fly(Stretch& stretch, bool is_hedge) {
   options.fresh_connection = is_hedge || stretch.wants_fresh_connection;
   options.connect_timeout = store.limits().connect_timeout;
   options.stall_timeout = store.limits().stall_timeout;
-  options.receive_buffer_bytes =
-      std::min(kLargestReceiveBuffer, kReceiveBuffersBytes / std::max(share_.target(), 1U));
+  options.receive_buffer_bytes = share_.receive_buffer_bytes();
   const HttpRequest& http = flight->request.http;
   const Endpoint endpoint{http.origin, ""};
   const bool is_direct = !http.route || http.route->proxy.empty();

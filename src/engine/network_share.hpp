@@ -3,12 +3,14 @@
 // What the network readers of one load share beside its core: how many connections they may use,
 // and the addresses of the hosts they ask.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
 
+#include "base/bytes.hpp"
 #include "base/guarded.hpp"
 #include "engine/tuner.hpp"
 #include "http/host_addresses.hpp"
@@ -17,8 +19,13 @@ namespace streamer::core {
 
 class NetworkShare {
  public:
-  NetworkShare(Tuner::Limits limits, std::uint32_t readers, Resolver resolver = resolve_host)
-      : tuner_(Tuner(limits)), readers_(readers), resolver_(std::move(resolver)) {
+  // buffer_bytes: for all connections together.
+  NetworkShare(Tuner::Limits limits, std::uint32_t readers, std::uint64_t buffer_bytes,
+               Resolver resolver = resolve_host)
+      : tuner_(Tuner(limits)),
+        readers_(readers),
+        buffer_bytes_(buffer_bytes),
+        resolver_(std::move(resolver)) {
     publish(tuner_.with([](const Tuner& tuner) { return tuner.target(); }));
   }
 
@@ -26,10 +33,22 @@ class NetworkShare {
   [[nodiscard]] std::uint32_t connections(std::uint32_t number) const noexcept {
     // relaxed: the number is all that passes.
     const std::uint32_t target = target_.load(std::memory_order_relaxed);
-    return std::max(1U, target / readers_ + (number < target % readers_ ? 1U : 0U));
+    const std::uint32_t readers = readers_.load(std::memory_order_relaxed);
+    return std::max(1U, target / readers + (number < target % readers ? 1U : 0U));
+  }
+  // Fewer than were wanted.
+  void set_readers(std::uint32_t readers) noexcept {
+    readers_.store(readers, std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint32_t target() const noexcept {
     return target_.load(std::memory_order_relaxed);
+  }
+
+  // Of one connection: each has such a buffer (before libcurl 8.7), and libcurl and TLS keep half
+  // as much beside it. Large ones for few.
+  [[nodiscard]] std::uint64_t receive_buffer_bytes() const noexcept {
+    const std::uint64_t share = buffer_bytes_ / 3 * 2 / std::max(target(), 1U);
+    return std::clamp(share, kLeastReceiveBuffer, kLargestReceiveBuffer);
   }
 
   // Any reader. Bytes are those of this reader since its last call.
@@ -58,10 +77,14 @@ class NetworkShare {
   }
 
  private:
+  static constexpr std::uint64_t kLeastReceiveBuffer = 16 * kKiB;
+  static constexpr std::uint64_t kLargestReceiveBuffer = 512 * kKiB;
+
   void publish(std::uint32_t target) noexcept { target_.store(target, std::memory_order_relaxed); }
 
   Guarded<Tuner> tuner_;
-  const std::uint32_t readers_;
+  std::atomic<std::uint32_t> readers_;
+  const std::uint64_t buffer_bytes_;
   const Resolver resolver_;
   std::atomic<std::uint32_t> target_{1};
   std::atomic<std::uint64_t> bytes_{0};

@@ -15,14 +15,20 @@ namespace streamer::core {
 class Notes {
  public:
   // Thread-safe. A note that is there already is not added again.
-  void add(std::string note) {
+  void add(std::string note) { add(LogLevel::info, std::move(note)); }
+  // The same of what people must know even if they do not look at stats.
+  void warn(std::string note) { add(LogLevel::warning, std::move(note)); }
+
+ private:
+  void add(LogLevel level, std::string note) {
     notes_.with([&](std::vector<std::string>& notes) {
       if (std::find(notes.begin(), notes.end(), note) != notes.end()) return;
-      log_line(LogLevel::info, note);
+      log_line(level, note);
       notes.push_back(std::move(note));
     });
   }
 
+ public:
   // Thread-safe. One line each.
   [[nodiscard]] std::string text() const {
     return notes_.with([](const std::vector<std::string>& notes) {

@@ -38,6 +38,7 @@ struct LoadStats {
   std::uint64_t readers = 0;
   std::uint64_t memory_limit = UINT64_MAX;
   std::uint64_t arena_bytes = 0;
+  std::uint64_t buffer_bytes = 0;
   std::uint64_t elapsed_ns = 0;
   std::uint64_t reader_cpu_ns = 0;
   std::uint64_t storage_wait_ns = 0;
@@ -50,6 +51,7 @@ struct LoadStats {
   std::uint64_t requests = 0;
   std::uint64_t hedges = 0;
   std::uint64_t most_connections = 0;
+  std::uint64_t objects = 0;
   std::uint64_t objects_verified = 0;
   std::uint64_t bytes_to_devices = 0;  // with padding
   std::uint64_t staging_wait_ns = 0;

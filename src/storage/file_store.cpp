@@ -13,18 +13,48 @@
 #include <memory>
 #include <utility>
 
+#include "base/log.hpp"
 #include "base/operation.hpp"
 
 namespace streamer::core {
 
 namespace {
 
+std::int64_t in_ns(const timespec& time) {
+  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
 FileVersion version_of(const struct stat& status) {
   return {.size = static_cast<std::uint64_t>(status.st_size),
-          .modified_ns = static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 +
-                         status.st_mtim.tv_nsec,
+          .modified_ns = in_ns(status.st_mtim),
           .inode = status.st_ino,
-          .device = status.st_dev};
+          .device = status.st_dev,
+          .changed_ns = in_ns(status.st_ctim),
+          .links = status.st_nlink,
+          .mode = status.st_mode,
+          .owner = status.st_uid,
+          .group = status.st_gid};
+}
+
+enum class Difference { none, attributes, bytes, in_doubt };
+
+// Pure. A change of links, mode or owner says why the time of the last change is another one.
+Difference compare(const FileVersion& pinned, const FileVersion& now) {
+  if (now.size != pinned.size || now.modified_ns != pinned.modified_ns ||
+      now.inode != pinned.inode || now.device != pinned.device) {
+    return Difference::bytes;
+  }
+  if (now.changed_ns == pinned.changed_ns) return Difference::none;
+  const bool is_explained = now.links != pinned.links || now.mode != pinned.mode ||
+                            now.owner != pinned.owner || now.group != pinned.group;
+  return is_explained ? Difference::attributes : Difference::in_doubt;
+}
+
+// Whether the path leads to another file by now, or to none: moving a file changes its status.
+bool was_moved(const Object& object) {
+  struct stat status {};
+  if (::stat(object.uri.path().c_str(), &status) != 0) return errno == ENOENT;
+  return status.st_ino != object.version.inode || status.st_dev != object.version.device;
 }
 
 // O_NONBLOCK: opening a FIFO must not wait for a writer.
@@ -61,11 +91,42 @@ Error changed(const Object& object, const FileVersion& now) {
       .at(object.uri.text());
 }
 
+Error may_have_changed(const Object& object) {
+  return Error(
+             ErrorKind::object_changed,
+             "the file may have been written to while it was being read: its size and modification "
+             "time are as they were, but its status changed (ctime), and neither links, mode nor "
+             "owner say why. Either its bytes were rewritten and the time was put back, or only "
+             "its times or extended attributes were set: load it again once nothing works on it")
+      .at(object.uri.text());
+}
+
 }  // namespace
 
 Result<void> check_pinned(int fd, const Object& object) {
-  const FileVersion now = TRY(version_of_open(fd, object.uri.path()));
-  if (now != object.version) return changed(object, now);
+  return PinnedFile(object).check(fd);
+}
+
+Result<void> PinnedFile::check(int fd) const {
+  const FileVersion now = TRY(version_of_open(fd, object_.uri.path()));
+  if (compare(object_.version, now) == Difference::none) return {};
+  return last_seen_.with([&](FileVersion& seen) { return look_again(fd, seen); });
+}
+
+Result<void> PinnedFile::look_again(int fd, FileVersion& seen) const {
+  const FileVersion now = TRY(version_of_open(fd, object_.uri.path()));
+  const Difference difference = compare(seen, now);
+  if (difference == Difference::none) return {};
+  if (difference == Difference::bytes) return changed(object_, now);
+  if (difference == Difference::in_doubt && !was_moved(object_)) return may_have_changed(object_);
+  // Losing a name is what replacing a file does to the one before.
+  const bool is_usual = difference == Difference::in_doubt || now.links < seen.links;
+  log_line(is_usual ? LogLevel::info : LogLevel::warning,
+           fmt::format("{}: {} while it was being read; its size and modification time are as they "
+                       "were, so its bytes are taken to be, too",
+                       object_.uri.text(),
+                       is_usual ? "it was unlinked or moved" : "its links, mode or owner changed"));
+  seen = now;
   return {};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 // Files of the local or a mounted file system.
 
+#include "base/guarded.hpp"
 #include "base/unique_fd.hpp"
 #include "storage/store.hpp"
 
@@ -26,8 +27,27 @@ Result<Object> stat_file(const Uri& uri);
 // that it is the pinned version.
 Result<UniqueFd> open_pinned(const Object& object, int extra_flags = 0);
 
-// Fails with object_changed, naming old and new size, if the open file is no longer the pinned
-// version.
+// Whether an open file is still the pinned version.
+class PinnedFile {
+ public:
+  // object must outlive this.
+  explicit PinnedFile(const Object& object) : object_(object), last_seen_(object.version) {}
+
+  // Thread-safe. Fails with object_changed, naming old and new size, if the file has another size,
+  // modification time or inode; or another time of the last change of status since the last look
+  // that neither links, mode, owner nor a move of the file explain: then its bytes may have been
+  // rewritten and its modification time put back. Unlinking the file, or renaming another one over
+  // it, leaves the open one's bytes alone.
+  Result<void> check(int fd) const;
+
+ private:
+  Result<void> look_again(int fd, FileVersion& seen) const;
+
+  const Object& object_;
+  mutable Guarded<FileVersion> last_seen_;
+};
+
+// One look.
 Result<void> check_pinned(int fd, const Object& object);
 
 }  // namespace streamer::core

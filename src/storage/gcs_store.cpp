@@ -176,13 +176,14 @@ Result<SignedRequest> GcsStore::range_request(const Uri& uri, ByteRange range,
   return make_request("GET", uri, uri.key(), {}, std::move(headers)).at(uri.text());
 }
 
-Result<std::optional<ExpectedChecksum>> GcsStore::stored_checksum(const Object& object) {
+Result<StoredChecksum> GcsStore::stored_checksum(const Object& object) {
   const auto make = [&]() -> Result<SignedRequest> {
     std::vector<HttpHeader> headers;
     if (!object.etag.empty()) headers.push_back({"If-Match", object.etag});
     return make_request("HEAD", object.uri, object.uri.key(), {}, std::move(headers));
   };
   const HttpAnswer answer = TRY(fetch_head(object.uri, make));
+  std::string why = "the store has none for this object";
   // "crc32c=n03x6A==,md5=...": in one header or in several.
   for (const HttpHeader& header : answer.head.headers) {
     if (header.name != "x-goog-hash") continue;
@@ -194,11 +195,12 @@ Result<std::optional<ExpectedChecksum>> GcsStore::stored_checksum(const Object& 
                    rest.size()));
       if (!one.starts_with("crc32c=")) continue;
       const auto bytes = base64_decode(one.substr(7));
-      if (!bytes || bytes->size() != checksum_bytes(ChecksumKind::crc32c)) continue;
-      return std::optional(ExpectedChecksum{ChecksumKind::crc32c, *bytes, "the store"});
+      if (bytes && bytes->size() == checksum_bytes(ChecksumKind::crc32c))
+        return StoredChecksum{ExpectedChecksum{ChecksumKind::crc32c, *bytes, "the store"}, {}};
+      why = fmt::format("what the store has in x-goog-hash is no CRC32C: \"{}\"", one);
     }
   }
-  return std::optional<ExpectedChecksum>();
+  return StoredChecksum{std::nullopt, std::move(why)};
 }
 
 Result<SignedRequest> GcsStore::page_request(const Uri& folder, ListDepth depth, std::uint64_t most,

@@ -36,7 +36,7 @@ class GcsStore final : public RemoteStore {
   Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
                                       const std::string& etag) override;
   // x-goog-hash: the CRC32C of the whole object, which every object has.
-  Result<std::optional<ExpectedChecksum>> stored_checksum(const Object& object) override;
+  Result<StoredChecksum> stored_checksum(const Object& object) override;
 
  protected:
   Verdict judge_answer(const Uri& uri, const SignedRequest& request,

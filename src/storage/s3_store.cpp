@@ -105,7 +105,7 @@ Result<SignedRequest> S3Store::range_request(const Uri& uri, ByteRange range,
       .at(uri.text());
 }
 
-Result<std::optional<ExpectedChecksum>> S3Store::stored_checksum(const Object& object) {
+Result<StoredChecksum> S3Store::stored_checksum(const Object& object) {
   const auto make = [&]() -> Result<SignedRequest> {
     std::vector<HttpHeader> headers = config_.extra_headers;
     headers.push_back({"x-amz-checksum-mode", "ENABLED"});
@@ -116,17 +116,23 @@ Result<std::optional<ExpectedChecksum>> S3Store::stored_checksum(const Object& o
   };
   const HttpAnswer answer = TRY(fetch_head(object.uri, make));
   const std::string_view type = answer.head.header_or_empty("x-amz-checksum-type");
-  if (!type.empty() && type != "FULL_OBJECT") return std::optional<ExpectedChecksum>();
+  std::string why = "the store has none for this object";
   for (const ChecksumKind kind :
        {ChecksumKind::crc64nvme, ChecksumKind::crc32c, ChecksumKind::crc32, ChecksumKind::sha256}) {
-    const std::string_view value =
-        answer.head.header_or_empty("x-amz-checksum-" + to_lower(checksum_name(kind)));
+    const std::string header = "x-amz-checksum-" + to_lower(checksum_name(kind));
+    const std::string_view value = answer.head.header_or_empty(header);
+    if (value.empty()) continue;
     // "-3" behind it: of three parts.
+    const bool is_of_parts =
+        (!type.empty() && type != "FULL_OBJECT") || value.find('-') != std::string_view::npos;
     const auto bytes = base64_decode(value);
-    if (value.empty() || !bytes || bytes->size() != checksum_bytes(kind)) continue;
-    return std::optional(ExpectedChecksum{kind, *bytes, "the store"});
+    if (!is_of_parts && bytes && bytes->size() == checksum_bytes(kind))
+      return StoredChecksum{ExpectedChecksum{kind, *bytes, "the store"}, {}};
+    why = is_of_parts ? fmt::format("the store's {} is one of the upload's parts ({})",
+                                    checksum_name(kind), type.empty() ? "COMPOSITE" : type)
+                      : fmt::format("what the store has as {} is none: \"{}\"", header, value);
   }
-  return std::optional<ExpectedChecksum>();
+  return StoredChecksum{std::nullopt, std::move(why)};
 }
 
 // ---- Listing ----

@@ -26,7 +26,7 @@ class S3Store final : public RemoteStore {
   Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
                                       const std::string& etag) override;
   // FULL_OBJECT checksums only: what multipart uploads have else is a sum of sums.
-  Result<std::optional<ExpectedChecksum>> stored_checksum(const Object& object) override;
+  Result<StoredChecksum> stored_checksum(const Object& object) override;
 
  protected:
   Verdict judge_answer(const Uri& uri, const SignedRequest& request,

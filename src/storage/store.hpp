@@ -19,13 +19,19 @@
 
 namespace streamer::core {
 
-// What tells one version of a file from another. Renaming over a path leaves an open file's alone.
+// What tells one version of a file from another.
 struct FileVersion {
   std::uint64_t size = 0;
   std::int64_t modified_ns = 0;
   std::uint64_t inode = 0;
   std::uint64_t device = 0;
-  friend bool operator==(const FileVersion&, const FileVersion&) = default;
+  // Of the status: writing changes it, and nobody can put it back, as he can modified_ns. But so
+  // does what leaves the bytes alone, most of which shows in the fields below.
+  std::int64_t changed_ns = 0;
+  std::uint64_t links = 0;
+  std::uint32_t mode = 0;
+  std::uint32_t owner = 0;
+  std::uint32_t group = 0;
 };
 
 // One stored file, pinned to one version. Every later byte comes from that version.
@@ -64,6 +70,12 @@ struct ExpectedChecksum {
   std::string source;  // "the store", "the manifest": for people
 };
 
+// What a store says of all bytes of an object.
+struct StoredChecksum {
+  std::optional<ExpectedChecksum> expected;
+  std::string absent_because;  // for people, if it says nothing of use
+};
+
 enum class ListDepth { children, all };
 
 class RemoteStore;
@@ -95,10 +107,10 @@ class Store {
   // with object_changed if the object is not the pinned version.
   virtual Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) = 0;
 
-  // What the store says of all bytes of the pinned object; nullopt if it says nothing.
-  virtual Result<std::optional<ExpectedChecksum>> stored_checksum(const Object& object) {
+  // What the store says of all bytes of the pinned object.
+  virtual Result<StoredChecksum> stored_checksum(const Object& object) {
     static_cast<void>(object);
-    return std::optional<ExpectedChecksum>();
+    return StoredChecksum{std::nullopt, "this kind of store keeps none; use a manifest"};
   }
 
   // What readers over the network ask; nullptr if this store is no remote one.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """TLS, proxies, regions and settings of S3, through the streamer command: s3_test.py STREAMER ROOT"""
+import base64
 import hashlib
 import json
 import os
@@ -257,6 +258,43 @@ class S3(unittest.TestCase):
                     {"AWS_CONFIG_FILE": config}):
             with self.subTest(env):
                 self.loads(env)
+
+    def test_W3_what_cannot_be_verified_is_seen_by_default(self):
+        checksums = {}
+
+        def answer(handler):
+            if handler.command == "HEAD":
+                return 200, {"ETag": '"one"', **checksums}, b""
+            return serve_range(handler)
+        store = self.start(fake_aws.Store(answer))
+
+        def load(verify, *more):
+            environment = {"PATH": os.environ["PATH"], "HOME": self.folder,
+                           "AWS_ACCESS_KEY_ID": "KEYID", "AWS_SECRET_ACCESS_KEY": SECRET,
+                           "AWS_EC2_METADATA_DISABLED": "true",
+                           "AWS_ENDPOINT_URL": f"http://127.0.0.1:{store.port}"}
+            return subprocess.run([STREAMER, "load", "s3://bucket/m.safetensors", "--set",
+                                   f"verify={verify}", *more], env=environment,
+                                  capture_output=True, text=True, timeout=60)
+        for headers in ({}, {"x-amz-checksum-crc32": "AAAAAA==-3",
+                             "x-amz-checksum-type": "COMPOSITE"},
+                        {"x-amz-checksum-crc32": "?"}):
+            with self.subTest(headers):
+                checksums = headers
+                done = load("store")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn("warning: s3://bucket/m.safetensors is not verified", done.stderr)
+                self.assertIn("verified: 0 of 1 files", done.stdout)
+                counts = json.loads(load("store", "--json").stdout)
+                self.assertEqual((counts["objects"], counts["objects_verified"]), (1, 0))
+                done = load("required")
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertIn("cannot be verified", done.stderr)
+        checksums = {"x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(FILE).digest())
+                     .decode(), "x-amz-checksum-type": "FULL_OBJECT"}
+        done = load("required")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("verified: 1 of 1 files", done.stdout)
 
     def test_unsigned_requests_carry_nothing(self):
         store = self.start(fake_aws.Store(serve_range))

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "base/crypto.hpp"
+#include "base/log.hpp"
 #include "support/network_faults.hpp"
 
 using namespace streamer::core;
@@ -134,27 +135,102 @@ TEST_CASE("the store's own checksum is asked for with one HEAD", "[integrity]") 
   }
 }
 
-TEST_CASE("what cannot be verified is noted", "[integrity]") {
-  StoreLab lab;
-  Settings settings = lab.settings("8");
-  REQUIRE(settings.set("verify", "store"));
-  const auto notes = [&](std::vector<PlanRequest> requests) {
-    const auto checkpoint = lab.open(settings);
-    REQUIRE(checkpoint);
-    auto load = Load::start(*checkpoint, std::move(requests), {}, *read_load_settings(settings));
-    REQUIRE(load);
-    while (TensorLease* const lease = next(**load))
-      lease->release();
-    CHECK((*load)->stats().objects_verified == 0);
-    return (*load)->notes();
+namespace {
+
+// The log's warnings while it lives.
+class Warnings {
+ public:
+  Warnings() {
+    set_log_sink(LogLevel::warning, [this](LogLevel level, std::string_view line) {
+      if (level == LogLevel::warning) text_ += std::string(line) + "\n";
+    });
+  }
+  Warnings(const Warnings&) = delete;
+  Warnings& operator=(const Warnings&) = delete;
+  ~Warnings() { set_log_sink(LogLevel::off, nullptr); }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+}  // namespace
+
+TEST_CASE("what cannot be verified is a warning, or an error where that is required",
+          "[integrity]") {
+  struct Row {
+    std::string headers;
+    std::vector<PlanRequest> requests;
+    std::string says;
   };
-  // Of parts, a multipart upload's: not of the object.
-  lab.world.set_head_headers(
-      "x-amz-checksum-crc32: AAAAAA==-3\r\nx-amz-checksum-type: COMPOSITE\r\n");
+  const std::vector<Row> rows = {
+      {"", {}, "none for this object"},
+      // Of parts, a multipart upload's: not of the object.
+      {"x-amz-checksum-crc32: AAAAAA==-3\r\nx-amz-checksum-type: COMPOSITE\r\n", {}, "parts"},
+      {"x-amz-checksum-crc32: AAAAAA==-3\r\n", {}, "parts"},
+      {"x-amz-checksum-crc32: AAAAAA==\r\nx-amz-checksum-type: COMPOSITE\r\n", {}, "parts"},
+      {"x-amz-checksum-crc32: not base64!\r\nx-amz-checksum-type: FULL_OBJECT\r\n",
+       {},
+       "\"not base64!\""},
+      // Eight bytes are no CRC32.
+      {"x-amz-checksum-crc32: AAAAAAAAAAA=\r\n", {}, "x-amz-checksum-crc32 is none"},
+      {"", {{.tensor = 3}}, "not all of it"},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.headers, row.says);
+    StoreLab lab;
+    lab.world.set_head_headers(row.headers);
+    for (const char* const verify : {"store", "required"}) {
+      Settings settings = lab.settings("8");
+      REQUIRE(settings.set("verify", verify));
+      const auto checkpoint = lab.open(settings);
+      REQUIRE(checkpoint);
+      const Warnings warnings;
+      auto load =
+          Load::start(*checkpoint, row.requests.empty() ? everything(**checkpoint) : row.requests,
+                      {}, *read_load_settings(settings));
+      if (std::string_view(verify) == "required") {
+        REQUIRE_FALSE(load);
+        CHECK(load.error().kind() == ErrorKind::unsupported);
+        CHECK(load.error().fields().uri == "s3://bucket/" + lab.key);
+        CHECK_THAT(load.error().message(), Catch::Contains(row.says));
+        continue;
+      }
+      REQUIRE(load);
+      while (TensorLease* const lease = next(**load))
+        lease->release();
+      CHECK((*load)->stats().objects == 1);
+      CHECK((*load)->stats().objects_verified == 0);
+      CHECK_THAT((*load)->notes(), Catch::Contains(row.says));
+      CHECK_THAT(warnings.text(), Catch::Contains("not verified") && Catch::Contains(row.says));
+    }
+  }
+}
+
+TEST_CASE("a flipped bit is found where verifying is required", "[integrity]") {
+  StoreLab lab;
+  const std::string value = base64_encode(checksum_of(ChecksumKind::crc64nvme, stored_bytes(lab)));
+  lab.world.set_head_headers("x-amz-checksum-crc64nvme: " + value +
+                             "\r\nx-amz-checksum-type: FULL_OBJECT\r\n");
+  Settings settings = lab.settings("8");
+  REQUIRE(settings.set("verify", "required"));
+  const NetworkOutcome good = lab.load(settings);
+  if (good.error) FAIL(good.error->line());
+  CHECK(good.stats.objects_verified == 1);
+  lab.world.set_fault(flip_one_byte(lab));
   const auto checkpoint = lab.open(settings);
   REQUIRE(checkpoint);
-  CHECK_THAT(notes(everything(**checkpoint)), Catch::Contains("no checksum"));
-  CHECK_THAT(notes({{.tensor = 3}}), Catch::Contains("not all of it"));
+  auto load = Load::start(*checkpoint, everything(**checkpoint), {}, *read_load_settings(settings));
+  REQUIRE(load);
+  for (;;) {
+    auto yielded = (*load)->next(in(std::chrono::seconds(30)));
+    if (!yielded) {
+      CHECK(yielded.error().kind() == ErrorKind::corrupt);
+      break;
+    }
+    REQUIRE(yielded->outcome == Load::Outcome::tensor);  // never the end
+    yielded->lease->release();
+  }
 }
 
 TEST_CASE("a manifest that does not fit is an error", "[integrity]") {

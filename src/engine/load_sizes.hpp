@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// How much of what a load takes: memory for tensors, memory for reading, readers, connections. Pure
+// but for what the machine is asked.
+
+#include <cstdint>
+
+#include "base/result.hpp"
+#include "base/settings.hpp"
+#include "checkpoint/tensor_table.hpp"
+#include "engine/plan.hpp"
+#include "engine/tuner.hpp"
+
+namespace streamer::core {
+
+// Where a checkpoint's objects are, and whether readers of ours bring them.
+struct ReadingFrom {
+  bool files = false;
+  bool network = false;
+};
+
+struct LoadSizes {
+  std::uint64_t limit_bytes = 0;           // what memory_limit comes to; 0: none
+  std::uint64_t window_bytes = 0;          // of it, for tensors; 0: no limit
+  std::uint64_t device_window_bytes = 0;   // of each device; 0: no limit
+  std::uint64_t reader_buffer_bytes = 0;   // of each reader of files
+  std::uint64_t network_buffer_bytes = 0;  // of all connections together
+  std::uint64_t chunk_bytes = 0;
+  std::uint32_t file_readers = 0;  // if there are as many chunks
+  Tuner::Limits connections;
+};
+
+// Fails with memory_limit if the largest tensor alone is more than that limit, naming it. Buffers
+// are within the limit as far as it leaves room beside the largest tensor, unless it is for tensors
+// alone, as "minimum" is.
+Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& list,
+                            const TensorTable& tensors, ReadingFrom from,
+                            bool limits_tensors_alone);
+
+// For so many chunks that go over a network.
+[[nodiscard]] std::uint32_t network_reader_count(std::size_t chunks);
+
+}  // namespace streamer::core
