@@ -34,6 +34,7 @@ struct streamer_listing {
   std::string root;
   std::vector<streamer::core::Entry> entries;
   std::string notes;
+  std::vector<bool> skipped = {};  // of a pull, by entry; else empty
 };
 
 struct streamer_checkpoint {

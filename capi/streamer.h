@@ -235,8 +235,9 @@ typedef struct streamer_entry_info {
   uint64_t bytes;   /* 0 for a folder */
   int32_t is_folder; /* 1: a directory or a common prefix; its URI ends in '/' */
   const char *etag;  /* as the store writes it; "" for folders, files, or if it says none */
+  int32_t skipped;   /* 1, of a pull: the same bytes were there, and were not copied */
 } streamer_entry_info;
-#define STREAMER_ENTRY_INFO_INIT {sizeof(streamer_entry_info), 0, 0, 0, 0}
+#define STREAMER_ENTRY_INFO_INIT {sizeof(streamer_entry_info), 0, 0, 0, 0, 0}
 
 /* uri: a directory or prefix, or one file, which then is the only entry. settings may be NULL. */
 STREAMER_API streamer_status streamer_listing_open(const char *uri, const streamer_settings *settings,
@@ -282,10 +283,13 @@ typedef struct streamer_pull_options {
 #define STREAMER_PULL_OPTIONS_INIT {sizeof(streamer_pull_options), 0, 0, 0, 0}
 
 /* Copies every chosen object below uri to folder/<its path below uri>, several at once; makes folders
- * as needed. A file appears whole under its name or not at all, and replaces one that is there. An
- * object whose name could lead outside the folder is STREAMER_ERROR_INVALID_ARGUMENT, and nothing is
- * copied. The outcome is a listing of what was copied: uri is the path of the file. options and
- * settings may be NULL. Blocks. */
+ * as needed; keeps to max_bandwidth. A file appears whole under its name or not at all, and replaces
+ * one that is there, unless that has the object's bytes: it is read, and must sum up to what was noted
+ * with it when it was pulled (in the extended attribute user.libstreamer, which goes with an ETag), to
+ * the ETag, if that is an MD5, or to the checksum that the store keeps. What is wrong with an object
+ * alone, such as a name that cannot be a path below the folder (STREAMER_ERROR_INVALID_ARGUMENT), is
+ * told at the end, when all others are there. The outcome is a listing of the files: uri is the path.
+ * options and settings may be NULL. Blocks; streamer_operation_get_progress() says how far it is. */
 STREAMER_API streamer_status streamer_pull(const char *uri, const char *folder,
                                            const streamer_pull_options *options,
                                            const streamer_settings *settings,
@@ -300,9 +304,11 @@ STREAMER_API streamer_status streamer_pull(const char *uri, const char *folder,
  * A version is what one listing of the store says: paths, ETags, sizes. Without a pattern everything
  * is taken but what is named like weights (.safetensors, .bin, .pt, .pth, .ckpt, .gguf, .h5,
  * .msgpack, .npz, .onnx, .onnx_data, .tensors). A local folder is its own snapshot.
- * STREAMER_ERROR_NOT_FOUND if nothing is left to take. Old versions stay until somebody removes their
- * folders, which is safe at any time when nobody reads them. options and settings may be NULL.
- * Blocks. */
+ * STREAMER_ERROR_NOT_FOUND if nothing is left to take. The files' SHA-256 are kept beside the folder,
+ * and what does not match is pulled anew. STREAMER_ERROR_PERMISSION_DENIED if the model's folder in
+ * the cache is a symbolic link, another user's (but root's), or open to everybody. Old versions stay
+ * until somebody removes their folders, which is safe at any time when nobody reads them. options and
+ * settings may be NULL. Blocks. */
 STREAMER_API streamer_status streamer_snapshot(const char *uri, const streamer_pull_options *options,
                                                const streamer_settings *settings,
                                                streamer_operation *operation,

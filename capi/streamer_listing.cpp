@@ -16,6 +16,12 @@ core::Stores stores_with(const streamer_settings* settings) {
   return core::Stores(settings == nullptr ? core::Settings() : settings->settings);
 }
 
+Result<std::uint64_t> bandwidth_of(const streamer_settings* settings) {
+  const auto read =
+      TRY(core::read_load_settings(settings == nullptr ? core::Settings() : settings->settings));
+  return read.bandwidth_bytes_per_s;
+}
+
 Result<streamer_status> open_listing(const char* uri, const streamer_settings* settings,
                                      core::ListDepth depth, streamer_listing** listing_out) {
   STREAMER_REQUIRE(uri);
@@ -64,8 +70,10 @@ streamer_listing* listing_of(const std::string& folder,
   auto listing = std::make_unique<streamer_listing>();
   listing->root = folder;
   const core::Uri root("file", folder);
-  for (const core::PulledFile& file : files)
+  for (const core::PulledFile& file : files) {
     listing->entries.push_back({core::child(root, file.path), file.bytes, false, file.etag});
+    listing->skipped.push_back(file.was_there);
+  }
   return listing.release();
 }
 
@@ -111,8 +119,10 @@ streamer_status streamer_pull(const char* uri, const char* folder,
     STREAMER_REQUIRE(listing_out);
     const core::Uri parsed = TRY(core::parse_uri(uri));
     const core::PullOptions patterns = TRY(patterns_of(options));
+    core::PullTarget target;
+    target.bandwidth_bytes_per_s = TRY(bandwidth_of(settings));
     core::Stores stores = stores_with(settings);
-    const auto pulled = TRY(core::pull(stores, parsed, folder, patterns));
+    const auto pulled = TRY(core::pull(stores, parsed, folder, patterns, target));
     *listing_out = listing_of(folder, pulled);
     return STREAMER_OK;
   });
@@ -128,6 +138,7 @@ streamer_status streamer_snapshot(const char* uri, const streamer_pull_options* 
         const core::Uri parsed = TRY(core::parse_uri(uri));
         core::SnapshotOptions wanted;
         wanted.files = TRY(patterns_of(options));
+        wanted.bandwidth_bytes_per_s = TRY(bandwidth_of(settings));
         const core::Settings given = settings == nullptr ? core::Settings() : settings->settings;
         if (std::string cache = given.text("cache_folder"); cache != "auto")
           wanted.cache = std::move(cache);
@@ -179,6 +190,7 @@ streamer_status streamer_listing_get_info(const streamer_listing* listing, size_
     info.bytes = entry.size;
     info.is_folder = entry.is_folder ? 1 : 0;
     info.etag = entry.etag.c_str();
+    info.skipped = !listing->skipped.empty() && listing->skipped[index] ? 1 : 0;
     copy_out(info, info_out);
     return STREAMER_OK;
   });

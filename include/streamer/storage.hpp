@@ -18,7 +18,8 @@ struct Entry {
   std::string uri;  // of a folder: ends in '/'
   std::uint64_t bytes = 0;
   bool is_folder = false;
-  std::string etag;  // as the store writes it; empty for folders, files, or if it says none
+  std::string etag;         // as the store writes it; empty for folders, files, or if it says none
+  bool is_skipped = false;  // of a pull: the same bytes were there, and were not copied
 };
 
 namespace detail {
@@ -33,7 +34,7 @@ inline std::vector<Entry> entries_of(streamer_listing* opened) {
   for (std::size_t i = 0; i < streamer_listing_count(opened); ++i) {
     streamer_entry_info info = STREAMER_ENTRY_INFO_INIT;
     streamer_listing_get_info(opened, i, &info, nullptr);
-    entries.push_back({info.uri, info.bytes, info.is_folder != 0, info.etag});
+    entries.push_back({info.uri, info.bytes, info.is_folder != 0, info.etag, info.skipped != 0});
   }
   return entries;
 }
@@ -121,8 +122,9 @@ class CPullOptions {
 
 }  // namespace detail
 
-// Copies every chosen object below uri to folder; each file appears whole or not at all. Returns
-// the files: uri is the path.
+// Copies every chosen object below uri to folder; each file appears whole or not at all, and one
+// that is there and has the object's bytes is left alone. What is wrong with one object alone is
+// told at the end. Returns the files: uri is the path.
 inline Result<std::vector<Entry>> pull(const std::string& uri, const std::string& folder,
                                        const PullOptions& options = {},
                                        const Settings& settings = {},

@@ -69,6 +69,28 @@ Sha256Digest Sha256Hasher::finish() {
   return out;
 }
 
+Md5Hasher::Md5Hasher() : context_(EVP_MD_CTX_new()) {
+  must(context_ != nullptr);
+  is_allowed_ = EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), EVP_md5(), nullptr) == 1;
+}
+
+Md5Hasher::~Md5Hasher() {
+  EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context_));
+}
+
+void Md5Hasher::update(std::string_view bytes) {
+  if (!is_allowed_) return;
+  must(EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_), bytes.data(), bytes.size()) == 1);
+}
+
+std::optional<std::string> Md5Hasher::finish_hex() {
+  if (!is_allowed_) return std::nullopt;
+  std::array<unsigned char, EVP_MAX_MD_SIZE> out;
+  unsigned size = 0;
+  must(EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), out.data(), &size) == 1);
+  return hex({reinterpret_cast<const char*>(out.data()), size});
+}
+
 namespace {
 
 template <auto free_it>

@@ -37,6 +37,23 @@ class Sha256Hasher {
   void* context_;  // EVP_MD_CTX
 };
 
+// MD5 of what is compared with a store's ETag, from front to back.
+class Md5Hasher {
+ public:
+  Md5Hasher();
+  Md5Hasher(const Md5Hasher&) = delete;
+  Md5Hasher& operator=(const Md5Hasher&) = delete;
+  ~Md5Hasher();
+
+  void update(std::string_view bytes);
+  // Once. nullopt where OpenSSL may not compute it (FIPS).
+  [[nodiscard]] std::optional<std::string> finish_hex();
+
+ private:
+  void* context_;  // EVP_MD_CTX
+  bool is_allowed_ = false;
+};
+
 // RS256 (RFC 7518 3.3) by the private RSA key in a PEM text. invalid_argument, without a byte of
 // the text, if there is none or it needs a pass phrase.
 Result<std::string> sign_rs256(std::string_view pem, std::string_view text);

@@ -61,7 +61,9 @@ struct PullArguments {
   std::string folder;
   std::vector<std::string> allow;
   std::vector<std::string> ignore;
+  std::string max_bandwidth;
   std::vector<std::string> settings;
+  bool as_json = false;
 };
 
 // Each runs one subcommand and returns its exit code.

@@ -139,6 +139,9 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   CLI::App* const pull = app.add_subcommand("pull", "Copy chosen files below a URI to a folder");
   add_pull_arguments(*pull);
   pull->add_option("FOLDER", arguments.pull.folder, "made if it is not there")->required();
+  pull->add_option("--max-bandwidth", arguments.pull.max_bandwidth,
+                   "bytes per second, such as 500MB");
+  pull->add_flag("--json", arguments.pull.as_json, kJson);
   pull->callback([&] { exit_code = run_pull(arguments.pull); });
 
   CLI::App* const snapshot = app.add_subcommand(

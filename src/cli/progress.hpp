@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// How far a load is, on stderr: a bar that redraws itself on a terminal, a line now and then
-// elsewhere.
+// How far a load or a pull is, on stderr: a bar that redraws itself on a terminal; elsewhere a line
+// now and then of a load, and nothing of a pull.
 
 #include <chrono>
 
@@ -22,6 +22,20 @@ class Progress {
 
   const bool is_terminal_;
   std::chrono::steady_clock::time_point next_;
+};
+
+class PullBar {
+ public:
+  // Whether stderr is a terminal.
+  [[nodiscard]] static bool is_wanted();
+
+  void show(const streamer::Progress& progress);
+  // Draws the last state and ends the line.
+  void finish(const streamer::Progress& progress);
+
+ private:
+  const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  bool has_drawn_ = false;
 };
 
 // bytes per second of a load, in units of 10^9.

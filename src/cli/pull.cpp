@@ -2,24 +2,107 @@
 // streamer pull, streamer snapshot: chosen files to a folder.
 #include <fmt/format.h>
 
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <utility>
+
 #include "cli/command.hpp"
 #include "cli/interrupt.hpp"
+#include "cli/progress.hpp"
 
 namespace streamer::cli {
+
+namespace {
+
+// Shows how far a pull is while this thread is in it.
+class Display {
+ public:
+  Display() {
+    if (PullBar::is_wanted()) thread_ = std::thread([this] { run(); });
+  }
+  Display(const Display&) = delete;
+  Display& operator=(const Display&) = delete;
+  ~Display() {
+    if (!thread_.joinable()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+  }
+
+ private:
+  void run() {
+    PullBar bar;
+    std::unique_lock lock(mutex_);
+    while (!changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return is_over_; }))
+      bar.show(interrupts()->progress());
+    bar.finish(interrupts()->progress());
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool is_over_ = false;
+  std::thread thread_;
+};
+
+struct Sums {
+  std::uint64_t copied = 0;
+  std::uint64_t skipped = 0;
+  std::uint64_t bytes_copied = 0;
+  std::uint64_t bytes_skipped = 0;
+};
+
+void print_text(const std::vector<Entry>& files, const Sums& sums) {
+  for (const Entry& entry : files) {
+    write_to(stdout, "{:>12}  {}{}\n", entry.bytes, escaped(entry.uri),
+             entry.is_skipped ? "  (was there)" : "");
+  }
+  write_to(stdout, "pulled {} files, {}", sums.copied, human_bytes(sums.bytes_copied));
+  if (sums.skipped != 0) {
+    write_to(stdout, "; skipped {} that were there and are the same, {}", sums.skipped,
+             human_bytes(sums.bytes_skipped));
+  }
+  write_to(stdout, "\n");
+}
+
+void print_json(const std::vector<Entry>& files, const Sums& sums) {
+  write_to(stdout,
+           "{{\"copied\":{},\"bytes_copied\":{},\"skipped\":{},\"bytes_skipped\":{},"
+           "\"files\":[",
+           sums.copied, sums.bytes_copied, sums.skipped, sums.bytes_skipped);
+  const char* separator = "";
+  for (const Entry& entry : files) {
+    write_to(stdout, "{}\n{{\"path\":{},\"bytes\":{},\"etag\":{},\"skipped\":{}}}",
+             std::exchange(separator, ","), json_string(entry.uri), entry.bytes,
+             json_string(entry.etag), entry.is_skipped);
+  }
+  write_to(stdout, "]}}\n");
+}
+
+}  // namespace
 
 int run_pull(const PullArguments& arguments) {
   auto settings = make_settings(arguments.settings);
   if (!settings) return report(settings.error());
-  auto pulled =
-      pull(arguments.uri, arguments.folder, {.allow = arguments.allow, .ignore = arguments.ignore},
-           *settings, interrupts());
-  if (!pulled) return report(pulled.error());
-  std::uint64_t bytes = 0;
-  for (const Entry& entry : *pulled) {
-    write_to(stdout, "{:>12}  {}\n", entry.bytes, escaped(entry.uri));
-    bytes += entry.bytes;
+  if (!arguments.max_bandwidth.empty()) {
+    auto set = settings->set("max_bandwidth", arguments.max_bandwidth);
+    if (!set) return report(set.error());
   }
-  write_to(stdout, "pulled {} files, {}\n", pulled->size(), human_bytes(bytes));
+  auto pulled = [&] {
+    const Display display;
+    return pull(arguments.uri, arguments.folder,
+                {.allow = arguments.allow, .ignore = arguments.ignore}, *settings, interrupts());
+  }();
+  if (!pulled) return report(pulled.error());
+  Sums sums;
+  for (const Entry& entry : *pulled) {
+    ++(entry.is_skipped ? sums.skipped : sums.copied);
+    (entry.is_skipped ? sums.bytes_skipped : sums.bytes_copied) += entry.bytes;
+  }
+  arguments.as_json ? print_json(*pulled, sums) : print_text(*pulled, sums);
   return finish_output();
 }
 

@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/pull.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <bit>
 #include <cerrno>
-#include <memory>
 
-#include "base/chance.hpp"
+#include "base/checksum.hpp"
 #include "base/on_threads.hpp"
+#include "base/operation.hpp"
 #include "base/text.hpp"
+#include "base/throttle.hpp"
 #include "base/unique_fd.hpp"
+#include "storage/partial_file.hpp"
+#include "storage/same_file.hpp"
 
 namespace streamer::core {
 
@@ -23,8 +26,10 @@ namespace {
 
 constexpr std::uint64_t kStepBytes = 8 * kMiB;
 constexpr std::size_t kThreads = 8;
-constexpr std::string_view kPartialPrefix = ".streamer-";
-constexpr std::string_view kPartialSuffix = ".partial";
+// An object that is replaced while it is read is read anew.
+constexpr int kAttemptsAtChanging = 3;
+// If so many objects fail, something else than they is wrong.
+constexpr std::uint32_t kMostFailures = 100;
 
 bool matches(const std::vector<std::string>& patterns, const WantedFile& wanted) {
   const std::string key(wanted.entry.uri.key());
@@ -35,7 +40,7 @@ bool matches(const std::vector<std::string>& patterns, const WantedFile& wanted)
 
 // The folder of a path below root, made if need be, one component at a time: a symbolic link that
 // somebody planted on the way ends it.
-Result<UniqueFd> open_parent(int root, std::string_view path) {
+Result<UniqueFd> open_parent(int root, std::string_view path, mode_t folder_mode) {
   UniqueFd folder(::openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return os_failure("opening the folder", errno);
   for (;;) {
@@ -43,7 +48,7 @@ Result<UniqueFd> open_parent(int root, std::string_view path) {
     if (slash == std::string_view::npos) return folder;
     const std::string name(path.substr(0, slash));
     path.remove_prefix(slash + 1);
-    if (::mkdirat(folder.get(), name.c_str(), 0777) != 0 && errno != EEXIST)
+    if (::mkdirat(folder.get(), name.c_str(), folder_mode) != 0 && errno != EEXIST)
       return os_failure("making the folder " + name, errno);
     UniqueFd below(
         ::openat(folder.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -55,89 +60,132 @@ Result<UniqueFd> open_parent(int root, std::string_view path) {
   }
 }
 
-// What a pull that was killed left behind. One that still runs holds its file's lock.
-void remove_leftovers(int folder) {
-  const int copy = ::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (copy < 0) return;
-  struct Close {
-    void operator()(DIR* stream) const noexcept { ::closedir(stream); }
-  };
-  const std::unique_ptr<DIR, Close> stream(::fdopendir(copy));
-  if (!stream) return;
-  while (const dirent* const entry = ::readdir(stream.get())) {
-    const std::string_view name = entry->d_name;
-    if (!name.starts_with(kPartialPrefix) || !name.ends_with(kPartialSuffix)) continue;
-    const UniqueFd fd(::openat(folder, entry->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-    if (fd && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) ::unlinkat(folder, entry->d_name, 0);
-  }
+// With a cap on bandwidth, what is asked for at a time takes about a quarter of a second.
+std::uint64_t step_bytes(std::uint64_t bandwidth_bytes_per_s) {
+  if (bandwidth_bytes_per_s == 0) return kStepBytes;
+  return std::clamp<std::uint64_t>(std::bit_floor(bandwidth_bytes_per_s / 4), 16 * kKiB,
+                                   kStepBytes);
 }
 
-// A file that has no name of its own until it is whole.
-class PartialFile {
+// What the threads of one pull share.
+class Puller {
  public:
-  static Result<PartialFile> make(int folder) {
-    for (int attempt = 0;; ++attempt) {
-      PartialFile file;
-      file.folder_ = folder;
-      file.name_ = fmt::format("{}{}-{:08x}{}", kPartialPrefix, ::getpid(),
-                               static_cast<unsigned>(chance() * 4294967295.0), kPartialSuffix);
-      file.fd_ = UniqueFd(::openat(folder, file.name_.c_str(),
-                                   O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
-      if (file.fd_ && ::flock(file.fd_.get(), LOCK_EX) == 0) return file;
-      if (errno == EEXIST && attempt < 100) continue;
-      return os_failure("making a file", errno);
+  Puller(Stores& stores, int root, const PullTarget& target)
+      : stores_(stores),
+        root_(root),
+        target_(target),
+        step_bytes_(step_bytes(target.bandwidth_bytes_per_s)),
+        throttle_(target.bandwidth_bytes_per_s) {
+    const Work* const work = current_work();
+    if (work != nullptr && work->operation() != nullptr) progress_ = &work->operation()->progress();
+  }
+
+  void announce(const std::vector<WantedFile>& wanted) {
+    std::uint64_t bytes = 0;
+    std::uint64_t files = 0;
+    for (const WantedFile& file : wanted) {
+      if (!is_safe_path(file.path)) continue;
+      bytes += file.entry.size;
+      ++files;
     }
+    progress_->bytes_total.fetch_add(bytes, std::memory_order_relaxed);
+    progress_->files_total.fetch_add(files, std::memory_order_relaxed);
   }
 
-  PartialFile() = default;
-  PartialFile(PartialFile&& other) noexcept
-      : folder_(other.folder_), fd_(std::move(other.fd_)), name_(std::exchange(other.name_, {})) {}
-  PartialFile& operator=(PartialFile&&) = delete;
-  ~PartialFile() {
-    if (!name_.empty()) ::unlinkat(folder_, name_.c_str(), 0);
-  }
-
-  Result<void> write(std::span<const std::byte> bytes) const {
-    while (!bytes.empty()) {
-      const ssize_t wrote = ::write(fd_.get(), bytes.data(), bytes.size());
-      if (wrote < 0 && errno == EINTR) continue;
-      if (wrote < 0) return os_failure("writing the file", errno);
-      bytes = bytes.subspan(static_cast<std::size_t>(wrote));
+  Result<PulledFile> pull(const WantedFile& wanted) {
+    Store* const store = TRY(stores_.of(wanted.entry.uri));
+    const UniqueFd folder = TRY(open_parent(root_, wanted.path, target_.folder_mode));
+    const std::size_t slash = wanted.path.rfind('/');
+    const std::string name = wanted.path.substr(slash == std::string::npos ? 0 : slash + 1);
+    if (target_.skips_same) {
+      const bool is_same = TRY(is_same_file(folder.get(), name, *store, wanted.entry));
+      if (is_same) {
+        count(wanted.entry.size);
+        progress_->bytes_skipped.fetch_add(wanted.entry.size, std::memory_order_relaxed);
+        progress_->files_skipped.fetch_add(1, std::memory_order_relaxed);
+        progress_->files_done.fetch_add(1, std::memory_order_relaxed);
+        return PulledFile{wanted.path, wanted.entry.size, wanted.entry.etag, true};
+      }
     }
-    return {};
-  }
-
-  // On disk, and then under its name, in place of what was there.
-  Result<void> become(const std::string& name) {
-    if (::fsync(fd_.get()) != 0) return os_failure("writing the file to disk", errno);
-    if (::renameat(folder_, name_.c_str(), folder_, name.c_str()) != 0)
-      return os_failure("giving the file its name", errno);
-    name_.clear();
-    return {};
+    PartialFile file = TRY(PartialFile::make(folder.get(), target_.file_mode));
+    for (int attempt = 1;; ++attempt) {
+      std::uint64_t counted = 0;
+      auto copied = copy(*store, wanted, file, counted);
+      const bool has_changed = !copied && copied.error().kind() == ErrorKind::object_changed;
+      if (!copied && (!has_changed || attempt == kAttemptsAtChanging))
+        return std::move(copied).error();
+      if (copied) {
+        TRY(file.become(name));
+        progress_->files_done.fetch_add(1, std::memory_order_relaxed);
+        return copied;
+      }
+      progress_->bytes_done.fetch_sub(counted, std::memory_order_relaxed);
+      TRY(file.clear());
+    }
   }
 
  private:
-  int folder_ = -1;
-  UniqueFd fd_;
-  std::string name_;
+  // Until the cap on bandwidth lets the next step in.
+  Result<void> wait_for_bandwidth(std::uint64_t bytes) {
+    if (!throttle_.is_on()) return {};
+    const SteadyTime now = std::chrono::steady_clock::now();
+    return pause_for(throttle_.reserve(bytes, now) - now, "waiting for max_bandwidth");
+  }
+
+  void count(std::uint64_t bytes) {
+    progress_->bytes_done.fetch_add(bytes, std::memory_order_relaxed);
+  }
+
+  Result<PulledFile> copy(Store& store, const WantedFile& wanted, PartialFile& file,
+                          std::uint64_t& counted) {
+    std::uint64_t crc = 0;
+    const auto take = [&](std::span<const std::byte> bytes) -> Result<void> {
+      crc = crc_update(ChecksumKind::crc64nvme, crc,
+                       {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+      TRY(file.write(bytes));
+      counted += bytes.size();
+      count(bytes.size());
+      return {};
+    };
+    TRY(wait_for_bandwidth(std::min(step_bytes_, wanted.entry.size)));
+    const Opened opened = TRY(store.open(wanted.entry.uri, step_bytes_));
+    TRY(take(opened.first));
+    std::vector<std::byte> bytes;
+    while (counted < opened.object.size) {
+      bytes.resize(std::min(step_bytes_, opened.object.size - counted));
+      TRY(wait_for_bandwidth(bytes.size()));
+      TRY(store.read(opened.object, {counted, bytes.size()}, bytes));
+      TRY(take(bytes));
+    }
+    if (target_.skips_same) note_origin(file.fd(), store, opened.object, crc);
+    return PulledFile{wanted.path, opened.object.size, opened.object.etag, false};
+  }
+
+  Stores& stores_;
+  const int root_;
+  const PullTarget& target_;
+  const std::uint64_t step_bytes_;
+  Throttle throttle_;
+  Progress unseen_;  // where nobody asks
+  Progress* progress_ = &unseen_;
 };
 
-Result<PulledFile> pull_one(Stores& stores, int root, const WantedFile& wanted) {
-  Store* const store = TRY(stores.of(wanted.entry.uri));
-  const Opened opened = TRY(store->open(wanted.entry.uri, kStepBytes));
-  const UniqueFd folder = TRY(open_parent(root, wanted.path));
-  PartialFile file = TRY(PartialFile::make(folder.get()));
-  TRY(file.write(opened.first));
-  std::vector<std::byte> bytes;
-  for (std::uint64_t done = opened.first.size(); done < opened.object.size;) {
-    bytes.resize(std::min(kStepBytes, opened.object.size - done));
-    TRY(store->read(opened.object, {done, bytes.size()}, bytes));
-    TRY(file.write(bytes));
-    done += bytes.size();
+// Whether other objects may do better.
+bool is_about_the_object(const Error& error) {
+  // A folder that cannot be written to is everybody's.
+  const int local = error.fields().os_error;
+  if (local == EACCES || local == EPERM || local == EROFS) return false;
+  switch (error.kind()) {
+    case ErrorKind::invalid_argument:
+    case ErrorKind::unsupported:
+    case ErrorKind::not_found:
+    case ErrorKind::permission_denied:
+    case ErrorKind::object_changed:
+    case ErrorKind::corrupt:
+      return !is_work_over();
+    default:
+      return false;
   }
-  const std::size_t slash = wanted.path.rfind('/');
-  TRY(file.become(wanted.path.substr(slash == std::string::npos ? 0 : slash + 1)));
-  return PulledFile{wanted.path, opened.object.size, opened.object.etag};
 }
 
 Result<std::vector<WantedFile>> matching_files(Store& store, const Uri& uri, ListDepth depth,
@@ -169,50 +217,88 @@ Result<std::vector<Entry>> matching_entries(Store& store, const Uri& uri, ListDe
 
 Result<std::vector<WantedFile>> choose_files(Store& store, const Uri& uri,
                                              const PullOptions& options) {
-  std::vector<WantedFile> chosen = TRY(matching_files(store, uri, ListDepth::all, options));
-  const auto unsafe = std::find_if_not(
-      chosen.begin(), chosen.end(), [](const WantedFile& file) { return is_safe_path(file.path); });
-  if (unsafe == chosen.end()) return chosen;
-  return Error(ErrorKind::invalid_argument,
-               "the name of this object cannot be a path below the folder, so that nothing was "
-               "pulled; leave it out with a pattern to ignore")
-      .at(unsafe->entry.uri.text());
+  return matching_files(store, uri, ListDepth::all, options);
 }
 
-bool is_safe_path(std::string_view path) noexcept {
+std::string_view why_no_path(std::string_view path) noexcept {
   constexpr std::size_t kLongestName = 255;
-  if (path.find_first_of(std::string_view("\\\0", 2)) != std::string_view::npos) return false;
+  if (path.find('\\') != std::string_view::npos) return "it has a backslash";
+  if (path.find('\0') != std::string_view::npos) return "it has a NUL";
+  if (path.empty() || path.ends_with("/")) return "it ends in a slash, as a folder does";
   for (;;) {
     const std::size_t slash = std::min(path.find('/'), path.size());
     const std::string_view component = path.substr(0, slash);
-    const bool is_bad = component.empty() || component == "." || component == ".." ||
-                        component.size() > kLongestName;
-    if (is_bad) return false;
-    if (slash == path.size()) return true;
+    if (component.empty()) return "it has nothing between two slashes, or before the first";
+    if (component == "." || component == "..") return "it has a component \".\" or \"..\"";
+    if (component.size() > kLongestName) return "it has a component of more than 255 bytes";
+    if (slash == path.size()) return {};
     path.remove_prefix(slash + 1);
   }
 }
 
-Result<std::vector<PulledFile>> pull_files(Stores& stores, const std::vector<WantedFile>& wanted,
-                                           const std::string& folder) {
-  if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST)
+Error no_path_error(const WantedFile& file) {
+  return Error(
+             ErrorKind::invalid_argument,
+             fmt::format("the name of this object cannot be a path below the folder: {}; leave it "
+                         "out with a pattern to ignore, or rename it",
+                         why_no_path(file.path)))
+      .at(file.entry.uri.text());
+}
+
+Result<PullOutcome> pull_files(Stores& stores, const std::vector<WantedFile>& wanted,
+                               const std::string& folder, const PullTarget& target) {
+  if (::mkdir(folder.c_str(), target.folder_mode) != 0 && errno != EEXIST)
     return os_failure("making the folder", errno).at(folder);
   const UniqueFd root(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) return os_failure("opening the folder", errno).at(folder);
   remove_leftovers(root.get());
-  const auto pull_wanted = [&](std::size_t i) {
-    auto pulled = pull_one(stores, root.get(), wanted[i]);
-    if (pulled || !pulled.error().fields().uri.empty()) return pulled;
-    return std::move(pulled).at(wanted[i].entry.uri.text());
+  Puller puller(stores, root.get(), target);
+  puller.announce(wanted);
+  struct Outcome {
+    std::optional<PulledFile> file;
+    std::optional<Error> failure;
   };
-  return on_threads<PulledFile>("streamer-pull", kThreads, wanted.size(), pull_wanted);
+  std::atomic<std::uint32_t> failures{0};
+  const auto pull_wanted = [&](std::size_t i) -> Result<Outcome> {
+    const WantedFile& file = wanted[i];
+    auto pulled = [&]() -> Result<PulledFile> {
+      if (!is_safe_path(file.path)) return no_path_error(file);
+      auto one = puller.pull(file);
+      if (one || !one.error().fields().uri.empty()) return one;
+      return std::move(one).at(file.entry.uri.text());
+    }();
+    if (pulled) return Outcome{*std::move(pulled), std::nullopt};
+    // relaxed: only counts.
+    const bool goes_on = is_about_the_object(pulled.error()) &&
+                         failures.fetch_add(1, std::memory_order_relaxed) < kMostFailures;
+    if (!goes_on) return std::move(pulled).error();
+    return Outcome{std::nullopt, std::move(pulled).error()};
+  };
+  PullOutcome outcome;
+  for (Outcome& one :
+       TRY(on_threads<Outcome>("streamer-pull", kThreads, wanted.size(), pull_wanted))) {
+    if (one.file) outcome.files.push_back(*std::move(one.file));
+    if (one.failure) outcome.failures.push_back(*std::move(one.failure));
+  }
+  return outcome;
 }
 
 Result<std::vector<PulledFile>> pull(Stores& stores, const Uri& uri, const std::string& folder,
-                                     const PullOptions& options) {
+                                     const PullOptions& options, const PullTarget& target) {
   Store* const store = TRY(stores.of(uri));
   const std::vector<WantedFile> wanted = TRY(choose_files(*store, uri, options));
-  return pull_files(stores, wanted, folder);
+  PullOutcome outcome = TRY(pull_files(stores, wanted, folder, target));
+  if (outcome.failures.empty()) return std::move(outcome.files);
+  ErrorFields fields = outcome.failures.front().fields();
+  constexpr std::size_t kMostNamed = 10;
+  const std::size_t named = std::min(outcome.failures.size(), kMostNamed);
+  for (std::size_t i = 1; i < named; ++i)
+    fields.message += fmt::format("; {}", outcome.failures[i].line());
+  if (outcome.failures.size() > named)
+    fields.message += fmt::format("; and {} more", outcome.failures.size() - named);
+  fields.message +=
+      fmt::format("; the other {} of {} objects were pulled", outcome.files.size(), wanted.size());
+  return Error(std::move(fields));
 }
 
 }  // namespace streamer::core

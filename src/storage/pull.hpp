@@ -2,8 +2,11 @@
 #pragma once
 // Objects to a folder: whole under their names or not at all, and never outside the folder.
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
@@ -26,29 +29,50 @@ struct WantedFile {
 struct PulledFile {
   std::string path;  // in the folder
   std::uint64_t bytes = 0;
-  std::string etag;  // of the version that was pulled
+  std::string etag;        // of the version that was pulled
+  bool was_there = false;  // the same bytes, and was left alone
+};
+
+// How files are put into a folder.
+struct PullTarget {
+  bool skips_same = true;                   // what is there and the same is left alone
+  std::uint64_t bandwidth_bytes_per_s = 0;  // 0: no cap
+  mode_t folder_mode = 0777;                // less the process's umask, as the next one
+  mode_t file_mode = 0666;
+};
+
+struct PullOutcome {
+  std::vector<PulledFile> files;  // in the order in which they were wanted
+  std::vector<Error> failures;    // of objects that others do not depend on
 };
 
 // Files directly under uri, or everything below it, that the patterns allow, sorted.
 Result<std::vector<Entry>> matching_entries(Store& store, const Uri& uri, ListDepth depth,
                                             const PullOptions& options);
 
-// What below uri the patterns allow, sorted by path. invalid_argument if one's path is not safe.
+// What below uri the patterns allow, sorted by path. Some may have no safe path.
 Result<std::vector<WantedFile>> choose_files(Store& store, const Uri& uri,
                                              const PullOptions& options);
 
-// To folder, which is made if need be, but not what it stands in.
-Result<std::vector<PulledFile>> pull_files(Stores& stores, const std::vector<WantedFile>& wanted,
-                                           const std::string& folder);
+// To folder, which is made if need be, but not what it stands in. What is wrong with an object
+// alone, a name that cannot be a path among it, does not keep the others; all else ends it. Counts
+// to the progress of the thread's current operation.
+Result<PullOutcome> pull_files(Stores& stores, const std::vector<WantedFile>& wanted,
+                               const std::string& folder, const PullTarget& target);
 
 // Every object below uri that the patterns allow, to folder/<its path below uri>; folders are made
-// as needed. Several at once; a file that is there is replaced in one step. The first failure ends
-// it; what was whole by then stays. Sorted by path.
+// as needed. Several at once; a file that is there is replaced in one step, unless it is the same.
+// Of objects that cannot be pulled the error tells at the end, once all others are there. Sorted by
+// path.
 Result<std::vector<PulledFile>> pull(Stores& stores, const Uri& uri, const std::string& folder,
-                                     const PullOptions& options);
+                                     const PullOptions& options, const PullTarget& target);
 
-// Whether a path below a folder stays in it and can be a path of files: no empty component, no "."
-// and "..", no backslash, no NUL, no component longer than 255 bytes.
-[[nodiscard]] bool is_safe_path(std::string_view path) noexcept;
+// Why a path cannot be one below a folder, or would lead out of it; empty: it can. Static storage.
+[[nodiscard]] std::string_view why_no_path(std::string_view path) noexcept;
+[[nodiscard]] inline bool is_safe_path(std::string_view path) noexcept {
+  return why_no_path(path).empty();
+}
+// The error of a file whose path is not safe.
+[[nodiscard]] Error no_path_error(const WantedFile& file);
 
 }  // namespace streamer::core

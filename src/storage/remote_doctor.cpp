@@ -46,6 +46,7 @@ Result<void> RemoteStore::diagnose_way(const Uri& uri, const DoctorReport& repor
           for (const std::string& address : context_.resolver(std::string(endpoint.host())))
             all += fmt::format("{}{}", all.empty() ? "" : ", ", address);
           if (!all.empty()) return all;
+          TRY(still_wanted(fmt::format("looking up {}", endpoint.host())));
           return Error(
               ErrorKind::io,
               fmt::format("{} has no address; check the endpoint's spelling, DNS and, with "

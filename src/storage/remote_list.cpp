@@ -72,8 +72,8 @@ Result<std::vector<Entry>> RemoteStore::list(const Uri& uri, ListDepth depth) {
   for (;;) {
     Page page = TRY(fetch_page(folder, depth, kKeysPerPage, token));
     for (Entry& entry : page.entries) {
-      // What some tools make to show an empty folder is not in it.
-      const bool is_marker = !entry.is_folder && entry.uri.path().ends_with("/");
+      // What some tools make to show an empty folder is not in it. With bytes it is an object.
+      const bool is_marker = !entry.is_folder && entry.size == 0 && entry.uri.path().ends_with("/");
       if (!is_marker) entries.push_back(std::move(entry));
     }
     if (page.next.empty()) break;

@@ -3,7 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 #include "base/log.hpp"
 #include "base/unique_fd.hpp"
 #include "storage/remote_store.hpp"
+#include "storage/snapshot_folder.hpp"
 
 namespace streamer::core {
 
@@ -81,34 +82,42 @@ Result<std::string> version_of(const std::vector<WantedFile>& wanted) {
   return hex(as_text(hasher.finish())).substr(0, 32);
 }
 
-// Somebody may have tidied up.
-bool is_whole(const std::string& folder, const std::vector<WantedFile>& wanted) {
-  return std::all_of(wanted.begin(), wanted.end(), [&](const WantedFile& file) {
-    std::error_code failure;
-    const auto size = fs::file_size(folder + "/" + file.path, failure);
-    return !failure && size == file.entry.size;
-  });
+// What others may do with a folder in a shared cache is up to nobody's umask.
+constexpr mode_t kFolderMode = 0755;
+constexpr mode_t kFileMode = 0644;
+
+// Where the versions of one model are.
+struct ModelFolder {
+  UniqueFd fd;
+  std::string path;
+};
+
+std::string digests_of(const std::string& version) {
+  return "." + version + ".sha256";
 }
 
-Result<void> make_folders(const std::string& folder) {
+// Somebody may have tidied up, and disks forget.
+Result<bool> is_whole(const ModelFolder& model, const std::string& version,
+                      const std::vector<WantedFile>& wanted) {
+  auto folder = open_own_folder(model.fd.get(), version, model.path + "/" + version);
+  if (!folder && folder.error().kind() == ErrorKind::not_found) return false;
+  if (!folder) return std::move(folder).error();
+  return digests_match(model.fd.get(), digests_of(version), folder->get(), wanted);
+}
+
+// Makes it if need be, and what it stands in.
+Result<ModelFolder> open_model(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string cache = path.substr(0, slash);
   std::error_code failure;
-  fs::create_directories(folder, failure);
-  if (failure) return os_failure("making the folder", failure.value()).at(folder);
-  return {};
-}
-
-// Of everybody who would make a version in the folder. Ends with the process that holds it.
-Result<UniqueFd> lock_folder(const std::string& folder) {
-  const std::string path = folder + "/.lock";
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
-  if (!fd) return os_failure("opening the lock", errno).at(path);
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
-  if (errno == EWOULDBLOCK)
-    log_line(LogLevel::info, fmt::format("waiting for whoever pulls to {}", folder));
-  while (::flock(fd.get(), LOCK_EX) != 0) {
-    if (errno != EINTR) return os_failure("waiting for the lock", errno).at(path);
-  }
-  return fd;
+  fs::create_directories(cache, failure);
+  if (failure) return os_failure("making the folder", failure.value()).at(cache);
+  const UniqueFd parent(::open(cache.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!parent) return os_failure("opening the folder", errno).at(cache);
+  const std::string name = path.substr(slash + 1);
+  if (::mkdirat(parent.get(), name.c_str(), kFolderMode) != 0 && errno != EEXIST)
+    return os_failure("making the folder", errno).at(path);
+  return ModelFolder{TRY(open_own_folder(parent.get(), name, path)), path};
 }
 
 // Goes with everything in it, unless it was given a name that stays.
@@ -139,7 +148,7 @@ class IncomingFolder {
 };
 
 // Of processes that were killed: who would still need them holds the lock.
-void remove_leftovers(const std::string& model) {
+void remove_leftovers_of_snapshots(const std::string& model) {
   std::error_code ignored;
   for (const fs::directory_entry& entry : fs::directory_iterator(model, ignored)) {
     if (entry.path().filename().string().starts_with(kIncoming))
@@ -156,14 +165,19 @@ bool is_that_version(const PulledFile& pulled, const WantedFile& wanted) {
 
 // false: an object is no longer what the listing said.
 Result<bool> pull_version(Stores& stores, const std::vector<WantedFile>& wanted,
-                          const std::string& model, const std::string& folder) {
-  remove_leftovers(model);
-  const IncomingFolder incoming(model);
-  const std::vector<PulledFile> pulled = TRY(pull_files(stores, wanted, incoming.path()));
+                          const ModelFolder& model, const std::string& version,
+                          const PullTarget& target) {
+  remove_leftovers_of_snapshots(model.path);
+  const IncomingFolder incoming(model.path);
+  PullOutcome pulled = TRY(pull_files(stores, wanted, incoming.path(), target));
+  if (!pulled.failures.empty()) return std::move(pulled.failures.front());
   const bool is_as_listed =
-      std::equal(pulled.begin(), pulled.end(), wanted.begin(), is_that_version);
+      std::equal(pulled.files.begin(), pulled.files.end(), wanted.begin(), is_that_version);
   if (!is_as_listed) return false;
-  TRY(incoming.become(folder));
+  const UniqueFd files(::open(incoming.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!files) return os_failure("opening the folder", errno).at(incoming.path());
+  TRY(write_digests(model.fd.get(), digests_of(version), files.get(), wanted, kFileMode));
+  TRY(incoming.become(model.path + "/" + version));
   return true;
 }
 
@@ -180,25 +194,32 @@ Result<Snapshot> take_snapshot(Stores& stores, const Uri& uri, const SnapshotOpt
   Store* const store = TRY(stores.of(uri));
   const bool has_patterns = !options.files.allow.empty() || !options.files.ignore.empty();
   const PullOptions files = has_patterns ? options.files : all_but_weights();
+  const PullTarget target{.skips_same = false,
+                          .bandwidth_bytes_per_s = options.bandwidth_bytes_per_s,
+                          .folder_mode = kFolderMode,
+                          .file_mode = kFileMode};
   for (int attempt = 1;; ++attempt) {
     const std::vector<WantedFile> wanted = TRY(choose_files(*store, uri, files));
     if (wanted.empty()) {
       return Error(ErrorKind::not_found, "there is nothing under it that the patterns allow")
           .at(uri.text());
     }
+    for (const WantedFile& file : wanted) {
+      if (!is_safe_path(file.path)) return no_path_error(file);
+    }
     if (store->remote() == nullptr) {
       const bool is_folder = TRY(store->is_folder(uri));
       return snapshot_of(is_folder ? uri.path() : folder_of(uri).path(), wanted);
     }
     const std::string cache = TRY(cache_folder(options.cache));
-    const std::string model = TRY(model_folder(*store, uri, cache));
+    const std::string path = TRY(model_folder(*store, uri, cache));
     const std::string version = TRY(version_of(wanted));
-    const std::string folder = model + "/" + version;
-    if (is_whole(folder, wanted)) return snapshot_of(folder, wanted);
-    TRY(make_folders(model));
-    const UniqueFd lock = TRY(lock_folder(model));
-    if (is_whole(folder, wanted)) return snapshot_of(folder, wanted);
-    const bool is_pulled = TRY(pull_version(stores, wanted, model, folder));
+    const std::string folder = path + "/" + version;
+    const ModelFolder model = TRY(open_model(path));
+    if (TRY(is_whole(model, version, wanted))) return snapshot_of(folder, wanted);
+    const UniqueFd lock = TRY(lock_folder(model.fd.get(), path));
+    if (TRY(is_whole(model, version, wanted))) return snapshot_of(folder, wanted);
+    const bool is_pulled = TRY(pull_version(stores, wanted, model, version, target));
     if (is_pulled) return snapshot_of(folder, wanted);
     if (attempt == kMostAttempts) {
       return Error(ErrorKind::object_changed,

@@ -14,6 +14,7 @@ namespace streamer::core {
 struct SnapshotOptions {
   std::string cache;  // empty: $XDG_CACHE_HOME/libstreamer, or ~/.cache/libstreamer
   PullOptions files;  // without a pattern: all but what is named like weights
+  std::uint64_t bandwidth_bytes_per_s = 0;  // 0: no cap
 };
 
 struct Snapshot {
@@ -23,9 +24,11 @@ struct Snapshot {
 
 // cache/NAME-HASH/VERSION, with the chosen objects below uri as one listing named them: VERSION is
 // made of their paths, ETags and sizes, so that a folder never changes once it is there. It appears
-// whole, under a lock that other processes wait for. An object that is replaced meanwhile starts it
-// again, a few times: object_changed. A local folder is its own snapshot. not_found if the patterns
-// leave nothing, unsupported if the store's listing has no ETags.
+// whole, under a lock that other processes wait for, and is taken as it is only if the digests that
+// were noted with it are right. An object that is replaced meanwhile starts it again, a few times:
+// object_changed. A local folder is its own snapshot. not_found if the patterns leave nothing,
+// unsupported if the store's listing has no ETags, permission_denied if NAME-HASH may be another
+// user's doing.
 Result<Snapshot> take_snapshot(Stores& stores, const Uri& uri, const SnapshotOptions& options);
 
 }  // namespace streamer::core

@@ -181,7 +181,8 @@ TEST_CASE("a call that is cancelled at any moment ends at once and begins nothin
   for (int round = 0; round < kRounds; ++round) {
     const Call& call = calls[static_cast<std::size_t>(round) % calls.size()];
     const auto mood = static_cast<Mood>(random() % 3);
-    const bool is_at_listing = random() % 2 == 0;
+    // A listing has nothing else to get stuck at.
+    const bool is_at_listing = random() % 2 == 0 || std::string_view(call.name) == "listing";
     store.be(mood, is_at_listing);
     INFO(call.name << ", round " << round << ", mood " << static_cast<int>(mood));
     const auto operation = streamer::Operation::make();
@@ -248,7 +249,7 @@ TEST_CASE("an operation's time bounds a call, and the error says what took it", 
         CHECK_THAT(text, Catch::Contains(call.name));
         CHECK_THAT(text, Catch::Contains(is_own ? "deadline of 50 ms (the call's own)"
                                                 : "deadline of 60 ms (operation_timeout_ms)"));
-        CHECK_THAT(text, Catch::Contains("waiting for 127.0.0.1 to answer"));
+        CHECK_THAT(text, Catch::Contains("waiting for 127.0.0.1:"));
       }
     }
   }

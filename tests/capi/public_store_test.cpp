@@ -121,8 +121,9 @@ TEST_CASE("listing, pull and doctor, through the public API", "[store]") {
                                           "stat", "read"});
 }
 
-TEST_CASE("names that lead outside are not pulled", "[store]") {
-  for (const char* const name : {"../x", "a/../../x", "a/..", "..", "a//b", "a\\..\\x", "./x"}) {
+TEST_CASE("names that lead outside are not pulled, and keep no others", "[store]") {
+  for (const char* const name :
+       {"../x", "a/../../x", "a/..", "..", "a//b", "a\\..\\x", "./x", "x/", "x//"}) {
     INFO(name);
     StoreWorld world;
     world.put(std::string("m/") + name, "evil");
@@ -131,8 +132,13 @@ TEST_CASE("names that lead outside are not pulled", "[store]") {
     const auto pulled =
         streamer::pull("s3://bucket/m/", (folder.path() / "in").string(), {}, settings_for(world));
     REQUIRE_FALSE(pulled);
+    INFO(pulled.error().line());
     CHECK(pulled.error().kind() == streamer::ErrorKind::invalid_argument);
-    CHECK(std::filesystem::is_empty(folder.path()));
+    CHECK_THAT(std::string(pulled.error().message()),
+               Catch::Contains("the other 1 of 2 objects were pulled"));
+    CHECK(std::filesystem::exists(folder.path() / "in" / "good"));
+    CHECK(std::distance(std::filesystem::directory_iterator(folder.path() / "in"), {}) == 1);
+    CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
   }
   // Dots that lead nowhere are names as any other.
   StoreWorld world;

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots of a model's small files: snapshot_test.py SOURCE_ROOT STREAMER"""
+import fcntl
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -125,19 +125,134 @@ class Snapshots(unittest.TestCase):
         out, err = waiting.communicate(timeout=60)
         self.assertEqual(waiting.returncode, 0, err)
         self.assertEqual(content_of(out.strip()), FILES)
-        self.assertEqual(sorted(os.listdir(model)), [".lock", os.path.basename(out.strip())])
+        version = os.path.basename(out.strip())
+        self.assertEqual(sorted(os.listdir(model)), [f".{version}.sha256", ".lock", version])
 
     def wait_for_lock(self, process):
-        """Until the process waits in flock()."""
-        waiting = re.compile(rf"-> FLOCK .* {process.pid} ")
+        """Until the process has the lock's file open, which another one holds."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            # A wait in the kernel of another process has no event that a test could take.
-            with open("/proc/locks", encoding="ascii") as file:
-                if waiting.search(file.read()):
+            # A wait of another process has no event that a test could take.
+            folder = f"/proc/{process.pid}/fd"
+            try:
+                if any(os.readlink(os.path.join(folder, fd)).endswith("/.lock")
+                       for fd in os.listdir(folder)):
                     return
+            except OSError:
+                pass  # closed meanwhile
             time.sleep(0.01)
         self.fail("the process never waits for the lock")
+
+    def model(self):
+        return os.path.join(self.cache, os.listdir(self.cache)[0])
+
+    def test_what_does_not_match_its_digests_is_pulled_again(self):
+        folder = self.snapshot()
+        path = os.path.join(folder, "config.json")
+        status = os.stat(path)
+        with open(path, "r+b") as file:
+            file.write(b"{'b'")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        self.assertEqual(self.snapshot(), folder)
+        self.assertEqual(content_of(folder), FILES)
+        os.unlink(os.path.join(self.model(), f".{os.path.basename(folder)}.sha256"))
+        self.store.requests.clear()
+        self.assertEqual(self.snapshot(), folder)
+        self.assertEqual(self.reads(), sorted(FILES))
+        # A link in a file's place is no file, wherever it leads.
+        outside = os.path.join(self.folder, "outside")
+        shutil.copy(path, outside)
+        os.unlink(path)
+        os.symlink(outside, path)
+        self.assertEqual(self.snapshot(), folder)
+        self.assertFalse(os.path.islink(path))
+        # The lists are what sha256sum reads.
+        subprocess.run(["sha256sum", "--check", "--quiet",
+                        os.path.join(self.model(), f".{os.path.basename(folder)}.sha256")],
+                       cwd=folder, check=True)
+
+    def test_a_link_in_the_place_of_the_folder_is_not_followed(self):
+        folder = self.snapshot()
+        model, elsewhere = self.model(), os.path.join(self.folder, "elsewhere")
+        os.rename(model, elsewhere)
+        os.symlink(elsewhere, model)
+        with self.assertRaisesRegex(libstreamer.AccessError, "symbolic link") as caught:
+            self.snapshot()
+        self.assertEqual(caught.exception.uri, model)
+        os.unlink(model)
+        os.rename(elsewhere, model)
+        os.rename(folder, elsewhere)
+        os.symlink(elsewhere, folder)
+        with self.assertRaisesRegex(libstreamer.AccessError, "symbolic link"):
+            self.snapshot()
+
+    def test_a_folder_that_everybody_may_write_to_is_refused(self):
+        self.snapshot()
+        os.chmod(self.model(), 0o777)
+        with self.assertRaisesRegex(libstreamer.AccessError, "everybody may write"):
+            self.snapshot()
+        os.chmod(self.model(), 0o755)
+        self.snapshot()
+        # However the process is set up, what it makes is its own.
+        old = os.umask(0)
+        try:
+            folder = self.snapshot(allow=["*.json", "*.txt"])
+        finally:
+            os.umask(old)
+        for path, _, _ in os.walk(folder):
+            self.assertEqual(os.stat(path).st_mode & 0o022, 0, path)
+
+    def test_what_another_user_prepared_is_refused(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to be another user for a moment")
+        os.chmod(self.folder, 0o755)
+        os.mkdir(self.cache)
+        os.chmod(self.cache, 0o1777)
+        os.chmod(self.variables["GOOGLE_APPLICATION_CREDENTIALS"], 0o644)
+        nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+        theirs = subprocess.run([STREAMER, "snapshot", "gs://bucket/model", "--cache", self.cache],
+                                capture_output=True, text=True, **nobody)
+        self.assertEqual(theirs.returncode, 0, theirs.stderr)
+        # Not even root takes it: whoever owns it may put anything there.
+        with self.assertRaisesRegex(libstreamer.AccessError, "belongs to user 65534") as caught:
+            self.snapshot()
+        self.assertEqual(caught.exception.uri, self.model())
+        shutil.rmtree(self.model())
+        # What root prepared is good for all.
+        mine = self.snapshot()
+        theirs = subprocess.run([STREAMER, "snapshot", "gs://bucket/model", "--cache", self.cache],
+                                capture_output=True, text=True, **nobody)
+        self.assertEqual((theirs.returncode, theirs.stdout.strip()), (0, mine), theirs.stderr)
+
+    def test_a_lock_that_is_held_is_named_and_bounded(self):
+        self.snapshot()
+        lock = os.path.join(self.model(), ".lock")
+        with open(lock, "r+", encoding="ascii") as file:
+            self.assertEqual(file.read().strip(), str(os.getpid()))
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with self.assertRaises(libstreamer.StreamerError) as caught:
+                self.snapshot(allow=["*.json"], timeout=0.3)
+            self.assertEqual(caught.exception.kind, "timed_out")
+            for part in ("deadline of 300 ms", lock, f"process {os.getpid()} ("):
+                self.assertIn(part, str(caught.exception))
+            log = os.path.join(self.folder, "log")
+            waiting = subprocess.Popen(
+                [STREAMER, "snapshot", "gs://bucket/model", "--cache", self.cache, "--allow", "*.txt"],
+                env={**os.environ, "STREAMER_LOG_FILE": log}, stderr=subprocess.PIPE,
+                stdout=subprocess.PIPE, text=True)
+            self.addCleanup(waiting.wait)
+            deadline = time.monotonic() + 60
+            said = ""
+            while "waiting for the lock" not in said and time.monotonic() < deadline:
+                time.sleep(0.05)
+                if os.path.exists(log):
+                    with open(log, encoding="utf-8") as text:
+                        said = text.read()
+            self.assertIn(f"waiting for the lock {lock}, which process {os.getpid()} (", said)
+            self.assertIn("WARNING", said)
+        out, errors = waiting.communicate(timeout=60)
+        self.assertEqual(waiting.returncode, 0, errors)
+        self.assertEqual(content_of(out.strip()).keys(), {"empty.txt", "sub/deep/merges.txt"})
 
     def test_what_changes_while_it_is_pulled_is_pulled_again(self):
         turns = []

@@ -53,6 +53,7 @@ class Entry(NamedTuple):
     bytes: int  # 0 for a folder
     is_folder: bool
     etag: str = ""  # as the store writes it; empty for folders, files, or if it says none
+    skipped: bool = False  # of a pull: the same bytes were there, and were not copied
 
 
 class ModelListing(NamedTuple):
@@ -235,9 +236,11 @@ def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[s
          settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
          timeout: Optional[float] = None, operation: Optional[Operation] = None,
          progress: Union[bool, Callable[[int, int], None]] = False) -> List[Entry]:
-    """Copies the objects below uri to folder, whole or not at all; returns the files.
-    Patterns are those of fnmatch, held against the key and against the path below uri. progress: as
-    for load(); timeout and operation: as for open()."""
+    """Copies the objects below uri to folder, whole or not at all; returns the files. What is there
+    and has the object's bytes is left alone (Entry.skipped). What is wrong with one object alone, such
+    as a name that cannot be a path, is raised at the end, once all others are there. Patterns are
+    those of fnmatch, held against the key and against the path below uri. progress: as for load();
+    timeout and operation: as for open()."""
     native = _NativeSettings(settings, prefixes, credentials)
     options = _pull_options(allow, ignore)
     operation = _operation_of(timeout, operation)
@@ -344,7 +347,7 @@ def _take_listing(listing) -> ModelListing:
         for index in range(_library.listing_count(listing)):
             _call(_library.listing_get_info, listing, index, _ctypes.byref(info))
             found.append(Entry(_os.fsdecode(info.uri), info.bytes, bool(info.is_folder),
-                               info.etag.decode()))
+                               info.etag.decode(), bool(info.skipped)))
         return ModelListing(_os.fsdecode(_library.listing_root(listing)), found,
                             _os.fsdecode(_library.listing_notes(listing)).splitlines())
     finally:

@@ -32,7 +32,7 @@ SettingInfo = _struct(
     "SettingInfo", ("name", c_char_p), ("variable", c_char_p), ("compatible_variable", c_char_p),
     ("default_value", c_char_p), ("values", c_char_p), ("meaning", c_char_p))
 EntryInfo = _struct("EntryInfo", ("uri", c_char_p), ("bytes", c_uint64), ("is_folder", c_int32),
-                    ("etag", c_char_p))
+                    ("etag", c_char_p), ("skipped", c_int32))
 Progress = _struct("Progress", *((name, c_uint64) for name in (
     "bytes_total", "bytes_done", "bytes_skipped", "files_total", "files_done", "files_skipped")))
 StepInfo = _struct("StepInfo", ("name", c_char_p), ("detail", c_char_p), ("elapsed_ns", c_uint64),
