@@ -19,12 +19,12 @@ std::optional<std::uint64_t> CopyJoiner::padding_before(Place place) {
   if (padding > kMostPaddingBytes) return std::nullopt;
   // On the next lap of a ring it lies elsewhere.
   const Place last{end_.value - 1, end_.memory, true};
-  const bool is_next = plan_.arena_offset(last) + 1 + padding == plan_.arena_offset(place);
+  const bool is_next = plan_->arena_offset(last) + 1 + padding == plan_->arena_offset(place);
   return is_next ? std::optional(padding) : std::nullopt;
 }
 
 bool CopyJoiner::begins_item(Place place) {
-  const auto items = plan_.items();
+  const auto items = plan_->items();
   const auto holds = [&](const PlanItem& item) {
     return !item.place.in_arena && place.value >= item.place.value &&
            place.value - item.place.value < item.bytes;

@@ -13,7 +13,7 @@ namespace streamer::core {
 class CopyJoiner {
  public:
   // Both must outlive this.
-  CopyJoiner(const Plan& plan, const Chunk& chunk) : plan_(plan), item_(chunk.first_item) {}
+  CopyJoiner(const Plan& plan, const Chunk& chunk) : plan_(&plan), item_(chunk.first_item) {}
 
   // How much padding lies between what was added last and the place, if one copy may bring both and
   // the padding; nullopt if it may not. Padding is of the library's memory, where nothing lies
@@ -31,7 +31,7 @@ class CopyJoiner {
  private:
   bool begins_item(Place place);
 
-  const Plan& plan_;
+  const Plan* plan_;
   std::uint32_t item_;
   Place end_;  // of what was added last
   bool has_end_ = false;

@@ -2,11 +2,13 @@
 #pragma once
 // What a network reader has in hand: stretches of an object that it brings, and requests for them.
 
+#include <deque>
 #include <memory>
 #include <vector>
 
 #include "engine/network_reader.hpp"
 #include "engine/staged_chunk.hpp"
+#include "http/broken_answer.hpp"
 
 namespace streamer::core {
 
@@ -19,38 +21,51 @@ struct NetworkReader::Stretch {
 
   std::uint32_t object = 0;
   std::vector<std::uint32_t> chunks;  // numbers in the plan; of one memory
-  std::size_t landed_chunks = 0;      // of them
-  std::uint64_t next = 0;             // of the object: everything before it has landed
+  std::size_t filled_chunks = 0;      // of them: all bytes are there
+  std::size_t landed_chunks = 0;      // of those: confirmed, and handed over
+  std::uint64_t next = 0;             // of the object: everything before it is there
+  std::uint64_t confirmed = 0;        // of the object: everything before it is right
   std::uint64_t end = 0;
+  Flight* writer = nullptr;  // that brought what is between confirmed and next
+  BrokenAnswers broken;      // that brought what is being read again
   Attempts attempts;
-  std::uint64_t next_at_last_failure = 0;
+  std::uint64_t furthest_at_failure = 0;  // next, whenever a request had failed
   SteadyTime not_before{};
   bool wants_fresh_connection = false;
   std::uint32_t flights = 0;
   bool was_hedged = false;
-  // Where the next byte goes: a piece of the current chunk.
+  // Where the next byte goes: a piece of a chunk.
   std::uint64_t piece_begin = 0;
   std::uint64_t piece_end = 0;
   Place piece_place;
-  std::unique_ptr<StagedChunk> staged;  // of the chunk that is under way to a device
+  const Chunk* piece_chunk = nullptr;
+  // Chunks to a device that did not land yet, in order. All but the last hold no segment.
+  std::deque<std::unique_ptr<StagedChunk>> staged;
+  bool is_unquiet = false;  // copies of what was taken back may be under way
 
-  [[nodiscard]] bool is_whole() const noexcept { return next == end; }
+  [[nodiscard]] bool is_whole() const noexcept { return landed_chunks == chunks.size(); }
   [[nodiscard]] std::uint64_t left() const noexcept { return end - next; }
 };
 
 // One request for what is left of a stretch.
 class NetworkReader::Flight final : public RangeSink {
  public:
-  Flight(NetworkReader& reader, Stretch& of, const Object& object, SignedRequest signed_request)
+  Flight(NetworkReader& reader, Stretch& of, ByteRange wanted, const Object& object,
+         SignedRequest signed_request)
       : RangeSink(
-            {of.next, of.end - of.next},
+            wanted,
             {.size = object.size, .etag = object.etag, .last_modified = object.last_modified}),
         request(std::move(signed_request)),
         stretch(&of),
+        position(wanted.offset),
         reader_(reader) {}
 
   SignedRequest request;
-  Stretch* stretch;  // nullptr: what it brings is not needed any more
+  Stretch* stretch;        // nullptr: what it brings is not needed any more
+  std::uint64_t position;  // of the object: where what it brings next belongs
+  bool has_ended_well = false;
+  AnswerSamples samples;
+  std::uint64_t last_difference = 0;  // from the stretch's writer: one byte behind it; 0: none
   std::unique_ptr<Transfer> transfer;
   HostAddresses* host = nullptr;
   bool is_hedge = false;
@@ -59,6 +74,12 @@ class NetworkReader::Flight final : public RangeSink {
   std::uint64_t marked_bytes = 0;  // received at marked_at, for the rate
   SteadyTime marked_at{};
 
+  // Of the object: what it brought before this is the object's.
+  [[nodiscard]] std::uint64_t sure_until() const noexcept {
+    if (has_ended_well) return UINT64_MAX;
+    return sure_before(wanted().offset, position);
+  }
+
  private:
   void land(std::uint64_t offset, std::string_view bytes) override {
     if (first_byte_at == SteadyTime{}) reader_.note_first_byte(*this);
@@ -66,7 +87,7 @@ class NetworkReader::Flight final : public RangeSink {
     if (stretch == nullptr) {
       add(reader_.counters_.bytes_discarded, bytes.size());
     } else {
-      reader_.land(*stretch, offset, bytes);
+      reader_.land(*this, offset, bytes);
     }
   }
 

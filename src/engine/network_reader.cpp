@@ -5,11 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <ctime>
 
 #include "base/chance.hpp"
-#include "base/copy_past_caches.hpp"
 #include "base/fits_in_memory.hpp"
 #include "engine/network_flight.hpp"
 #include "engine/reader_clock.hpp"
@@ -24,6 +22,8 @@ constexpr std::uint32_t kIdleConnections = 1024;
 constexpr double kTimesFirstByte = 10;
 constexpr std::uint64_t kLargestRequestBytes = 64 * kMiB;
 constexpr std::uint64_t kLeastSplitBytes = 8 * kMiB;
+constexpr Milliseconds kCopiesAwaitedFor{2};
+
 }  // namespace
 
 NetworkReader::NetworkReader(LoadCore& core, NetworkShare& share, const LoadSettings& settings,
@@ -123,10 +123,22 @@ NetworkReader::Stretch* NetworkReader::stretch_that_is_due() {
   for (const auto& one : stretches_) {
     Stretch& stretch = *one;
     if (stretch.flights != 0 || stretch.not_before > now) continue;
+    if (stretch.is_unquiet && !is_quiet(stretch)) continue;
     if (admit(stretch)) return &stretch;
     is_shut_out_ = true;
   }
   return nullptr;
+}
+
+// Whether all that was taken back has been copied to its device: what is copied after it lasts.
+bool NetworkReader::is_quiet(Stretch& stretch) {
+  for (std::size_t i = stretch.landed_chunks; i < stretch.chunks.size(); ++i) {
+    if (core_.staging->is_quiet(chunk_at(stretch, i))) continue;
+    stretch.not_before = loop_->now() + kCopiesAwaitedFor;
+    return false;
+  }
+  stretch.is_unquiet = false;
+  return true;
 }
 
 bool NetworkReader::admits(const Stretch& stretch) const {
@@ -161,7 +173,7 @@ bool NetworkReader::start_next() {
   if (stretch == nullptr && all_claimed_) stretch = split_largest();
   if (stretch == nullptr) return false;
   if (core_.throttle.is_on() && stretch->not_before == SteadyTime{}) {
-    stretch->not_before = core_.throttle.reserve(stretch->end - stretch->next, loop_->now());
+    stretch->not_before = core_.throttle.reserve(stretch->left(), loop_->now());
     if (stretch->not_before > loop_->now()) return true;
   }
   return fly(*stretch, false);
@@ -206,7 +218,7 @@ void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
     if (!goes_on) {
       auto made = std::make_unique<Stretch>(stores_[chunk.object]->limits().retry);
       made->object = chunk.object;
-      made->next = chunk.offset;
+      made->next = made->confirmed = chunk.offset;
       open = made.get();
       stretches_.push_back(std::move(made));
     }
@@ -221,7 +233,7 @@ NetworkReader::Stretch* NetworkReader::split_largest() {
   if (settings_.chunk_bytes != 0 || rates_ == 0) return nullptr;
   Stretch* largest = nullptr;
   for (const auto& stretch : stretches_) {
-    if (stretch->flights != 1 || stretch->chunks.size() - stretch->landed_chunks < 2) continue;
+    if (stretch->flights != 1 || stretch->chunks.size() - stretch->filled_chunks < 2) continue;
     if (largest == nullptr || stretch->left() > largest->left()) largest = stretch.get();
   }
   if (largest == nullptr) return nullptr;
@@ -230,7 +242,7 @@ NetworkReader::Stretch* NetworkReader::split_largest() {
   const auto left = static_cast<double>(largest->left());
   if (left < std::max(static_cast<double>(kLeastSplitBytes), 4 * meanwhile)) return nullptr;
   const std::uint64_t keep = largest->next + static_cast<std::uint64_t>((left + meanwhile) / 2);
-  std::size_t first = largest->landed_chunks + 1;
+  std::size_t first = largest->filled_chunks + 1;
   while (first + 1 < largest->chunks.size() && chunk_at(*largest, first).offset < keep)
     ++first;
   return split_at(*largest, first);
@@ -242,7 +254,7 @@ NetworkReader::Stretch* NetworkReader::split_at(Stretch& stretch, std::size_t fi
   rest->object = stretch.object;
   rest->chunks.assign(stretch.chunks.begin() + static_cast<std::ptrdiff_t>(first),
                       stretch.chunks.end());
-  rest->next = core_.plan.chunks()[rest->chunks.front()].offset;
+  rest->next = rest->confirmed = core_.plan.chunks()[rest->chunks.front()].offset;
   rest->end = stretch.end;
   stretch.chunks.resize(first);
   stretch.end = chunk_at(stretch, first - 1).end();
@@ -259,15 +271,16 @@ const Chunk& NetworkReader::chunk_at(const Stretch& stretch, std::size_t index) 
 // ---- Doing it ----
 
 bool NetworkReader::fly(Stretch& stretch, bool is_hedge) {
-  const Object& object = core_.checkpoint->objects[stretch.object].object;
+  const Object& object = object_of(stretch);
   RemoteStore& store = *stores_[stretch.object];
-  auto request =
-      store.range_request(object.uri, {stretch.next, stretch.end - stretch.next}, object.etag);
+  // A hedge brings again what is not confirmed, so that it can vouch for it.
+  const ByteRange wanted{stretch.confirmed, stretch.end - stretch.confirmed};
+  auto request = store.range_request(object.uri, wanted, object.etag);
   if (!request) {
     core_.fail(std::move(request).error());
     return false;
   }
-  auto flight = std::make_unique<Flight>(*this, stretch, object, *std::move(request));
+  auto flight = std::make_unique<Flight>(*this, stretch, wanted, object, *std::move(request));
   TransferOptions options;
   options.fresh_connection = is_hedge || stretch.wants_fresh_connection;
   options.connect_timeout = store.limits().connect_timeout;
@@ -295,89 +308,6 @@ bool NetworkReader::fly(Stretch& stretch, bool is_hedge) {
   return true;
 }
 
-void NetworkReader::land(Stretch& stretch, std::uint64_t offset, std::string_view bytes) {
-  // What another request already brought, and what was split off since this one was made.
-  const std::uint64_t end = std::min(offset + bytes.size(), stretch.end);
-  const std::uint64_t fresh = end > stretch.next ? end - stretch.next : 0;
-  add(counters_.bytes_discarded, bytes.size() - fresh);
-  if (fresh == 0) return;
-  copy_out(stretch, stretch.next, bytes.substr(stretch.next - offset, fresh));
-  stretch.next = end;
-  last_progress_ = loop_->now();
-  land_chunks(stretch);
-}
-
-// To where the bytes belong; what lies between the wanted pieces is dropped.
-void NetworkReader::copy_out(Stretch& stretch, std::uint64_t offset, std::string_view bytes) {
-  const std::uint64_t end = offset + bytes.size();
-  if (offset >= stretch.piece_begin && end <= stretch.piece_end) {
-    put(stretch, chunk_at(stretch, stretch.landed_chunks),
-        stretch.piece_place.plus(offset - stretch.piece_begin), bytes);
-    return;
-  }
-  for (std::size_t i = stretch.landed_chunks; i < stretch.chunks.size(); ++i) {
-    const Chunk& chunk = core_.plan.chunks()[stretch.chunks[i]];
-    if (chunk.offset >= end) break;
-    core_.plan.for_each_piece(chunk, offset, end, [&](const Piece& piece) {
-      put(stretch, chunk, piece.place, bytes.substr(piece.offset - offset, piece.size));
-    });
-  }
-  // The next bytes most likely go on in one large piece: found once, used for all of it.
-  stretch.piece_begin = stretch.piece_end = 0;
-  if (end == stretch.end) return;
-  for (std::size_t i = stretch.landed_chunks; i < stretch.chunks.size(); ++i) {
-    const Chunk& chunk = core_.plan.chunks()[stretch.chunks[i]];
-    if (chunk.end() <= end) continue;
-    const auto piece = core_.plan.piece_at(chunk, end);
-    if (!piece) return;
-    stretch.piece_begin = piece->offset;
-    stretch.piece_end = piece->offset + piece->size;
-    stretch.piece_place = piece->place;
-    return;
-  }
-}
-
-void NetworkReader::put(Stretch& stretch, const Chunk& chunk, Place place, std::string_view bytes) {
-  if (core_.is_for_device(chunk)) return stage(stretch, chunk, place, bytes);
-  std::byte* const to = core_.address(place);
-  // What is verified is read again at once.
-  if (core_.integrity) {
-    std::memcpy(to, bytes.data(), bytes.size());
-  } else {
-    copy_past_caches(to, bytes.data(), bytes.size());
-  }
-}
-
-void NetworkReader::stage(Stretch& stretch, const Chunk& chunk, Place place,
-                          std::string_view bytes) {
-  auto& staged = stretch.staged;
-  if (staged && staged->chunk().number != chunk.number) {
-    staged->finish();
-    staged.reset();
-  }
-  if (!staged) staged = std::make_unique<StagedChunk>(*core_.staging, core_, chunk, counters_);
-  staged->put(place, bytes, [&] {
-    for (const auto& one : stretches_) {
-      if (one->staged) one->staged->flush();
-    }
-  });
-}
-
-void NetworkReader::land_chunks(Stretch& stretch) {
-  while (stretch.landed_chunks < stretch.chunks.size()) {
-    const Chunk& chunk = core_.plan.chunks()[stretch.chunks[stretch.landed_chunks]];
-    if (chunk.end() > stretch.next) return;
-    ++stretch.landed_chunks;
-    if (!core_.is_for_device(chunk)) {
-      core_.chunk_landed(chunk, counters_);
-    } else if (stretch.staged && stretch.staged->chunk().number == chunk.number) {
-      // One before the last in what came was ended when the next one began.
-      stretch.staged->finish();
-      stretch.staged.reset();
-    }
-  }
-}
-
 // ---- What became of it ----
 
 void NetworkReader::finish(Transfer& transfer) {
@@ -397,22 +327,27 @@ void NetworkReader::finish(Transfer& transfer) {
               in_seconds(loop_->now() - flight.first_byte_at));
   }
   Stretch* const stretch = flight.stretch;
-  if (stretch != nullptr && !stretch->is_whole() && !flight.is_complete()) retry(*stretch, flight);
+  if (stretch != nullptr && flight.is_complete()) {
+    flight.has_ended_well = true;
+    if (stretch->writer == &flight || take_over(flight)) settle(*stretch);
+  } else if (stretch != nullptr) {
+    break_off(flight, is_refused_whole(transfer, flight));
+  }
   end_flight(flight);
+  if (stretch != nullptr && !stretch->is_whole() && !flight.is_complete()) retry(*stretch, flight);
   flights_.erase(at);
 }
 
 void NetworkReader::retry(Stretch& stretch, const Flight& flight) {
   RemoteStore& store = *stores_[stretch.object];
-  const Object& object = core_.checkpoint->objects[stretch.object].object;
-  Verdict verdict = store.judge(object.uri, flight.request, *flight.transfer, flight);
+  Verdict verdict = store.judge(object_of(stretch).uri, flight.request, *flight.transfer, flight);
   if (verdict.again == Again::throttled) share_.throttled(loop_->now());
   add(counters_.retries, 1);
   // A hedge that failed is no loss while the first request goes on.
-  if (stretch.flights > 1 && verdict.again != Again::never) return;
+  if (stretch.flights != 0 && verdict.again != Again::never) return;
   const bool made_progress =
-      stretch.next > std::max(stretch.next_at_last_failure, flight.wanted().offset);
-  stretch.next_at_last_failure = std::max<std::uint64_t>(stretch.next, 1);
+      stretch.next > std::max(stretch.furthest_at_failure, flight.wanted().offset);
+  stretch.furthest_at_failure = std::max(stretch.furthest_at_failure, stretch.next);
   const auto delay = stretch.attempts.next(verdict, made_progress);
   if (!delay || !budget_.take(verdict.again))
     return core_.fail(stretch.attempts.give_up(std::move(verdict.error)));
@@ -426,15 +361,18 @@ void NetworkReader::end_flight(Flight& flight) {
     flight.host->give_back(flight.transfer->options().address, false, loop_->now());
   flight.host = nullptr;
   if (std::exchange(flight.is_hedge, false)) --hedges_in_flight_;
-  if (flight.stretch != nullptr) --flight.stretch->flights;
-  flight.stretch = nullptr;
+  Stretch* const stretch = std::exchange(flight.stretch, nullptr);
+  if (stretch == nullptr) return;
+  --stretch->flights;
+  if (stretch->writer == &flight) stretch->writer = nullptr;
 }
 
-// Stretches that are whole; and the requests that were made for them and lost the race.
+// Stretches that are whole; and the requests that were made for them and lost the race, or that
+// bring what can no longer be used.
 void NetworkReader::drop_finished() {
   for (auto at = flights_.begin(); at != flights_.end();) {
     Flight& flight = **at;
-    const bool is_lost = flight.stretch != nullptr && flight.stretch->is_whole();
+    const bool is_lost = flight.stretch == nullptr || flight.stretch->is_whole();
     if (!is_lost) {
       ++at;
       continue;

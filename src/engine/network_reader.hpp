@@ -4,9 +4,11 @@
 // loop. Bytes go from the loop's buffer straight to where they belong.
 //
 // A stretch is one or more chunks that follow each other in an object, asked for by one request.
-// What of it has landed is one number, which only grows. When a request fails, the next one asks
-// from there on; when one is slow, a second is made (a hedge), and whichever brings a byte first
-// lands it. Bytes that came before are dropped, so that each lands once.
+// How much of it is there is one number, how much is confirmed another. Bytes are confirmed once
+// their answer ended as announced or brought a guard's length behind them (broken_answer.hpp), and
+// only then are their chunks handed over. When a request fails, the next one asks from what was
+// confirmed on; when one is slow, a second is made (a hedge), and whichever brings a byte first
+// lands it.
 
 #include <cstdint>
 #include <list>
@@ -51,15 +53,28 @@ class NetworkReader {
   Stretch* split_largest();
   Stretch* split_at(Stretch& stretch, std::size_t first);
   [[nodiscard]] bool admits(const Stretch& stretch) const;
+  bool is_quiet(Stretch& stretch);
+  [[nodiscard]] std::uint64_t begin_of(const Stretch& stretch) const;
+  [[nodiscard]] const Object& object_of(const Stretch& stretch) const;
   [[nodiscard]] const Chunk& chunk_at(const Stretch& stretch, std::size_t index) const;
 
   // Doing it.
   bool fly(Stretch& stretch, bool is_hedge);
-  void land(Stretch& stretch, std::uint64_t offset, std::string_view bytes);
+  void land(Flight& flight, std::uint64_t offset, std::string_view bytes);
+  bool may_write(Flight& flight, std::uint64_t offset, std::string_view bytes, bool is_fresh);
+  bool take_over(Flight& flight);
   void copy_out(Stretch& stretch, std::uint64_t offset, std::string_view bytes);
   void put(Stretch& stretch, const Chunk& chunk, Place place, std::string_view bytes);
   void stage(Stretch& stretch, const Chunk& chunk, Place place, std::string_view bytes);
+  void mark(Stretch& stretch);
+  void fill_chunks(Stretch& stretch);
+
+  // What counts.
+  void settle(Stretch& stretch);
   void land_chunks(Stretch& stretch);
+  bool judge_broken(Stretch& stretch);
+  void break_off(Flight& flight, bool is_refused);
+  void go_back(Stretch& stretch, std::uint64_t to);
 
   // What became of it.
   void finish(Transfer& transfer);

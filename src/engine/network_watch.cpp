@@ -64,6 +64,7 @@ void NetworkReader::watch() {
     Flight& flight = **at++;
     if (!is_too_slow(flight)) continue;
     Stretch& stretch = *flight.stretch;
+    break_off(flight, false);
     stretch.not_before = now;
     stretch.wants_fresh_connection = true;
     add(counters_.retries, 1);
@@ -100,7 +101,7 @@ void NetworkReader::hedge_if_slow(Stretch& stretch) {
   if (at == flights_.end()) return;
   const Flight& flight = **at;
   const double age = in_seconds(loop_->now() - flight.began);
-  const auto left = static_cast<double>(stretch.end - stretch.next);
+  const auto left = static_cast<double>(stretch.end - stretch.confirmed);
   // A new connection: some round trips to make it, and one to be answered.
   const double anew = 3 * first_byte_s_ + left / rate_;
   const double usual = first_byte_s_ + static_cast<double>(flight.wanted().size) / rate_;

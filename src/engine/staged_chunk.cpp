@@ -21,7 +21,9 @@ StagedChunk::StagedChunk(Staging& staging, LoadCore& core, const Chunk& chunk, R
       chunk_(chunk),
       counters_(mine),
       crc_kind_(core.integrity ? core.integrity->crc_of(chunk) : std::nullopt),
-      joiner_(core.plan, chunk) {}
+      joiner_(core.plan, chunk) {
+  mark(chunk.offset);
+}
 
 StagedChunk::~StagedChunk() {
   if (segment_) staging_.give_back(chunk_, *segment_);
@@ -73,8 +75,38 @@ void StagedChunk::flush() noexcept {
   if (!segment_ || copies_.empty()) return;
   staging_.submit(chunk_, *std::exchange(segment_, std::nullopt), std::exchange(copies_, {}),
                   counters_);
+  ++submissions_;
   used_ = 0;
   joiner_.restart();
+}
+
+void StagedChunk::mark(std::uint64_t offset) {
+  marks_.push_back({.offset = offset,
+                    .crc = crc_,
+                    .submissions = submissions_,
+                    .used = used_,
+                    .copies = copies_.size(),
+                    .last_copy_bytes = copies_.empty() ? 0 : copies_.back().bytes,
+                    .joiner = joiner_});
+}
+
+std::uint64_t StagedChunk::take_back(std::uint64_t offset) {
+  while (marks_.size() > 1 && marks_.back().offset > offset)
+    marks_.pop_back();
+  const Mark& mark = marks_.back();
+  crc_ = mark.crc;
+  joiner_ = mark.joiner;
+  if (mark.submissions == submissions_) {
+    used_ = mark.used;
+    copies_.resize(mark.copies);
+    if (!copies_.empty()) copies_.back().bytes = mark.last_copy_bytes;
+  } else {
+    // What the segment of then held was passed on, right bytes and others.
+    used_ = 0;
+    copies_.clear();
+    joiner_.restart();
+  }
+  return mark.offset;
 }
 
 void StagedChunk::finish() {

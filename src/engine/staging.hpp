@@ -53,6 +53,12 @@ class Staging {
   // Nothing more will be submitted for the chunk.
   void end_of(const Chunk& chunk, ReaderCounters& mine) noexcept;
 
+  // Whether nothing of the chunk that was submitted is still to be copied. Before end_of().
+  [[nodiscard]] bool is_quiet(const Chunk& chunk) const noexcept {
+    // acquire: pairs with the copier's release when it has copied.
+    return left_[chunk.number].load(std::memory_order_acquire) == 1;
+  }
+
   // Whether the chunk's pieces are so small and many that they had better be laid anew, as the
   // device shall have them, before they are copied.
   [[nodiscard]] static bool needs_gathering(const Chunk& chunk) noexcept;

@@ -4,6 +4,7 @@
 #include <curl/curl.h>
 #include <fmt/format.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -13,13 +14,15 @@
 #include "base/fork.hpp"
 #include "base/text.hpp"
 #include "http/curl_fault.hpp"
-#include "http/tls_version.hpp"
+#include "http/tls_session.hpp"
 
 namespace streamer::core {
 
 namespace {
 
 constexpr Milliseconds kStallCheckEvery{100};
+// For the end of an answer all of whose bytes are there.
+constexpr Milliseconds kEndAwaitedFor{1000};
 // A turn that comes later than this after the last one: the thread did something else meanwhile.
 constexpr Milliseconds kPause{500};
 // Certificates and addresses are looked at anew after this long.
@@ -45,9 +48,30 @@ Error no_memory() {
 
 // What libcurl calls back; all on the loop's thread.
 struct CurlCallbacks {
-  static int on_socket(CURL* easy, curl_socket_t socket, int what, void* user, void* known) {
+  // libcurl cuts an answer at its length and says only here that more came. So it is with an answer
+  // into which something else was written in its middle.
+  static int on_words(CURL* easy, curl_infotype type, char* data, std::size_t size, void* user) {
     static_cast<void>(easy);
+    const bool is_excess =
+        type == CURLINFO_TEXT && std::string_view(data, size).starts_with("Excess found");
+    if (is_excess) static_cast<Transfer*>(user)->sink_.on_excess();
+    return 0;
+  }
+
+  // The same where libcurl did not read on: whether more than the whole answer is there.
+  static bool has_excess(const Transfer& transfer) {
+    if (!transfer.sink_.has_all() || !transfer.head_.header("content-length")) return false;
+    if (transfer.request_.is_tls()) return has_unread_tls(transfer.easy_);
+    char next = 0;
+    return ::recv(transfer.socket_, &next, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+  }
+
+  static int on_socket(CURL* easy, curl_socket_t socket, int what, void* user, void* known) {
     auto& loop = *static_cast<EventLoop*>(user);
+    char* transfer = nullptr;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+    if (transfer != nullptr && what != CURL_POLL_REMOVE)
+      static_cast<Transfer*>(static_cast<void*>(transfer))->socket_ = socket;
     if (what == CURL_POLL_REMOVE) {
       ::epoll_ctl(loop.epoll_.get(), EPOLL_CTL_DEL, socket, nullptr);
       return 0;
@@ -80,7 +104,11 @@ struct CurlCallbacks {
 
   static std::size_t on_body(char* data, std::size_t size, std::size_t count, void* user) {
     auto& transfer = *static_cast<Transfer*>(user);
-    return transfer.take_body({data, size * count}) ? size * count : 0;
+    if (!transfer.take_body({data, size * count})) return 0;
+    if (transfer.use_ != BodyUse::to_sink || !has_excess(transfer)) return size * count;
+    transfer.sink_.on_excess();
+    transfer.stopped_ = true;
+    return 0;
   }
 };
 
@@ -248,6 +276,9 @@ bool EventLoop::apply_options(Transfer& transfer, void* easy) {
   set(CURLOPT_HEADERDATA, static_cast<void*>(&transfer));
   set(CURLOPT_WRITEFUNCTION, CurlCallbacks::on_body);
   set(CURLOPT_WRITEDATA, static_cast<void*>(&transfer));
+  set(CURLOPT_VERBOSE, 1L);
+  set(CURLOPT_DEBUGFUNCTION, CurlCallbacks::on_words);
+  set(CURLOPT_DEBUGDATA, static_cast<void*>(&transfer));
   return fits;
 }
 
@@ -313,10 +344,12 @@ void EventLoop::end_stalled(std::vector<Transfer*>& finished) {
   next_stall_check_ = now_ + kStallCheckEvery;
   for (std::size_t i = active_.size(); i-- > 0;) {
     Transfer& transfer = *active_[i];
-    if (now_ - transfer.last_progress_ < transfer.options_.stall_timeout) continue;
+    const Milliseconds allowed = transfer.sink_.has_all()
+                                     ? std::min(kEndAwaitedFor, transfer.options_.stall_timeout)
+                                     : transfer.options_.stall_timeout;
+    if (now_ - transfer.last_progress_ < allowed) continue;
     transfer.fault_ = TransferFault::stalled;
-    transfer.fault_text_ =
-        fmt::format("no byte came for {} ms", transfer.options_.stall_timeout.count());
+    transfer.fault_text_ = fmt::format("no byte came for {} ms", allowed.count());
     finish(transfer, CURLE_OPERATION_TIMEDOUT);
     finished.push_back(&transfer);
   }

@@ -32,6 +32,10 @@ class TransferSink {
   virtual BodyUse on_head(const ResponseHead& head) = 0;
   // At most 16 KiB at a time. False: no more is wanted.
   virtual bool on_body(std::string_view bytes) = 0;
+  // More came than the answer's length announced, before or after the last call of on_body().
+  virtual void on_excess() {}
+  // All is there: that the answer ends is waited for, but not for long.
+  [[nodiscard]] virtual bool has_all() const noexcept { return false; }
 };
 
 // For answers that are read once they are there.
@@ -100,6 +104,7 @@ class Transfer {
   void* easy_ = nullptr;     // CURL, of the loop
   void* headers_ = nullptr;  // curl_slist
   void* connect_to_ = nullptr;
+  int socket_ = -1;  // that libcurl waits for
   SteadyTime started_{};
   SteadyTime last_progress_{};
   char curl_text_[256] = {};

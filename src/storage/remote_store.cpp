@@ -7,6 +7,7 @@
 
 #include "base/chance.hpp"
 #include "base/log.hpp"
+#include "http/broken_answer.hpp"
 
 namespace streamer::core {
 
@@ -14,6 +15,8 @@ namespace {
 
 // An answer that breaks the rules may be one bad proxy's of several: asked for again, but not long.
 constexpr std::uint32_t kAttemptsAtBadAnswers = 5;
+// One that says something about the object or the store, but may be one bad machine's of many.
+constexpr std::uint32_t kAttemptsAtOddAnswers = 2;
 // No name of a host that has no address gets one by asking often.
 constexpr std::uint32_t kAttemptsAtNames = 3;
 
@@ -53,17 +56,38 @@ Verdict judge_fault(const Transfer& transfer) {
   return verdict;
 }
 
+// 416, of an object that had these bytes when it was opened.
+Verdict doubt_that_it_shrank(Verdict verdict, const ResponseHead& head) {
+  verdict.again = Again::soon;
+  verdict.most_attempts = kAttemptsAtOddAnswers;
+  verdict.wants_fresh_connection = true;
+  ErrorFields fields = verdict.error.fields();
+  const auto content = parse_content_range(head.header_or_empty("content-range"));
+  fields.message += fmt::format(
+      "; by this the object no longer has these bytes{}: it was replaced by a shorter one while it "
+      "was read, or one of the store's machines knows another version of it; load it again",
+      content && content->total ? fmt::format(", but {} in all", *content->total) : "");
+  verdict.error = Error(std::move(fields));
+  return verdict;
+}
+
 // A range read while the caller waits, into memory.
 class MemorySink final : public RangeSink {
  public:
-  MemorySink(ByteRange wanted, PinnedVersion pinned, std::byte* to)
-      : RangeSink(wanted, std::move(pinned)), to_(to) {}
+  // broken: held against what comes; may be nullptr.
+  MemorySink(ByteRange wanted, PinnedVersion pinned, std::byte* to, BrokenAnswers* broken)
+      : RangeSink(wanted, std::move(pinned)), to_(to), broken_(broken) {}
+
+  AnswerSamples samples;
 
  private:
   void land(std::uint64_t offset, std::string_view bytes) override {
     std::memcpy(to_ + (offset - wanted().offset), bytes.data(), bytes.size());
+    samples.note(offset, bytes);
+    if (broken_ != nullptr) broken_->compare(offset, bytes);
   }
   std::byte* const to_;
+  BrokenAnswers* const broken_;
 };
 
 }  // namespace
@@ -78,21 +102,30 @@ BodyUse RangeSink::on_head(const ResponseHead& head) {
     return refusal_->why == RangeRefusal::Why::not_success ? BodyUse::keep : BodyUse::stop;
   }
   accepted_ = std::move(std::get<AcceptedRange>(checked));
-  has_length_ = head.header("content-length").has_value();
   return BodyUse::to_sink;
 }
 
 bool RangeSink::on_body(std::string_view bytes) {
+  if (refusal_) return false;
   const std::uint64_t left = accepted_->bytes - received_;
   const std::string_view taken = bytes.substr(0, left);
   if (!taken.empty()) land(wanted_.offset + received_, taken);
   received_ += taken.size();
-  if (bytes.size() > left) {
-    refusal_ = RangeRefusal{RangeRefusal::Why::bad_response, "more bytes came than were announced"};
-    return false;
-  }
-  // An answer without a length ends when the server says so, which it may forget.
-  return has_length_ || received_ < accepted_->bytes;
+  if (bytes.size() > left) on_excess();
+  return !refusal_;
+}
+
+void RangeSink::on_excess() {
+  if (!accepted_ || refusal_) return;
+  refusal_ = RangeRefusal{RangeRefusal::Why::bad_response, "more bytes came than were announced"};
+}
+
+bool is_refused_whole(const Transfer& transfer, const RangeSink& sink) {
+  if (!sink.accepted() || sink.is_complete()) return false;
+  if (sink.refusal()) return true;
+  // Where the connection's end is the answer's, it may have come too early.
+  const bool says_where_it_ends = !transfer.head().header_or_empty("transfer-encoding").empty();
+  return transfer.fault() == TransferFault::none && says_where_it_ends;
 }
 
 // ---- Attempts ----
@@ -135,18 +168,24 @@ Verdict RemoteStore::judge(const Uri& uri, const SignedRequest& request, const T
     if (!sink.refusal()) {
       if (transfer.fault() != TransferFault::none) return judge_fault(transfer);
       // libcurl is content with a body that ends when the connection does; we counted.
-      return {.again = Again::soon,
-              .wants_fresh_connection = true,
-              .error = Error(ErrorKind::io, "the answer ended before all of its bytes came")};
+      return {
+          .again = Again::soon,
+          .most_attempts = is_refused_whole(transfer, sink) ? kAttemptsAtBadAnswers : UINT32_MAX,
+          .wants_fresh_connection = true,
+          .error = Error(ErrorKind::io, "the answer ended before all of its bytes came")};
     }
     if (sink.refusal()->why == RangeRefusal::Why::not_success) {
       // The body was kept, and if it was cut short, the status still counts.
-      return judge_answer(uri, request, {transfer.head(), transfer.kept_body()});
+      Verdict answered = judge_answer(uri, request, {transfer.head(), transfer.kept_body()});
+      if (transfer.head().status == 416 && answered.again == Again::never)
+        return doubt_that_it_shrank(std::move(answered), transfer.head());
+      return answered;
     }
     Verdict refused{.error = refusal_error(*sink.refusal())};
-    if (sink.refusal()->why == RangeRefusal::Why::bad_response) {
+    const bool is_bad = sink.refusal()->why == RangeRefusal::Why::bad_response;
+    if (is_bad || sink.refusal()->why == RangeRefusal::Why::range_ignored) {
       refused.again = Again::soon;
-      refused.most_attempts = kAttemptsAtBadAnswers;
+      refused.most_attempts = is_bad ? kAttemptsAtBadAnswers : kAttemptsAtOddAnswers;
       refused.wants_fresh_connection = true;
     }
     return refused;
@@ -165,21 +204,42 @@ Verdict RemoteStore::judge(const Uri& uri, const SignedRequest& request, const T
 
 Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<std::byte> to) {
   Attempts attempts(limits_.retry);
-  std::uint64_t done = 0;
+  std::uint64_t done = range.offset;  // of the object: where reading goes on
+  std::uint64_t furthest = range.offset;
+  BrokenAnswers broken;
   TransferOptions options{.connect_timeout = limits_.connect_timeout,
                           .stall_timeout = limits_.stall_timeout};
-  while (done < range.size) {
-    const ByteRange rest{range.offset + done, range.size - done};
+  while (range.size != 0) {
+    const ByteRange rest{done, range.end() - done};
     const SignedRequest request = TRY(range_request(object.uri, rest, object.etag));
     MemorySink sink(
         rest, {.size = object.size, .etag = object.etag, .last_modified = object.last_modified},
-        to.data() + done);
+        to.data() + (done - range.offset), &broken);
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));
-    done += sink.received();
-    if (sink.is_complete()) continue;
+    const bool is_whole = sink.is_complete();
+    const std::uint64_t sure = is_whole ? range.end()
+                               : is_refused_whole(transfer, sink)
+                                   ? done
+                                   : sure_before(done, done + sink.received());
+    const auto finding = broken.judge(sure, is_whole);
+    if (finding.difference)
+      log_line(LogLevel::warning,
+               fmt::format("{}: {}", object.uri.text(), describe_difference(*finding.difference)));
+    if (finding.wrong_perhaps_since) {
+      done = range.offset;
+      broken.clear();
+    } else if (is_whole) {
+      break;
+    } else {
+      broken.forget_comparison();
+      done = sink.samples.at_or_before(sure);
+      if (sink.received() != 0) broken.add({rest.offset, done, sink.samples.from(done)});
+    }
+    if (is_whole) continue;
     Verdict verdict = judge(object.uri, request, transfer, sink);
-    const auto delay = attempts.next(verdict, sink.received() != 0);
+    const auto delay = attempts.next(verdict, done > furthest);
+    furthest = std::max(furthest, done);
     if (!delay) return attempts.give_up(std::move(verdict.error));
     options.fresh_connection = verdict.wants_fresh_connection;
     TRY(attempts.wait(*delay, verdict.error).at(object.uri.text(), rest));
@@ -195,7 +255,7 @@ Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
                           .stall_timeout = limits_.stall_timeout};
   for (;;) {
     const SignedRequest request = TRY(range_request(uri, wanted, ""));
-    MemorySink sink(wanted, {}, first.data());
+    MemorySink sink(wanted, {}, first.data(), nullptr);
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));
     if (sink.is_complete()) {

@@ -50,7 +50,8 @@ class RangeSink : public TransferSink {
   // Once the head was accepted.
   [[nodiscard]] const std::optional<AcceptedRange>& accepted() const noexcept { return accepted_; }
   [[nodiscard]] const std::optional<RangeRefusal>& refusal() const noexcept { return refusal_; }
-  // How many bytes were handed to land().
+  // How many bytes were handed to land(). They may be believed once the answer ended and
+  // is_complete(): until then it may break off, and the last of them be no bytes of the object's.
   [[nodiscard]] std::uint64_t received() const noexcept { return received_; }
   [[nodiscard]] bool is_complete() const noexcept {
     return accepted_ && !refusal_ && received_ == accepted_->bytes;
@@ -58,6 +59,8 @@ class RangeSink : public TransferSink {
 
   BodyUse on_head(const ResponseHead& head) final;
   bool on_body(std::string_view bytes) final;
+  void on_excess() final;
+  [[nodiscard]] bool has_all() const noexcept final { return is_complete(); }
 
  protected:
   // Bytes of the object from `offset` on, in order, never more than wanted.
@@ -69,8 +72,11 @@ class RangeSink : public TransferSink {
   std::optional<AcceptedRange> accepted_;
   std::optional<RangeRefusal> refusal_;
   std::uint64_t received_ = 0;
-  bool has_length_ = false;
 };
+
+// Whether nothing counts of what an answer brought that is over and not complete: it ended in
+// order, but not where its range ends, or brought more than that.
+[[nodiscard]] bool is_refused_whole(const Transfer& transfer, const RangeSink& sink);
 
 // Entries of a listing, in the order of the store.
 struct Page {

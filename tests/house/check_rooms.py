@@ -25,7 +25,7 @@ THIRD_PARTY = {
     "liburing": ("src/engine/direct_reads.cpp",),
     "CLI/": ("src/cli/main.cpp",),
     "openssl/": ("src/cli/digest.cpp", "src/base/crypto.cpp",
-                 "src/http/tls_version.cpp"),
+                 "src/http/tls_session.cpp"),
     "curl/": ("src/http/",),
     "cuda": ("src/device/cuda_static.cpp",),
     "pugixml": ("src/base/xml.cpp",),

@@ -19,6 +19,7 @@ namespace streamer::test {
 struct NetworkOutcome {
   core::LoadStats stats;
   std::optional<core::Error> error;
+  std::uint32_t wrong_tensors = 0;
 };
 
 class StoreLab {
@@ -136,17 +137,21 @@ class StoreLab {
       const bool is_same =
           lease.bytes() == tensor_bytes_ &&
           std::memcmp(lease.data(), data.data() + number * tensor_bytes_, tensor_bytes_) == 0;
-      REQUIRE(is_same);
+      if (!is_same) ++outcome.wrong_tensors;
+      REQUIRE((is_same || may_be_wrong_and_fail));
       lease.release();
       ++yielded;
     }
     if (!outcome.error) REQUIRE(yielded == tensors_);
+    if (!outcome.error) REQUIRE(outcome.wrong_tensors == 0);
     outcome.stats = (*load)->stats();
     return outcome;
   }
 
   const std::string key = "models/a b+c/é.safetensors";
   std::string data;
+  // Whether a load that fails in the end may have handed over wrong bytes before.
+  bool may_be_wrong_and_fail = false;
   StoreWorld world;
 
  private:

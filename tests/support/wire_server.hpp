@@ -79,11 +79,15 @@ class Wire {
     ::setsockopt(socket_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close();
   }
-  // RST once the client has taken what was sent: before, it would take that away too.
-  void close_after_read() {
+  // Until what was sent is with the client.
+  void flush() {
     int unsent = 1;
     while (socket_ >= 0 && !stopping_ && ::ioctl(socket_, SIOCOUTQ, &unsent) == 0 && unsent != 0)
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  // RST once the client has taken what was sent: before, it would take that away too.
+  void close_after_read() {
+    flush();
     pause(std::chrono::milliseconds(20));
     reset();
   }
