@@ -15,14 +15,30 @@ RangeRefusal refuse(Why why, std::string text) {
   return {why, std::move(text)};
 }
 
+// Whether the bytes are the object's, by one of the codings that a header names. What clients name
+// who upload in signed chunks some stores keep by mistake: they took the chunks apart.
+bool is_plain_coding(std::string_view coding) {
+  coding = trim(coding);
+  return coding.empty() || equal_ignoring_case(coding, "identity") ||
+         equal_ignoring_case(coding, "aws-chunked");
+}
+
 // Nothing between the store and us may have changed the bytes.
 std::optional<RangeRefusal> check_encoding(const ResponseHead& head) {
-  const std::string_view encoding = trim(head.header_or_empty("content-encoding"));
-  if (!encoding.empty() && !equal_ignoring_case(encoding, "identity")) {
-    return refuse(Why::encoded,
-                  fmt::format("the object is stored with Content-Encoding: {}, and ranges of it "
-                              "are not ranges of the weights; store it without",
-                              encoding));
+  for (const HttpHeader& header : head.headers) {
+    if (header.name != "content-encoding") continue;
+    std::string_view rest = header.value;
+    while (!rest.empty()) {
+      const std::size_t comma = std::min(rest.find(','), rest.size());
+      if (!is_plain_coding(rest.substr(0, comma))) {
+        return refuse(
+            Why::encoded,
+            fmt::format("the object is stored with Content-Encoding: {}, and ranges of it "
+                        "are not ranges of the weights; store it without",
+                        header.value.substr(0, 100)));
+      }
+      rest.remove_prefix(std::min(comma + 1, rest.size()));
+    }
   }
   // Google's mark of decompressive transcoding, which ignores ranges.
   const std::string_view transformed =

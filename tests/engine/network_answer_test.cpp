@@ -81,6 +81,28 @@ TEST_CASE("N17 a wrong Content-Range is asked for again, and then an error", "[n
   });
 }
 
+TEST_CASE("W10 one machine that does not know the object's end, or no ranges, is asked again",
+          "[network]") {
+  for (const bool is_416 : {true, false}) {
+    INFO(is_416);
+    recovers(
+        [&](StoreLab& lab, const WireRequest& request, Wire& wire) {
+          const Range range = lab.world.range_of(request);
+          if (is_416) return lab.world.answer_error(wire, 416, "InvalidRange");
+          wire.send(fmt::format("HTTP/1.1 200 OK\r\nETag: {}\r\nContent-Length: {}\r\n\r\n",
+                                range.etag, range.total));
+          wire.send(std::string(range.total, 'x'));
+        },
+        1);
+  }
+  const ErrorFields error =
+      fails(ErrorKind::object_changed, [](StoreLab& lab, const WireRequest&, Wire& wire) {
+        lab.world.answer_error(wire, 416, "InvalidRange");
+      });
+  CHECK_THAT(error.message, Catch::Contains("no longer has these bytes"));
+  CHECK(error.attempts >= 2);
+}
+
 TEST_CASE("N18 the whole object instead of a range is not taken", "[network]") {
   const ErrorFields error =
       fails(ErrorKind::unsupported, [](StoreLab& lab, const WireRequest& request, Wire& wire) {
@@ -100,6 +122,33 @@ TEST_CASE("N20 compressed objects are refused in clear words", "[network]") {
         send_with_head(wire, range, lab.world.head_206(range, "Content-Encoding: gzip\r\n"));
       });
   CHECK_THAT(error.message, Catch::Contains("Content-Encoding"));
+}
+
+TEST_CASE("N7 a Content-Encoding that stands for plain bytes is read, any other is not",
+          "[network]") {
+  for (const char* const plain :
+       {"Content-Encoding: aws-chunked\r\n", "Content-Encoding: AWS-Chunked, identity\r\n",
+        "Content-Encoding: identity,aws-chunked,\r\n",
+        "Content-Encoding: aws-chunked\r\nContent-Encoding: identity\r\n",
+        "Content-Encoding:\r\n"}) {
+    INFO(plain);
+    StoreLab lab;
+    lab.world.set_fault(always([&](const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      send_with_head(wire, range, lab.world.head_206(range, plain));
+    }));
+    const NetworkOutcome outcome = lab.load(lab.settings("4"));
+    if (outcome.error) FAIL(outcome.error->line());
+  }
+  for (const char* const encoded :
+       {"Content-Encoding: aws-chunked,gzip\r\n", "Content-Encoding: zstd, aws-chunked\r\n",
+        "Content-Encoding: identity\r\nContent-Encoding: br\r\n"}) {
+    INFO(encoded);
+    fails(ErrorKind::unsupported, [&](StoreLab& lab, const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      send_with_head(wire, range, lab.world.head_206(range, encoded));
+    });
+  }
 }
 
 TEST_CASE("N21 chunked answers, however they are cut", "[network]") {
