@@ -22,6 +22,9 @@ constexpr double kLeastHedgeAge_s = 0.3;
 
 void NetworkReader::note_first_byte(Flight& flight) {
   flight.first_byte_at = flight.marked_at = loop_->now();
+  if (flight.stretch != nullptr) {
+    stores_[flight.stretch->object]->was_accepted(object_of(*flight.stretch).uri, flight.request);
+  }
   // The first ones weigh more, so that the start's guesses are soon gone.
   const double weight = std::max(0.1, 1.0 / (first_bytes_ + 1));
   first_byte_s_ += weight * (in_seconds(flight.first_byte_at - flight.began) - first_byte_s_);

@@ -182,14 +182,19 @@ Result<void> EventLoop::add(Transfer& transfer) {
   transfer.loop_ = this;
   active_.push_back(&transfer);
   transfer.started_ = transfer.last_progress_ = now_ = std::chrono::steady_clock::now();
-  if (apply_options(transfer, easy) && curl_multi_add_handle(multi_of(multi_), easy) == CURLM_OK)
-    return {};
+  auto outcome = apply_options(transfer, easy);
+  const CURLMcode added =
+      outcome ? curl_multi_add_handle(multi_of(multi_), easy) : CURLM_INTERNAL_ERROR;
+  if (added == CURLM_OK) return {};
   remove(transfer);
-  return no_memory();
+  if (!outcome) return outcome;
+  if (added == CURLM_OUT_OF_MEMORY) return no_memory();
+  return Error(ErrorKind::internal,
+               fmt::format("libcurl refused a request: {}", curl_multi_strerror(added)));
 }
 
 // Every option that a transfer of ours has, in one place.
-bool EventLoop::apply_options(Transfer& transfer, void* easy) {
+Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
   const HttpRequest& request = transfer.request_;
   const TransferOptions& options = transfer.options_;
   static const auto* const plain = new HttpRoute;
@@ -212,8 +217,16 @@ bool EventLoop::apply_options(Transfer& transfer, void* easy) {
   send("Expect:");
   if (!has_content_type) send("Content-Type:");
   transfer.headers_ = headers;
+  std::optional<Error> refused;
   const auto set = [&](CURLoption option, auto value) {
-    fits = fits && curl_easy_setopt(easy, option, value) == CURLE_OK;
+    if (refused) return;
+    const CURLcode code = curl_easy_setopt(easy, option, value);
+    if (code == CURLE_OK) return;
+    const curl_easyoption* const known = curl_easy_option_by_id(option);
+    refused = Error(code == CURLE_OUT_OF_MEMORY ? ErrorKind::out_of_memory : ErrorKind::internal,
+                    fmt::format("libcurl {} refused the option {}: {}",
+                                curl_version_info(CURLVERSION_NOW)->version,
+                                known != nullptr ? known->name : "", curl_easy_strerror(code)));
   };
   const std::string url = request.url();
   set(CURLOPT_URL, url.c_str());
@@ -279,15 +292,22 @@ bool EventLoop::apply_options(Transfer& transfer, void* easy) {
   set(CURLOPT_VERBOSE, 1L);
   set(CURLOPT_DEBUGFUNCTION, CurlCallbacks::on_words);
   set(CURLOPT_DEBUGDATA, static_cast<void*>(&transfer));
-  return fits;
+  if (refused) return *std::move(refused);
+  if (!fits) return no_memory();
+  return {};
 }
 
 void EventLoop::detach(Transfer& transfer) noexcept {
   active_.erase(std::find(active_.begin(), active_.end(), &transfer));
   curl_multi_remove_handle(multi_of(multi_), transfer.easy_);
-  // Before the next use: what the transfer owned is no longer pointed to.
-  curl_easy_reset(transfer.easy_);
-  idle_easies_.push_back(transfer.easy_);
+  if (transfer.head_is_complete_) {
+    // Before the next use: what the transfer owned is no longer pointed to.
+    curl_easy_reset(transfer.easy_);
+    idle_easies_.push_back(transfer.easy_);
+  } else {
+    // After a look-up that failed, libcurl 7.88 takes some options no more, even when it was reset.
+    curl_easy_cleanup(transfer.easy_);
+  }
   curl_slist_free_all(static_cast<curl_slist*>(transfer.headers_));
   curl_slist_free_all(static_cast<curl_slist*>(transfer.connect_to_));
   transfer.easy_ = transfer.headers_ = transfer.connect_to_ = nullptr;

@@ -49,7 +49,7 @@ class EventLoop {
   friend struct CurlCallbacks;
   EventLoop() = default;
 
-  bool apply_options(Transfer& transfer, void* easy);
+  Result<void> apply_options(Transfer& transfer, void* easy);
   void detach(Transfer& transfer) noexcept;
   void finish(Transfer& transfer, int curl_code);
   void take_messages(std::vector<Transfer*>& finished);

@@ -75,6 +75,10 @@ Error transfer_error(const Transfer& transfer) {
   for (const FaultRow& row : kFaults) {
     if (row.fault != transfer.fault()) continue;
     std::string message = fmt::format("{}: {}", host, row.what);
+    if (row.fault == TransferFault::unresolved) {
+      const Endpoint endpoint{transfer.request().origin, ""};
+      message = fmt::format("the name {} has no address", endpoint.host());
+    }
     if (!transfer.fault_text().empty()) message += fmt::format(" ({})", transfer.fault_text());
     if (!row.hint.empty()) message += fmt::format("; {}", row.hint);
     return Error(row.kind, std::move(message));

@@ -17,15 +17,13 @@ namespace {
 constexpr std::uint32_t kAttemptsAtBadAnswers = 5;
 // One that says something about the object or the store, but may be one bad machine's of many.
 constexpr std::uint32_t kAttemptsAtOddAnswers = 2;
-// No name of a host that has no address gets one by asking often.
-constexpr std::uint32_t kAttemptsAtNames = 3;
-
 // Of something that was never reached, the endpoint is most likely wrong: said after two seconds,
 // not after fifteen.
 constexpr std::uint32_t kAttemptsAtTheStart = 6;
 
 void be_brief(Verdict& verdict, const Transfer& transfer) {
-  if (transfer.fault() == TransferFault::unreachable)
+  if (transfer.fault() == TransferFault::unreachable ||
+      transfer.fault() == TransferFault::unresolved)
     verdict.most_attempts = std::min(verdict.most_attempts, kAttemptsAtTheStart);
 }
 
@@ -52,7 +50,6 @@ Verdict judge_fault(const Transfer& transfer) {
   verdict.wants_fresh_connection = true;
   if (transfer.fault() == TransferFault::bad_response)
     verdict.most_attempts = kAttemptsAtBadAnswers;
-  if (transfer.fault() == TransferFault::unresolved) verdict.most_attempts = kAttemptsAtNames;
   return verdict;
 }
 
@@ -132,6 +129,10 @@ bool is_refused_whole(const Transfer& transfer, const RangeSink& sink) {
 
 std::optional<Milliseconds> Attempts::next(const Verdict& verdict, bool made_progress) {
   ++made_;
+  // What else would look as if nothing happened, for minutes.
+  if (verdict.error.kind() == ErrorKind::timed_out)
+    log_line(LogLevel::warning, fmt::format("attempt {}: {}", made_, verdict.error.line()));
+  if (!verdict.counts) return Milliseconds(0);
   failures_ = made_progress ? 1 : failures_ + 1;
   // Of failures that are not tried as often as others, only their like count.
   const bool is_limited = verdict.most_attempts != UINT32_MAX;
@@ -217,6 +218,7 @@ Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<
         to.data() + (done - range.offset), &broken);
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));
+    if (sink.accepted()) was_accepted(object.uri, request);
     const bool is_whole = sink.is_complete();
     const std::uint64_t sure = is_whole ? range.end()
                                : is_refused_whole(transfer, sink)
@@ -258,6 +260,7 @@ Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
     MemorySink sink(wanted, {}, first.data(), nullptr);
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));
+    if (sink.accepted()) was_accepted(uri, request);
     if (sink.is_complete()) {
       const PinnedVersion& version = sink.accepted()->version;
       first.resize(std::min<std::uint64_t>(sink.received(), first_bytes));

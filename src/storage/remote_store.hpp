@@ -29,6 +29,7 @@ struct SignedRequest {
   std::uint64_t credentials_version = 0;
   SystemTime signed_at{};
   std::string region = {};  // of S3
+  std::uint32_t hops = 0;   // so often it was sent on
 };
 
 // What an attempt that did not bring all of its bytes calls for.
@@ -36,6 +37,8 @@ struct Verdict {
   Again again = Again::never;
   std::uint32_t most_attempts = UINT32_MAX;  // if fewer than the policy's
   bool wants_fresh_connection = false;
+  // False: something else than the store's readiness changed, and the attempt is no failure.
+  bool counts = true;
   std::optional<Milliseconds> retry_after = {};
   Error error;  // what to report if it is not tried again
 };
@@ -108,6 +111,11 @@ class RemoteStore : public Store {
 
   // ---- For those who read without blocking ----
 
+  // The head of an answer was accepted.
+  virtual void was_accepted(const Uri& uri, const SignedRequest& request) {
+    static_cast<void>(uri);
+    static_cast<void>(request);
+  }
   // What a finished attempt that is not complete calls for. May fetch credentials or look for a
   // region, and block meanwhile. The error says all but how often it was tried.
   Verdict judge(const Uri& uri, const SignedRequest& request, const Transfer& transfer,

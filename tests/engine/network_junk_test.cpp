@@ -5,7 +5,6 @@
 #include <random>
 #include <set>
 
-#include "base/log.hpp"
 #include "http/broken_answer.hpp"
 #include "support/network_faults.hpp"
 
@@ -13,29 +12,6 @@ using namespace streamer::core;
 using namespace streamer::test;
 
 namespace {
-
-// What was logged as a warning while this lives.
-class Warnings {
- public:
-  Warnings() {
-    set_log_sink(LogLevel::warning, [this](LogLevel, std::string_view line) {
-      const std::lock_guard lock(mutex_);
-      lines_.emplace_back(line);
-    });
-  }
-  ~Warnings() { set_log_sink(LogLevel::off, {}); }
-
-  std::size_t count(std::string_view text) {
-    const std::lock_guard lock(mutex_);
-    return static_cast<std::size_t>(std::count_if(
-        lines_.begin(), lines_.end(),
-        [&](const std::string& line) { return line.find(text) != std::string::npos; }));
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::string> lines_;
-};
 
 constexpr std::uint32_t kTensors = 12;
 constexpr std::uint64_t kTensorBytes = 700'003;

@@ -106,6 +106,19 @@ TEST_CASE("N28 listings that would never end, or cannot be, are errors", "[s3]")
   }
 }
 
+TEST_CASE("N10 a page that is too long is asked for once, and the reason is said", "[s3]") {
+  const std::string body(33 * kMiB, ' ');
+  std::atomic<int> asked{0};
+  const auto listed = list([&](const WireRequest&, Wire& wire, int) {
+    ++asked;
+    wire.send(fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
+  });
+  REQUIRE_FALSE(listed);
+  CHECK(listed.error().kind() == ErrorKind::unsupported);
+  CHECK_THAT(listed.error().message(), Catch::Contains("max-keys"));
+  CHECK(asked == 1);
+}
+
 TEST_CASE("N28 a hundred thousand keys", "[s3]") {
   constexpr int kPages = 100;
   const auto listed = list([](const WireRequest&, Wire& wire, int turn) {

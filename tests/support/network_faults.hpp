@@ -5,14 +5,39 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
+#include "base/log.hpp"
 #include "support/store_lab.hpp"
 
 namespace streamer::test {
 
 using Range = StoreWorld::Range;
+
+// What was logged as a warning while this lives.
+class Warnings {
+ public:
+  Warnings() {
+    core::set_log_sink(core::LogLevel::warning, [this](core::LogLevel, std::string_view line) {
+      const std::lock_guard lock(mutex_);
+      lines_.emplace_back(line);
+    });
+  }
+  ~Warnings() { core::set_log_sink(core::LogLevel::off, {}); }
+
+  std::size_t count(std::string_view text) {
+    const std::lock_guard lock(mutex_);
+    return static_cast<std::size_t>(std::count_if(
+        lines_.begin(), lines_.end(),
+        [&](const std::string& line) { return line.find(text) != std::string::npos; }));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> lines_;
+};
 
 // A fault that hits the first `hits` requests for ranges, every third one.
 inline StoreWorld::Fault first_hits(std::uint32_t hits,
