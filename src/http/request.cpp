@@ -104,6 +104,15 @@ Result<HttpUrl> parse_url(std::string_view text) {
   return url;
 }
 
+Result<HttpUrl> resolve_location(const HttpUrl& from, std::string_view location) {
+  if (location.find("://") != std::string_view::npos) return parse_url(location);
+  if (location.starts_with("//"))
+    return parse_url(from.origin.substr(0, from.origin.find(':') + 1) + std::string(location));
+  if (location.starts_with("/")) return parse_url(from.origin + std::string(location));
+  const std::string folder = from.path.substr(0, from.path.rfind('/') + 1);
+  return parse_url(from.origin + folder + std::string(location));
+}
+
 bool keeps_secrets(const Endpoint& endpoint) noexcept {
   const std::string_view host = endpoint.host();
   return endpoint.is_tls() || host == "localhost" || host == "::1" ||

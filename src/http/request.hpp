@@ -70,6 +70,8 @@ struct HttpUrl {
   [[nodiscard]] Endpoint endpoint() const { return Endpoint{origin, ""}; }
 };
 Result<HttpUrl> parse_url(std::string_view text);
+// A Location of an answer from there, which may leave out what stays the same.
+Result<HttpUrl> resolve_location(const HttpUrl& from, std::string_view location);
 
 // Whether what is sent there stays secret: TLS, or this very machine.
 [[nodiscard]] bool keeps_secrets(const Endpoint& endpoint) noexcept;

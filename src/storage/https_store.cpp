@@ -10,11 +10,16 @@ namespace streamer::core {
 namespace {
 
 constexpr std::uint32_t kMostHops = 5;
-// A CDN's URL may expire in the middle of a load; one that never works must end it.
-constexpr std::uint32_t kMostRenewals = 20;
+// A URL that never works ends the load; but of many that are asked for at once, the first answer
+// may be to one that came too late.
+constexpr std::uint32_t kMostUselessRenewals = 3;
 
 bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 307 || status == 308;
+}
+
+bool is_to(const HttpRequest& request, const HttpUrl& url) {
+  return request.origin == url.origin && request.path == url.path && request.query == url.query;
 }
 
 std::string name_of(const Uri& uri) {
@@ -26,16 +31,6 @@ HttpUrl url_of(const Uri& uri) {
   const std::size_t slash = std::min(path.find('/'), path.size());
   return {uri.scheme() + "://" + std::string(path.substr(0, slash)),
           slash == path.size() ? "/" : std::string(path.substr(slash)), std::string(uri.query())};
-}
-
-// Location, which may leave out what stays the same.
-Result<HttpUrl> resolve(const HttpUrl& from, std::string_view location) {
-  if (location.find("://") != std::string_view::npos) return parse_url(location);
-  if (location.starts_with("//"))
-    return parse_url(from.origin.substr(0, from.origin.find(':') + 1) + std::string(location));
-  if (location.starts_with("/")) return parse_url(from.origin + std::string(location));
-  const std::string folder = from.path.substr(0, from.path.rfind('/') + 1);
-  return parse_url(from.origin + folder + std::string(location));
 }
 
 }  // namespace
@@ -89,7 +84,7 @@ Result<SignedRequest> HttpsStore::range_request(const Uri& uri, ByteRange range,
 // Remembers where the answer points to, if that may be followed.
 Again HttpsStore::follow(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer) {
   const HttpUrl from{request.http.origin, request.http.path, request.http.query};
-  const auto to = resolve(from, answer.head.header_or_empty("location"));
+  const auto to = resolve_location(from, answer.head.header_or_empty("location"));
   // From https to http would show everybody what is read.
   if (!to || (request.http.is_tls() && !to->endpoint().is_tls())) return Again::never;
   return redirects_.with([&](auto& redirects) {
@@ -103,6 +98,7 @@ Again HttpsStore::follow(const Uri& uri, const SignedRequest& request, const Htt
     if (redirect.hops >= kMostHops) return Again::never;
     redirect.url = *to;
     ++redirect.hops;
+    redirect.has_served = false;
     return Again::at_once;
   });
 }
@@ -123,23 +119,44 @@ Verdict HttpsStore::judge_answer(const Uri& uri, const SignedRequest& request,
                             "no URL, or more than {} times",
                             request.http.host(), kMostHops));
     }
+    verdict.counts = verdict.again == Again::never;
     return verdict;
   }
-  // What a CDN refuses may have been allowed for a while only: the host is asked for another URL.
+  // What a CDN refuses may have been allowed for a while only: the host is asked for another URL,
+  // as often as that helps.
   const bool may_have_expired = status == 401 || status == 403 || status == 404 || status == 410;
-  if (!may_have_expired) return verdict;
-  const bool is_renewed = redirects_.with([&](auto& redirects) {
-    const auto found = redirects.find(name_of(uri));
-    if (found == redirects.end() || found->second.hops == 0) return false;
-    Redirect& redirect = found->second;
-    if (redirect.url.path != request.http.path || redirect.url.query != request.http.query)
-      return true;  // somebody else did it meanwhile
+  if (!may_have_expired || is_to(request.http, url_of(uri))) return verdict;
+  const bool is_useless = redirects_.with([&](auto& redirects) {
+    Redirect& redirect = redirects[name_of(uri)];
+    // Somebody else has asked for another one meanwhile, or is about to.
+    if (redirect.hops == 0 || !is_to(request.http, redirect.url)) return false;
+    if (redirect.has_served) redirect.useless_renewals = 0;
     redirect.hops = 0;
-    return ++redirect.renewals <= kMostRenewals;
+    return !redirect.has_served && ++redirect.useless_renewals > kMostUselessRenewals;
   });
-  if (is_renewed) verdict.again = Again::soon;
-  verdict.most_attempts = 3;
+  if (!is_useless) {
+    verdict.again = Again::at_once;
+    verdict.counts = false;
+    return verdict;
+  }
+  ErrorFields fields = verdict.error.fields();
+  fields.message = fmt::format(
+      "{}; this is the URL that {} had given just now, and a new one was refused {} times in a "
+      "row: "
+      "the two do not agree on what may be read, or their clocks differ",
+      fields.message, url_of(uri).origin, kMostUselessRenewals);
+  verdict.error = Error(std::move(fields));
   return verdict;
+}
+
+void HttpsStore::was_accepted(const Uri& uri, const SignedRequest& request) {
+  redirects_.with([&](auto& redirects) {
+    const auto found = redirects.find(name_of(uri));
+    if (found == redirects.end() || is_to(request.http, url_of(uri))) return;
+    // By an older URL, perhaps: then too they are good for a while.
+    found->second.useless_renewals = 0;
+    if (is_to(request.http, found->second.url)) found->second.has_served = true;
+  });
 }
 
 Result<bool> HttpsStore::is_folder(const Uri&) {

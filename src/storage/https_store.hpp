@@ -29,6 +29,7 @@ class HttpsStore final : public RemoteStore {
   Result<bool> is_folder(const Uri& uri) override;
   Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
                                       const std::string& etag) override;
+  void was_accepted(const Uri& uri, const SignedRequest& request) override;
 
  protected:
   Verdict judge_answer(const Uri& uri, const SignedRequest& request,
@@ -44,7 +45,8 @@ class HttpsStore final : public RemoteStore {
   struct Redirect {
     HttpUrl url;
     std::uint32_t hops = 0;
-    std::uint32_t renewals = 0;  // how often it was asked for again
+    bool has_served = false;             // the URL has
+    std::uint32_t useless_renewals = 0;  // in a row, to URLs that did not serve at all
   };
 
   [[nodiscard]] Redirect redirect_of(const Uri& uri);

@@ -19,6 +19,26 @@ namespace {
 constexpr std::array<std::string_view, 4> kKeyCodes = {"ExpiredToken", "TokenRefreshRequired",
                                                        "InvalidToken", "InvalidAccessKeyId"};
 
+constexpr std::uint32_t kMostNodes = 5;
+
+// "a=b&c": decoded.
+Result<Parameters> parameters_of(std::string_view query) {
+  Parameters parameters;
+  while (!query.empty()) {
+    const std::size_t end = std::min(query.find('&'), query.size());
+    const std::string_view one = query.substr(0, end);
+    const std::size_t equals = std::min(one.find('='), one.size());
+    auto name = percent_decode(one.substr(0, equals));
+    auto value = percent_decode(one.substr(std::min(equals + 1, one.size())));
+    if (!name || !value)
+      return Error(ErrorKind::io,
+                   "the store sends a request on to a URL that is not encoded right");
+    if (!one.empty()) parameters.emplace_back(*std::move(name), *std::move(value));
+    query.remove_prefix(std::min(end + 1, query.size()));
+  }
+  return parameters;
+}
+
 template <std::size_t N>
 bool is_among(const std::array<std::string_view, N>& codes, std::string_view code) {
   return std::find(codes.begin(), codes.end(), code) != codes.end();
@@ -72,12 +92,18 @@ Result<SignedRequest> S3Store::make_request(std::string method, const Uri& uri,
   request.http.path = target.base_path;
   const bool names_bucket = !target.is_virtual_host && key.empty();
   if (!names_bucket) request.http.path += "/" + percent_encode(key, "/");
+  if (auto node = take_node(request.http.method, uri)) {
+    request.http.origin = node->url.origin;
+    request.hops = node->hops;
+    parameters = TRY(parameters_of(node->url.query));
+  }
   request.http.query = canonical_query(std::move(parameters));
   request.http.headers = std::move(headers);
-  request.http.route = route_to(target.origin);
+  request.http.route = route_to(request.http.origin);
   request.region = state_of(uri).region;
   request.signed_at = clock_.now();
-  if (config_.is_unsigned) return request;
+  // A machine that is not the endpoint's own word gets no credential.
+  if (config_.is_unsigned || request.hops > 1) return request;
   const auto current = TRY(credentials_.get());
   request.credentials_version = current.version;
   const std::string region = request.region == "aws-global" ? "us-east-1" : request.region;
@@ -211,6 +237,49 @@ Again S3Store::follow_region(const Uri& uri, const SignedRequest& request, const
   });
 }
 
+// The next request to the URI, if an answer sent it on.
+std::optional<S3Store::Node> S3Store::take_node(const std::string& method, const Uri& uri) {
+  return nodes_.with([&](auto& nodes) -> std::optional<Node> {
+    const auto found = nodes.find(method + " " + uri.text());
+    if (found == nodes.end()) return std::nullopt;
+    Node node = std::move(found->second);
+    nodes.erase(found);
+    return node;
+  });
+}
+
+// 307 and 308 of an endpoint of the user's own: the same bucket and key at another of its machines,
+// for this request only.
+Verdict S3Store::follow_to_node(const Uri& uri, const SignedRequest& request,
+                                const HttpAnswer& answer, Verdict verdict) {
+  const HttpUrl from{request.http.origin, request.http.path, request.http.query};
+  const std::string_view location = answer.head.header_or_empty("location");
+  const auto to = resolve_location(from, location);
+  std::string_view why;
+  if (location.empty() || !to) {
+    why = "without a URL that can be followed";
+  } else if (request.http.is_tls() && !to->endpoint().is_tls()) {
+    why = "from https to http";
+  } else if (to->path != from.path) {
+    why = "to another bucket or key";
+  } else if (request.hops >= kMostNodes) {
+    why = "more often than may be";
+  }
+  if (!why.empty()) {
+    verdict.error =
+        Error(ErrorKind::io, fmt::format("{} answered {} and sends the request on {}, which is not "
+                                         "followed; give the endpoint of the machine that answers",
+                                         request.http.host(), answer.head.status, why));
+    return verdict;
+  }
+  nodes_.with([&](auto& nodes) {
+    nodes.insert_or_assign(request.http.method + " " + uri.text(), Node{*to, request.hops + 1});
+  });
+  verdict.again = Again::at_once;
+  verdict.counts = false;
+  return verdict;
+}
+
 Verdict S3Store::judge_code(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
                             const ServiceError& error) {
   const int status = answer.head.status;
@@ -226,6 +295,10 @@ Verdict S3Store::judge_code(const Uri& uri, const SignedRequest& request, const 
     if (config_.is_unsigned) return Again::never;
     return renew_credentials(credentials_, request.credentials_version);
   };
+  const bool is_of_aws =
+      uri.host().empty() ? !config_.endpoint.custom : !region_of_aws_host(uri.host()).empty();
+  if ((status == 307 || status == 308) && !is_of_aws)
+    return follow_to_node(uri, request, answer, std::move(verdict));
   const bool is_redirect = status == 301 || status == 302 || status == 307 || status == 308;
   if (const Again known = again_after_s3_code(code); known != Again::never) {
     verdict.again = known;

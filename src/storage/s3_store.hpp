@@ -45,6 +45,12 @@ class S3Store final : public RemoteStore {
     bool must_be_virtual_host = false;
   };
 
+  // Where an endpoint of the user's own sent a request on: another of its machines.
+  struct Node {
+    HttpUrl url;
+    std::uint32_t hops = 0;
+  };
+
   [[nodiscard]] BucketState state_of(const Uri& uri);
   Result<S3Target> target_of(const Uri& uri);
   Result<SignedRequest> make_request(std::string method, const Uri& uri, std::string_view key,
@@ -53,6 +59,9 @@ class S3Store final : public RemoteStore {
 
   Verdict judge_code(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
                      const ServiceError& error);
+  Verdict follow_to_node(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
+                         Verdict verdict);
+  std::optional<Node> take_node(const std::string& method, const Uri& uri);
   Again follow_region(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
                       const ServiceError& error);
   std::string probe_region(std::string_view bucket, const SignedRequest& request);
@@ -61,6 +70,7 @@ class S3Store final : public RemoteStore {
   const SigV4Signer signer_;
   CredentialCache<AwsCredentials> credentials_;
   Guarded<std::map<std::string, BucketState, std::less<>>> buckets_;
+  Guarded<std::map<std::string, Node>> nodes_;  // by method and URI; for the next request
   StoreClock clock_;
 };
 

@@ -132,6 +132,79 @@ TEST_CASE("N06 a server that goes silent is left and asked again", "[network]") 
   }
 }
 
+TEST_CASE("N12 each attempt at a silent store is a warning with its number", "[network]") {
+  StoreLab lab;
+  lab.world.set_fault(always([](const WireRequest&, Wire& wire) { wire.stall(); }));
+  Settings settings = lab.settings("1");
+  REQUIRE(settings.set("stall_timeout_ms", "200"));
+  REQUIRE(settings.set("max_attempts", "3"));
+  Warnings warnings;
+  const NetworkOutcome outcome = lab.load(settings);
+  REQUIRE(outcome.error);
+  CHECK(outcome.error->kind() == ErrorKind::timed_out);
+  for (const char* const attempt : {"attempt 1: ", "attempt 2: ", "attempt 3: "})
+    CHECK(warnings.count(attempt) >= 1);
+  CHECK(warnings.count("no byte came for 200 ms") >= 3);
+}
+
+TEST_CASE("N6 an endpoint's other machine is followed, and signed for", "[network]") {
+  if (dialect_under_test() != Dialect::s3) return;
+  StoreLab lab;
+  std::atomic<std::uint32_t> sent_on{0};
+  WireServer gateway([&](const WireRequest& request, Wire& wire) {
+    ++sent_on;
+    wire.send(
+        fmt::format("HTTP/1.1 {} Redirect\r\nLocation: {}{}{}pid=p%2F1&utm=7\r\n"
+                    "Content-Length: 0\r\n\r\n",
+                    sent_on % 2 == 0 ? 307 : 308, lab.world.server().url(), request.target,
+                    request.query.empty() ? "?" : "&"));
+  });
+  for (const std::string& connections : connection_counts()) {
+    Settings settings = lab.settings(connections);
+    REQUIRE(settings.set("s3_endpoint", gateway.url()));
+    const NetworkOutcome outcome = lab.load(settings);
+    if (outcome.error) FAIL(outcome.error->line());
+  }
+  CHECK(lab.world.bad_signatures() == 0);
+  CHECK(sent_on > 2);
+}
+
+TEST_CASE("N6 a machine that another one names gets no credential, and loops end", "[network]") {
+  if (dialect_under_test() != Dialect::s3) return;
+  for (const char* const what : {"third", "loop", "key", "nowhere"}) {
+    INFO(what);
+    const std::string_view to = what;
+    StoreLab lab;
+    std::atomic<std::uint32_t> leaked{0};
+    std::atomic<std::uint32_t> asked{0};
+    WireServer third([&](const WireRequest& request, Wire& wire) {
+      if (!request.header("authorization").empty()) ++leaked;
+      wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    });
+    std::string second_url;
+    const auto send_to = [&](Wire& wire, const std::string& url) {
+      wire.send(fmt::format("HTTP/1.1 307 Redirect\r\n{}Content-Length: 0\r\n\r\n",
+                            url.empty() ? "" : "Location: " + url + "\r\n"));
+    };
+    WireServer second([&](const WireRequest& request, Wire& wire) {
+      ++asked;
+      send_to(wire, (to == "third" ? third.url() : second_url) + request.target);
+    });
+    second_url = second.url();
+    WireServer gateway([&](const WireRequest& request, Wire& wire) {
+      ++asked;
+      if (to == "nowhere") return send_to(wire, "");
+      send_to(wire, second.url() + (to == "key" ? "/bucket/other" : request.target));
+    });
+    Settings settings = lab.settings("1");
+    REQUIRE(settings.set("s3_endpoint", gateway.url()));
+    const NetworkOutcome outcome = lab.load(settings);
+    REQUIRE(outcome.error);
+    CHECK(leaked == 0);
+    CHECK(asked <= 7);
+  }
+}
+
 TEST_CASE("N07 a trickling connection is overtaken by a second request", "[network]") {
   StoreLab lab;
   auto hit = std::make_shared<std::atomic<bool>>(false);

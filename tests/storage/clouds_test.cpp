@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Google, Azure and plain servers do their own way: listings, checksums, redirects, and where
 // credentials may go.
+#include <map>
+#include <mutex>
+#include <thread>
+
 #include "checkpoint/checkpoint.hpp"
 #include "storage/azure_store.hpp"
 #include "storage/gcs_store.hpp"
@@ -281,6 +285,65 @@ TEST_CASE("plain URLs: a CDN is followed without the token", "[https]") {
   const auto listed = reached.store->list(reached.uri, ListDepth::all);
   REQUIRE(listed);
   CHECK(listed->size() == 1);
+}
+
+TEST_CASE(
+    "N2 plain URLs: a URL that expires is renewed as often as it does, by any number of readers",
+    "[https]") {
+  const std::string content(160'000, 'w');
+  std::mutex mutex;
+  std::map<std::string, int> uses;
+  WireServer cdn([&](const WireRequest& request, Wire& wire) {
+    {
+      const std::lock_guard lock(mutex);
+      if (++uses[request.query] > 6) return wire.send(answer(403, "Request has expired"));
+    }
+    const std::string range = request.header("range");
+    const std::size_t dash = range.find('-');
+    const std::uint64_t first = *parse_unsigned(range.substr(6, dash - 6));
+    const std::uint64_t last =
+        std::min<std::uint64_t>(*parse_unsigned(range.substr(dash + 1)), content.size() - 1);
+    wire.send(answer(206, content.substr(first, last - first + 1),
+                     fmt::format("ETag: \"e\"\r\nContent-Range: bytes {}-{}/{}\r\n", first, last,
+                                 content.size())));
+  });
+  std::atomic<int> at_hub{0};
+  WireServer hub([&](const WireRequest&, Wire& wire) {
+    wire.send(answer(302, "", fmt::format("Location: {}/blob?turn={}\r\n", cdn.url(), at_hub++)));
+  });
+  const Reached reached(settings_of({}), hub.url() + "/m/x");
+  const auto opened = reached.store->open(reached.uri, 1);
+  if (!opened) FAIL(opened.error().line());
+  std::vector<std::string> errors(8);
+  std::vector<std::thread> readers;
+  for (std::size_t reader = 0; reader < errors.size(); ++reader) {
+    readers.emplace_back([&, reader] {
+      std::vector<std::byte> bytes(1000);
+      for (std::uint64_t i = 0; i < 20; ++i) {
+        const auto outcome =
+            reached.store->read(opened->object, {(reader * 20 + i) * 1000, bytes.size()}, bytes);
+        if (!outcome) errors[reader] = outcome.error().line();
+      }
+    });
+  }
+  for (std::thread& reader : readers)
+    reader.join();
+  CHECK(errors == std::vector<std::string>(8));
+  CHECK(at_hub >= 161 / 6);
+}
+
+TEST_CASE("N2 plain URLs: one that is refused right after it was renewed is an error", "[https]") {
+  WireServer cdn([&](const WireRequest&, Wire& wire) { wire.send(answer(403, "expired")); });
+  std::atomic<int> at_hub{0};
+  WireServer hub([&](const WireRequest&, Wire& wire) {
+    wire.send(answer(302, "", fmt::format("Location: {}/blob?turn={}\r\n", cdn.url(), at_hub++)));
+  });
+  const Reached reached(settings_of({}), hub.url() + "/m/x");
+  const auto opened = reached.store->open(reached.uri, 1);
+  REQUIRE_FALSE(opened);
+  CHECK(opened.error().kind() == ErrorKind::permission_denied);
+  CHECK_THAT(opened.error().line(), Catch::Contains("had given just now"));
+  CHECK(at_hub <= 5);
 }
 
 TEST_CASE("plain URLs: redirects that are not followed", "[https]") {
