@@ -83,6 +83,28 @@ class Ranks(Case):
 
 
 class LibstreamerOnRanks(Ranks):
+    def test_ranks_that_leave_a_loop_may_stream_again(self):
+        size = 1 << 20  # a round has room for one of them
+        paths = [self.file(f"left.{i}.safetensors",
+                           [(f"{8 * i + j}", "U8", [size], bytes([8 * i + j]) * size)
+                            for j in range(8)]) for i in range(8)]
+
+        def body(rank):
+            counts = []
+            with SafetensorsStreamer() as streamer:
+                for leave_at in (1, 3 + 5 * rank, 40, 64):
+                    streamer.stream_files(paths, is_distributed=True)
+                    count = 0
+                    for name, tensor in streamer.get_tensors():
+                        self.assertEqual(tensor.unique().tolist(), [int(name)])
+                        count += 1
+                        if count == leave_at:
+                            break
+                    counts.append(count)
+            return counts
+
+        self.assertEqual(self.on_ranks(2, body), [[1, 3, 40, 64], [1, 8, 40, 64]])
+
     def test_a_buffer_of_any_size_is_taken(self):
         for size in (0, 10240, 1 << 40):
             self.environment(RUNAI_STREAMER_DIST_BUFFER_MIN_BYTESIZE=size)

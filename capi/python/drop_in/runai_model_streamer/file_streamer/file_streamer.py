@@ -36,6 +36,8 @@ class FileStreamer:
         self._is_copied = False
         self._moves_to = None
         self._chunks: List[Tuple[int, int]] = []
+        self._is_shared = False  # the request under way, with other ranks
+        self._is_left = False  # and nobody wants more of it
         self._started = time.monotonic()
         self._bytes = 0
         return self
@@ -51,6 +53,8 @@ class FileStreamer:
 
     def check_idle(self) -> None:
         """ValueError while chunks of the request before are still to come."""
+        if self._is_left:
+            self._drain()
         if self._load is not None:
             raise ValueError("Could not send runai_request to libstreamer due to: "
                              "b'Streamer is handling previous request'")
@@ -110,6 +114,7 @@ class FileStreamer:
         window = limit.window(total, largest)
         log_buffer(total if window == "unlimited" else window, paths)
         self._device = str(device or "cpu")
+        self._is_shared = ranks is not None
         self._moves_to = None
         # What is limited is used again at once, so that what is yielded is a copy.
         self._is_copied = window != "unlimited"
@@ -177,10 +182,20 @@ class FileStreamer:
         if self._load is not None:
             self._load.close()
         self._load = None
+        self._is_left = False
+
+    def _drain(self) -> None:
+        """Takes what is left of a request that is shared, so that all ranks end it together."""
+        try:
+            while self.next_tensor() is not None:
+                pass
+        except ValueError as error:
+            logger.warning("[RunAI Streamer] a request that was left: %s", error)
 
     def tensors(self) -> Iterator[Tuple[libstreamer.Tensor, torch.Tensor]]:
         """What the request under way brings, each as it was yielded and as the caller's own. Closing
-        this before the end, by `break` or an exception, cancels the request."""
+        this before the end, by `break` or an exception, cancels the request; one that ranks share is
+        brought to its end when the next one is made, because others may still need it."""
         load = self._load
         try:
             # A caller that has everything may start the next request before this is over.
@@ -192,7 +207,10 @@ class FileStreamer:
                 del leased
         finally:
             if load is not None and self._load is load:
-                self._end()
+                if self._is_shared:
+                    self._is_left = True
+                else:
+                    self._end()
 
     def get_chunks(self) -> Iterator[Tuple[int, int, torch.Tensor]]:
         """(id of the file's request, index of the chunk, its bytes as a row of uint8)."""
