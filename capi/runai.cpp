@@ -53,7 +53,8 @@ class Streamer {
     if (checked != kRunaiSuccess) return checked;
     auto started = start(request, credentials);
     if (started) return kRunaiSuccess;
-    return started.error().kind() == ErrorKind::invalid_argument ? kRunaiInvalid : kRunaiUnknown;
+    const bool is_invalid = started.error().kind() == ErrorKind::invalid_argument;
+    return runai_told(started.error(), is_invalid ? kRunaiInvalid : kRunaiUnknown);
   }
 
   RunaiResponse respond() {
@@ -136,7 +137,7 @@ int runai_start(void** streamer) {
   if (streamer == nullptr) return kRunaiInvalid;
   return runai_guarded([&]() -> int {
     auto settings = runai_settings();
-    if (!settings) return kRunaiInvalid;
+    if (!settings) return runai_told(settings.error(), kRunaiInvalid);
     *streamer = new Streamer(*std::move(settings));
     return kRunaiSuccess;
   });

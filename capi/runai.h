@@ -14,8 +14,10 @@
 extern "C" {
 #endif
 
-/* 7 if RUNAI_STREAMER_CONCURRENCY or RUNAI_STREAMER_CHUNK_BYTESIZE is set to what is no number above
- * 0; *streamer is then left alone. */
+/* 7 if RUNAI_STREAMER_CONCURRENCY, RUNAI_STREAMER_OBJ_CONCURRENCY or RUNAI_STREAMER_CHUNK_BYTESIZE is
+ * set to what is no number above 0, or RUNAI_STREAMER_S3_TIMEOUT (seconds) to what is no number;
+ * *streamer is then left alone. What a code cannot say is a line on stderr: the cause of each failure,
+ * unless the program has a log or STREAMER_LOG_LEVEL is off. */
 STREAMER_API int runai_start(void **streamer);
 /* Drops what is left and ends the handle. NULL does nothing. */
 STREAMER_API void runai_end(void *streamer);

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runai_file_streamer.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <condition_variable>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <set>
 
-#include "base/environment.hpp"
 #include "base/fits_in_memory.hpp"
 #include "base/text.hpp"
 #include "base/thread.hpp"
@@ -22,18 +25,25 @@ namespace core = streamer::core;
 
 namespace {
 
-// Of the codes that 0.15 does not have, from 14 on.
-constexpr std::array<const char*, 10> kLaterTexts = {
+// Of the codes that 0.15 does not have, from 14 on. They begin as programs know them.
+constexpr std::array<const char*, 15> kLaterTexts = {
     "Azure Blob not supported",
-    "The store sent another number of bytes than was asked for",
+    "Object storage returned an unexpected number of bytes",
     "Timed out waiting for a response",
-    "The files of a submission are in several kinds of stores",
-    "Other credentials were set before; make a new streamer for these",
-    "The file could not be read; trying again may help",
-    "Another strategy for reading files was set before",
-    "None of the strategies for reading files can be had here",
-    "The reader of these files failed; ask for the ranges again",
-    "The device is not supported, or is not there",
+    "Streamer is locked to a single object-storage backend: files and objects of several kinds of "
+    "stores cannot be in one submission",
+    "Credentials were already set to a different value; make a new streamer for these",
+    "Retryable object storage file access error",
+    "The filesystem read strategy was already set to a different value; set it once, before files "
+    "are read",
+    "None of the filesystem read strategies in the list can be had on this machine",
+    "The asynchronous filesystem reader for this mount failed; ask for the ranges again",
+    "The requested device type is not supported",
+    "No usable device is present",
+    "There is no device with the requested ordinal",
+    "An allocation on the device path was refused",
+    "The transfer to the device failed",
+    "The device driver failed",
 };
 constexpr int kFirstLaterCode = 14;
 
@@ -50,8 +60,12 @@ Result<std::string> file_io_of(std::string_view candidates) {
     const std::string_view name = core::trim(rest.substr(0, comma));
     const auto found = known.find(name);
     if (found == known.end() || !seen.insert(name).second)
-      return Error(ErrorKind::invalid_argument,
-                   "no list of strategies: " + std::string(candidates));
+      return Error(
+          ErrorKind::invalid_argument,
+          fmt::format("\"{}\" is no list of strategies for reading files; it may be "
+                      "io_uring_direct, io_uring_buffered, libaio_direct and sync_buffered, "
+                      "each once, with commas between them",
+                      candidates));
     if (chosen.empty()) chosen = found->second;
     if (comma == rest.size()) return chosen;
     rest.remove_prefix(comma + 1);
@@ -140,20 +154,24 @@ class FileStreamer {
 
   RunaiCode set_strategy(const std::string& candidates) {
     auto file_io = file_io_of(candidates);
-    if (!file_io) return kRunaiInvalid;
+    if (!file_io) return runai_told(file_io.error(), kRunaiInvalid);
     if (candidates == strategy_) return kRunaiSuccess;
     if (!strategy_.empty() || has_read_files_) return kRunaiStrategySet;
     if (!settings_.set("file_io", *file_io)) return kRunaiInvalid;
     strategy_ = candidates;
+    is_strategy_wrong_ = false;
     return kRunaiSuccess;
   }
+  // What that cannot be is the failure of the first request of files.
+  void set_strategy_of_environment(const char* candidates) {
+    is_strategy_wrong_ = set_strategy(candidates) != kRunaiSuccess;
+  }
+  [[nodiscard]] bool is_strategy_wrong() const noexcept { return is_strategy_wrong_; }
 
-  // Of a failure nothing is left behind. Files are opened by the thread that waits for them; only
-  // what a GPU has against it is known at once.
+  // Of a failure nothing is left behind. Files are opened by the thread that waits for them.
   Result<std::uint64_t> submit(std::vector<RunaiFile> files, std::int32_t device) {
     auto running = std::make_unique<Running>();
     running->submission = TRY(RunaiSubmission::make(std::move(files), device, settings_, stores()));
-    if (device != core::kHost) TRY(running->submission->begin());
     const std::uint64_t id = ++last_id_;
     const std::size_t responses = running->submission->left();
     if (responses == 0) return id;
@@ -200,6 +218,7 @@ class FileStreamer {
   core::Settings settings_;
   Credentials credentials_;
   std::string strategy_;
+  bool is_strategy_wrong_ = false;
   bool has_read_files_ = false;
   std::shared_ptr<core::Stores> stores_;
   std::uint64_t last_id_ = 0;
@@ -225,11 +244,12 @@ struct Arrays {
   void** places = nullptr;
 };
 
-// kRunaiInvalid if a pointer that is needed is missing.
+// kRunaiInvalid if a pointer that is needed is missing, or bytes lie beyond 2^64.
 RunaiCode copy(const Arrays& arrays, std::vector<RunaiFile>& files) {
   if (arrays.files != 0 && (arrays.paths == nullptr || arrays.counts == nullptr))
     return kRunaiInvalid;
   std::size_t i = 0;
+  std::uint64_t all = 0;
   for (unsigned f = 0; f < arrays.files; ++f) {
     if (arrays.paths[f] == nullptr) return kRunaiInvalid;
     RunaiFile& file = files.emplace_back(RunaiFile{arrays.paths[f], {}});
@@ -237,6 +257,9 @@ RunaiCode copy(const Arrays& arrays, std::vector<RunaiFile>& files) {
       if (arrays.offsets == nullptr || arrays.sizes == nullptr || arrays.places == nullptr)
         return kRunaiInvalid;
       if (arrays.places[i] == nullptr && arrays.sizes[i] != 0) return kRunaiInvalid;
+      const auto sum = core::checked_add(all, arrays.sizes[i]);
+      if (!sum || !core::checked_add(arrays.offsets[i], arrays.sizes[i])) return kRunaiInvalid;
+      all = *sum;
       file.ranges.push_back(
           {arrays.offsets[i], arrays.sizes[i], static_cast<std::byte*>(arrays.places[i])});
     }
@@ -252,15 +275,17 @@ RunaiCode submit(FileStreamer& streamer, std::vector<RunaiFile> files,
   if (schemes.size() > 1) return kRunaiMixedStores;
   std::int32_t number = core::kHost;
   if (device.type != RUNAI_FILE_STREAMER_DEVICE_CPU) {
-    if (device.type != RUNAI_FILE_STREAMER_DEVICE_CUDA || device.id < 0) return kRunaiNoSuchDevice;
+    if (device.type != RUNAI_FILE_STREAMER_DEVICE_CUDA) return kRunaiNoSuchDeviceType;
+    if (device.id < 0) return kRunaiNoSuchDevice;
     number = device.id;
   }
   const bool are_local = schemes.contains("file");
+  if (are_local && streamer.is_strategy_wrong()) return kRunaiInvalid;
   auto submitted = streamer.submit(std::move(files), number);
   if (!submitted) {
-    if (number != core::kHost) return kRunaiNoSuchDevice;
     const bool is_invalid = submitted.error().kind() == ErrorKind::invalid_argument;
-    return is_invalid ? kRunaiInvalid : runai_code_of(submitted.error());
+    return runai_told(submitted.error(),
+                      is_invalid ? kRunaiInvalid : runai_code_of(submitted.error()));
   }
   streamer.note_files(are_local);
   id = *submitted;
@@ -282,8 +307,21 @@ Result<void> list(FileStreamer& streamer, const std::string& prefix, bool is_dee
   const auto stores = streamer.stores();
   core::Store* const store = TRY(stores->of(uri));
   const auto depth = is_deep ? core::ListDepth::all : core::ListDepth::children;
-  for (const core::Entry& entry : TRY(core::matching_entries(*store, uri, depth, patterns)))
-    callback(entry.uri.text().c_str(), entry.size, user);
+  // Of files it is the whole path, and nothing else.
+  const bool is_local = uri.scheme() == "file";
+  const core::PullOptions chosen = is_local ? core::PullOptions{} : patterns;
+  for (const core::Entry& entry : TRY(core::matching_entries(*store, uri, depth, chosen))) {
+    const std::string path = entry.uri.text();
+    const auto matches = [&](const std::string& pattern) {
+      return core::glob_match(pattern, path);
+    };
+    if (is_local) {
+      const auto& [allow, ignore] = patterns;
+      if (!allow.empty() && std::none_of(allow.begin(), allow.end(), matches)) continue;
+      if (std::any_of(ignore.begin(), ignore.end(), matches)) continue;
+    }
+    callback(path.c_str(), entry.size, user);
+  }
   return {};
 }
 
@@ -295,10 +333,10 @@ int runai_file_streamer_start(void** streamer) {
   if (streamer == nullptr) return kRunaiInvalid;
   return runai_guarded([&]() -> int {
     auto settings = runai_settings();
-    if (!settings) return kRunaiInvalid;
+    if (!settings) return runai_told(settings.error(), kRunaiInvalid);
     auto made = std::make_unique<FileStreamer>(*std::move(settings));
-    const auto strategy = core::process_environment()("RUNAI_STREAMER_FS_STRATEGY");
-    if (strategy && made->set_strategy(*strategy) != kRunaiSuccess) return kRunaiInvalid;
+    if (const char* const strategy = ::secure_getenv("RUNAI_STREAMER_FS_STRATEGY"))
+      made->set_strategy_of_environment(strategy);
     *streamer = made.release();
     return kRunaiSuccess;
   });
@@ -315,8 +353,8 @@ int runai_file_streamer_set_credentials(void* streamer, const char** param_keys,
   return runai_guarded([&]() -> int {
     Credentials credentials;
     for (unsigned i = 0; i < num_params; ++i) {
-      if (param_keys[i] == nullptr || param_values[i] == nullptr) return kRunaiInvalid;
-      credentials[param_keys[i]] = param_values[i];
+      if (param_keys[i] == nullptr) return kRunaiInvalid;
+      if (param_values[i] != nullptr) credentials[param_keys[i]] = param_values[i];
     }
     return from(streamer).set_credentials(std::move(credentials));
   });
@@ -389,7 +427,7 @@ int runai_file_streamer_list_files(void* streamer, const char* prefix, int is_re
     const core::PullOptions patterns{.allow = strings(allow_patterns, num_allow_patterns),
                                      .ignore = strings(ignore_patterns, num_ignore_patterns)};
     auto listed = list(from(streamer), prefix, is_recursive != 0, patterns, callback, user_data);
-    return listed ? kRunaiSuccess : runai_code_of(listed.error());
+    return listed ? kRunaiSuccess : runai_told(listed.error(), runai_code_of(listed.error()));
   });
 }
 

@@ -31,22 +31,24 @@ typedef struct RunaiFileStreamerDevice {
 
 typedef void (*RunaiFileStreamerFileListCallback)(const char *path, size_t file_size, void *user_data);
 
-/* 7 if RUNAI_STREAMER_CONCURRENCY, RUNAI_STREAMER_CHUNK_BYTESIZE or RUNAI_STREAMER_FS_STRATEGY is set
- * to what it cannot be; *streamer is then left alone. */
+/* 7 if a variable of the environment is what it cannot be, see runai_start(); *streamer is then left
+ * alone. What a code cannot say is a line on stderr: the cause of each failed submission, unless the
+ * program has a log or STREAMER_LOG_LEVEL is off. */
 STREAMER_API int runai_file_streamer_start(void **streamer);
 /* Drops what is left, waits for the reads under way and ends the handle. NULL does nothing. */
 STREAMER_API void runai_file_streamer_end(void *streamer);
 
 /* Once, before what needs them: access_key_id, secret_access_key, session_token, region, endpoint;
- * other keys are ignored. The same again is 0, others are 18. num_params 0 does nothing. */
+ * other keys are ignored, and so is a value that is NULL. The same again is 0, others are 18.
+ * num_params 0 does nothing. */
 STREAMER_API int runai_file_streamer_set_credentials(void *streamer, const char **param_keys,
                                                      const char **param_values, unsigned num_params);
 
 /* How local files are read, once and before the first of them: io_uring_direct, io_uring_buffered,
  * libaio_direct and sync_buffered, the best first and comma between them. The first one says whether
  * reads go past the page cache; the library chooses how it waits for them. Without it
- * RUNAI_STREAMER_FS_STRATEGY, else the library chooses all of it. 7: no such name, or one twice; 20:
- * another one was set before. */
+ * RUNAI_STREAMER_FS_STRATEGY, else the library chooses all of it; what that variable cannot be is told
+ * by the first request of files (7). 7: no such name, or one twice; 20: another one was set before. */
 STREAMER_API int runai_file_streamer_set_fs_strategy(void *streamer, const char *candidates);
 
 /* Starts to read num_ranges[f] ranges of each file f: range i of all is range_sizes[i] bytes from
@@ -54,7 +56,9 @@ STREAMER_API int runai_file_streamer_set_fs_strategy(void *streamer, const char 
  * be under way. Strings and arrays are copied; destinations must not overlap and must stay valid until
  * the submission's last response or runai_file_streamer_end(). Each range has one response, those
  * without bytes too. Of a call that fails nothing is under way, and *out_submission_id is 0. 7:
- * parameters that cannot be; 17: files of several kinds of stores; 23: no such device. */
+ * parameters that cannot be, such as a range that ends beyond 2^64 bytes; 17: files of several kinds
+ * of stores; 23: no such type of device; 25: no such number of one. That a GPU cannot be used is what
+ * the responses say: 24, 25, 26 or 28. */
 STREAMER_API int runai_file_streamer_request(void *streamer,
                                              RunaiFileStreamerSubmissionId *out_submission_id,
                                              unsigned num_files, const char **paths,
@@ -78,8 +82,9 @@ STREAMER_API const char *runai_file_streamer_response_str(int response_code);
 STREAMER_API int runai_file_streamer_probe_direct_block_size(void *streamer, const char **paths,
                                                              unsigned num_paths, size_t *out_block);
 
-/* Calls callback, on this thread, for each object under prefix whose key, or path below prefix, matches
- * one of the patterns to allow (fnmatch(3); NULL: all) and none to ignore, sorted. */
+/* Calls callback, on this thread, for each object under prefix that matches one of the patterns to
+ * allow (fnmatch(3); NULL: all) and none to ignore, sorted. Patterns are held against the whole path of
+ * a file as the callback gets it, and against an object's key or its path below prefix. */
 STREAMER_API int runai_file_streamer_list_files(void *streamer, const char *prefix, int is_recursive,
                                                 const char **allow_patterns,
                                                 unsigned num_allow_patterns,

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runai_submission.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
+#include "base/log.hpp"
+#include "base/log_environment.hpp"
 #include "base/on_threads.hpp"
 #include "base/text.hpp"
+#include "device/cuda_runtime.hpp"
 
 namespace streamer::capi {
 
@@ -14,20 +20,46 @@ namespace {
 // What the original reads less at a time.
 constexpr std::uint64_t kLeastChunkBytes = 2 * core::kMiB;
 
-// A number above 0, or nothing if the variable is not set.
-Result<std::optional<std::uint64_t>> positive(const char* variable) {
+// Sets the setting by a variable, if that is set. Blanks before the number are the original's way.
+Result<void> take(core::Settings& settings, const char* setting, const char* variable,
+                  std::uint64_t lowest_taken, std::uint64_t lowest, std::uint64_t highest,
+                  std::uint64_t factor = 1) {
   const char* const text = ::secure_getenv(variable);
-  if (text == nullptr) return std::optional<std::uint64_t>();
-  const auto number = core::parse_unsigned(text);
-  if (!number || *number == 0)
-    return Error(ErrorKind::invalid_argument, std::string(variable) + " is no number above 0");
-  return std::optional(*number);
+  if (text == nullptr) return {};
+  std::string_view digits = text;
+  digits.remove_prefix(std::min(digits.find_first_not_of(" \t\n"), digits.size()));
+  const auto number = core::parse_unsigned(digits);
+  if (!number || *number < lowest_taken) {
+    return Error(
+        ErrorKind::invalid_argument,
+        fmt::format("{} is \"{}\"; it may be a number from {} on", variable, text, lowest_taken));
+  }
+  if (*number == 0) return {};  // as if it were not set
+  const std::uint64_t within = std::clamp(*number, lowest, highest);
+  if (within != *number) {
+    core::log_line(core::LogLevel::warning,
+                   fmt::format("{} is {}, which is taken as {}", variable, *number, within));
+  }
+  return settings.set(setting, std::to_string(within * factor));
+}
+
+// What only stores behind a network are read with says nothing where there are none, be it usable
+// or not.
+void leave_networks_out(core::Settings& settings) {
+  for (const core::SettingRow& row : core::setting_rows()) {
+    const std::string_view variable =
+        row.compatible_variable == nullptr ? "" : row.compatible_variable;
+    if (!variable.starts_with("RUNAI_STREAMER_S3_") && !variable.starts_with("RUNAI_STREAMER_GCS_"))
+      continue;
+    if (::secure_getenv(row.variable) == nullptr && !settings.text_in_code(row.name))
+      static_cast<void>(settings.set(row.name, row.default_text));
+  }
 }
 
 // A file that is not there fails its own ranges only.
 struct Opening {
   core::Object object;
-  RunaiCode code = kRunaiSuccess;
+  std::optional<Error> error;
 };
 
 Result<std::vector<Opening>> open_files(const std::vector<RunaiFile>& files,
@@ -35,8 +67,8 @@ Result<std::vector<Opening>> open_files(const std::vector<RunaiFile>& files,
   const auto open_one = [&](std::size_t i) -> Result<Opening> {
     if (files[i].ranges.empty()) return Opening{};
     auto object = core::open_object(stores, uris[i]);
-    if (!object) return Opening{{}, runai_code_of(object.error())};
-    return Opening{*std::move(object), kRunaiSuccess};
+    if (!object) return Opening{{}, std::move(object).error()};
+    return Opening{*std::move(object), {}};
   };
   return core::on_threads<Opening>("streamer-open", core::kOpeningThreads, files.size(), open_one);
 }
@@ -51,16 +83,20 @@ bool is_runai_object(std::string_view path) noexcept {
 }
 
 Result<core::Settings> runai_settings() {
+  core::show_errors();
   core::Settings settings;
-  const auto concurrency = TRY(positive("RUNAI_STREAMER_CONCURRENCY"));
-  const auto chunk = TRY(positive("RUNAI_STREAMER_CHUNK_BYTESIZE"));
-  if (concurrency) {
-    TRY(settings.set("concurrency", std::to_string(std::min<std::uint64_t>(*concurrency, 1024))));
+  TRY(take(settings, "concurrency", "RUNAI_STREAMER_CONCURRENCY", 1, 1, 1024));
+  TRY(take(settings, "connections", "RUNAI_STREAMER_OBJ_CONCURRENCY", 1, 1, 1024));
+  // It goes before, and one that is no number is only an error where a store is read.
+  const char* const most = ::secure_getenv("RUNAI_STREAMER_S3_MAX_CONNECTIONS");
+  if (most != nullptr && core::parse_unsigned(most)) {
+    TRY(settings.set("connections", "auto"));
+    TRY(take(settings, "connections", "RUNAI_STREAMER_S3_MAX_CONNECTIONS", 0, 1, 1024));
   }
-  if (chunk) {
-    const std::uint64_t bytes = std::clamp(*chunk, kLeastChunkBytes, core::kGiB);
-    TRY(settings.set("chunk_bytes", std::to_string(bytes)));
-  }
+  TRY(take(settings, "chunk_bytes", "RUNAI_STREAMER_CHUNK_BYTESIZE", 1, kLeastChunkBytes,
+           core::kGiB));
+  // How long it tries again. With ours, each byte that comes begins that anew.
+  TRY(take(settings, "progress_timeout_ms", "RUNAI_STREAMER_S3_TIMEOUT", 0, 1, 86'400, 1000));
   TRY(settings.set("memory_limit", "unlimited"));
   return settings;
 }
@@ -82,6 +118,11 @@ RunaiCode runai_code_of(const Error& error) noexcept {
   }
 }
 
+RunaiCode runai_told(const Error& error, RunaiCode code) {
+  if (error.kind() != ErrorKind::cancelled) core::log_line(core::LogLevel::error, error.line());
+  return code;
+}
+
 Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::make(
     std::vector<RunaiFile> files, std::int32_t device, const core::Settings& settings,
     std::shared_ptr<core::Stores> stores) {
@@ -96,6 +137,9 @@ Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::make(
   made->files_ = std::move(files);
   made->device_ = device;
   made->settings_ = settings;
+  const auto is_local = [](const core::Uri& uri) { return uri.scheme() == "file"; };
+  if (std::all_of(made->uris_.begin(), made->uris_.end(), is_local))
+    leave_networks_out(made->settings_);
   made->stores_ = std::move(stores);
   return made;
 }
@@ -117,18 +161,29 @@ Result<std::vector<std::byte*>> RunaiSubmission::sort_out(std::vector<core::Obje
                                                           std::vector<core::OpenedRange>& ranges) {
   std::vector<Opening> openings = TRY(open_files(files_, uris_, *stores_));
   std::vector<std::byte*> places;
+  bool is_told = false;
+  const auto told = [&](const Error& error) {
+    // One line for all that fails before anything is read.
+    if (!std::exchange(is_told, true)) runai_told(error, kRunaiFileAccess);
+  };
   for (std::uint32_t file = 0; file < files_.size(); ++file) {
     Opening& opening = openings[file];
     const std::size_t ranges_before = ranges.size();
     for (std::uint32_t index = 0; index < files_[file].ranges.size(); ++index) {
       const RunaiRange& range = files_[file].ranges[index];
-      if (opening.code != kRunaiSuccess) {
-        known_.push_back({opening.code, file, index});
-      } else if (range.offset > opening.object.size ||
-                 range.bytes > opening.object.size - range.offset) {
-        known_.push_back({kRunaiEndOfFile, file, index});
+      if (opening.error) {
+        told(*opening.error);
+        // Whatever it is: a folder, a device, a name that is too long.
+        const bool is_argument = opening.error->kind() == ErrorKind::invalid_argument;
+        const RunaiCode code = is_argument ? kRunaiFileAccess : runai_code_of(*opening.error);
+        known_.push_back({code, file, index});
       } else if (range.bytes == 0) {
         known_.push_back({kRunaiSuccess, file, index});
+      } else if (range.offset > opening.object.size ||
+                 range.bytes > opening.object.size - range.offset) {
+        told(Error(ErrorKind::io, fmt::format("it ends at byte {}", opening.object.size))
+                 .at(uris_[file].text(), {range.offset, range.bytes}));
+        known_.push_back({kRunaiEndOfFile, file, index});
       } else {
         ranges.push_back({static_cast<std::uint32_t>(objects.size()), {range.offset, range.bytes}});
         places.push_back(range.to);
@@ -170,10 +225,11 @@ std::optional<RunaiResponse> RunaiSubmission::next() {
     auto begun = begin();
     if (!begun) {
       // Nothing is read: everything fails for that reason.
+      runai_told(begun.error(), kRunaiUnknown);
       known_.clear();
       for (std::uint32_t file = 0; file < files_.size(); ++file) {
         for (std::uint32_t index = 0; index < files_[file].ranges.size(); ++index)
-          known_.push_back({runai_code_of(begun.error()), file, index});
+          known_.push_back({code_of(begun.error()), file, index});
       }
     }
   }
@@ -187,14 +243,27 @@ std::optional<RunaiResponse> RunaiSubmission::next() {
       return of_load_[tag];
     }
     // All that did not come failed for the same reason.
-    fail_the_rest(next ? kRunaiUnknown : runai_code_of(next.error()));
+    fail_the_rest(next ? Error(ErrorKind::internal, "the load ended too early")
+                       : std::move(next).error());
   }
   const RunaiResponse response = known_.front();
   known_.pop_front();
   return response;
 }
 
-void RunaiSubmission::fail_the_rest(RunaiCode code) {
+RunaiCode RunaiSubmission::code_of(const Error& error) const {
+  if (device_ == core::kHost) return runai_code_of(error);
+  if (error.kind() == ErrorKind::out_of_memory) return kRunaiDeviceMemory;
+  if (error.kind() != ErrorKind::device) return runai_code_of(error);
+  const auto runtime = core::cuda_runtime();
+  const auto count = runtime ? (*runtime)->device_count() : Result<int>(0);
+  if (!count || *count == 0) return kRunaiNoDevice;
+  return device_ < *count ? kRunaiDeviceFailed : kRunaiNoSuchDevice;
+}
+
+void RunaiSubmission::fail_the_rest(const Error& error) {
+  const RunaiCode code = code_of(error);
+  runai_told(error, code);
   for (std::size_t i = 0; i < of_load_.size(); ++i) {
     if (has_come_[i]) continue;
     known_.push_back(of_load_[i]);

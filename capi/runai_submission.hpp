@@ -32,7 +32,11 @@ enum RunaiCode : int {
   kRunaiMixedStores = 17,
   kRunaiCredentialsSet = 18,
   kRunaiStrategySet = 20,
-  kRunaiNoSuchDevice = 23,
+  kRunaiNoSuchDeviceType = 23,
+  kRunaiNoDevice = 24,
+  kRunaiNoSuchDevice = 25,
+  kRunaiDeviceMemory = 26,
+  kRunaiDeviceFailed = 28,
 };
 
 // Nothing that is thrown may leave the functions.
@@ -65,11 +69,13 @@ struct RunaiResponse {
 // s3://bucket/key, gs://.. or az://.., with a key and the scheme in lower case; all else is a path.
 [[nodiscard]] bool is_runai_object(std::string_view path) noexcept;
 
-// By RUNAI_STREAMER_CONCURRENCY and RUNAI_STREAMER_CHUNK_BYTESIZE; invalid_argument if one of them
-// is no number above 0.
+// By the original's variables that are numbers. What is out of bounds is brought within them, and
+// logged; invalid_argument for what is none.
 Result<core::Settings> runai_settings();
 
 [[nodiscard]] RunaiCode runai_code_of(const Error& error) noexcept;
+// Logs what the code will not say, and gives the code.
+RunaiCode runai_told(const Error& error, RunaiCode code);
 
 class RunaiSubmission {
  public:
@@ -101,7 +107,8 @@ class RunaiSubmission {
                                            std::vector<core::OpenedRange>& ranges);
   Result<void> start_load(std::shared_ptr<const core::Checkpoint> checkpoint,
                           const std::vector<std::byte*>& places);
-  void fail_the_rest(RunaiCode code);
+  void fail_the_rest(const Error& error);
+  [[nodiscard]] RunaiCode code_of(const Error& error) const;
 
   std::vector<RunaiFile> files_;
   std::vector<core::Uri> uris_;  // of the files

@@ -60,6 +60,7 @@ void follow(const Environment& environment) {
   std::optional<std::string> file = environment("STREAMER_LOG_FILE");
   std::optional<std::string> level = environment("STREAMER_LOG_LEVEL");
   if (!level) level = environment("RUNAI_STREAMER_LOG_LEVEL");
+  if (level && equal_ignoring_case(*level, "off")) return set_first_log_sink(LogLevel::off, {});
   bool to_stderr = file == "stderr";
   if (to_stderr) file.reset();
   if (!file && !to_stderr) {
@@ -85,6 +86,11 @@ void follow(const Environment& environment) {
 void follow_log_environment() {
   static std::once_flag once;
   std::call_once(once, [] { follow(process_environment()); });
+}
+
+void show_errors() {
+  follow_log_environment();
+  set_first_log_sink(LogLevel::error, [](LogLevel, std::string_view line) { warn(line); });
 }
 
 }  // namespace streamer::core

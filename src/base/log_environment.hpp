@@ -5,10 +5,13 @@
 namespace streamer::core {
 
 // STREAMER_LOG_FILE (a path, to whose end lines are added, or "stderr") and STREAMER_LOG_LEVEL
-// (trace, debug, info, warning, error; default warning); where they are not set, as the Run:ai
+// (trace, debug, info, warning, error, off; default warning); where they are not set, as the Run:ai
 // Model Streamer has it: RUNAI_STREAMER_LOG_FILE, RUNAI_STREAMER_LOG_TO_STDERR=1 and
 // RUNAI_STREAMER_LOG_LEVEL. Read once in the life of the process; nothing happens if the program
 // has set a sink by then. Thread-safe.
 void follow_log_environment();
+// The same; then, if nobody has asked for a log by now and none is switched off, errors are lines
+// on stderr. For functions that can say no more of a failure than a code. Thread-safe.
+void show_errors();
 
 }  // namespace streamer::core

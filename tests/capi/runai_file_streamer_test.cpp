@@ -3,13 +3,16 @@
 #include "runai_file_streamer.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <random>
 #include <set>
@@ -196,19 +199,24 @@ TEST_CASE("each range has a code of its own", "[runai]") {
   submission.add_range(4990, 10);
   submission.add_range(4990, 11);
   submission.add_range(5000, 0);
-  submission.add_range(SIZE_MAX - 3, 8);
+  submission.add_range(1'000'000, 0);  // behind the end, and nothing of it
+  submission.add_range(SIZE_MAX - 8, 8);
   submission.add_file(folder.path() + "/nobody");
   submission.add_range(0, 4);
   submission.add_range(0, 0);
   submission.add_file(folder.path());
   submission.add_range(0, 4);
+  submission.add_file("/dev/zero");
+  submission.add_range(0, 4);
+  submission.add_file("/" + std::string(5000, 'x'));
+  submission.add_range(0, 4);
   submission.add_file(folder.path() + "/nobody");  // of which nothing is wanted
   const Streamer streamer;
-  // An offset that wraps around takes no room.
   REQUIRE(submission.send(streamer.handle) == 0);
   drain(streamer, {&submission});
   const std::map<std::pair<unsigned, unsigned>, int> expected = {
-      {{0, 0}, 0}, {{0, 1}, 3}, {{0, 2}, 0}, {{0, 3}, 3}, {{1, 0}, 2}, {{1, 1}, 2}, {{2, 0}, 11}};
+      {{0, 0}, 0}, {{0, 1}, 3}, {{0, 2}, 0}, {{0, 3}, 0}, {{0, 4}, 3},
+      {{1, 0}, 2}, {{1, 1}, 2}, {{2, 0}, 2}, {{3, 0}, 2}, {{4, 0}, 2}};
   CHECK(submission.codes == expected);
   CHECK(submission.memory.substr(0, 10) == content.substr(4990));
 }
@@ -267,8 +275,21 @@ TEST_CASE("what cannot be is refused and leaves nothing behind", "[runai]") {
   };
   CHECK(code_of({path, "s3://bucket/key"}) == 17);
   CHECK(code_of({"gs://bucket/key", "s3://bucket/key"}) == 17);
-  CHECK(code_of({path}, {RUNAI_FILE_STREAMER_DEVICE_CUDA, 99}) == 23);
-  CHECK(code_of({path}, {RUNAI_FILE_STREAMER_DEVICE_CUDA, -1}) == 23);
+  CHECK(code_of({path}, {RUNAI_FILE_STREAMER_DEVICE_CUDA, -1}) == 25);
+  for (const auto& [offsets, sizes] :
+       std::vector<std::pair<std::vector<std::size_t>, std::vector<std::size_t>>>{
+           {{SIZE_MAX - 3}, {8}}, {{0, 0}, {SIZE_MAX, SIZE_MAX}}}) {
+    RunaiFileStreamerSubmissionId none = 5;
+    const char* const one[] = {path.c_str()};
+    unsigned count[] = {static_cast<unsigned>(offsets.size())};
+    auto from = offsets;
+    auto bytes = sizes;
+    char place = 0;
+    std::vector<void*> to(offsets.size(), &place);
+    CHECK(runai_file_streamer_request(streamer.handle, &none, 1, const_cast<const char**>(one),
+                                      count, from.data(), bytes.data(), to.data(), kCpu) == 7);
+    CHECK(none == 0);
+  }
   RunaiFileStreamerSubmissionId id = 5;
   const char* paths[] = {path.c_str()};
   unsigned counts[] = {1};
@@ -306,10 +327,18 @@ TEST_CASE("a strategy is set once, before it is needed", "[runai]") {
   REQUIRE(submission.send(streamer.handle) == 0);
   drain(streamer, {&submission});
   CHECK(runai_file_streamer_set_fs_strategy(streamer.handle, "sync_buffered") == 20);
-  ::setenv("RUNAI_STREAMER_FS_STRATEGY", "nonsense", 1);
-  void* handle = nullptr;
-  CHECK(runai_file_streamer_start(&handle) == 7);
-  CHECK(handle == nullptr);
+  for (const char* const wrong : {"nonsense", "", "sync_buffered,nonsense"}) {
+    ::setenv("RUNAI_STREAMER_FS_STRATEGY", wrong, 1);
+    const Streamer refusing;
+    Submission refused;
+    refused.add_file(path);
+    refused.add_range(0, 7);
+    CHECK(refused.send(refusing.handle) == 7);
+    // What the program says goes before.
+    CHECK(runai_file_streamer_set_fs_strategy(refusing.handle, "sync_buffered") == 0);
+    CHECK(refused.send(refusing.handle) == 0);
+    drain(refusing, {&refused});
+  }
   ::setenv("RUNAI_STREAMER_FS_STRATEGY", "sync_buffered", 1);
   const Streamer by_environment;
   ::unsetenv("RUNAI_STREAMER_FS_STRATEGY");
@@ -323,6 +352,8 @@ TEST_CASE("credentials are set once", "[runai]") {
   const char* others[] = {"KEYID", "CANARYSECRET2", "x"};
   CHECK(runai_file_streamer_set_credentials(streamer.handle, nullptr, nullptr, 0) == 0);
   CHECK(runai_file_streamer_set_credentials(streamer.handle, nullptr, nullptr, 1) == 7);
+  const char* nothing[] = {nullptr, nullptr, nullptr};
+  CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, nothing, 3) == 0);
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, values, 3) == 0);
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, values, 3) == 0);
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, others, 3) == 18);
@@ -352,6 +383,12 @@ TEST_CASE("listing and measuring", "[runai]") {
   CHECK(list(false, {}, {}).size() == 2);
   CHECK(list(true, {"*.json"}, {"*b.json"}) ==
         std::map<std::string, std::size_t>{{folder.path() + "/sub/c.json", 10}});
+  // A pattern is held against the whole path of a file.
+  const std::string whole = folder.path() + "/sub/*";
+  CHECK(list(true, {whole.c_str()}, {}).size() == 1);
+  CHECK(list(true, {"sub/*"}, {}).empty());
+  CHECK(list(true, {}, {"a.safetensors"}).size() == 3);
+  CHECK(list(true, {}, {"*/a.safetensors"}).size() == 2);
   CHECK(runai_file_streamer_list_files(
             streamer.handle, (folder.path() + "/nobody").c_str(), 1, nullptr, 0, nullptr, 0,
             [](const char*, size_t, void*) {}, nullptr) == 2);
@@ -370,9 +407,115 @@ TEST_CASE("listing and measuring", "[runai]") {
 
 TEST_CASE("every code has a text", "[runai]") {
   std::set<std::string> texts;
-  for (int code = 0; code <= 23; ++code)
+  for (int code = 0; code <= 28; ++code)
     texts.insert(runai_file_streamer_response_str(code));
-  CHECK(texts.size() == 24);
-  for (const int code : {-1, 24, 1000})
+  CHECK(texts.size() == 29);
+  CHECK(std::string(runai_file_streamer_response_str(24)) == "No usable device is present");
+  for (const int code : {-1, 29, 1000})
     CHECK(std::string(runai_file_streamer_response_str(code)) == "Invalid response code");
+}
+
+namespace {
+
+// What stderr gets while body runs.
+std::string stderr_of(const std::function<void()>& body) {
+  const int kept = ::dup(STDERR_FILENO);
+  std::FILE* const file = std::tmpfile();
+  ::dup2(::fileno(file), STDERR_FILENO);
+  body();
+  ::dup2(kept, STDERR_FILENO);
+  ::close(kept);
+  std::fseek(file, 0, SEEK_END);
+  std::string text(static_cast<std::size_t>(std::ftell(file)), '\0');
+  std::rewind(file);
+  REQUIRE(std::fread(text.data(), 1, text.size(), file) == text.size());
+  std::fclose(file);
+  return text;
+}
+
+std::size_t lines_of(const std::string& text) {
+  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+}  // namespace
+
+TEST_CASE("what a code cannot say of a failed submission is one line on stderr", "[runai]") {
+  const Folder folder;
+  const std::string good = folder.write("good", "content");
+  const auto failing = [&](const std::string& path, std::size_t offset,
+                           RunaiFileStreamerDevice device = kCpu) {
+    return stderr_of([&] {
+      const Streamer streamer;
+      Submission submission;
+      submission.add_file(path);
+      submission.add_range(offset, 4);
+      submission.add_range(offset, 2);
+      submission.add_file(path);
+      submission.add_range(offset, 1);
+      REQUIRE(submission.send(streamer.handle, device) == 0);
+      drain(streamer, {&submission});
+    });
+  };
+  CHECK(failing(good, 0).empty());
+  const std::string missing = failing(folder.path() + "/nobody", 0);
+  CAPTURE(missing);
+  CHECK(lines_of(missing) == 1);
+  CHECK(missing.find(folder.path() + "/nobody") != std::string::npos);
+  CHECK(missing.find("No such file") != std::string::npos);
+  const std::string short_one = failing(good, 100);
+  CAPTURE(short_one);
+  CHECK(lines_of(short_one) == 1);
+  CHECK(short_one.find("it ends at byte 7") != std::string::npos);
+  const std::string strange = failing(good, 0, {RUNAI_FILE_STREAMER_DEVICE_CUDA, 99});
+  CAPTURE(strange);
+  CHECK(lines_of(strange) == 1);
+  ::setenv("RUNAI_STREAMER_CONCURRENCY", "many", 1);
+  const std::string at_start = stderr_of([] {
+    void* handle = nullptr;
+    CHECK(runai_file_streamer_start(&handle) == 7);
+  });
+  ::unsetenv("RUNAI_STREAMER_CONCURRENCY");
+  CHECK(at_start.find("RUNAI_STREAMER_CONCURRENCY is \"many\"") != std::string::npos);
+}
+
+TEST_CASE("numbers of the environment are brought within their bounds", "[runai]") {
+  const Folder folder;
+  const std::string path = folder.write("f", "content");
+  const auto reads = [&](const char* variable, const char* value) {
+    ::setenv(variable, value, 1);
+    void* handle = nullptr;
+    const int code = runai_file_streamer_start(&handle);
+    if (code == 0) {
+      Submission submission;
+      submission.add_file(path);
+      submission.add_range(0, 7);
+      REQUIRE(submission.send(handle) == 0);
+      RunaiFileStreamerSubmissionId id = 0;
+      unsigned file = 0;
+      unsigned index = 0;
+      int is_last = 0;
+      CHECK(runai_file_streamer_response(handle, &id, &file, &index, &is_last, 0) == 0);
+      CHECK(submission.memory == "content");
+    }
+    runai_file_streamer_end(handle);
+    ::unsetenv(variable);
+    return code;
+  };
+  for (const char* const value : {"5000", " 4", "1"})
+    CHECK(reads("RUNAI_STREAMER_CONCURRENCY", value) == 0);
+  for (const char* const value : {"1", "100000000000"})
+    CHECK(reads("RUNAI_STREAMER_CHUNK_BYTESIZE", value) == 0);
+  for (const char* const value : {"0", "-1", "", "4 ", "x"}) {
+    CHECK(reads("RUNAI_STREAMER_CONCURRENCY", value) == 7);
+    CHECK(reads("RUNAI_STREAMER_OBJ_CONCURRENCY", value) == 7);
+  }
+  CHECK(reads("RUNAI_STREAMER_S3_TIMEOUT", "0") == 0);
+  CHECK(reads("RUNAI_STREAMER_S3_TIMEOUT", "x") == 7);
+  // What is meant for stores is not looked at where files are read.
+  for (const char* const variable :
+       {"RUNAI_STREAMER_S3_MAX_CONNECTIONS", "RUNAI_STREAMER_S3_REQUEST_TIMEOUT_MS",
+        "RUNAI_STREAMER_S3_TARGET_GBPS", "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING"}) {
+    for (const char* const value : {"0", "x", "99999999"})
+      CHECK(reads(variable, value) == 0);
+  }
 }

@@ -285,7 +285,7 @@ class Native(Case):
         self.assertEqual(buffer[50:], bytes(10))
         self.assertIsNone(native.runai_response(streamer))
         # A folder, and a bucket without a key, which is a path.
-        for wrong, code in ((self.folder.name, 11), ("s3://bucket", 2), ("s3://bucket/", 2),
+        for wrong, code in ((self.folder.name, 2), ("s3://bucket", 2), ("s3://bucket/", 2),
                             ("S3://bucket/key", 2)):
             native.runai_request(streamer, [wrong], [0], [10], [memoryview(buffer)], [[10]])
             self.assertEqual(self.responses(streamer, 1), [(code, 0, 0)])
