@@ -237,14 +237,22 @@ class DropInOnRanks(Ranks):
                     self.check(self.on_ranks(count, lambda rank: self.stream()))
 
     def test_a_limit_and_what_is_kept(self):
-        self.environment(RUNAI_STREAMER_MEMORY_LIMIT=2_000_000)
-
         def body(_rank):
             with SafetensorsStreamer() as streamer:
                 streamer.stream_files(self.paths, is_distributed=True)
                 kept = list(streamer.get_tensors())
-            return [seen(name, tensor) for name, tensor in kept]
-        self.check(self.on_ranks(2, body))
+                window = streamer.file_streamer.ring_info()[2]
+            return [seen(name, tensor) for name, tensor in kept], window
+        largest = max(len(data) for *_, data in self.tensors)
+        # It is the machine's, and never less than what one rank must have.
+        for limit in (2_000_000, 1):
+            self.environment(RUNAI_STREAMER_MEMORY_LIMIT=limit)
+            found = self.on_ranks(2, body)
+            self.assertIsInstance(found[0], tuple, found)
+            self.check([tensors for tensors, _ in found])
+            for _, window in found:
+                self.assertGreaterEqual(window, largest)
+                self.assertLessEqual(window, max(limit // 2, largest + 100_000))
 
     def test_chunks_of_files_and_several_requests(self):
         def body(_rank):
@@ -323,6 +331,26 @@ class DropInOnRanks(Ranks):
             if rank != 1:
                 self.assertIn("rank 1: ", text)
 
+    def test_policies_and_places_as_the_original_has_them(self):
+        def body(rank):
+            with SafetensorsStreamer() as streamer:
+                streamer.stream_files(self.paths, is_distributed=True)
+                self.assertTrue(streamer.file_streamer.is_distributed)
+                found = list(streamer.get_tensors())
+                rank_there, _, size = streamer.file_streamer.ring_info()
+            places = {tensor.data_ptr() % 256 for _, tensor in found if tensor.numel()}
+            return [seen(*one) for one in found], places, rank_there == rank and size > 0
+        for policy in ("spans", "chunks", "files"):
+            self.environment(RUNAI_STREAMER_PARTITION_POLICY=policy, RUNAI_STREAMER_CUDA_ALIGNMENT=200)
+            for found in self.on_ranks(2, body):
+                self.assertIsInstance(found, tuple, found)
+                self.assertEqual(sorted(found[0]), sorted(expected(self.tensors)))
+                self.assertEqual(found[1:], ({0}, True))
+        self.environment(RUNAI_STREAMER_CUDA_ALIGNMENT=1 << 21)
+        for text in self.on_ranks(2, lambda rank: self.stream()):
+            self.assertRegex(text, "ValueError: Invalid value for RUNAI_STREAMER_CUDA_ALIGNMENT: "
+                                   "2097152")
+
     def test_memory_is_decided_upon_together(self):
         from runai_model_streamer.distributed_streamer import distributed_streamer
 
@@ -332,7 +360,7 @@ class DropInOnRanks(Ranks):
                                                 code=103) if rank == 1 else None
             with unittest.mock.patch.object(distributed_streamer, "_lack_of_memory",
                                             lambda device: lack), DistributedStreamer() as streamer:
-                streamer.decide(True, "cpu")
+                streamer.set_is_distributed(True, "cpu")
                 return streamer.is_distributed
         self.assertEqual(self.on_ranks(3, body), [False, False, False])
 

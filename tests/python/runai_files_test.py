@@ -1,15 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The rest of the Run:ai Model Streamer's surface: runai_files_test.py SOURCE_ROOT"""
-import ctypes
 import gc
 import json
-import mmap
 import multiprocessing
 import os
 import pathlib
 import sys
-import time
 import unittest
 
 ROOT = sys.argv[1]
@@ -18,7 +15,6 @@ for folder in ("capi/python", "capi/python/drop_in", "tests/support"):
 import runai_model_streamer  # noqa: E402
 from runai_case import Case, write  # noqa: E402
 from runai_model_streamer import ObjectStorageModel, list_safetensors, pull_files  # noqa: E402
-from runai_model_streamer.libstreamer import libstreamer as native  # noqa: E402
 from runai_model_streamer.safetensors_streamer import safetensors_streamer as module  # noqa: E402
 from runai_model_streamer.safetensors_streamer.streamer_mock import StreamerPatcher  # noqa: E402
 
@@ -123,7 +119,7 @@ class Files(Case):
     def test_a_model_whose_folder_cannot_be(self):
         with self.assertRaises(OSError):
             ObjectStorageModel("s3://b/m", self.path("nowhere/m"))
-        for path in ("S3://b/m", "s3:/b/m", "file:///m", self.folder.name):
+        for path in ("s3:/b/m", "file:///m", self.folder.name):
             with self.assertRaises(ValueError):
                 ObjectStorageModel(path, self.path("x"))
         self.assertEqual(os.listdir(self.folder.name), [])
@@ -192,124 +188,6 @@ class Files(Case):
             self.assertEqual([name for name, _ in streamer.get_tensors()], ["a"])
         with self.assertRaises(NotImplementedError):
             patcher.shim_pull_files("/local", self.path("out"))
-
-
-class Native(Case):
-    def responses(self, streamer, count):
-        found = []
-        for _ in range(count):
-            file_index, index = ctypes.c_uint(9), ctypes.c_uint(9)
-            code = native.dll.runai_response(streamer, ctypes.byref(file_index),
-                                             ctypes.byref(index))
-            found.append((code, file_index.value, index.value))
-        return sorted(found)
-
-    def test_two_files_into_one_buffer(self):
-        contents = [bytes(range(100)), bytes(range(100, 180))]
-        for i, content in enumerate(contents):
-            with open(self.path(str(i)), "wb") as out:
-                out.write(content)
-        streamer = native.runai_start()
-        for _ in range(2):  # a handle is used again
-            buffer = bytearray(60)
-            native.runai_request(streamer, [self.path("0"), self.path("1")], [10, 0], [40, 20],
-                                 [memoryview(buffer)], [[10, 0, 30], [20]])
-            self.assertEqual(self.responses(streamer, 4),
-                             [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0)])
-            self.assertEqual(bytes(buffer), contents[0][10:50] + contents[1][:20])
-            self.assertIsNone(native.runai_response(streamer))
-        native.runai_end(streamer)
-        native.runai_end(None)
-
-    def test_codes(self):
-        with open(self.path("f"), "wb") as out:
-            out.write(bytes(5000))
-        streamer = native.runai_start()
-        buffer = memoryview(bytearray(10_000))
-        path = self.path("f")
-        self.assertIsNone(native.runai_response(streamer))
-        for paths, sizes, ranges, words in (
-                ([path], [0], [[1]], "Empty request parameters"),
-                ([path], [10], [[]], "Empty request parameters"),
-                ([path], [10], [[11]], "Invalid request parameters"),
-                ([path, "s3://b/k"], [10, 10], [[10], [10]], "Invalid request parameters"),
-                ([], [], [], "Empty request parameters")):
-            with self.subTest(words=words), self.assertRaisesRegex(ValueError, words):
-                native.runai_request(streamer, paths, [0] * len(paths), sizes, [buffer], ranges)
-        # A missing file fails its own ranges, and so does a range beyond the end.
-        native.runai_request(streamer, [path, "/nowhere/x"], [4900, 0], [200, 10], [buffer],
-                             [[50, 50, 100], [5, 5]])
-        with self.assertRaisesRegex(ValueError, "handling previous request"):
-            native.runai_request(streamer, [path], [0], [1], [buffer], [[1]])
-        self.assertEqual(self.responses(streamer, 5),
-                         [(0, 0, 0), (0, 0, 1), (2, 1, 0), (2, 1, 1), (3, 0, 2)])
-        self.assertEqual(self.responses(streamer, 1)[0][0], 1)
-        self.assertEqual(native.dll.runai_response(None, None, None), 7)
-        texts = [native.runai_response_str(code) for code in range(16)]
-        self.assertEqual(texts[0], b"Request sent successfuly")
-        self.assertIn(b"Azure", texts[14])
-        self.assertEqual(texts[15], b"Invalid response code")
-        native.runai_end(streamer)
-        for name, value in (("RUNAI_STREAMER_CONCURRENCY", "0"), ("RUNAI_STREAMER_CONCURRENCY", ""),
-                            ("RUNAI_STREAMER_CHUNK_BYTESIZE", "x")):
-            self.environment(**{name: value})
-            with self.assertRaisesRegex(ValueError, "Invalid request parameters"):
-                native.runai_start()
-            os.environ.pop(name)
-
-    def test_what_is_small_comes_in_order(self):
-        for i in range(4):
-            with open(self.path(str(i)), "wb") as out:
-                out.write(bytes([i]) * 100)
-        streamer = native.runai_start()
-        for _ in range(20):
-            buffer = mmap.mmap(-1, 400, mmap.MAP_ANONYMOUS | mmap.MAP_PRIVATE)
-            native.runai_request(streamer, [self.path(str(i)) for i in range(4)], [0] * 4, [100] * 4,
-                                 [buffer], [[50, 50]] * 4)
-            self.assertEqual([native.runai_response(streamer) for _ in range(8)],
-                             [(i, j) for i in range(4) for j in range(2)])
-            self.assertEqual(buffer[:], b"".join(bytes([i]) * 100 for i in range(4)))
-        native.runai_end(streamer)
-
-    def test_ranges_of_all_sorts(self):
-        content = bytes(range(200))
-        with open(self.path("f"), "wb") as out:
-            out.write(content)
-        streamer = native.runai_start()
-        path, buffer = self.path("f"), bytearray(60)
-        # The same file twice, fewer ranges than bytes, and ranges without bytes.
-        native.runai_request(streamer, [path, path], [0, 100], [30, 30], [memoryview(buffer)],
-                             [[0, 10, 0], [20]])
-        self.assertEqual(self.responses(streamer, 4), [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0)])
-        self.assertEqual(buffer[:10] + buffer[30:50], content[:10] + content[100:120])
-        self.assertEqual(buffer[50:], bytes(10))
-        self.assertIsNone(native.runai_response(streamer))
-        # A folder, and a bucket without a key, which is a path.
-        for wrong, code in ((self.folder.name, 2), ("s3://bucket", 2), ("s3://bucket/", 2),
-                            ("S3://bucket/key", 2)):
-            native.runai_request(streamer, [wrong], [0], [10], [memoryview(buffer)], [[10]])
-            self.assertEqual(self.responses(streamer, 1), [(code, 0, 0)])
-        # After an error it is as good as new.
-        native.runai_request(streamer, [path], [0], [10], [memoryview(buffer)], [[10]])
-        self.assertEqual(self.responses(streamer, 1), [(0, 0, 0)])
-        index = ctypes.c_uint()
-        self.assertEqual(native.dll.runai_response(streamer, ctypes.byref(index), None), 7)
-        self.assertEqual(native.dll.runai_start(None), 7)
-        for code in (-1, 15, 99):
-            self.assertEqual(native.runai_response_str(code), b"Invalid response code")
-        native.runai_end(streamer)
-
-    def test_ending_drops_what_is_under_way(self):
-        with open(self.path("f"), "wb") as out:
-            out.truncate(64 << 20)
-        self.environment(STREAMER_MAX_BANDWIDTH="1MB")  # a minute's work
-        streamer = native.runai_start()
-        buffer = bytearray(64 << 20)
-        native.runai_request(streamer, [self.path("f")], [0], [64 << 20], [memoryview(buffer)],
-                             [[1 << 20] * 64])
-        started = time.monotonic()
-        native.runai_end(streamer)
-        self.assertLess(time.monotonic() - started, 40)
 
     def test_the_module(self):
         self.assertEqual(set(runai_model_streamer.__all__), {

@@ -143,7 +143,8 @@ class Streaming(Case):
             self.assertEqual(sorted(self.stream(paths)), sorted(expected(w + r)))
         # 4: data that does not begin at 0.
         bad = self.file("k.safetensors", [("hole", "U8", [4], b"hole"), *a], header_of(a, start=4))
-        with self.assertRaisesRegex(ValueError, "Gaps"):
+        with self.assertRaisesRegex(ValueError, "^Corrupted File: Tensor 'a' does not start at the "
+                                                "beginning of the data section"):
             self.stream([bad])
         # 5: a tensor without bytes where a real one begins, listed behind it.
         both = {**header_of(a), "none": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}}
@@ -197,7 +198,7 @@ class Streaming(Case):
             self.stream([self.path("short.safetensors")])
         with self.assertRaisesRegex(ValueError, "File access error"):
             self.stream([self.path("nobody.safetensors")])
-        with self.assertRaisesRegex(ValueError, "Unknown Error"):
+        with self.assertRaisesRegex(ValueError, "File access error.* is a folder"):
             self.stream([self.folder.name])
         unknown = self.file("f8.safetensors", [("q", "F8_E4M3", [1], b"1")])
         if not hasattr(torch, "float8_e4m3fn"):
@@ -207,7 +208,7 @@ class Streaming(Case):
     def test_headers_that_are_taken_although_they_are_odd(self):
         one = b'"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}'
         twice = b'"a":{"dtype":"F32","shape":[9],"data_offsets":[70,106]},'
-        cases = [(b"{" + twice + one + b"}", b"1234"), (b"{" + one + b"}", b"1234, and more")]
+        cases = [(b"{" + twice + one + b"}", b"1234")]
         for metadata in (b"7", b'"text"', b"[1]", b"null", b'{"k":1,"l":{"m":[]}}'):
             cases.append((b'{"__metadata__":' + metadata + b"," + one + b"}", b"1234"))
         for length in (100 * 1000 * 1000 + 1, 100 * 1024 * 1024):
@@ -237,13 +238,13 @@ class Streaming(Case):
 
     def test_use_and_misuse(self):
         path = self.file("m.safetensors", [("a", "U8", [3], b"abc"), ("b", "U8", [1], b"d")])
-        with self.assertRaises(AttributeError):
+        with self.assertRaisesRegex(ValueError, "the streamer is not open"):
             SafetensorsStreamer().stream_file(path)
         with self.assertRaises(RunaiStreamerInvalidInputException):
             self.stream([path, "s3://bucket/key.safetensors"])
         with SafetensorsStreamer() as streamer:
             streamer.stream_file(path)
-            with self.assertRaisesRegex(ValueError, "Could not send runai_request"):
+            with self.assertRaisesRegex(ValueError, "cannot start a new stream while 2 response"):
                 streamer.stream_file(path)
             self.assertEqual(len(list(streamer.get_tensors())), 2)
             streamer.stream_file(path)  # used again once it is drained
@@ -288,11 +289,12 @@ class Streaming(Case):
         with self.assertLogs("runai_model_streamer", logging.DEBUG) as log:
             self.stream([path])
         text = "\n".join(log.output)
-        self.assertRegex(text, r"\[RunAI Streamer\] CPU Buffer size: .* for files: \['/")
-        self.assertRegex(text, r"Overall time to stream 2\.\d KiB of all files to cpu: \d+\.\d+s, .*/s")
-        names = {record.name for record in log.records}
-        self.assertEqual(names, {"runai_model_streamer.file_streamer.file_streamer",
-                                 "runai_model_streamer.file_streamer.requests_iterator"})
+        self.assertRegex(text, r"DEBUG.*\[RunAI Streamer\] CPU ring: 1 x 2.0 KiB = 2.0 KiB for files: "
+                               r"\['/")
+        self.assertRegex(text, r"INFO.*Rank 0: CPU ring 1 x 2.0 KiB = 2.0 KiB for 2.0 KiB in 1 "
+                               r"file\(s\)")
+        self.assertRegex(text, r"INFO.*Overall time to stream 2\.0 KiB of all files to cpu: "
+                               r"\d+\.\d+s, .*/s")
 
     def test_distributed_without_others_is_local(self):
         path = self.file("m.safetensors", [("a", "U8", [1], b"a")])
@@ -343,7 +345,7 @@ class Streaming(Case):
     def test_a_file_that_is_cut_is_never_half_a_success(self):
         path = self.file("m.safetensors", [("a", "U8", [5000], b"a" * 5000)])
         os.truncate(path, os.path.getsize(path) - 1)
-        with self.assertRaisesRegex(ValueError, "End of file reached"):
+        with self.assertRaisesRegex(ValueError, "^Corrupted File: '.*m.safetensors' is truncated"):
             self.stream([path])
         # While it is streamed: errors of bytes come from get_tensors().
         path = self.file("n.safetensors", [(f"t{i}", "U8", [1 << 20], bytes(1 << 20))
@@ -352,8 +354,8 @@ class Streaming(Case):
         with SafetensorsStreamer() as streamer:
             streamer.stream_file(path)
             os.truncate(path, 2 << 20)
-            with self.assertRaisesRegex(ValueError, "Could not receive runai_response from "
-                                                    "libstreamer due to: b'"):
+            with self.assertRaisesRegex(ValueError, "Could not receive response from libstreamer "
+                                                    "due to: b'"):
                 list(streamer.get_tensors())
             self.assertEqual(list(streamer.get_tensors()), [])  # fail fast: it is over
 
@@ -362,10 +364,8 @@ class Streaming(Case):
             with self.assertRaisesRegex(RunaiStreamerInvalidInputException,
                                         "Cannot stream files from multiple source types in parallel"):
                 self.stream(["/local", other])
-        # Schemes are as they are written, and a bucket alone is a path.
-        for path in ("S3://bucket/key", "s3://bucket"):
-            with self.assertRaisesRegex(ValueError, "File access error"):
-                self.stream([path])
+        with self.assertRaisesRegex(ValueError, "File access error"):
+            self.stream(["s3://bucket"])
 
     def test_the_environment_is_read_when_something_is_streamed(self):
         path = self.file("m.safetensors", [("a", "U8", [500], b"a" * 500)])

@@ -26,8 +26,8 @@ import radosgw  # noqa: E402
 import s3_client  # noqa: E402
 from runai_model_streamer import (  # noqa: E402
     FileStreamer, ObjectStorageModel, SafetensorsStreamer, list_safetensors, pull_files)
-from runai_model_streamer.libstreamer import libstreamer as native  # noqa: E402
 from runai_model_streamer.s3_utils.s3_utils import S3Credentials  # noqa: E402
+from runai_old import OldFunctions  # noqa: E402
 from store_case import StoreCase, checkpoint  # noqa: E402
 
 
@@ -294,6 +294,7 @@ class Stores(StoreCase):
             with self.assertRaisesRegex(ValueError, "File access error"):
                 streamer.stream_files(self.shards, s3_credentials=wrong)
         for credentials, code in ((self.world.credentials, 0), (wrong, 2)):
+            native = OldFunctions(libstreamer._native.library.path)
             streamer = native.runai_start()
             buffer = bytearray(16)
             native.runai_request(streamer, [self.shards[0]], [0], [16], [memoryview(buffer)],
@@ -397,6 +398,7 @@ class Stores(StoreCase):
             self.assertEqual(names, [self.model + "/config.json"])
 
     def test_the_native_functions(self):
+        native = OldFunctions(libstreamer._native.library.path)
         streamer = native.runai_start()
         buffer = bytearray(100)
         native.runai_request(streamer, self.shards[:2], [0, 8], [60, 40], [memoryview(buffer)],

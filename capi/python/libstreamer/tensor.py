@@ -63,6 +63,12 @@ def torch_dtype(name):
     raise UnsupportedError(f"torch {torch.__version__} has no dtype for {name}")
 
 
+def torch_dtypes():
+    """Each dtype of safetensors that this torch has."""
+    import torch
+    return {name: getattr(torch, one) for name, (one,) in _TORCH_NAMES.items() if hasattr(torch, one)}
+
+
 def numpy_dtype(name):
     """The NumPy dtype of a dtype of safetensors; UnsupportedError if there is none here."""
     import numpy

@@ -13,11 +13,18 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import torch
 
 import libstreamer
+from runai_model_streamer._environment import settings_of_ranks
 from runai_model_streamer.distributed_streamer.partition import check_policy
-from runai_model_streamer.file_streamer.file_streamer import FileStreamer
+from runai_model_streamer.file_streamer.file_streamer import FileStreamer, host_or_device
 from runai_model_streamer.file_streamer.requests_iterator import FileChunks
+from runai_model_streamer.s3_utils.s3_utils import S3Credentials
 
 logger = logging.getLogger(__name__)
+
+RUNAI_STREAMER_CUDA_ALIGNMENT_ENV_VAR = "RUNAI_STREAMER_CUDA_ALIGNMENT"
+DEFAULT_DIST_BUFFER_ALIGNMENT = 512
+MAX_DIST_BUFFER_ALIGNMENT = 1024 * 1024
+DEFAULT_BROADCAST_TIMEOUT = datetime.timedelta(seconds=600)
 
 _GROUP_SIZE = "RUNAI_STREAMER_PROCESS_GROUP_SIZE"
 _TAG = "[RunAI Streamer][Distributed]"
@@ -27,13 +34,14 @@ class DistributedStreamer:
     """A FileStreamer that may share its reading with other ranks. Use it with `with`."""
 
     def __init__(self) -> None:
-        self.is_distributed = False
-
-    def __enter__(self) -> "DistributedStreamer":
         self.file_streamer = FileStreamer()
-        self.file_streamer.__enter__()
+        self.is_distributed = False
         self._group: Any = None  # of torch; made once for all that is streamed
         self._ranks: Optional[libstreamer.RankGroup] = None  # of the request under way
+        self._has_streamed = False
+
+    def __enter__(self) -> "DistributedStreamer":
+        self.file_streamer.__enter__()
         return self
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
@@ -49,25 +57,48 @@ class DistributedStreamer:
         """See FileStreamer."""
         self.file_streamer.check_idle()
 
-    def stream_files(self, file_stream_requests: List[FileChunks], credentials: Any = None,
-                     device: Optional[str] = "cpu", is_distributed: bool = False) -> None:
-        """Starts to read the chunks and returns."""
+    def stream_files(self, file_stream_requests: List[FileChunks],
+                     credentials: Optional[S3Credentials] = None, device: Optional[str] = "cpu",
+                     is_distributed: bool = False, owned: bool = True) -> None:
+        """Starts to read the chunks and returns. owned: see FileStreamer."""
         self.check_idle()
-        self.decide(is_distributed, device)
-        self.file_streamer.stream_files(file_stream_requests, credentials, device, self._ranks)
+        device = host_or_device(device)
+        self.set_is_distributed(is_distributed, device)
+        self.file_streamer.stream_files(file_stream_requests, credentials, device, owned=owned,
+                                        ranks=self._ranks)
+        self._has_streamed = True
 
     def stream_checkpoint(self, checkpoint: libstreamer.Checkpoint, paths: List[str],
-                          wanted: Optional[set], settings: Dict[str, Any], device: Optional[str]
-                          ) -> None:
-        """Starts to read the tensors and returns. decide() was called for it."""
-        self.file_streamer.start(checkpoint, paths, wanted, settings, device, self._ranks)
+                          chunks: Dict[int, Tuple[int, int]], settings: Dict[str, Any],
+                          device: str) -> None:
+        """Starts to read the tensors and returns. set_is_distributed() was called for it."""
+        self.file_streamer.start(checkpoint, paths, chunks, settings, device, ranks=self._ranks)
+        self._has_streamed = True
 
-    def decide(self, is_distributed: bool, device: Optional[str]) -> None:
+    def set_is_distributed(self, is_distributed: bool, device: Optional[str]) -> None:
         """Whether ranks share the next request. If they do, every rank gets here."""
         self._ranks = None
+        self._has_streamed = False
         if is_distributed and _is_wished(device):
+            get_dist_buffer_alignment()  # refuses what it cannot be
             self._ranks = self._join(str(device or "cpu"))
         self.is_distributed = self._ranks is not None
+
+    def get_group_size(self) -> int:
+        """How many ranks torch.distributed has; 1 without it."""
+        return torch.distributed.get_world_size() if _is_initialized() else 1
+
+    def get_cuda_free_memory(self) -> int:
+        """Of the current GPU; 0 if there is none."""
+        return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+
+    def ring_info(self) -> Optional[Tuple[int, int, int]]:
+        """(rank, 1, bytes) of the memory that the last request streams through; None if it began
+        none."""
+        if not self._has_streamed or self.file_streamer.requests_iterator is None:
+            return None
+        rank = torch.distributed.get_rank() if _is_initialized() else 0
+        return (rank, *self.file_streamer.requests_iterator)
 
     def tell(self, error: Exception) -> None:
         """The other ranks that the request has failed here, before anything was streamed."""
@@ -80,7 +111,8 @@ class DistributedStreamer:
         if torch.distributed.get_world_size(self._group) == 1:
             logger.info("%s this rank is alone on its host", _TAG)
             return None
-        ranks = libstreamer.TorchRanks(self._group, device=device if device != "cpu" else None)
+        ranks = libstreamer.TorchRanks(self._group, settings_of_ranks(),
+                                       device=device if device != "cpu" else None)
         try:
             # Together: one rank that went on alone would leave the others waiting.
             ranks.agree(_lack_of_memory(device))
@@ -93,13 +125,23 @@ class DistributedStreamer:
         """See FileStreamer."""
         yield from self.file_streamer.get_chunks()
 
-    def get_tensors(self) -> Iterator[Tuple[str, torch.Tensor]]:
-        """(name, tensor) of what stream_checkpoint() started."""
-        for leased, tensor in self.file_streamer.tensors():
-            name = leased.name
-            del leased
-            yield name, tensor
-            del tensor
+
+def get_dist_buffer_alignment() -> int:
+    """RUNAI_STREAMER_CUDA_ALIGNMENT."""
+    value = int(os.environ.get(RUNAI_STREAMER_CUDA_ALIGNMENT_ENV_VAR, DEFAULT_DIST_BUFFER_ALIGNMENT))
+    if not 0 <= value <= MAX_DIST_BUFFER_ALIGNMENT:
+        raise ValueError(f"Invalid value for {RUNAI_STREAMER_CUDA_ALIGNMENT_ENV_VAR}: {value}, must "
+                         f"be between 0 and {MAX_DIST_BUFFER_ALIGNMENT} bytes")
+    return value
+
+
+def aligned_offset(base_ptr: int, current_offset: int, alignment: int) -> int:
+    """The first offset from current_offset on at which an address is a multiple of alignment."""
+    return current_offset + (-(base_ptr + current_offset) % alignment if alignment > 1 else 0)
+
+
+def _is_initialized() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _is_wished(device: Optional[str]) -> bool:
@@ -107,18 +149,20 @@ def _is_wished(device: Optional[str]) -> bool:
     wish = os.environ.get("RUNAI_STREAMER_DIST", "auto")
     if wish not in ("0", "1", "auto"):
         raise ValueError(f"Invalid value for RUNAI_STREAMER_DIST: {wish}")
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        logger.info("%s torch.distributed is not initialised: this process streams by itself", _TAG)
+    if not _is_initialized():
+        logger.info("%s Torch distributed is not initialized - fallback to non distributed streaming",
+                    _TAG)
         return False
     world = torch.distributed.get_world_size()
     if world == 1:
         return False
     backend = str(torch.distributed.get_backend()).lower()
-    on_host = str(device or "cpu") == "cpu"
-    fits = (backend == "gloo" and on_host) or (backend == "nccl" and not on_host)
+    kind = torch.device(device or "cpu").type
+    fits = (backend, kind) in (("gloo", "cpu"), ("nccl", "cuda"))
     if wish == "0" or not fits or (wish == "auto" and backend != "nccl"):
-        logger.info("%s RUNAI_STREAMER_DIST=%s, %s, device %s: every rank streams by itself", _TAG,
-                    wish, backend, device)
+        logger.info("%s Note: Torch distributed backend %s with RUNAI_STREAMER_DIST=%s is not "
+                    "supported for %s device - fallback to non distributed streaming", _TAG, backend,
+                    wish, device)
         # Without asking the others this is as near as one comes.
         os.environ.setdefault(_GROUP_SIZE, os.environ.get("LOCAL_WORLD_SIZE", str(world)))
         return False

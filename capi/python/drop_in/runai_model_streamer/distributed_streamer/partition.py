@@ -26,15 +26,15 @@ class PartOfFile(FileChunks):
 
 
 def partition(requests: List[FileChunks], count: int) -> List[List[FileChunks]]:
-    """What each of `count` ranks reads, by RUNAI_STREAMER_PARTITION_POLICY: "chunks" or "files"."""
-    by_chunks = check_policy() == "chunks"
-    return partition_by_chunks(requests, count) if by_chunks else partition_by_files(requests, count)
+    """What each of `count` ranks reads, by RUNAI_STREAMER_PARTITION_POLICY: "files", or evenly."""
+    by_files = check_policy() == "files"
+    return partition_by_files(requests, count) if by_files else partition_by_chunks(requests, count)
 
 
 def check_policy() -> str:
     """RUNAI_STREAMER_PARTITION_POLICY."""
-    policy = os.environ.get("RUNAI_STREAMER_PARTITION_POLICY", "chunks")
-    if policy not in ("chunks", "files"):
+    policy = os.environ.get("RUNAI_STREAMER_PARTITION_POLICY", "spans")
+    if policy not in ("chunks", "files", "spans"):
         raise ValueError(f"Invalid partition policy: {policy}")
     return policy
 

@@ -2,13 +2,20 @@
 """What is asked of a FileStreamer, and how much memory it may take."""
 import enum
 import logging
+import operator
 import os
-from typing import List, Optional, Union
+from typing import List, NamedTuple, Optional, Union
 
 logger = logging.getLogger(__name__)
 
 RUNAI_STREAMER_MEMORY_LIMIT_ENV_VAR_NAME = "RUNAI_STREAMER_MEMORY_LIMIT"
-_DEFAULT_MEMORY_LIMIT = 40_000_000_000
+DEFAULT_MEMORY_LIMIT_STRING = "40000000000"
+# Of the original's ring of buffers; ours is one window, and these two say nothing.
+RUNAI_STREAMER_RING_BUFFERS_ENV_VAR_NAME = "RUNAI_STREAMER_RING_BUFFERS"
+DEFAULT_RING_BUFFERS = 18
+RUNAI_STREAMER_MAX_PADS_PER_BUFFER_ENV_VAR_NAME = "RUNAI_STREAMER_MAX_PADS_PER_BUFFER"
+DEFAULT_MAX_PADS_PER_BUFFER = 1024
+DIRECT_IO_BLOCK = os.sysconf("SC_PAGESIZE")
 
 
 class RunaiStreamerMemoryLimitException(Exception):
@@ -19,24 +26,33 @@ class MemoryCapMode(enum.Enum):
     """How RUNAI_STREAMER_MEMORY_LIMIT is to be read."""
 
     unlimited = 1
-    largest_chunk = 2
-    limited = 3
+    limited = 2
+    largest_chunk = 3
 
 
 class MemoryLimit:
-    """RUNAI_STREAMER_MEMORY_LIMIT as it is now: -1 unlimited, 0 the largest chunk, else bytes."""
+    """-1 unlimited, 0 the largest chunk, else bytes."""
 
-    def __init__(self, default: Optional[int] = None):
-        """default: if the variable is not set; None: that of one process alone."""
+    def __init__(self, given: Optional[int] = None, default: Optional[int] = None):
+        """given: None is RUNAI_STREAMER_MEMORY_LIMIT as it is now. default: if that is not set; None
+        is that of one process alone."""
         text = os.environ.get(RUNAI_STREAMER_MEMORY_LIMIT_ENV_VAR_NAME)
-        usual = _DEFAULT_MEMORY_LIMIT if default is None else default
-        self.bytes = usual if text is None else int(text)
+        usual = int(DEFAULT_MEMORY_LIMIT_STRING) if default is None else default
+        if given is not None:
+            self.bytes = operator.index(given)
+        else:
+            self.bytes = usual if text is None else int(text)
         if self.bytes == -1:
             self.mode = MemoryCapMode.unlimited
         elif self.bytes == 0:
             self.mode = MemoryCapMode.largest_chunk
         else:
             self.mode = MemoryCapMode.limited
+
+    def share(self, count: int, least: int) -> None:
+        """One of count shares, but not less than that."""
+        if self.mode == MemoryCapMode.limited and self.bytes > 0:
+            self.bytes = max(self.bytes // max(count, 1), least)
 
     def check(self, largest: int) -> None:
         """What must be in memory at once is within the limit."""
@@ -52,6 +68,17 @@ class MemoryLimit:
         if self.mode == MemoryCapMode.unlimited or total <= self.bytes:
             return "unlimited"
         return self.bytes
+
+
+class Window(NamedTuple):
+    """The memory that a request streams through, in the words of the original's ring."""
+
+    num_buffers: int
+    buffer_size: int
+
+
+# What FileStreamer.requests_iterator is of, by the original's name.
+FilesRequestsIteratorWithBuffer = Window
 
 
 class FileChunks:
@@ -71,13 +98,13 @@ class FileChunks:
         else:
             self.offsets = list(offsets)
             if len(self.offsets) != len(self.sizes):
-                raise ValueError(f"{len(self.offsets)} offsets for {len(self.sizes)} sizes")
+                raise ValueError(f"offsets ({len(self.offsets)}) and sizes ({len(self.sizes)}) must "
+                                 "be parallel")
 
-    @classmethod
-    def contiguous(cls, id: int, path: str, offset: int,
-                   sizes: List[int]) -> "FileChunks":
+    @staticmethod
+    def contiguous(id: int, path: str, offset: int, sizes: List[int]) -> "FileChunks":
         """Ranges that follow each other."""
-        return cls(id, path, offset, sizes)
+        return FileChunks(id, path, offset, sizes)
 
     @property
     def offset(self) -> int:
@@ -97,6 +124,10 @@ class FileChunks:
         """Of the largest range."""
         return max(self.sizes, default=0)
 
+    def __repr__(self) -> str:
+        return (f"FileChunks(id='{self.id}', path='{self.path}', num_ranges={len(self.sizes)}, "
+                f"total_size={self.total_size()})")
+
 
 def human_bytes(size: float) -> str:
     """As the log has it: "1.0 GiB"."""
@@ -104,9 +135,17 @@ def human_bytes(size: float) -> str:
     unit = 0
     while size >= 1024 and unit + 1 < len(units):
         size, unit = size / 1024, unit + 1
-    return f"{int(size)} Bytes" if unit == 0 else f"{size:.1f} {units[unit]}"
+    if unit:
+        return f"{size:.1f} {units[unit]}"
+    return "1 Byte" if int(size) == 1 else f"{int(size)} Bytes"
 
 
-def log_buffer(size: int, paths: List[str]) -> None:
+def in_words(window: Window) -> str:
+    """As the log has it: "1 x 2.0 KiB = 2.0 KiB"."""
+    return (f"{window.num_buffers} x {human_bytes(window.buffer_size)} = "
+            f"{human_bytes(window.num_buffers * window.buffer_size)}")
+
+
+def log_buffer(window: Window, paths: List[str]) -> None:
     """How much memory files are streamed through."""
-    logger.debug("[RunAI Streamer] CPU Buffer size: %s for files: %s", human_bytes(size), paths)
+    logger.debug("[RunAI Streamer] CPU ring: %s for files: %s", in_words(window), paths)

@@ -1,112 +1,185 @@
 # SPDX-License-Identifier: Apache-2.0
 """SafetensorsStreamer, ObjectStorageModel, and what lists and pulls files of a store."""
+import collections
 import fcntl
 import fnmatch
 import logging
 import os
 import shutil
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+import time
+from typing import Any, Collection, Dict, Iterator, List, Optional, Tuple
 
 import torch
 
 import libstreamer
 from runai_model_streamer.distributed_streamer.distributed_streamer import DistributedStreamer
-from runai_model_streamer.file_streamer.file_streamer import RunaiStreamerInvalidInputException
-from runai_model_streamer.s3_utils.s3_utils import (S3Credentials, as_uri, is_azure_path, is_gs_path,
-                                                    is_object_path, is_s3_path, settings_of)
+from runai_model_streamer.file_streamer.file_streamer import (RunaiStreamerInvalidInputException,
+                                                              homogeneous_paths, host_or_device)
+from runai_model_streamer.file_streamer.requests_iterator import Window, human_bytes, in_words
+from runai_model_streamer.s3_utils.s3_utils import S3Credentials, as_uri, is_object_path, settings_of
+from runai_model_streamer.safetensors_streamer import safetensors_pytorch
 from runai_model_streamer.safetensors_streamer.safetensors_pytorch import (SafetensorMetadata,
                                                                            metadata_of, open_files)
 
 logger = logging.getLogger(__name__)
 
+SAFETENSORS_PATTERN = "*.safetensors"
+
+
 class SafetensorsStreamer:
     """Streams the tensors of safetensors files as soon as each is whole. Use it with `with`."""
 
     def __init__(self) -> None:
+        self.file_streamer = DistributedStreamer()
         self.files_to_tensors_metadata: Dict[int, List[SafetensorMetadata]] = {}
         self.total_size = 0
-        self._is_open = False
+        self.device_str: Optional[str] = None
+        self.start_time: Optional[float] = None
+        # Tensors of this streamer that had to be copied, as their dtype cannot be read where they
+        # were.
+        self.unaligned_copies = 0
+        # Of a path that is there several times: by its first index, the others.
+        self._repeats: Dict[int, List[int]] = {}
 
     def __enter__(self) -> "SafetensorsStreamer":
-        self.file_streamer = DistributedStreamer()
         self.file_streamer.__enter__()
-        self._is_open = True
         return self
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
-        self._is_open = False
         self.file_streamer.__exit__(exc_type, exc_value, traceback)
 
     def stream_file(self, path: str, s3_credentials: Optional[S3Credentials] = None,
                     device: Optional[str] = "cpu", is_distributed: bool = False,
-                    tensor_names: Optional[List[str]] = None, owned: bool = True) -> None:
+                    tensor_names: Optional[Collection[str]] = None, owned: bool = True) -> None:
         """stream_files() for one file."""
         self.stream_files([path], s3_credentials, device, is_distributed, tensor_names, owned)
 
     def stream_files(self, paths: List[str], s3_credentials: Optional[S3Credentials] = None,
                      device: Optional[str] = "cpu", is_distributed: bool = False,
-                     tensor_names: Optional[List[str]] = None, owned: bool = True) -> None:
+                     tensor_names: Optional[Collection[str]] = None, owned: bool = True) -> None:
         """Reads and checks the headers, starts to read the tensors, and returns.
 
         tensor_names: only these; each must be in exactly one file. owned is taken for compatibility:
         memory that a yielded tensor still refers to is never written again, whatever it says.
         """
         del owned
-        # Before anything else, as without `with` there is nobody to end what is started.
-        streamer = self.file_streamer
+        names = _checked_names(tensor_names)
         paths = [os.fspath(path) for path in paths]
-        check_one_source(paths)
-        for path in paths:
-            if not is_object_path(path) and os.path.isdir(path):
-                raise ValueError("Could not receive runai_response from libstreamer due to: "
-                                 f"b'Unknown Error': {path} is a folder")
+        if not homogeneous_paths(paths):
+            raise RunaiStreamerInvalidInputException(
+                "Cannot stream files from multiple source types in parallel")
+        streamer = self.file_streamer
         streamer.check_idle()
+        self.files_to_tensors_metadata, self._repeats = {}, {}
+        self.total_size = self.unaligned_copies = 0
+        self.device_str = device
+        self.start_time = time.perf_counter()
+        device = host_or_device(device)
         if not paths:
-            self.files_to_tensors_metadata = {}
             return
-        streamer.decide(is_distributed, device)
+        # One that is named twice is read once.
+        firsts: Dict[str, int] = {}
+        for index, path in enumerate(paths):
+            if firsts.setdefault(as_uri(path), index) != index:
+                self._repeats.setdefault(firsts[as_uri(path)], []).append(index)
+        streamer.set_is_distributed(is_distributed, device)
         try:
-            checkpoint = open_files(paths, s3_credentials)
-            metadata = metadata_of(checkpoint)
-            wanted = _numbers_of(checkpoint, tensor_names) if tensor_names is not None else None
+            checkpoint = open_files([paths[index] for index in firsts.values()], s3_credentials)
+            chunks = self._choose(checkpoint, list(firsts.values()), names)
         except Exception as error:
             streamer.tell(error)
             raise
-        if wanted is not None:
-            for number, one in enumerate(metadata):
-                names = {t.name for t in checkpoint.tensors
-                         if t.number in wanted and t.object == number}
-                one.tensors_metadata = [t for t in one.tensors_metadata if t.name in names]
-        self.files_to_tensors_metadata = {number: one.tensors_metadata
-                                          for number, one in enumerate(metadata)}
-        self.total_size = sum(t.get_bytesize() for one in metadata for t in one.tensors_metadata)
-        streamer.stream_checkpoint(checkpoint, paths, wanted, settings_of(s3_credentials), device)
+        settings = settings_of(s3_credentials, any(is_object_path(path) for path in paths))
+        streamer.stream_checkpoint(checkpoint, paths, chunks, settings, device)
+        self._log_ring()
+
+    def _choose(self, checkpoint: libstreamer.Checkpoint, firsts: List[int],
+                names: Optional[frozenset]) -> Dict[int, Tuple[int, int]]:
+        """Fills files_to_tensors_metadata; returns the file and the index there of each tensor that
+        is wanted."""
+        found: Dict[int, List[SafetensorMetadata]] = {}
+        for first, one in zip(firsts, metadata_of(checkpoint)):
+            kept = [t for t in one.tensors_metadata if names is None or t.name in names]
+            for index in (first, *self._repeats.get(first, ())):
+                found[index] = kept
+        self.files_to_tensors_metadata = {index: found[index] for index in sorted(found)}
+        if names is not None:
+            _check_found(names, self.files_to_tensors_metadata)
+        self.total_size = sum(t.get_bytesize() for kept in found.values() for t in kept)
+        places = {(first, t.name): (first, index) for first in firsts
+                  for index, t in enumerate(found[first])}
+        return {t.number: places[firsts[t.object], t.name] for t in checkpoint.tensors
+                if (firsts[t.object], t.name) in places}
 
     def get_tensors(self) -> Iterator[Tuple[str, torch.Tensor]]:
         """(name, tensor), each once, in any order."""
-        yield from self.file_streamer.get_tensors()
+        chunks = self.file_streamer.get_chunks()
+        try:
+            yield from self._tensors_of(chunks)
+        finally:
+            # Also where an exception keeps this generator's caller alive.
+            getattr(chunks, "close", lambda: None)()
+        self._log_throughput()
+
+    def _tensors_of(self, chunks: Iterator[Tuple[int, int, torch.Tensor]]
+                    ) -> Iterator[Tuple[str, torch.Tensor]]:
+        for file_index, index, buffer in chunks:
+            metadata = self.files_to_tensors_metadata[file_index][index]
+            if safetensors_pytorch.requires_alignment_copy(buffer, metadata):
+                buffer = buffer.clone()
+                self.unaligned_copies += 1
+            tensor = safetensors_pytorch.create_torch_tensor(buffer, metadata)
+            del buffer
+            if tensor.data_ptr() % metadata.get_element_size():
+                raise ValueError(f"Tensor '{metadata.name}' is at {tensor.data_ptr():#x}, which "
+                                 f"{metadata.dtype} cannot be read from")
+            repeats = [tensor.clone() for _ in self._repeats.get(file_index, ())] \
+                if self._repeats else None
+            yield metadata.name, tensor
+            del tensor  # whoever asks for the next one need not hold this one
+            while repeats:
+                yield metadata.name, repeats.pop()
+
+    def _log_throughput(self) -> None:
+        if self.start_time is None:
+            return
+        took = max(time.perf_counter() - self.start_time, 1e-9)
+        logger.info("[RunAI Streamer] Overall time to stream %s of all files to %s: %ss, %s/s",
+                    human_bytes(self.total_size), self.device_str, round(took, 2),
+                    human_bytes(self.total_size / took))
+        if self.unaligned_copies:
+            logger.debug("[RunAI Streamer] Copied %d tensor(s) whose address their dtype could not use",
+                         self.unaligned_copies)
+
+    def _log_ring(self) -> None:
+        info = self.file_streamer.ring_info()
+        if info is not None:
+            rank, *window = info
+            logger.info("[RunAI Streamer] Rank %d: CPU ring %s for %s in %d file(s)", rank,
+                        in_words(Window(*window)), human_bytes(self.total_size),
+                        len(self.files_to_tensors_metadata))
 
 
-def check_one_source(paths: List[str]) -> None:
-    """All of one kind of store, or all files."""
-    kinds = {(is_s3_path(path), is_gs_path(path), is_azure_path(path)) for path in paths}
-    if len(kinds) > 1:
-        raise RunaiStreamerInvalidInputException(
-            "Cannot stream files from multiple source types in parallel")
+def _checked_names(names: Optional[Collection[str]]) -> Optional[frozenset]:
+    if names is None:
+        return None
+    if isinstance(names, str):
+        raise ValueError("tensor_names must be a collection of names, not a single str: write "
+                         f"[{names!r}]")
+    if len(names) == 0:
+        raise ValueError("tensor_names must not be empty - pass None to load every tensor")
+    return frozenset(names)
 
 
-def _numbers_of(checkpoint, names):
-    if not names:
-        raise ValueError("tensor_names is empty")
-    by_name: Dict[str, List[int]] = {}
-    for tensor in checkpoint.tensors:
-        by_name.setdefault(tensor.name, []).append(tensor.number)
-    for name in names:
-        found = len(by_name.get(name, ()))
-        if found != 1:
-            raise ValueError(f"tensor {name!r} is in {found} of the files" if found
-                             else f"no file has a tensor {name!r}")
-    return {by_name[name][0] for name in names}
+def _check_found(names: frozenset, files: Dict[int, List[SafetensorMetadata]]) -> None:
+    """Each is in exactly one of the files."""
+    counts = collections.Counter(t.name for kept in files.values() for t in kept)
+    missing = sorted(names - set(counts))
+    if missing:
+        raise ValueError(f"tensor_names not found in checkpoint: {missing}")
+    several = sorted(name for name, count in counts.items() if count > 1)
+    if several:
+        raise ValueError(f"tensor_names requested tensors that appear in more than one file: {several}")
 
 
 def list_safetensors(path: str, s3_credentials: Optional[S3Credentials] = None) -> List[str]:
@@ -160,7 +233,7 @@ def pull_files(model_path: str, dst: str, allow_pattern: Optional[List[str]] = N
 
 
 def _as_prefix(path):
-    return path.rstrip("/") + "/"
+    return as_uri(path).rstrip("/") + "/"
 
 
 def _as_pattern(key):
@@ -181,7 +254,8 @@ class ObjectStorageModel:
         self._lock: Any = None
         self.model_path = os.fspath(model_path)
         if not is_object_path(self.model_path):
-            raise ValueError(f"{self.model_path} is not a supported object storage path")
+            raise ValueError(f"model_path {self.model_path!r} is not a supported object storage path "
+                             "(expected s3://, gs://, or az://)")
         self.dir = os.fspath(dst).rstrip("/")
         self._credentials = s3_credentials
         self._skip = False
@@ -220,7 +294,7 @@ class ObjectStorageModel:
     def __enter__(self) -> "ObjectStorageModel":
         return self
 
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> bool:
+    def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> bool:
         try:
             if exc_type is None and not self._skip:
                 self._complete()
