@@ -8,9 +8,18 @@
 
 namespace streamer::core {
 
+bool is_true(std::string_view text) noexcept {
+  return text == "1" || equal_ignoring_case(text, "true") || equal_ignoring_case(text, "yes") ||
+         equal_ignoring_case(text, "on");
+}
+
 std::shared_ptr<const HttpRoute> AuthContext::route_to(const Endpoint& endpoint) const {
   return std::make_shared<HttpRoute>(
-      HttpRoute{.ca_bundle = ca_bundle, .proxy = proxy_for(endpoint, environment)});
+      HttpRoute{.tls = tls, .proxy = proxy_for(endpoint, environment)});
+}
+
+std::shared_ptr<const HttpRoute> AuthContext::route_past_proxies() const {
+  return std::make_shared<HttpRoute>(HttpRoute{.tls = tls, .proxy = {}});
 }
 
 Result<HttpAnswer> ask(const AuthContext& context, const HttpRequest& request,

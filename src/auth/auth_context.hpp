@@ -26,11 +26,16 @@ struct AuthContext {
     static_cast<void>(pause_for(time, "waiting"));
   };
   Resolver resolver = resolve_host;
-  std::string ca_bundle;  // empty: the system's
+  TlsFiles tls;
 
-  // The way to an endpoint on the network: CA bundle, and the proxy that the environment wants.
+  // The way to an endpoint on the network: certificates, and the proxy that the environment wants.
   [[nodiscard]] std::shared_ptr<const HttpRoute> route_to(const Endpoint& endpoint) const;
+  // The way to services of this machine and its neighbours, which no proxy may hear of.
+  [[nodiscard]] std::shared_ptr<const HttpRoute> route_past_proxies() const;
 };
+
+// "1", "true", "yes" and "on", in any case.
+[[nodiscard]] bool is_true(std::string_view text) noexcept;
 
 // GET, PUT or POST of something small, tried up to `attempts` times while faults pass and statuses
 // are 429 or 5xx. The last answer, whatever its status.

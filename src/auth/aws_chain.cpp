@@ -6,6 +6,7 @@
 
 #include "auth/aws_context.hpp"
 #include "base/log.hpp"
+#include "base/operation.hpp"
 
 namespace streamer::core {
 
@@ -16,39 +17,41 @@ struct AwsSource {
   AwsAnswer (*fetch)(const AwsContext& context, std::string& why_not);
 };
 
-constexpr AwsSource kProfile = {"profile", credentials_from_profile};
-constexpr std::array<AwsSource, 5> kAwsSources = {{
+// As botocore has it, which the AWS CLI and boto3 stand on; docs/credentials.md says where not.
+constexpr std::array<AwsSource, 6> kAwsSources = {{
     {"environment", credentials_from_environment},
+    {"role of the profile", credentials_from_profile_role},
     {"web identity", credentials_from_web_identity},
-    kProfile,
+    {"profile", credentials_from_profile},
     {"container", credentials_from_container},
     {"instance metadata", credentials_from_imds},
 }};
 
-}  // namespace
-
-Result<AwsCredentials> find_aws_credentials(const AwsContext& context) {
+Result<AwsCredentials> search(const AwsContext& context) {
   std::string reasons;
-  const auto try_source = [&](const AwsSource& source) -> AwsAnswer {
-    std::string why_not;
-    auto found = source.fetch(context, why_not);
-    if (found && *found) {
-      log_line(LogLevel::info, fmt::format("credentials come from {}", (*found)->source));
-    } else {
-      reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", source.name, why_not);
-    }
-    return found;
-  };
-  if (!context.profile.empty()) {
-    if (auto found = TRY(try_source(kProfile))) return *std::move(found);
-  }
   for (const AwsSource& source : kAwsSources) {
-    if (!context.profile.empty() && source.name == kProfile.name) continue;
-    if (auto found = TRY(try_source(source))) return *std::move(found);
+    // A profile that was set in code is meant instead of what the environment holds.
+    if (!context.profile.empty() && source.fetch == credentials_from_environment) continue;
+    std::string why_not;
+    auto found = TRY(source.fetch(context, why_not));
+    if (found) {
+      log_line(LogLevel::info, fmt::format("credentials come from {}", found->source));
+      return *std::move(found);
+    }
+    // No answer in time may be our own end, and no reason to ask the next one.
+    TRY(still_wanted("looking for credentials"));
+    if (why_not.empty()) continue;
+    reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", source.name, why_not);
   }
   return Error(
       ErrorKind::permission_denied,
       fmt::format("no credentials were found ({}); for a public bucket set s3_unsigned", reasons));
+}
+
+}  // namespace
+
+Result<AwsCredentials> find_aws_credentials(const AwsContext& context) {
+  return keep_place(search(context));
 }
 
 }  // namespace streamer::core

@@ -25,9 +25,9 @@ std::optional<std::string> find_value(const IniSection* section, std::string_vie
 
 Result<IniFile> read_ini_if_there(const std::string& path) {
   const auto text = read_small_file(path, kMostConfigBytes);
-  if (text) return read_ini(*text).at(path);
+  if (text) return keep_place(read_ini(*text).at(path));
   if (text.error().kind() == ErrorKind::not_found) return IniFile();
-  return text.error().copy();
+  return keep_place(text.error().copy());
 }
 
 std::string expand_home(std::string path, const Environment& environment) {
@@ -53,13 +53,13 @@ Result<AwsConfig> AwsConfig::read(const Environment& environment,
     return expand_home(environment(variable).value_or(fmt::format("{}/.aws/{}", home, name)),
                        environment);
   };
-  const std::string config_path = path_of("AWS_CONFIG_FILE", "config");
-  const std::string credentials_path = path_of("AWS_SHARED_CREDENTIALS_FILE", "credentials");
   AwsConfig config;
-  config.config_ = TRY(read_ini_if_there(config_path));
-  config.credentials_ = TRY(read_ini_if_there(credentials_path));
+  config.config_path_ = path_of("AWS_CONFIG_FILE", "config");
+  config.credentials_path_ = path_of("AWS_SHARED_CREDENTIALS_FILE", "credentials");
+  config.config_ = TRY(read_ini_if_there(config.config_path_));
+  config.credentials_ = TRY(read_ini_if_there(config.credentials_path_));
   config.profile_ = profile_in_code;
-  for (const char* const variable : {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}) {
+  for (const char* const variable : {"AWS_DEFAULT_PROFILE", "AWS_PROFILE"}) {
     if (config.profile_.empty()) config.profile_ = environment(variable).value_or("");
   }
   const bool is_named = !config.profile_.empty();
@@ -67,7 +67,7 @@ Result<AwsConfig> AwsConfig::read(const Environment& environment,
   if (is_named && config.profile_ != "default" && !config.has_profile(config.profile_)) {
     return Error(ErrorKind::invalid_argument,
                  fmt::format("there is no profile \"{}\" in {} or {}; check AWS_PROFILE",
-                             config.profile_, config_path, credentials_path));
+                             config.profile_, config.config_path_, config.credentials_path_));
   }
   return config;
 }
@@ -84,8 +84,14 @@ bool AwsConfig::has_profile(std::string_view name) const noexcept {
 }
 
 std::optional<std::string> AwsConfig::value(std::string_view profile, std::string_view key) const {
-  auto found = find_value(find_section(credentials_, std::string(profile)), key);
-  return found ? found : find_value(config_section(profile), key);
+  auto found = value(AwsFile::credentials, profile, key);
+  return found ? found : value(AwsFile::config, profile, key);
+}
+
+std::optional<std::string> AwsConfig::value(AwsFile file, std::string_view profile,
+                                            std::string_view key) const {
+  if (file == AwsFile::config) return find_value(config_section(profile), key);
+  return find_value(find_section(credentials_, std::string(profile)), key);
 }
 
 std::optional<std::string> AwsConfig::nested(std::string_view key, std::string_view below) const {
@@ -112,9 +118,8 @@ std::optional<std::string> AwsConfig::endpoint_url(std::string_view service) con
   return value("endpoint_url");
 }
 
-std::optional<std::string> AwsConfig::sso_session(std::string_view name,
-                                                  std::string_view key) const {
-  return find_value(find_section(config_, fmt::format("sso-session {}", name)), key);
+const IniSection* AwsConfig::sso_session(std::string_view name) const noexcept {
+  return find_section(config_, fmt::format("sso-session {}", name));
 }
 
 }  // namespace streamer::core

@@ -71,10 +71,7 @@ AwsAnswer credentials_from_container(const AwsContext& context, std::string& why
   request.headers = {{"Accept", "application/json"}};
   const Secret token = TRY(authorization(context));
   if (!token.empty()) request.headers.push_back({"Authorization", std::string(token.reveal())});
-  // Never through a proxy: without a route there is none. TLS still needs its CA bundle.
-  if (endpoint.is_tls())
-    request.route =
-        std::make_shared<HttpRoute>(HttpRoute{.ca_bundle = context.ca_bundle, .proxy = {}});
+  request.route = context.route_past_proxies();
   TransferOptions options;
   options.address = TRY(checked_address(context, endpoint));
   options.connect_timeout = options.total_timeout = Milliseconds(2000);

@@ -8,27 +8,35 @@
 #include "auth/auth_context.hpp"
 #include "auth/aws_config.hpp"
 #include "auth/aws_credentials.hpp"
+#include "auth/aws_partitions.hpp"
 #include "auth/credential_files.hpp"
 
 namespace streamer::core {
 
 struct AwsContext : AuthContext {
   std::string profile;  // set in code; empty: as the environment says
+  std::string region;   // set in code, for STS; empty: as the environment and the profile say
 };
 
 // A source's answer: nullopt says that it is not configured, why_not what is missing, in a few
-// words. An error: it is configured and does not work, which ends the search. All of them block.
+// words, or nothing if nobody would miss it. An error: it is configured and does not work, which
+// ends the search. All of them block.
 using AwsAnswer = Result<std::optional<AwsCredentials>>;
 
 AwsAnswer credentials_from_environment(const AwsContext& context, std::string& why_not);
+// The profile's role_arn, assumed with what its source_profile or credential_source gives.
+AwsAnswer credentials_from_profile_role(const AwsContext& context, std::string& why_not);
+// The token of AWS_WEB_IDENTITY_TOKEN_FILE or of the profile's web_identity_token_file.
 AwsAnswer credentials_from_web_identity(const AwsContext& context, std::string& why_not);
+// What else the profile says: SSO, keys of the credentials file, credential_process, keys of the
+// config file.
 AwsAnswer credentials_from_profile(const AwsContext& context, std::string& why_not);
 AwsAnswer credentials_from_container(const AwsContext& context, std::string& why_not);
 AwsAnswer credentials_from_imds(const AwsContext& context, std::string& why_not);
 
-// The first source that is configured: environment, web identity, profile, container, instance
-// metadata. A profile that was set in code goes before the environment. permission_denied if none
-// is, naming each and what it lacks.
+// The first source that is configured: environment, role of the profile, web identity, profile,
+// container, instance metadata. With a profile that was set in code the environment is not asked.
+// permission_denied if none is, naming each and what it lacks.
 Result<AwsCredentials> find_aws_credentials(const AwsContext& context);
 
 // ---- What the sources share ----
@@ -47,6 +55,22 @@ Result<AwsCredentials> read_json_credentials(std::string_view text,
                                              const JsonCredentialNames& names,
                                              std::string_view source);
 
+// Where a service is: configured by AWS_ENDPOINT_URL and its kin, else AWS' own, in the partition
+// of the region and in the variant (FIPS, dual-stack) that environment and profile want. An empty
+// region is none: us-east-1, at the global endpoint of STS.
+enum class AwsService : std::uint8_t { sts, sso, sso_oidc };
+struct AwsEndpoint {
+  Endpoint endpoint;
+  std::string region;  // to sign for
+};
+Result<AwsEndpoint> aws_endpoint(const AwsContext& context, const AwsConfig& config,
+                                 AwsService service, const std::string& region);
+// AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT, else the profile's keys of these names.
+[[nodiscard]] AwsVariant aws_variant(const Environment& environment, const AwsConfig& config);
+// AWS_IGNORE_CONFIGURED_ENDPOINT_URLS, else the profile's ignore_configured_endpoint_urls.
+[[nodiscard]] bool ignores_aws_endpoint_urls(const Environment& environment,
+                                             const AwsConfig& config);
+
 // Roles, through the Security Token Service.
 struct AssumedRole {
   std::string arn;
@@ -60,8 +84,12 @@ Result<AwsCredentials> assume_role_with_web_identity(const AwsContext& context,
                                                      const AssumedRole& role,
                                                      const std::string& token_file);
 
-Result<AwsCredentials> credentials_from_sso(const AwsContext& context, const AwsConfig& config,
-                                            const std::string& profile);
+// nullopt: the profile says nothing of web identity, or of SSO. The variables of web identity count
+// before the profile's keys, unless only the profile is meant.
+AwsAnswer web_identity_of_profile(const AwsContext& context, const AwsConfig& config,
+                                  const std::string& profile, bool only_profile);
+AwsAnswer credentials_from_sso(const AwsContext& context, const AwsConfig& config,
+                               const std::string& profile);
 Result<AwsCredentials> credentials_from_process(const std::string& command,
                                                 std::chrono::milliseconds deadline);
 

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // AWS_ACCESS_KEY_ID and its neighbours.
-#include <fmt/format.h>
-
 #include "auth/aws_context.hpp"
 
 namespace streamer::core {
@@ -9,18 +7,18 @@ namespace streamer::core {
 AwsAnswer credentials_from_environment(const AwsContext& context, std::string& why_not) {
   const auto id = context.environment("AWS_ACCESS_KEY_ID");
   const auto secret = context.environment("AWS_SECRET_ACCESS_KEY");
-  if (!id && !secret) {
-    why_not = "AWS_ACCESS_KEY_ID is not set";
+  if (!id) {
+    why_not = secret ? "AWS_SECRET_ACCESS_KEY is set and AWS_ACCESS_KEY_ID is not"
+                     : "AWS_ACCESS_KEY_ID is not set";
     return std::optional<AwsCredentials>();
   }
-  if (!id || !secret) {
+  if (!secret) {
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("{} is set and {} is not; set both or none",
-                             id ? "AWS_ACCESS_KEY_ID" : "AWS_SECRET_ACCESS_KEY",
-                             id ? "AWS_SECRET_ACCESS_KEY" : "AWS_ACCESS_KEY_ID"));
+                 "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not; set both or none");
   }
-  auto token = context.environment("AWS_SESSION_TOKEN");
-  if (!token) token = context.environment("AWS_SECURITY_TOKEN");
+  // The older name goes first, as in the AWS CLI.
+  auto token = context.environment("AWS_SECURITY_TOKEN");
+  if (!token) token = context.environment("AWS_SESSION_TOKEN");
   AwsCredentials credentials{.access_key_id = *id,
                              .secret_access_key = Secret(*secret),
                              .session_token = Secret(token.value_or("")),

@@ -59,7 +59,7 @@ class Imds {
     request.origin = endpoint_.origin;
     request.path = endpoint_.base_path + path;
     request.headers = {std::move(header)};
-    // No route: never through a proxy.
+    request.route = context_->route_past_proxies();
     TransferOptions options;
     options.connect_timeout = options.total_timeout = timeout_;
     options.kept_bytes = kMostImdsAnswerBytes;

@@ -18,30 +18,31 @@ class ProfileReader {
   ProfileReader(const AwsContext& context, const AwsConfig& config)
       : context_(context), config_(config) {}
 
-  // nullopt: the profile says nothing of credentials.
-  AwsAnswer read(const std::string& profile) {
-    if (std::find(visited_.begin(), visited_.end(), profile) != visited_.end()) {
-      return Error(ErrorKind::invalid_argument,
-                   fmt::format("the source_profile chain comes back to profile \"{}\"", profile));
-    }
+  // nullopt: the profile names no role, or takes it on by web identity.
+  AwsAnswer role(const std::string& profile) {
     visited_.push_back(profile);
-    if (const auto role = config_.value(profile, "role_arn"))
-      return std::optional(TRY(assume(profile, *role)));
-    if (auto keys = TRY(static_keys(profile))) return keys;
-    if (config_.value(profile, "sso_session") || config_.value(profile, "sso_start_url"))
-      return std::optional(TRY(credentials_from_sso(context_, config_, profile)));
-    if (const auto command = config_.value(profile, "credential_process")) {
-      AwsCredentials credentials = TRY(credentials_from_process(*command, kProcessDeadline));
-      credentials.source = fmt::format("credential_process of profile \"{}\"", profile);
-      return std::optional(std::move(credentials));
-    }
+    const auto arn = config_.value(profile, "role_arn");
+    if (!arn || config_.value(profile, "web_identity_token_file"))
+      return std::optional<AwsCredentials>();
+    return std::optional(TRY(assume(profile, *arn)));
+  }
+
+  // Everything but roles and web identity. nullopt: the profile says nothing of credentials.
+  AwsAnswer others(const std::string& profile) const {
+    if (auto found = TRY(credentials_from_sso(context_, config_, profile))) return found;
+    if (auto keys = TRY(keys_of(profile, AwsFile::credentials))) return keys;
     if (config_.value(profile, "login_session")) {
       return Error(ErrorKind::unsupported,
                    fmt::format("profile \"{}\" holds a login session; run \"aws configure "
                                "export-credentials\" and pass what it prints",
                                profile));
     }
-    return std::optional<AwsCredentials>();
+    if (const auto command = config_.value(profile, "credential_process")) {
+      AwsCredentials credentials = TRY(credentials_from_process(*command, kProcessDeadline));
+      credentials.source = fmt::format("credential_process of profile \"{}\"", profile);
+      return std::optional(std::move(credentials));
+    }
+    return keys_of(profile, AwsFile::config);
   }
 
  private:
@@ -49,19 +50,35 @@ class ProfileReader {
     return Error(ErrorKind::invalid_argument, fmt::format("profile \"{}\" {}", profile, what));
   }
 
-  AwsAnswer static_keys(const std::string& profile) const {
-    const auto id = config_.value(profile, "aws_access_key_id");
-    const auto secret = config_.value(profile, "aws_secret_access_key");
-    if (!id && !secret) return std::optional<AwsCredentials>();
-    if (!id || !secret)
-      return wrong(profile, "has only one of aws_access_key_id and aws_secret_access_key");
-    AwsCredentials credentials{
-        .access_key_id = *id,
-        .secret_access_key = Secret(*secret),
-        .session_token = Secret(config_.value(profile, "aws_session_token").value_or("")),
-        .expires = {},
-        .source = fmt::format("profile \"{}\"", profile)};
-    TRY(check_credentials(credentials));
+  bool has_keys(const std::string& profile) const {
+    return config_.value(profile, "aws_access_key_id") ||
+           config_.value(profile, "aws_secret_access_key");
+  }
+
+  // The keys whose id stands in that file. A secret may stand in the other one; a token belongs to
+  // the secret that it stands beside.
+  AwsAnswer keys_of(const std::string& profile, AwsFile file) const {
+    const auto id = config_.value(file, profile, "aws_access_key_id");
+    if (!id) return std::optional<AwsCredentials>();
+    const AwsFile other = file == AwsFile::config ? AwsFile::credentials : AwsFile::config;
+    AwsFile place = file;
+    auto secret = config_.value(file, profile, "aws_secret_access_key");
+    if (!secret) {
+      place = other;
+      secret = config_.value(other, profile, "aws_secret_access_key");
+    }
+    if (!secret) {
+      return wrong(profile, "has only one of aws_access_key_id and aws_secret_access_key")
+          .at(config_.path(file));
+    }
+    auto token = config_.value(place, profile, "aws_security_token");
+    if (!token) token = config_.value(place, profile, "aws_session_token");
+    AwsCredentials credentials{.access_key_id = *id,
+                               .secret_access_key = Secret(*secret),
+                               .session_token = Secret(token.value_or("")),
+                               .expires = {},
+                               .source = fmt::format("profile \"{}\"", profile)};
+    TRY(check_credentials(credentials).at(config_.path(file)));
     return std::optional(std::move(credentials));
   }
 
@@ -80,8 +97,6 @@ class ProfileReader {
       if (!seconds) return wrong(profile, "has a duration_seconds that is no number");
       role.duration_s = *seconds;
     }
-    if (const auto token = config_.value(profile, "web_identity_token_file"))
-      return assume_role_with_web_identity(context_, role, *token);
     const auto source = config_.value(profile, "source_profile");
     const auto place = config_.value(profile, "credential_source");
     if (source.has_value() == place.has_value()) {
@@ -101,8 +116,17 @@ class ProfileReader {
                    fmt::format("profile \"{}\" names source_profile \"{}\", which does not exist",
                                profile, source));
     }
+    const bool is_known = std::find(visited_.begin(), visited_.end(), source) != visited_.end();
     // A profile may name itself if it has keys of its own.
-    auto base = source == profile ? TRY(static_keys(profile)) : TRY(read(source));
+    if (is_known && !(source == profile && has_keys(source))) {
+      return Error(ErrorKind::invalid_argument,
+                   fmt::format("the source_profile chain comes back to profile \"{}\"", source));
+    }
+    std::optional<AwsCredentials> base;
+    // Keys of its own go before a role of its own: here it is a source.
+    if (!has_keys(source)) base = TRY(role(source));
+    if (!base) base = TRY(web_identity_of_profile(context_, config_, source, true));
+    if (!base) base = TRY(others(source));
     if (base) return *std::move(base);
     return wrong(source, "is a source_profile and has no credentials");
   }
@@ -132,14 +156,23 @@ class ProfileReader {
 
 }  // namespace
 
+AwsAnswer credentials_from_profile_role(const AwsContext& context, std::string& why_not) {
+  static_cast<void>(why_not);  // most profiles have none
+  const AwsConfig config = TRY(AwsConfig::read(context.environment, context.profile));
+  return ProfileReader(context, config).role(config.profile());
+}
+
 AwsAnswer credentials_from_profile(const AwsContext& context, std::string& why_not) {
   const AwsConfig config = TRY(AwsConfig::read(context.environment, context.profile));
-  auto found = TRY(ProfileReader(context, config).read(config.profile()));
-  if (!found) {
-    why_not = config.has_profile(config.profile())
-                  ? fmt::format("profile \"{}\" holds none", config.profile())
-                  : fmt::format("there is no profile \"{}\"", config.profile());
-  }
+  const std::string& profile = config.profile();
+  auto found = TRY(ProfileReader(context, config).others(profile));
+  if (found) return found;
+  why_not = fmt::format("there is no profile \"{}\"", profile);
+  if (config.has_profile(profile)) why_not = fmt::format("profile \"{}\" holds none", profile);
+  const bool is_half = config.value(profile, "aws_secret_access_key").has_value();
+  if (is_half) why_not += ": aws_secret_access_key stands there without aws_access_key_id";
+  if (config.value(profile, "sso_session") || config.value(profile, "sso_start_url"))
+    why_not += ": for SSO it needs sso_account_id and sso_role_name";
   return found;
 }
 

@@ -1,19 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0
-// IAM Identity Center: the token that "aws sso login" left in the cache, traded for keys.
+// IAM Identity Center: the token that "aws sso login" left in the cache, renewed if it can be, and
+// traded for keys.
 #include <fmt/format.h>
 
 #include "auth/aws_context.hpp"
 #include "base/crypto.hpp"
 #include "base/json.hpp"
+#include "base/log.hpp"
+#include "base/operation.hpp"
+#include "base/text.hpp"
 
 namespace streamer::core {
 
 namespace {
 
-struct CachedToken {
-  Secret token;
-  std::optional<SystemTime> expires;
+constexpr std::size_t kMostTokenBytes = 64 * 1024;
+// As the AWS CLI: a token with less left is renewed now, while the old one still works.
+constexpr std::chrono::minutes kRenewBefore{15};
+
+struct SsoSettings {
+  std::string profile;
+  std::string session;  // empty: the older form, whose tokens cannot be renewed
+  std::string start_url;
+  std::string region;
+  std::string account;
+  std::string role;
 };
+
+Error bad_profile(const AwsConfig& config, const std::string& profile, std::string_view what) {
+  return Error(ErrorKind::invalid_argument, fmt::format("profile \"{}\" {}", profile, what))
+      .at(config.path(AwsFile::config));
+}
+
+// nullopt: the profile is not for SSO.
+Result<std::optional<SsoSettings>> sso_settings(const AwsConfig& config,
+                                                const std::string& profile) {
+  const auto account = config.value(profile, "sso_account_id");
+  const auto role = config.value(profile, "sso_role_name");
+  if (!account && !role) return std::optional<SsoSettings>();
+  SsoSettings settings{.profile = profile,
+                       .session = config.value(profile, "sso_session").value_or(""),
+                       .start_url = config.value(profile, "sso_start_url").value_or(""),
+                       .region = config.value(profile, "sso_region").value_or(""),
+                       .account = account.value_or(""),
+                       .role = role.value_or("")};
+  if (!settings.session.empty()) {
+    const IniSection* const session = config.sso_session(settings.session);
+    if (session == nullptr) {
+      return bad_profile(
+          config, profile,
+          fmt::format("names sso_session {}, and there is no section [sso-session {}]",
+                      settings.session, settings.session));
+    }
+    const auto take = [&](std::string_view key, std::string& into) -> Result<void> {
+      const auto found = session->find(key);
+      if (found == session->end() || found->second.text.empty()) return {};
+      if (!into.empty() && into != found->second.text) {
+        return bad_profile(config, profile,
+                           fmt::format("and its [sso-session {}] have different values of {}",
+                                       settings.session, key));
+      }
+      into = found->second.text;
+      return {};
+    };
+    TRY(take("sso_start_url", settings.start_url));
+    TRY(take("sso_region", settings.region));
+  }
+  if (settings.start_url.empty() || settings.region.empty() || !account || !role) {
+    return bad_profile(config, profile,
+                       "needs sso_start_url, sso_region, sso_account_id and sso_role_name");
+  }
+  return std::optional(std::move(settings));
+}
 
 Error log_in_again(const std::string& profile, std::string_view why) {
   return Error(
@@ -21,73 +79,152 @@ Error log_in_again(const std::string& profile, std::string_view why) {
       fmt::format("profile \"{}\": {}; run: aws sso login --profile {}", profile, why, profile));
 }
 
-Result<CachedToken> read_cached_token(const std::string& path) {
-  const std::string text = TRY(read_small_file(path, 64 * 1024));
-  CachedToken cached;
-  const auto read = read_json(JsonText(text), [&](JsonValue& top) {
-    return top.members([&](std::string_view key, JsonValue& member) -> Result<void> {
-      if (key == "accessToken") cached.token = Secret(std::string(TRY(member.string())));
-      if (key == "expiresAt") cached.expires = parse_iso(TRY(member.string()));
-      return {};
-    });
-  });
-  if (!read || cached.token.empty())
-    return Error(ErrorKind::invalid_argument, "the cached token is not readable").at(path);
-  TRY(check_header_value("the cached token", cached.token.reveal()));
-  return cached;
+// What the cache holds, by the names that the AWS CLI gives it.
+class CachedToken {
+ public:
+  static Result<CachedToken> read(const std::string& path) {
+    const Secret text(TRY(read_small_file(path, kMostTokenBytes)));
+    auto members = read_flat_json(text.reveal());
+    CachedToken cached;
+    if (members) cached.members_ = *std::move(members);
+    cached.expires_ = parse_iso(cached.text("expiresAt"));
+    if (cached.text("accessToken").empty() || !cached.expires_) {
+      return Error(ErrorKind::invalid_argument,
+                   "the cached token has no accessToken or no expiresAt")
+          .at(path);
+    }
+    TRY(check_header_value("the cached token", cached.text("accessToken")).at(path));
+    return cached;
+  }
+
+  [[nodiscard]] std::string text(std::string_view name) const { return text_of(members_, name); }
+  [[nodiscard]] SystemTime expires() const { return *expires_; }
+
+  // Empty if it can be renewed.
+  [[nodiscard]] std::string why_not_renewable(SystemTime now) const {
+    for (const char* const name :
+         {"refreshToken", "clientId", "clientSecret", "registrationExpiresAt"}) {
+      if (text(name).empty()) return fmt::format("the cache holds no {}", name);
+    }
+    const auto until = parse_iso(text("registrationExpiresAt"));
+    if (!until || *until <= now) return "the registration of the login's client has expired";
+    return {};
+  }
+
+ private:
+  FlatJson members_;
+  std::optional<SystemTime> expires_;
+};
+
+// The OIDC service's CreateToken. The text of the cache's new file.
+Result<std::string> create_token(const AwsContext& context, const AwsConfig& config,
+                                 const SsoSettings& sso, const CachedToken& old) {
+  const std::string why_not = old.why_not_renewable(context.now());
+  if (!why_not.empty()) return Error(ErrorKind::credentials_expired, why_not);
+  const Endpoint endpoint =
+      TRY(aws_endpoint(context, config, AwsService::sso_oidc, sso.region)).endpoint;
+  HttpRequest request;
+  request.method = "POST";
+  request.origin = endpoint.origin;
+  request.path = endpoint.base_path + "/token";
+  request.headers = {{"Content-Type", "application/json"}};
+  request.body = fmt::format(
+      R"({{"grantType":"refresh_token","clientId":{},"clientSecret":{},"refreshToken":{}}})",
+      quote_json(old.text("clientId")), quote_json(old.text("clientSecret")),
+      quote_json(old.text("refreshToken")));
+  request.route = context.route_to(endpoint);
+  TransferOptions options;
+  options.kept_bytes = kMostTokenBytes;
+  const HttpAnswer answer = TRY(ask(context, request, options, 3));
+  const auto members = read_flat_json(answer.body);
+  const std::string token = members ? text_of(*members, "accessToken") : "";
+  const auto seconds = members ? parse_unsigned(text_of(*members, "expiresIn")) : std::nullopt;
+  if (answer.head.status != 200 || token.empty() || !seconds) {
+    const std::string code = members ? text_of(*members, "error").substr(0, 100) : "";
+    return Error(ErrorKind::credentials_expired,
+                 fmt::format("{} answered {}{}{}", endpoint.host_and_port(), answer.head.status,
+                             code.empty() ? "" : " ", code));
+  }
+  TRY(check_header_value("the renewed token", token));
+  const SystemTime expires =
+      context.now() + std::chrono::seconds(std::min<std::uint64_t>(*seconds, 4'000'000'000));
+  std::string text = fmt::format(
+      R"({{"startUrl": {}, "region": {}, "accessToken": {}, "expiresAt": {}, "clientId": {}, )"
+      R"("clientSecret": {}, "registrationExpiresAt": {})",
+      quote_json(sso.start_url), quote_json(sso.region), quote_json(token),
+      quote_json(format_iso(expires)), quote_json(old.text("clientId")),
+      quote_json(old.text("clientSecret")), quote_json(old.text("registrationExpiresAt")));
+  const std::string next = text_of(*members, "refreshToken");
+  if (!next.empty()) text += fmt::format(R"(, "refreshToken": {})", quote_json(next));
+  return text + "}";
+}
+
+// The token to use, renewed if it is about to expire.
+Result<std::string> usable_token(const AwsContext& context, const AwsConfig& config,
+                                 const SsoSettings& sso, const std::string& path) {
+  auto cached = CachedToken::read(path);
+  if (!cached)
+    return log_in_again(sso.profile, fmt::format("there is no usable SSO token at {}", path));
+  const bool is_fresh = cached->expires() - context.now() >= kRenewBefore;
+  if (sso.session.empty() || is_fresh) {
+    if (cached->expires() > context.now()) return cached->text("accessToken");
+    return log_in_again(sso.profile, fmt::format("the SSO token at {} has expired", path));
+  }
+  const auto renewed = create_token(context, config, sso, *cached);
+  if (renewed) {
+    const auto written = replace_private_file(path, *renewed);
+    if (!written)
+      log_line(LogLevel::warning,
+               fmt::format("the renewed SSO token is not kept: {}", written.error().line()));
+    return text_of(TRY(read_flat_json(*renewed)), "accessToken");
+  }
+  TRY(still_wanted("renewing the SSO token"));
+  // Another process may have renewed it meanwhile, which spends the token for doing so.
+  if (auto again = CachedToken::read(path)) cached = std::move(again);
+  if (cached->expires() > context.now()) {
+    log_line(LogLevel::info,
+             fmt::format("the SSO token is not renewed yet: {}", renewed.error().message()));
+    return cached->text("accessToken");
+  }
+  return log_in_again(sso.profile,
+                      fmt::format("the SSO token at {} has expired and cannot be renewed: {}", path,
+                                  renewed.error().message()));
 }
 
 }  // namespace
 
-Result<AwsCredentials> credentials_from_sso(const AwsContext& context, const AwsConfig& config,
-                                            const std::string& profile) {
-  const auto session = config.value(profile, "sso_session");
-  const auto setting = [&](std::string_view key) {
-    auto value = session ? config.sso_session(*session, key) : std::nullopt;
-    return value ? value : config.value(profile, key);
-  };
-  const auto start_url = setting("sso_start_url");
-  const auto region = setting("sso_region");
-  const auto account = config.value(profile, "sso_account_id");
-  const auto role = config.value(profile, "sso_role_name");
-  if (!start_url || !region || !account || !role) {
-    return Error(ErrorKind::invalid_argument,
-                 fmt::format("profile \"{}\" needs sso_start_url, sso_region, sso_account_id and "
-                             "sso_role_name",
-                             profile));
-  }
+AwsAnswer credentials_from_sso(const AwsContext& context, const AwsConfig& config,
+                               const std::string& profile) {
+  const auto found = TRY(sso_settings(config, profile));
+  if (!found) return std::optional<AwsCredentials>();
+  const SsoSettings& sso = *found;
   // The AWS CLI names the file by the session, or by the start URL where there is none.
   const std::string path =
       fmt::format("{}/.aws/sso/cache/{}.json", home_directory(context.environment),
-                  sha1_hex(session ? *session : *start_url));
-  const auto cached = read_cached_token(path);
-  if (!cached) return log_in_again(profile, "there is no usable SSO token at " + path);
-  if (cached->expires && *cached->expires <= context.now())
-    return log_in_again(profile, "the SSO token has expired");
-
-  const auto url = context.environment("AWS_ENDPOINT_URL_SSO");
+                  sha1_hex(sso.session.empty() ? sso.start_url : sso.session));
+  const std::string token = TRY(usable_token(context, config, sso, path));
   const Endpoint endpoint =
-      TRY(parse_endpoint(url ? *url : fmt::format("https://portal.sso.{}.amazonaws.com", *region)));
+      TRY(aws_endpoint(context, config, AwsService::sso, sso.region)).endpoint;
   HttpRequest request;
   request.origin = endpoint.origin;
   request.path = endpoint.base_path + "/federation/credentials";
-  request.query = canonical_query({{"role_name", *role}, {"account_id", *account}});
-  request.headers = {{"x-amz-sso_bearer_token", std::string(cached->token.reveal())}};
+  request.query = canonical_query({{"role_name", sso.role}, {"account_id", sso.account}});
+  request.headers = {{"x-amz-sso_bearer_token", token}};
   request.route = context.route_to(endpoint);
   const HttpAnswer answer = TRY(ask(context, request, {}, 3));
   if (answer.head.status == 401) return log_in_again(profile, "the SSO token is not accepted");
   if (answer.head.status != 200) {
     return Error(ErrorKind::permission_denied,
                  fmt::format("{}: role {} of account {} was refused with {}",
-                             endpoint.host_and_port(), *role, *account, answer.head.status));
+                             endpoint.host_and_port(), sso.role, sso.account, answer.head.status));
   }
-  return read_json_credentials(answer.body,
-                               {.object = "roleCredentials",
-                                .id = "accessKeyId",
-                                .secret = "secretAccessKey",
-                                .token = "sessionToken",
-                                .expiration = "expiration"},
-                               fmt::format("SSO, profile \"{}\"", profile));
+  return std::optional(TRY(read_json_credentials(answer.body,
+                                                 {.object = "roleCredentials",
+                                                  .id = "accessKeyId",
+                                                  .secret = "secretAccessKey",
+                                                  .token = "sessionToken",
+                                                  .expiration = "expiration"},
+                                                 fmt::format("SSO, profile \"{}\"", profile))));
 }
 
 }  // namespace streamer::core

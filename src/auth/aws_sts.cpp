@@ -15,35 +15,13 @@ namespace {
 constexpr std::uint32_t kStsAttempts = 3;
 constexpr std::size_t kMostWebTokenBytes = 64 * 1024;
 
-struct StsEndpoint {
-  Endpoint endpoint;
-  std::string region;
-};
-
-Result<StsEndpoint> sts_endpoint(const AwsContext& context, const AwsConfig& config) {
-  const auto first = [&](std::initializer_list<const char*> variables) {
-    for (const char* variable : variables) {
-      if (auto value = context.environment(variable)) return value;
-    }
-    return std::optional<std::string>();
-  };
-  StsEndpoint sts;
-  auto region = first({"AWS_REGION", "AWS_DEFAULT_REGION"});
-  if (!region) region = config.value("region");
-  const bool ignores_urls = context.environment("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == "true";
-  auto url = ignores_urls ? std::nullopt : first({"AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"});
-  if (!url && !ignores_urls) url = config.endpoint_url("sts");
-  const bool is_global = !region || region == "aws-global" ||
-                         context.environment("AWS_STS_REGIONAL_ENDPOINTS").value_or("") == "legacy";
-  sts.region = is_global ? "us-east-1" : *region;
-  if (!url) {
-    const std::string_view suffix =
-        sts.region.starts_with("cn-") ? "amazonaws.com.cn" : "amazonaws.com";
-    url = is_global ? "https://sts.amazonaws.com"
-                    : fmt::format("https://sts.{}.{}", sts.region, suffix);
+Result<AwsEndpoint> sts_endpoint(const AwsContext& context, const AwsConfig& config) {
+  std::string region = context.region;
+  for (const char* const variable : {"AWS_REGION", "AWS_DEFAULT_REGION"}) {
+    if (region.empty()) region = context.environment(variable).value_or("");
   }
-  sts.endpoint = TRY(parse_endpoint(*url));
-  return sts;
+  if (region.empty()) region = config.value("region").value_or("");
+  return aws_endpoint(context, config, AwsService::sts, region);
 }
 
 std::string session_name(const AwsContext& context, const AssumedRole& role) {
@@ -52,7 +30,7 @@ std::string session_name(const AwsContext& context, const AssumedRole& role) {
 }
 
 // The service's own word for what went wrong; the rest of its answer is not shown.
-Error sts_error(const HttpAnswer& answer, const StsEndpoint& sts, std::string_view action) {
+Error sts_error(const HttpAnswer& answer, const AwsEndpoint& sts, std::string_view action) {
   std::string code;
   std::string message;
   if (const auto root = read_xml(answer.body)) {
@@ -81,7 +59,7 @@ struct StsCall {
 };
 
 Result<AwsCredentials> call_sts(const AwsContext& context, const AwsConfig& config, StsCall call) {
-  const StsEndpoint sts = TRY(sts_endpoint(context, config));
+  const AwsEndpoint sts = TRY(sts_endpoint(context, config));
   call.parameters.emplace_back("Action", call.action);
   call.parameters.emplace_back("Version", "2011-06-15");
   HttpRequest request;
@@ -156,22 +134,34 @@ Result<AwsCredentials> assume_role_with_web_identity(const AwsContext& context,
   }
 }
 
-AwsAnswer credentials_from_web_identity(const AwsContext& context, std::string& why_not) {
-  const auto token_file = context.environment("AWS_WEB_IDENTITY_TOKEN_FILE");
-  const auto role = context.environment("AWS_ROLE_ARN");
-  if (!token_file) {
-    why_not = "AWS_WEB_IDENTITY_TOKEN_FILE is not set";
-    return std::optional<AwsCredentials>();
-  }
+AwsAnswer web_identity_of_profile(const AwsContext& context, const AwsConfig& config,
+                                  const std::string& profile, bool only_profile) {
+  const auto find = [&](const char* variable, std::string_view key) {
+    auto value = only_profile ? std::nullopt : context.environment(variable);
+    return value ? value : config.value(profile, key);
+  };
+  const auto token_file = find("AWS_WEB_IDENTITY_TOKEN_FILE", "web_identity_token_file");
+  if (!token_file) return std::optional<AwsCredentials>();
+  const auto role = find("AWS_ROLE_ARN", "role_arn");
   if (!role) {
     return Error(ErrorKind::invalid_argument,
-                 "AWS_WEB_IDENTITY_TOKEN_FILE is set and AWS_ROLE_ARN is not; set both or none");
+                 fmt::format("there is a token for web identity ({}) and no role to take on with "
+                             "it; set AWS_ROLE_ARN, or role_arn in profile \"{}\"",
+                             *token_file, profile));
   }
   const AssumedRole assumed{
       .arn = *role,
-      .session_name = context.environment("AWS_ROLE_SESSION_NAME").value_or(""),
+      .session_name = find("AWS_ROLE_SESSION_NAME", "role_session_name").value_or(""),
       .external_id = {}};
   return std::optional(TRY(assume_role_with_web_identity(context, assumed, *token_file)));
+}
+
+AwsAnswer credentials_from_web_identity(const AwsContext& context, std::string& why_not) {
+  const AwsConfig config = TRY(AwsConfig::read(context.environment, context.profile));
+  auto found =
+      TRY(web_identity_of_profile(context, config, config.profile(), !context.profile.empty()));
+  if (!found) why_not = "AWS_WEB_IDENTITY_TOKEN_FILE is not set";
+  return found;
 }
 
 }  // namespace streamer::core

@@ -5,7 +5,9 @@
 #include <array>
 
 #include "auth/azure_context.hpp"
+#include "auth/credential_files.hpp"
 #include "base/log.hpp"
+#include "base/operation.hpp"
 #include "base/text.hpp"
 
 namespace streamer::core {
@@ -19,11 +21,14 @@ struct AzureSource {
   TokenAnswer (*fetch)(const AzureContext& context, std::string& why_not);
 };
 
-constexpr std::array<AzureSource, 4> kAzureSources = {{
+// As azure-identity has it; docs/credentials.md says where not.
+constexpr std::array<AzureSource, 6> kAzureSources = {{
     {"environment", "EnvironmentCredential", true, token_from_service_principal},
     {"workload identity", "WorkloadIdentityCredential", true, token_from_workload_identity},
     {"managed identity", "ManagedIdentityCredential", true, token_from_managed_identity},
     {"Azure CLI", "AzureCliCredential", false, token_from_azure_cli},
+    {"Azure PowerShell", "AzurePowerShellCredential", false, token_from_azure_powershell},
+    {"Azure Developer CLI", "AzureDeveloperCliCredential", false, token_from_azure_developer_cli},
 }};
 
 bool is_wanted(const AzureSource& source, std::string_view wanted) {
@@ -33,10 +38,9 @@ bool is_wanted(const AzureSource& source, std::string_view wanted) {
   return equal_ignoring_case(wanted, source.sdk_name);
 }
 
-}  // namespace
-
-Result<BearerToken> find_azure_token(const AzureContext& context) {
-  const std::string wanted = context.environment("AZURE_TOKEN_CREDENTIALS").value_or("");
+Result<BearerToken> search(const AzureContext& context) {
+  const std::string all = context.environment("AZURE_TOKEN_CREDENTIALS").value_or("");
+  const std::string_view wanted = trim(all);
   std::string reasons;
   for (const AzureSource& source : kAzureSources) {
     if (!is_wanted(source, wanted)) continue;
@@ -46,19 +50,28 @@ Result<BearerToken> find_azure_token(const AzureContext& context) {
       log_line(LogLevel::info, fmt::format("credentials come from {}", found->source));
       return *std::move(found);
     }
+    // No answer in time may be our own end, and no reason to ask the next one.
+    TRY(still_wanted("looking for credentials"));
     reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", source.name, why_not);
   }
   if (reasons.empty()) {
+    std::string names;
+    for (const AzureSource& source : kAzureSources)
+      names += fmt::format(", {}", source.sdk_name);
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("AZURE_TOKEN_CREDENTIALS is \"{}\"; it may be dev, prod, or one of "
-                             "EnvironmentCredential, WorkloadIdentityCredential, "
-                             "ManagedIdentityCredential, AzureCliCredential",
-                             wanted.substr(0, 60)));
+                 fmt::format("AZURE_TOKEN_CREDENTIALS is \"{}\"; it may be dev, prod{}",
+                             wanted.substr(0, 60), names));
   }
   return Error(ErrorKind::permission_denied,
                fmt::format("no credentials were found ({}); set an account key, a SAS token or a "
                            "connection string, or azure_unsigned for a public container",
                            reasons));
+}
+
+}  // namespace
+
+Result<BearerToken> find_azure_token(const AzureContext& context) {
+  return keep_place(search(context));
 }
 
 }  // namespace streamer::core

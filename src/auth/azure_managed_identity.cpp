@@ -21,9 +21,8 @@ constexpr std::array<Milliseconds, 5> kPauses = {Milliseconds(2000), Millisecond
                                                  Milliseconds(8000), Milliseconds(16'000),
                                                  Milliseconds(40'000)};
 
-// Never with a route: not through a proxy.
-Result<HttpRequest> identity_request(std::string_view variable, std::string_view text,
-                                     Form parameters, HttpHeader header) {
+Result<HttpRequest> identity_request(const AzureContext& context, std::string_view variable,
+                                     std::string_view text, Form parameters, HttpHeader header) {
   const HttpUrl url = TRY(parse_url(text).at(variable));
   TRY(check_header_value(header.name, header.value));
   HttpRequest request;
@@ -31,6 +30,7 @@ Result<HttpRequest> identity_request(std::string_view variable, std::string_view
   request.path = url.path;
   request.query = canonical_query(std::move(parameters));
   request.headers = {std::move(header)};
+  request.route = context.route_past_proxies();
   return request;
 }
 
@@ -49,7 +49,7 @@ TransferOptions quickly(Milliseconds timeout) {
 Result<BearerToken> from_app_service(const AzureContext& context, const std::string& endpoint,
                                      const std::string& secret, bool is_old) {
   const HttpRequest request =
-      TRY(identity_request(is_old ? "MSI_ENDPOINT" : "IDENTITY_ENDPOINT", endpoint,
+      TRY(identity_request(context, is_old ? "MSI_ENDPOINT" : "IDENTITY_ENDPOINT", endpoint,
                            with_client(context,
                                        {{"api-version", is_old ? "2017-09-01" : "2019-08-01"},
                                         {"resource", std::string(kResource)}},
@@ -61,7 +61,7 @@ Result<BearerToken> from_app_service(const AzureContext& context, const std::str
 Result<BearerToken> from_cloud_shell(const AzureContext& context, const std::string& endpoint) {
   const HttpUrl url = TRY(parse_url(endpoint).at("MSI_ENDPOINT"));
   HttpRequest request = form_request(context, url, {{"resource", std::string(kResource)}});
-  request.route = nullptr;
+  request.route = context.route_past_proxies();
   request.headers.push_back({"Metadata", "true"});
   return ask_for_token(context, request, "the managed identity of the cloud shell");
 }
@@ -83,7 +83,7 @@ Result<Secret> arc_key(const AzureContext& context, std::string_view challenge) 
 
 Result<BearerToken> from_arc(const AzureContext& context, const std::string& endpoint) {
   HttpRequest request = TRY(identity_request(
-      "IDENTITY_ENDPOINT", endpoint,
+      context, "IDENTITY_ENDPOINT", endpoint,
       with_client(context, {{"api-version", "2019-11-01"}, {"resource", std::string(kResource)}},
                   "client_id"),
       {"Metadata", "true"}));
@@ -106,7 +106,7 @@ TokenAnswer from_imds(const AzureContext& context, std::string& why_not) {
   while (host.ends_with("/"))
     host.pop_back();
   const HttpRequest request = TRY(identity_request(
-      "AZURE_POD_IDENTITY_AUTHORITY_HOST", host + "/metadata/identity/oauth2/token",
+      context, "AZURE_POD_IDENTITY_AUTHORITY_HOST", host + "/metadata/identity/oauth2/token",
       with_client(context, {{"api-version", "2018-02-01"}, {"resource", std::string(kResource)}},
                   "client_id"),
       {"Metadata", "true"}));
@@ -139,13 +139,22 @@ TokenAnswer token_from_managed_identity(const AzureContext& context, std::string
   const auto header = context.environment("IDENTITY_HEADER");
   const auto old_endpoint = context.environment("MSI_ENDPOINT");
   const auto old_secret = context.environment("MSI_SECRET");
+  if (endpoint && header && context.environment("IDENTITY_SERVER_THUMBPRINT")) {
+    return Error(ErrorKind::unsupported,
+                 "the managed identity of Service Fabric (IDENTITY_SERVER_THUMBPRINT) is not "
+                 "supported; give credentials of another kind");
+  }
   if (endpoint && header)
     return std::optional(TRY(from_app_service(context, *endpoint, *header, false)));
+  if (endpoint && context.environment("IMDS_ENDPOINT"))
+    return std::optional(TRY(from_arc(context, *endpoint)));
+  if (endpoint) {
+    why_not = "IDENTITY_ENDPOINT is set, and neither IDENTITY_HEADER nor IMDS_ENDPOINT is";
+    return std::optional<BearerToken>();
+  }
   if (old_endpoint && old_secret)
     return std::optional(TRY(from_app_service(context, *old_endpoint, *old_secret, true)));
   if (old_endpoint) return std::optional(TRY(from_cloud_shell(context, *old_endpoint)));
-  if (endpoint && context.environment("IMDS_ENDPOINT"))
-    return std::optional(TRY(from_arc(context, *endpoint)));
   return from_imds(context, why_not);
 }
 

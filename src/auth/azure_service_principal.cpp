@@ -7,6 +7,7 @@
 
 #include "auth/azure_context.hpp"
 #include "auth/credential_files.hpp"
+#include "base/certificates.hpp"
 #include "base/chance.hpp"
 #include "base/crypto.hpp"
 #include "base/json.hpp"
@@ -33,9 +34,10 @@ Result<HttpUrl> token_url(const AzureContext& context, const std::string& tenant
     return Error(ErrorKind::invalid_argument,
                  "AZURE_TENANT_ID may hold letters, digits, dots and dashes");
   }
+  // Without a scheme it is https.
   std::string authority =
       context.environment("AZURE_AUTHORITY_HOST").value_or("https://login.microsoftonline.com");
-  while (authority.ends_with("/"))
+  while (authority.ends_with("/") || authority.ends_with(" "))
     authority.pop_back();
   return parse_secret_url("AZURE_AUTHORITY_HOST",
                           fmt::format("{}/{}/oauth2/v2.0/token", authority, tenant));
@@ -43,20 +45,35 @@ Result<HttpUrl> token_url(const AzureContext& context, const std::string& tenant
 
 Result<std::string> certificate_assertion(const AzureContext& context, const HttpUrl& url,
                                           const std::string& client, const std::string& path) {
-  const Secret pem(TRY(read_small_file(path, kMostCertificateBytes)));
-  const std::string thumbprint = TRY(certificate_sha1(pem.reveal()).at(path));
+  const Secret content(TRY(read_small_file(path, kMostCertificateBytes)));
+  const Secret password(context.environment("AZURE_CLIENT_CERTIFICATE_PASSWORD").value_or(""));
+  const auto certificate = read_certificate(content.reveal(), password);
+  if (!certificate) {
+    return Error(certificate.error().kind(),
+                 fmt::format("the certificate of AZURE_CLIENT_CERTIFICATE_PATH cannot be used: {} "
+                             "(AZURE_CLIENT_CERTIFICATE_PASSWORD is {})",
+                             certificate.error().message(), password.empty() ? "not set" : "set"))
+        .at(path);
+  }
+  // The chain, for applications that trust an issuer instead of one certificate.
+  std::string chain;
+  if (is_true(context.environment("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN").value_or(""))) {
+    for (const std::string& der : certificate->chain)
+      chain += fmt::format("{}\"{}\"", chain.empty() ? "" : ",", base64_encode(der));
+    chain = fmt::format(R"(,"x5c":[{}])", chain);
+  }
   const auto seconds = [](SystemTime time) {
     return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
   };
   const auto random = [] { return static_cast<std::uint64_t>(chance() * 1e18); };
   const SystemTime now = context.now();
-  const std::string header =
-      fmt::format(R"({{"alg":"RS256","typ":"JWT","x5t":"{}"}})", base64url_encode(thumbprint));
+  const std::string header = fmt::format(R"({{"alg":"RS256","typ":"JWT","x5t":"{}"{}}})",
+                                         base64url_encode(certificate->sha1), chain);
   const std::string claims =
       fmt::format(R"({{"aud":{},"iss":{},"sub":{},"jti":"{:016x}{:016x}","nbf":{},"exp":{}}})",
                   quote_json(url.origin + url.path), quote_json(client), quote_json(client),
                   random(), random(), seconds(now), seconds(now + kAssertionLife));
-  return make_jwt(header, claims, pem).at(path);
+  return make_jwt(header, claims, certificate->private_key).at(path);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ struct BearerToken {
   std::optional<SystemTime> expires = {};
   std::string source = {};         // for people
   std::string quota_project = {};  // of Google: who is charged; empty: whom the token belongs to
+  std::string universe = {};       // of Google: whose hosts it is for; empty: not known
 
   [[nodiscard]] bool same_keys(const BearerToken& other) const noexcept {
     return token == other.token;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -53,12 +54,39 @@ Result<std::string> read_small_file(const std::string& path, std::size_t most_by
   }
 }
 
+Result<void> replace_private_file(const std::string& path, std::string_view text) {
+  std::string other = path + ".XXXXXX";
+  const UniqueFd fd(::mkostemp(other.data(), O_CLOEXEC));  // mode 0600
+  if (!fd) return os_failure("making a file beside it", errno).at(path);
+  const auto fail = [&](const char* what) {
+    Error error = os_failure(what, errno).at(path);
+    ::unlink(other.c_str());
+    return error;
+  };
+  while (!text.empty()) {
+    const ssize_t put = ::write(fd.get(), text.data(), text.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return fail("writing the file");
+    text.remove_prefix(static_cast<std::size_t>(put));
+  }
+  if (::rename(other.c_str(), path.c_str()) != 0) return fail("giving the file its name");
+  return {};
+}
+
 Result<Secret> read_token_file(const std::string& path, std::size_t most_bytes) {
   const std::string text = TRY(read_small_file(path, most_bytes));
   Secret token{std::string(trim(text))};
   if (token.empty()) return Error(ErrorKind::permission_denied, "the token file is empty").at(path);
   TRY(check_header_value("the token in the file", token.reveal()).at(path));
   return token;
+}
+
+Error keep_place(Error error) {
+  if (error.fields().uri.empty()) return error;
+  ErrorFields fields = error.fields();
+  fields.message = fmt::format("{}: {}", fields.uri, fields.message);
+  fields.uri.clear();
+  return Error(std::move(fields));
 }
 
 }  // namespace streamer::core

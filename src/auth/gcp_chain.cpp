@@ -7,6 +7,7 @@
 #include "auth/gcp_context.hpp"
 #include "base/crypto.hpp"
 #include "base/log.hpp"
+#include "base/operation.hpp"
 
 namespace streamer::core {
 
@@ -17,9 +18,16 @@ constexpr std::string_view kTokenUri = "https://oauth2.googleapis.com/token";
 Result<BearerToken> refresh_user(const GcpContext& context, const GoogleFile& file,
                                  std::string_view scope) {
   const bool is_federated = file.type == "external_account_authorized_user";
+  if (!is_federated && file.universe != kGooglesUniverse) {
+    return Error(ErrorKind::unsupported,
+                 fmt::format("logins of users are of {} only, and universe_domain is {}",
+                             kGooglesUniverse, file.universe))
+        .at(file.path);
+  }
   std::string address = is_federated ? file.token_url : file.token_uri;
   if (address.empty()) address = kTokenUri;
   const HttpUrl url = TRY(parse_secret_url("the token's URL", address).at(file.path));
+  TRY(check_universe(file, "the token's URL", url));
   Form form = {{"grant_type", "refresh_token"},
                {"refresh_token", std::string(file.refresh_token.reveal())}};
   if (is_federated) {
@@ -46,6 +54,19 @@ std::string gcloud_file(const GcpContext& context) {
          "/application_default_credentials.json";
 }
 
+// The file that is named, or else gcloud's own if that is there; empty for none.
+std::string google_file(const GcpContext& context) {
+  std::string named = context.credential_file;
+  if (named.empty()) named = context.environment("GOOGLE_APPLICATION_CREDENTIALS").value_or("");
+  if (!named.empty()) return named;
+  std::string path = gcloud_file(context);
+  return ::access(path.c_str(), F_OK) == 0 ? path : std::string();
+}
+
+bool is_of(std::string_view host, std::string_view domain) {
+  return host == domain || host.ends_with(fmt::format(".{}", domain));
+}
+
 }  // namespace
 
 Result<BearerToken> token_from_google_file(const GcpContext& context, const GoogleFile& file,
@@ -55,37 +76,72 @@ Result<BearerToken> token_from_google_file(const GcpContext& context, const Goog
   if (file.type != "impersonated_service_account") return refresh_user(context, file, scope);
   const BearerToken base = TRY(token_from_google_file(
       context, *file.source_credentials, "https://www.googleapis.com/auth/cloud-platform"));
-  BearerToken token = TRY(impersonate(context, file.impersonation_url, file.delegates,
-                                      file.impersonation_lifetime_s, base, scope)
-                              .at(file.path));
+  BearerToken token = TRY(impersonate(context, file, base, scope).at(file.path));
   token.quota_project = file.quota_project;
   return token;
 }
 
-Result<BearerToken> find_google_token(const GcpContext& context) {
-  std::string named = context.credential_file;
-  if (named.empty()) named = context.environment("GOOGLE_APPLICATION_CREDENTIALS").value_or("");
-  std::string path = named.empty() ? gcloud_file(context) : named;
+Result<void> check_universe(const GoogleFile& file, std::string_view what, const HttpUrl& url) {
+  const std::string host(url.endpoint().host());
+  if (file.universe == kGooglesUniverse || !is_of(host, kGooglesUniverse)) return {};
+  return Error(
+             ErrorKind::invalid_argument,
+             fmt::format("{} is {}, and the credentials are of the universe {}: nothing of theirs "
+                         "is sent to {}; correct the file",
+                         what, host, file.universe, kGooglesUniverse))
+      .at(file.path);
+}
+
+Result<std::string> find_google_universe(const GcpContext& context) {
+  std::string source = "GOOGLE_CLOUD_UNIVERSE_DOMAIN";
+  std::string universe = context.environment(source.c_str()).value_or("");
+  if (const std::string path = universe.empty() ? google_file(context) : ""; !path.empty()) {
+    // A file that does not work is an error where a token is needed.
+    if (const auto file = read_google_file(path)) universe = file->universe;
+    source = "universe_domain in " + path;
+  }
+  if (universe.empty()) return std::string(kGooglesUniverse);
+  const bool is_domain =
+      universe.find('.') != std::string::npos && !universe.starts_with('.') &&
+      universe.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-.") == std::string::npos;
+  if (is_domain) return universe;
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("{} is \"{}\", which is no domain such as {}", source,
+                           universe.substr(0, 80), kGooglesUniverse));
+}
+
+namespace {
+
+Result<BearerToken> search(const GcpContext& context) {
+  const std::string path = google_file(context);
   std::string why_not;
   std::optional<BearerToken> token;
-  if (!named.empty() || ::access(path.c_str(), F_OK) == 0) {
+  if (!path.empty()) {
     const GoogleFile file = TRY(read_google_file(path));
     token = TRY(token_from_google_file(context, file, kGoogleReadScope));
+    token->universe = file.universe;
   } else {
     token = TRY(token_from_google_metadata(context, why_not));
   }
   if (!token) {
+    TRY(still_wanted("looking for credentials"));
     return Error(
         ErrorKind::permission_denied,
         fmt::format("no credentials were found (GOOGLE_APPLICATION_CREDENTIALS is not set; there "
                     "is no {}; metadata server: {}); for a public bucket set gcs_unsigned",
-                    path, why_not));
+                    gcloud_file(context), why_not));
   }
-  if (token->quota_project.empty())
-    token->quota_project = context.environment("GOOGLE_CLOUD_QUOTA_PROJECT").value_or("");
+  if (const auto project = context.environment("GOOGLE_CLOUD_QUOTA_PROJECT"))
+    token->quota_project = *project;
   TRY(check_header_value("the quota project", token->quota_project));
   log_line(LogLevel::info, fmt::format("credentials come from {}", token->source));
   return *std::move(token);
+}
+
+}  // namespace
+
+Result<BearerToken> find_google_token(const GcpContext& context) {
+  return keep_place(search(context));
 }
 
 }  // namespace streamer::core

@@ -19,6 +19,9 @@ struct GcpContext : AuthContext {
 inline constexpr std::string_view kGoogleReadScope =
     "https://www.googleapis.com/auth/devstorage.read_only";
 
+// Google's cloud is one of several that its software runs, each with a domain of its own.
+inline constexpr std::string_view kGooglesUniverse = "googleapis.com";
+
 // A file of credentials, of whichever type.
 struct GoogleFile {
   // Of an external account: where the token of the other side is.
@@ -32,6 +35,9 @@ struct GoogleFile {
     std::string output_file;
     std::uint64_t timeout_ms = 30'000;
     std::string environment_id;  // "aws1"
+    std::string region_url;
+    std::string verification_url;   // with "{region}" in it
+    std::string session_token_url;  // of version 2 of the instance metadata service
     bool wants_certificate = false;
   };
 
@@ -52,6 +58,7 @@ struct GoogleFile {
   std::uint64_t impersonation_lifetime_s = 3600;
   std::vector<std::string> delegates;
   std::string workforce_project;
+  std::string universe{kGooglesUniverse};  // whose hosts the credentials are for
   Source source;
   std::shared_ptr<const GoogleFile> source_credentials;  // whom the impersonating one starts as
 };
@@ -66,12 +73,19 @@ Result<BearerToken> token_from_service_account(const GcpContext& context, const 
                                                std::string_view scope);
 Result<BearerToken> token_from_external_account(const GcpContext& context, const GoogleFile& file,
                                                 std::string_view scope);
-// Trades a token for one of the service account that url names.
-Result<BearerToken> impersonate(const GcpContext& context, const std::string& url,
-                                const std::vector<std::string>& delegates, std::uint64_t lifetime_s,
+// What is traded for a token where credential_source is of AWS.
+Result<Secret> subject_token_from_aws(const GcpContext& context, const GoogleFile& file);
+// Fails if a secret of the file would go to a host of Google's that is of another universe.
+Result<void> check_universe(const GoogleFile& file, std::string_view what, const HttpUrl& url);
+// Trades a token for one of the service account that the file acts as.
+Result<BearerToken> impersonate(const GcpContext& context, const GoogleFile& file,
                                 const BearerToken& base, std::string_view scope);
 
 TokenAnswer token_from_google_metadata(const GcpContext& context, std::string& why_not);
+
+// The universe whose storage is to be asked: of GOOGLE_CLOUD_UNIVERSE_DOMAIN, else of the file of
+// credentials; Google's own if neither says. Fails on what cannot be a domain.
+Result<std::string> find_google_universe(const GcpContext& context);
 
 // The context's file, GOOGLE_APPLICATION_CREDENTIALS, gcloud's own file, the metadata server. A
 // file that is named and does not work is an error; permission_denied if there is nothing at all.

@@ -20,6 +20,14 @@ constexpr std::string_view kTokenExchange = "urn:ietf:params:oauth:grant-type:to
 constexpr std::string_view kAccessToken = "urn:ietf:params:oauth:token-type:access_token";
 constexpr const char* kMayRun = "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES";
 
+// The text with "{universe_domain}" filled in.
+std::string in_universe(std::string text, const GoogleFile& file) {
+  constexpr std::string_view kPlace = "{universe_domain}";
+  if (const std::size_t at = text.find(kPlace); at != std::string::npos)
+    text.replace(at, kPlace.size(), file.universe);
+  return text;
+}
+
 Error no_token(const GoogleFile& file, std::string_view why) {
   return Error(ErrorKind::permission_denied, fmt::format("the subject token: {}", why))
       .at(file.path);
@@ -121,30 +129,33 @@ Result<Secret> subject_token(const GcpContext& context, const GoogleFile& file) 
   if (!file.source.file.empty())
     return token_in(file, Secret(TRY(read_small_file(file.source.file, kMostSubjectTokenBytes))));
   if (!file.source.command.empty()) return token_from_program(context, file);
-  const bool is_foreign = !file.source.environment_id.empty() || file.source.wants_certificate;
-  if (!file.source.url.empty() && !is_foreign) return token_from_url(context, file);
+  if (!file.source.environment_id.empty()) return subject_token_from_aws(context, file);
+  if (!file.source.url.empty() && !file.source.wants_certificate)
+    return token_from_url(context, file);
   return Error(ErrorKind::unsupported,
-               is_foreign ? "credentials of AWS and certificates as a source for Google's are not "
-                            "supported; use a file, a URL or a program"
-                          : "credential_source names no file, url or executable")
+               file.source.wants_certificate
+                   ? "certificates as a source of Google's credentials are not supported; use a "
+                     "file, a URL, a program or AWS"
+                   : "credential_source names no file, url, executable or environment_id")
       .at(file.path);
 }
 
 }  // namespace
 
-Result<BearerToken> impersonate(const GcpContext& context, const std::string& url,
-                                const std::vector<std::string>& delegates, std::uint64_t lifetime_s,
+Result<BearerToken> impersonate(const GcpContext& context, const GoogleFile& file,
                                 const BearerToken& base, std::string_view scope) {
-  const HttpUrl target = TRY(parse_secret_url("service_account_impersonation_url", url));
+  const char* const name = "service_account_impersonation_url";
+  const HttpUrl target = TRY(parse_secret_url(name, file.impersonation_url).at(file.path));
+  TRY(check_universe(file, name, target));
   HttpRequest request = form_request(context, target, {});
   request.headers = {{"Content-Type", "application/json"},
                      {"Accept", "application/json"},
                      {"Authorization", fmt::format("Bearer {}", base.token.reveal())}};
   std::string names;
-  for (const std::string& delegate : delegates)
+  for (const std::string& delegate : file.delegates)
     names += fmt::format("{}{}", names.empty() ? "" : ",", quote_json(delegate));
   request.body = fmt::format(R"({{"delegates":[{}],"scope":[{}],"lifetime":"{}s"}})", names,
-                             quote_json(scope), lifetime_s);
+                             quote_json(scope), file.impersonation_lifetime_s);
   TransferOptions options;
   options.connect_timeout = Milliseconds(5000);
   const HttpAnswer answer = TRY(ask(context, request, options, 3));
@@ -173,7 +184,9 @@ Result<BearerToken> impersonate(const GcpContext& context, const std::string& ur
 
 Result<BearerToken> token_from_external_account(const GcpContext& context, const GoogleFile& file,
                                                 std::string_view scope) {
-  const HttpUrl url = TRY(parse_secret_url("token_url", file.token_url).at(file.path));
+  const HttpUrl url =
+      TRY(parse_secret_url("token_url", in_universe(file.token_url, file)).at(file.path));
+  TRY(check_universe(file, "token_url", url));
   const Secret subject = TRY(subject_token(context, file));
   const bool acts_as_other = !file.impersonation_url.empty();
   Form form = {{"grant_type", std::string(kTokenExchange)},
@@ -194,11 +207,7 @@ Result<BearerToken> token_from_external_account(const GcpContext& context, const
   }
   BearerToken token =
       TRY(ask_for_token(context, request, fmt::format("workload identity ({})", file.path)));
-  if (acts_as_other) {
-    token = TRY(impersonate(context, file.impersonation_url, {}, file.impersonation_lifetime_s,
-                            token, scope)
-                    .at(file.path));
-  }
+  if (acts_as_other) token = TRY(impersonate(context, file, token, scope).at(file.path));
   token.quota_project = file.quota_project;
   return token;
 }

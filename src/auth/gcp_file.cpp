@@ -44,6 +44,9 @@ Result<void> read_source(JsonValue& value, GoogleFile::Source& source) {
     if (key == "file") return read_text(member, source.file);
     if (key == "url") return read_text(member, source.url);
     if (key == "environment_id") return read_text(member, source.environment_id);
+    if (key == "region_url") return read_text(member, source.region_url);
+    if (key == "regional_cred_verification_url") return read_text(member, source.verification_url);
+    if (key == "imdsv2_session_token_url") return read_text(member, source.session_token_url);
     if (key == "certificate") source.wants_certificate = true;
     if (key == "headers") {
       return read_object(member, [&](std::string_view name, JsonValue& text) -> Result<void> {
@@ -80,6 +83,7 @@ Result<void> read_members(JsonValue& top, GoogleFile& file, int depth) {
     if (key == "client_id") return read_text(member, file.client_id);
     if (key == "client_secret") return read_secret(member, file.client_secret);
     if (key == "refresh_token") return read_secret(member, file.refresh_token);
+    if (key == "universe_domain") return read_text(member, file.universe);
     if (key == "quota_project_id") return read_text(member, file.quota_project);
     if (key == "audience") return read_text(member, file.audience);
     if (key == "subject_token_type") return read_text(member, file.subject_token_type);
@@ -163,6 +167,9 @@ Result<GoogleFile> read_google_file(const std::string& path) {
         .at(path);
   }
   TRY(check(file).at(path));
+  if (file.universe.empty()) file.universe = kGooglesUniverse;
+  // Who acts as another is where it comes from.
+  if (file.source_credentials) file.universe = file.source_credentials->universe;
   return file;
 }
 

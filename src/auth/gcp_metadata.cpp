@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view kTokenPath =
     "/computeMetadata/v1/instance/service-accounts/default/token";
+constexpr std::string_view kUniversePath = "/computeMetadata/v1/universe/universe-domain";
 constexpr std::uint32_t kMetadataAttempts = 4;
 
 }  // namespace
@@ -30,7 +31,7 @@ TokenAnswer token_from_google_metadata(const GcpContext& context, std::string& w
   request.path = kTokenPath;
   request.query = canonical_query({{"scopes", std::string(kGoogleReadScope)}});
   request.headers = {{"Metadata-Flavor", "Google"}};
-  // No route: never through a proxy.
+  request.route = context.route_past_proxies();
   TransferOptions options;
   const auto seconds =
       parse_unsigned(context.environment("GCE_METADATA_TIMEOUT").value_or("")).value_or(3);
@@ -52,8 +53,16 @@ TokenAnswer token_from_google_metadata(const GcpContext& context, std::string& w
     why_not = "the machine has no service account";
     return std::optional<BearerToken>();
   }
-  return std::optional(
-      TRY(read_token_answer(context, request, *answer, "the machine's service account")));
+  BearerToken token =
+      TRY(read_token_answer(context, request, *answer, "the machine's service account"));
+  request.path = kUniversePath;
+  request.query.clear();
+  answer = TRY(ask(context, request, options, kMetadataAttempts));
+  token.universe = kGooglesUniverse;
+  // Servers that know of one universe only do not know the question.
+  const std::string universe(trim(answer->body));
+  if (answer->head.status == 200 && !universe.empty()) token.universe = universe;
+  return std::optional(std::move(token));
 }
 
 }  // namespace streamer::core

@@ -41,7 +41,8 @@ Result<BearerToken> token_from_service_account(const GcpContext& context, const 
   const std::string source =
       fmt::format("the service account {} ({})", file.client_email, file.path);
   const SystemTime now = context.now();
-  if (is_googles_own(file.token_uri)) {
+  // Other universes take nothing else.
+  if (is_googles_own(file.token_uri) || file.universe != kGooglesUniverse) {
     std::string jwt = TRY(service_account_jwt(file, "", scope, now));
     return BearerToken{.token = Secret(std::move(jwt)),
                        .expires = now + kLifetime,

@@ -2,15 +2,12 @@
 #include "base/crypto.hpp"
 
 #include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
 
 #include <algorithm>
-#include <memory>
-#include <new>
+
+#include "base/openssl.hpp"
 
 namespace streamer::core {
 
@@ -18,11 +15,6 @@ namespace {
 
 const unsigned char* bytes_of(std::string_view text) {
   return reinterpret_cast<const unsigned char*>(text.data());
-}
-
-// Each of these fails only for want of memory, and is treated like every other allocation.
-void must(bool succeeded) {
-  if (!succeeded) throw std::bad_alloc();
 }
 
 std::string digest(const EVP_MD* algorithm, std::string_view text) {
@@ -93,16 +85,6 @@ std::optional<std::string> Md5Hasher::finish_hex() {
 
 namespace {
 
-template <auto free_it>
-struct Freed {
-  template <typename T>
-  void operator()(T* thing) const {
-    free_it(thing);
-  }
-};
-using Bio = std::unique_ptr<BIO, Freed<BIO_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
 using Digest = std::unique_ptr<EVP_MD_CTX, Freed<EVP_MD_CTX_free>>;
 
 // OpenSSL would ask for it on the terminal.
@@ -110,26 +92,15 @@ int no_pass_phrase(char*, int, int, void*) {
   return -1;
 }
 
-Bio read_from(std::string_view text) {
-  Bio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-  must(bio != nullptr);
-  return bio;
-}
-
-// Nothing of ours may be found in the thread's queue by the next one who uses OpenSSL.
-Error bad_pem(const char* what) {
-  ERR_clear_error();
-  return Error(ErrorKind::invalid_argument, what);
-}
-
 }  // namespace
 
 Result<std::string> sign_rs256(std::string_view pem, std::string_view text) {
-  const Bio bio = read_from(pem);
-  const Key key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_pass_phrase, nullptr));
-  if (key == nullptr) return bad_pem("the private key is not a PEM text, or needs a pass phrase");
+  const OpensslBio bio = read_from(pem);
+  const OpensslKey key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_pass_phrase, nullptr));
+  if (key == nullptr)
+    return openssl_refusal("the private key is not a PEM text, or needs a pass phrase");
   if (EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_RSA)
-    return bad_pem("the private key is not an RSA key");
+    return openssl_refusal("the private key is not an RSA key");
   const Digest context(EVP_MD_CTX_new());
   must(context != nullptr);
   std::string signature(static_cast<std::size_t>(EVP_PKEY_get_size(key.get())), '\0');
@@ -138,20 +109,9 @@ Result<std::string> sign_rs256(std::string_view pem, std::string_view text) {
       EVP_DigestSignInit(context.get(), nullptr, EVP_sha256(), nullptr, key.get()) == 1 &&
       EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(signature.data()), &size,
                      bytes_of(text), text.size()) == 1;
-  if (!is_signed) return bad_pem("the private key cannot sign");
+  if (!is_signed) return openssl_refusal("the private key cannot sign");
   signature.resize(size);
   return signature;
-}
-
-Result<std::string> certificate_sha1(std::string_view pem) {
-  const Bio bio = read_from(pem);
-  const Certificate certificate(PEM_read_bio_X509(bio.get(), nullptr, no_pass_phrase, nullptr));
-  if (certificate == nullptr) return bad_pem("there is no certificate as a PEM text");
-  std::string digest(20, '\0');
-  unsigned size = 0;
-  must(X509_digest(certificate.get(), EVP_sha1(), reinterpret_cast<unsigned char*>(digest.data()),
-                   &size) == 1);
-  return digest;
 }
 
 std::string sha1_hex(std::string_view text) {

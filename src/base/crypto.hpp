@@ -57,8 +57,6 @@ class Md5Hasher {
 // RS256 (RFC 7518 3.3) by the private RSA key in a PEM text. invalid_argument, without a byte of
 // the text, if there is none or it needs a pass phrase.
 Result<std::string> sign_rs256(std::string_view pem, std::string_view text);
-// SHA-1 of the first certificate in a PEM text. invalid_argument if there is none.
-Result<std::string> certificate_sha1(std::string_view pem);
 
 // Only for names of cached files and for headers that a protocol defines with them.
 [[nodiscard]] std::string sha1_hex(std::string_view text);

@@ -28,6 +28,9 @@ std::string section_name(std::string_view text) {
   return std::string(trim(name));
 }
 
+// Reads as the AWS CLI does, whose reader is Python's configparser: what is indented deeper than
+// the key before it goes on with that key's value, everything else is a key or a section of its
+// own.
 class IniReader {
  public:
   Result<IniFile> read(std::string_view text) {
@@ -50,14 +53,19 @@ class IniReader {
   bool take(std::string_view line) {
     const std::string_view content = trim(line);
     if (content.empty() || content[0] == '#' || content[0] == ';') return true;
+    const auto indent = static_cast<std::size_t>(content.data() - line.data());
+    if (value_ != nullptr && indent > indent_) {
+      add_below(content);
+      return true;
+    }
+    indent_ = indent;
     if (content[0] == '[') return begin_section(content);
     if (section_ == nullptr) return false;
-    const bool is_indented = line[0] == ' ' || line[0] == '\t';
-    const std::size_t equals = content.find('=');
-    if (is_indented && value_ != nullptr) return add_nested(content, equals);
-    if (equals == std::string_view::npos || trim(content.substr(0, equals)).empty()) return false;
-    value_ = &(*section_)[to_lower(trim(content.substr(0, equals)))];
-    *value_ = {std::string(trim(without_comment(content.substr(equals + 1)))), {}};
+    const std::size_t mark = content.find_first_of("=:");
+    const std::string name = to_lower(trim(content.substr(0, mark)));
+    if (mark == std::string_view::npos || name.empty()) return false;
+    value_ = &(*section_)[name];
+    *value_ = {std::string(trim(without_comment(content.substr(mark + 1)))), {}};
     return true;
   }
 
@@ -73,21 +81,23 @@ class IniReader {
     return true;
   }
 
-  // An indented line below a value that is not empty goes on with that value.
-  bool add_nested(std::string_view content, std::size_t equals) {
-    if (!value_->text.empty() || equals == std::string_view::npos) {
+  // A line below an empty value is a name and a value of its own; below another it goes on with it.
+  void add_below(std::string_view content) {
+    const bool has_equals = content.find('=') != std::string_view::npos;
+    const std::size_t mark = content.find(has_equals ? '=' : ':');
+    if (!value_->text.empty() || mark == std::string_view::npos) {
       value_->text += "\n";
       value_->text += content;
-      return true;
+      return;
     }
-    const std::string_view text = trim(without_comment(content.substr(equals + 1)));
-    value_->nested[to_lower(trim(content.substr(0, equals)))] = text;
-    return true;
+    const std::string_view text = trim(without_comment(content.substr(mark + 1)));
+    value_->nested[to_lower(trim(content.substr(0, mark)))] = text;
   }
 
   IniFile file_;
   IniSection* section_ = nullptr;
   IniValue* value_ = nullptr;
+  std::size_t indent_ = 0;  // of the key or section that was read last
 };
 
 }  // namespace

@@ -22,8 +22,10 @@ using IniSection = std::map<std::string, IniValue, std::less<>>;
 // wins.
 using IniFile = std::map<std::string, IniSection, std::less<>>;
 
-// Names of keys in lower case. Comments begin with # or ; at the start of a line, or behind white
-// space. Fails with invalid_argument and the number of the line on a line that is none of this.
+// "name = value" or "name: value", at any indentation: only what is indented deeper than the key
+// above belongs to that key. Names of keys in lower case. Comments begin with # or ; at the start
+// of a line, or behind white space. Lines end with LF or CRLF; a byte-order mark is skipped. Fails
+// with invalid_argument and the number of the line on a line that is none of this.
 Result<IniFile> read_ini(std::string_view text);
 
 }  // namespace streamer::core

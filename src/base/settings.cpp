@@ -15,9 +15,9 @@ namespace {
 
 constexpr SettingRow kRows[] = {
     {"aws_profile", "STREAMER_AWS_PROFILE", nullptr, "auto", "auto, or a profile's name",
-     "The profile of ~/.aws/config and ~/.aws/credentials. auto is AWS_PROFILE, else default. If "
-     "it "
-     "is set here, its credentials go before those of the environment."},
+     "The profile of ~/.aws/config and ~/.aws/credentials. auto is AWS_DEFAULT_PROFILE, "
+     "AWS_PROFILE, "
+     "else default. If it is set here, the environment's own credentials are not looked at."},
     {"azure_account_key", "STREAMER_AZURE_ACCOUNT_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "auto",
      "auto, or a key: base64", "The key of the storage account. Never logged."},
     {"azure_account_name", "STREAMER_AZURE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_NAME", "auto",
@@ -28,8 +28,9 @@ constexpr SettingRow kRows[] = {
      "AZURE_STORAGE_CONNECTION_STRING", "auto", "auto, or a connection string",
      "Account, endpoint and key or SAS token in one, as the portal shows it. Never logged."},
     {"azure_endpoint", "STREAMER_AZURE_ENDPOINT", nullptr, "auto", "auto, or a URL",
-     "Where the account is; of an emulator, with the account's name as path. auto is "
-     "AZURE_STORAGE_ENDPOINT, the connection string's, else https://ACCOUNT.blob.SUFFIX."},
+     "Where the account is; of an emulator, with the account's name as path. May end in a SAS "
+     "token. "
+     "auto is AZURE_STORAGE_ENDPOINT, the connection string's, else https://ACCOUNT.blob.SUFFIX."},
     {"azure_endpoint_suffix", "STREAMER_AZURE_ENDPOINT_SUFFIX", "AZURE_STORAGE_ENDPOINT_SUFFIX",
      "auto", "auto, or a domain",
      "The cloud that the account is in. auto is the connection string's, else core.windows.net."},
@@ -38,8 +39,10 @@ constexpr SettingRow kRows[] = {
     {"azure_unsigned", "STREAMER_AZURE_UNSIGNED", nullptr, "no", "yes (or 1), no (or 0)",
      "Whether requests go without credentials, for public containers."},
     {"ca_bundle", "STREAMER_CA_BUNDLE", nullptr, "auto", "auto, or a path",
-     "The PEM file of the authorities that sign the servers' certificates. auto is AWS_CA_BUNDLE, "
-     "the profile's ca_bundle, SSL_CERT_FILE, CURL_CA_BUNDLE, else the system's."},
+     "The PEM file of the authorities that sign the servers' certificates, or a folder of such "
+     "files named by their hashes (openssl rehash). auto is AWS_CA_BUNDLE, the profile's "
+     "ca_bundle, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, else the system's file and folder, or "
+     "SSL_CERT_FILE and SSL_CERT_DIR in their places."},
     {"cache_folder", "STREAMER_CACHE_FOLDER", nullptr, "auto", "auto, or a path",
      "Where snapshots of models' small files are kept. auto is $XDG_CACHE_HOME/libstreamer, else "
      "~/.cache/libstreamer. Whoever may write to it decides what programs read from it."},
@@ -47,6 +50,13 @@ constexpr SettingRow kRows[] = {
      "auto, or bytes from 4096",
      "How many bytes one read request asks for. auto is 2 MiB for files, and 1 to 8 MiB over a "
      "network, so that every connection gets several."},
+    {"client_certificate", "STREAMER_CLIENT_CERTIFICATE", nullptr, "auto", "auto, or a path",
+     "The PEM file of the certificate by which servers that ask for one (mutual TLS) know this "
+     "client, with those that vouch for it behind it. Shown to every server that asks, those that "
+     "give out credentials too."},
+    {"client_key", "STREAMER_CLIENT_KEY", nullptr, "auto", "auto, or a path",
+     "The PEM file of client_certificate's private key, not encrypted. auto is the certificate's "
+     "file."},
     {"coalesce_gap_bytes", "STREAMER_COALESCE_GAP_BYTES", nullptr, "auto", "auto, or bytes",
      "Unwanted bytes between two wanted ranges are read and dropped if they are no more than this; "
      "larger gaps are skipped by a request of their own for each side. auto is 16 KiB for files, "

@@ -17,6 +17,13 @@ bool was_cut(std::string_view text) {
   return false;
 }
 
+// Servers say so in the handshake or, with TLS 1.3, only after it.
+bool wants_other_certificate(std::string_view text) {
+  return text.find("alert certificate required") != std::string_view::npos ||
+         text.find("alert bad certificate") != std::string_view::npos ||
+         text.find("alert unknown ca") != std::string_view::npos;
+}
+
 TransferFault timeout_fault(CURL* easy) {
   curl_off_t connected = 0;
   curl_off_t secured = 0;
@@ -39,6 +46,7 @@ TransferFault proxy_fault(CURL* easy, TransferFault otherwise) {
 }
 
 TransferFault fault_of(CURL* easy, CURLcode code, std::string_view text, bool has_head) {
+  if (wants_other_certificate(text)) return TransferFault::untrusted;
   switch (code) {
     case CURLE_OK:
       // libcurl is content with an answer whose head never came (1xx only, say).
@@ -88,6 +96,8 @@ CurlFault classify_curl(CURL* easy, CURLcode code, const char* text, bool has_he
   const std::string_view detail = *text != '\0' ? text : curl_easy_strerror(code);
   fault.fault = fault_of(easy, code, detail, has_head);
   if (fault.fault != TransferFault::none) fault.text = detail;
+  if (wants_other_certificate(detail))
+    fault.text += "; the server asks who we are: set client_certificate to one that it knows";
   return fault;
 }
 

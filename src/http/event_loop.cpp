@@ -272,7 +272,23 @@ Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
   // AES-128 costs a tenth less CPU than AES-256 and is no less safe here.
   set(CURLOPT_TLS13_CIPHERS,
       "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
-  if (!route.ca_bundle.empty()) set(CURLOPT_CAINFO, route.ca_bundle.c_str());
+  const auto text = [](const std::string& path) {
+    return path.empty() ? static_cast<const char*>(nullptr) : path.c_str();
+  };
+  const TlsFiles& tls = route.tls;
+  if (!tls.ca_file.empty() || !tls.ca_folder.empty()) {
+    // Both, whichever is given: libcurl would go on believing in the system's other one.
+    set(CURLOPT_CAINFO, text(tls.ca_file));
+    set(CURLOPT_CAPATH, text(tls.ca_folder));
+    if (route.proxy.starts_with("https:")) {
+      set(CURLOPT_PROXY_CAINFO, text(tls.ca_file));
+      set(CURLOPT_PROXY_CAPATH, text(tls.ca_folder));
+    }
+  }
+  if (!tls.client_certificate.empty()) {
+    set(CURLOPT_SSLCERT, text(tls.client_certificate));
+    set(CURLOPT_SSLKEY, text(tls.client_key.empty() ? tls.client_certificate : tls.client_key));
+  }
   if (!options.address.empty() && route.proxy.empty()) {
     const Endpoint endpoint{request.origin, ""};
     const bool is_v6 = options.address.find(':') != std::string::npos;

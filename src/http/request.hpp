@@ -17,9 +17,17 @@ struct HttpHeader {
   std::string value;
 };
 
+// Whom servers have to be vouched for by, and who we are to them: paths of PEM files.
+struct TlsFiles {
+  std::string ca_file;             // both empty: the system's; else nothing else is believed
+  std::string ca_folder;           // certificates named by their hashes; ':' between several
+  std::string client_certificate;  // with those that vouch for it; empty: none
+  std::string client_key;          // empty: it stands in the certificate's file
+};
+
 // How a host is reached and believed: the same for all requests to an endpoint.
 struct HttpRoute {
-  std::string ca_bundle;     // path of a PEM file; empty: the system's
+  TlsFiles tls;
   std::string proxy;         // URL of a proxy; empty: none
   bool verifies_tls = true;  // false only by explicit setting
 };

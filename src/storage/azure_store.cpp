@@ -53,7 +53,7 @@ struct ConnectionString {
   std::string sas;
   std::string endpoint;
   std::string suffix;
-  std::string protocol = "https";
+  std::string protocol;
 };
 
 // What every emulator of the service uses; published by Microsoft, and no secret.
@@ -74,15 +74,15 @@ Result<ConnectionString> parse_connection_string(std::string_view text) {
       // Not shown: it may be half of a key.
       return Error(ErrorKind::invalid_argument, "the connection string has a part without a \"=\"");
     }
-    const std::string_view name = part.substr(0, mark);
-    const std::string value(part.substr(mark + 1));
-    if (name == "AccountName") parsed.account = value;
-    if (name == "AccountKey") parsed.key = value;
-    if (name == "SharedAccessSignature") parsed.sas = value;
-    if (name == "BlobEndpoint") parsed.endpoint = value;
-    if (name == "EndpointSuffix") parsed.suffix = value;
-    if (name == "DefaultEndpointsProtocol") parsed.protocol = value;
-    if (name == "UseDevelopmentStorage" && is_true(value)) {
+    const std::string name = to_lower(trim(part.substr(0, mark)));
+    const std::string value(trim(part.substr(mark + 1)));
+    if (name == "accountname") parsed.account = value;
+    if (name == "accountkey") parsed.key = value;
+    if (name == "sharedaccesssignature") parsed.sas = value;
+    if (name == "blobendpoint") parsed.endpoint = value;
+    if (name == "endpointsuffix") parsed.suffix = value;
+    if (name == "defaultendpointsprotocol") parsed.protocol = to_lower(value);
+    if (name == "usedevelopmentstorage" && is_true(value)) {
       parsed.account = kEmulatorAccount;
       parsed.key = kEmulatorKey;
       parsed.endpoint = kEmulatorEndpoint;
@@ -130,11 +130,14 @@ class AzureConfigReader {
     connection_source_ = text->source;
     config_.account = connection_.account;
     if (!connection_.suffix.empty()) config_.suffix = connection_.suffix;
-    if (connection_.endpoint.empty() && connection_.protocol == "http")
+    // Only with a suffix, as the SDK: alone, "http" is nobody's wish.
+    if (connection_.endpoint.empty() && connection_.protocol == "http" &&
+        !connection_.suffix.empty())
       connection_.endpoint = fmt::format("http://{}.blob.{}", connection_.account, config_.suffix);
     if (connection_.endpoint.empty()) return {};
-    config_.endpoint = TRY(read_from(text->source, parse_endpoint(connection_.endpoint)));
-    config_.endpoint_source = text->source;
+    std::string sas;
+    TRY(read_endpoint({connection_.endpoint, text->source}, sas));
+    if (connection_.sas.empty()) connection_.sas = sas;
     const std::string_view host = config_.endpoint->host();
     if (config_.account.empty()) config_.account = std::string(host.substr(0, host.find('.')));
     return {};
@@ -154,9 +157,18 @@ class AzureConfigReader {
     if (const auto suffix = from_.first_of("azure_endpoint_suffix", {}))
       config_.suffix = suffix->value;
     if (const auto endpoint = from_.first_of("azure_endpoint", {"AZURE_STORAGE_ENDPOINT"})) {
-      config_.endpoint = TRY(read_from(endpoint->source, parse_endpoint(endpoint->value)));
-      config_.endpoint_source = endpoint->source;
+      TRY(read_endpoint(*endpoint, endpoint_sas_.value));
+      endpoint_sas_.source = endpoint->source;
     }
+    return {};
+  }
+
+  // An endpoint may bring a SAS token behind its '?'.
+  Result<void> read_endpoint(const Sourced& text, std::string& sas) {
+    const std::size_t mark = text.value.find('?');
+    if (mark != std::string::npos) sas = text.value.substr(mark + 1);
+    config_.endpoint = TRY(read_from(text.source, parse_endpoint(text.value.substr(0, mark))));
+    config_.endpoint_source = text.source;
     return {};
   }
 
@@ -179,10 +191,13 @@ class AzureConfigReader {
       return take_key({connection_.key, connection_source_});
     if (uses_connection && !connection_.sas.empty())
       return take_sas({connection_.sas, connection_source_});
-    if (const auto key = find(only_in_code, "azure_account_key", {"AZURE_STORAGE_ACCESS_KEY"}))
+    if (const auto key = find(only_in_code, "azure_account_key",
+                              {"AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_KEY"}))
       return take_key(*key);
     if (const auto sas = find(only_in_code, "azure_sas_token", {"AZURE_STORAGE_SAS_KEY"}))
       return take_sas(*sas);
+    const bool brings_sas = from_.is_in_code("azure_endpoint") == only_in_code;
+    if (brings_sas && !endpoint_sas_.value.empty()) return take_sas(endpoint_sas_);
     const auto token = find(only_in_code, "azure_bearer_token", {"AZURE_STORAGE_TOKEN"});
     if (!token) return false;
     TRY(check_header_value(token->source, token->value));
@@ -208,6 +223,7 @@ class AzureConfigReader {
   AzureConfig& config_;
   ConnectionString connection_;
   std::string connection_source_;
+  Sourced endpoint_sas_;  // of the setting or variable of the endpoint
 };
 
 std::string joined(std::string_view a, std::string_view b) {
@@ -232,7 +248,7 @@ Result<AzureConfig> read_azure_config(const Settings& settings, const Environmen
   AzureConfig config;
   config.auth.environment = environment;
   config.auth.http = &http;
-  config.auth.ca_bundle = TRY(from.ca_bundle());
+  config.auth.tls = TRY(from.tls_files());
   TRY(AzureConfigReader(from, config).read());
   return config;
 }

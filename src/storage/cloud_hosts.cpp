@@ -20,14 +20,7 @@ constexpr std::string_view kEmulatorPath = "/devstoreaccount1/";
 // "s3.eu-west-1" of the endpoint's own part of an AWS host; the rest, before it, is the bucket.
 // Returns where the endpoint begins; npos if it is no such host.
 std::size_t aws_endpoint_at(std::string_view host) {
-  std::string_view body = host;
-  if (body.ends_with(".amazonaws.com")) {
-    body.remove_suffix(14);
-  } else if (body.ends_with(".amazonaws.com.cn")) {
-    body.remove_suffix(17);
-  } else {
-    return std::string_view::npos;
-  }
+  const std::string_view body = before_aws_suffix(host);
   for (std::size_t at = 0; at != std::string_view::npos && at < body.size();) {
     const std::string_view rest = body.substr(at);
     for (const std::string_view start :
@@ -86,8 +79,7 @@ std::string azure_blob_host(std::string_view host) {
 std::string region_of_aws_host(std::string_view host) {
   const std::size_t at = aws_endpoint_at(host);
   if (at == std::string_view::npos) return {};
-  std::string_view endpoint = host.substr(at);
-  endpoint = endpoint.substr(0, endpoint.find(".amazonaws."));
+  const std::string_view endpoint = before_aws_suffix(host).substr(at);
   const std::size_t dot = endpoint.rfind('.');
   return dot == std::string_view::npos ? "us-east-1" : std::string(endpoint.substr(dot + 1));
 }

@@ -39,8 +39,6 @@ bool is_own(std::string_view code) {
 // Where the client libraries of Google let tests put another server. They go without credentials
 // there.
 Result<void> read_endpoint(const RemoteConfig& from, GcsConfig& config) {
-  config.endpoint = Endpoint{"https://storage.googleapis.com", ""};
-  config.endpoint_source = "Google's own";
   auto found =
       from.first_of("gcs_endpoint", {"CLOUD_STORAGE_EMULATOR_ENDPOINT",
                                      "CLOUD_STORAGE_TESTBENCH_ENDPOINT", "STORAGE_EMULATOR_HOST"});
@@ -50,6 +48,7 @@ Result<void> read_endpoint(const RemoteConfig& from, GcsConfig& config) {
     found->value = "http://" + found->value;
   config.endpoint = TRY(read_from(found->source, parse_endpoint(found->value)));
   config.endpoint_source = found->source;
+  config.is_endpoint_given = true;
   const bool is_ours = from.is_in_code("gcs_endpoint") || found->source == "STREAMER_GCS_ENDPOINT";
   if (!is_ours) config.is_unsigned = true;
   return {};
@@ -83,9 +82,31 @@ Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
     TRY(check_header_value("gcs_bearer_token", *token));
     config.fetch_token = [bearer]() -> Result<BearerToken> { return bearer; };
   }
+  const bool uses_chain = !config.is_unsigned && !config.hmac && config.fetch_token == nullptr;
   if (config.fetch_token == nullptr)
     config.fetch_token = [auth = config.auth] { return find_google_token(auth); };
+  if (!config.endpoint_source.empty()) return {};
+  const std::string universe =
+      uses_chain ? TRY(find_google_universe(config.auth)) : std::string(kGooglesUniverse);
+  config.endpoint = Endpoint{"https://storage." + universe, ""};
+  config.endpoint_source =
+      universe == kGooglesUniverse ? "Google's own" : "the universe of the credentials";
   return {};
+}
+
+// A token of one universe is nothing to another one's hosts. An endpoint that was given may be a
+// front of either.
+Result<void> check_host(const BearerToken& token, const Endpoint& endpoint, bool is_googles_own) {
+  if (token.universe.empty()) return {};
+  const std::string own = "storage." + token.universe;
+  const std::string_view host = endpoint.host();
+  const bool is_of_google = host == kGooglesUniverse || host.ends_with(".googleapis.com");
+  if (is_googles_own ? host == own : token.universe == kGooglesUniverse || !is_of_google) return {};
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("the credentials (from {}) are of the universe {}, and {} is not: no "
+                           "token is sent there; name the right one in "
+                           "GOOGLE_CLOUD_UNIVERSE_DOMAIN, or read from gs:// URIs",
+                           token.source, token.universe, host));
 }
 
 }  // namespace
@@ -96,7 +117,7 @@ Result<GcsConfig> read_gcs_config(const Settings& settings, const Environment& e
   GcsConfig config;
   config.auth.environment = environment;
   config.auth.http = &http;
-  config.auth.ca_bundle = TRY(from.ca_bundle());
+  config.auth.tls = TRY(from.tls_files());
   config.auth.credential_file = from.setting("gcs_credential_file").value_or("");
   config.user_project = from.setting("gcs_user_project").value_or("");
   TRY(check_header_value("gcs_user_project", config.user_project));
@@ -146,6 +167,8 @@ Result<SignedRequest> GcsStore::make_request(std::string method, const Uri& uri,
                                endpoint.origin));
     }
     const auto current = TRY(tokens_.get());
+    const bool is_googles_own = !uri.host().empty() || !config_.is_endpoint_given;
+    TRY(check_host(current.credentials, endpoint, is_googles_own));
     request.credentials_version = current.version;
     request.http.headers.push_back(
         {"Authorization", "Bearer " + std::string(current.credentials.token.reveal())});

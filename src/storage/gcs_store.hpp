@@ -17,6 +17,7 @@ namespace streamer::core {
 struct GcsConfig {
   Endpoint endpoint;
   std::string endpoint_source;
+  bool is_endpoint_given = false;  // else it is Google's own, in the credentials' universe
   bool is_unsigned = false;
   std::optional<AwsCredentials> hmac;  // instead of tokens
   std::string user_project;            // who is charged; empty: the bucket's owner

@@ -41,7 +41,7 @@ Result<std::unique_ptr<Store>> make_https_store(const Settings& settings) {
   HttpsConfig config;
   const Environment environment = process_environment();
   const RemoteConfig from(settings, environment);
-  config.auth.ca_bundle = TRY(from.ca_bundle());
+  config.auth.tls = TRY(from.tls_files());
   config.bearer_token = Secret(from.setting("https_bearer_token").value_or(""));
   TRY(check_header_value("https_bearer_token", config.bearer_token.reveal()));
   return std::unique_ptr<Store>(

@@ -4,14 +4,16 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <filesystem>
+
+#include "auth/credential_files.hpp"
+#include "base/certificates.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
+#include "http/system_authorities.hpp"
 
 namespace streamer::core {
-
-bool is_true(std::string_view text) noexcept {
-  return text == "1" || equal_ignoring_case(text, "true") || equal_ignoring_case(text, "yes") ||
-         equal_ignoring_case(text, "on");
-}
 
 Error blame(std::string_view source, Error error) {
   ErrorFields fields = error.fields();
@@ -52,16 +54,122 @@ std::optional<Sourced> RemoteConfig::first_of(std::string_view setting_name,
   return std::nullopt;
 }
 
-Result<std::string> RemoteConfig::ca_bundle(std::optional<std::string> from_profile) const {
-  auto path = setting("ca_bundle");
-  if (!path) path = environment_("AWS_CA_BUNDLE");
+namespace {
+
+constexpr std::size_t kMostCertificateBytes = 1024 * 1024;
+
+// "0a1b2c3d.0", which is how OpenSSL looks for a certificate in a folder.
+bool is_hashed_name(std::string_view name) {
+  if (name.size() < 10 || name[8] != '.' || !parse_unsigned(name.substr(9))) return false;
+  return name.substr(0, 8).find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+bool has_hashed_files(const std::filesystem::path& folder) {
+  std::error_code failure;
+  std::filesystem::directory_iterator entry(folder, failure);
+  for (; !failure && entry != std::filesystem::directory_iterator(); entry.increment(failure)) {
+    if (is_hashed_name(entry->path().filename().string())) return true;
+  }
+  return false;
+}
+
+Error not_hashed(const std::string& folder, std::string_view source) {
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("the folder of CA certificates that {} names holds none whose name is "
+                           "its hash; run: openssl rehash {}",
+                           source, folder));
+}
+
+Result<void> check_readable(const Sourced& path, std::string_view what) {
+  if (::access(path.value.c_str(), R_OK) == 0) return {};
+  return os_failure(
+      fmt::format("the {} that {} names cannot be read: {}", what, path.source, path.value), errno);
+}
+
+// One of several is enough: often some are named that are not there.
+Result<void> check_folders(const Sourced& folders) {
+  std::string_view rest = folders.value;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    if (has_hashed_files(std::string(rest.substr(0, end)))) return {};
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return not_hashed(folders.value, folders.source);
+}
+
+}  // namespace
+
+Result<void> RemoteConfig::read_authorities(std::optional<Sourced> from_profile,
+                                            TlsFiles& tls) const {
+  auto path = first_of("ca_bundle", {"AWS_CA_BUNDLE"});
   if (!path) path = std::move(from_profile);
-  if (!path) path = environment_("SSL_CERT_FILE");
-  if (!path) path = environment_("CURL_CA_BUNDLE");
-  if (!path) return std::string();
-  if (::access(path->c_str(), R_OK) != 0)
-    return os_failure("the CA bundle cannot be read", errno).at(*path);
-  return *std::move(path);
+  for (const char* const variable : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}) {
+    if (!path && environment_(variable)) path = Sourced{*environment_(variable), variable};
+  }
+  if (path) {
+    TRY(check_readable(*path, "CA bundle"));
+    std::error_code failure;
+    if (!std::filesystem::is_directory(path->value, failure)) {
+      tls.ca_file = path->value;
+      return {};
+    }
+    TRY(check_folders(*path));
+    tls.ca_folder = path->value;
+    return {};
+  }
+  const auto file = environment_("SSL_CERT_FILE");
+  const auto folders = environment_("SSL_CERT_DIR");
+  if (!file && !folders) return {};
+  // OpenSSL's own: each stands for its half of the system's.
+  const TlsFiles system = system_authorities();
+  if (file) TRY(check_readable({*file, "SSL_CERT_FILE"}, "CA bundle"));
+  if (folders && !check_folders({*folders, "SSL_CERT_DIR"})) {
+    log_line(
+        LogLevel::warning,
+        fmt::format("no certificate is found in SSL_CERT_DIR ({}): names there must be hashes; "
+                    "run: openssl rehash FOLDER",
+                    *folders));
+  }
+  tls.ca_file = file.value_or(system.ca_file);
+  tls.ca_folder = folders.value_or(system.ca_folder);
+  return {};
+}
+
+Result<void> RemoteConfig::read_client_certificate(TlsFiles& tls) const {
+  const auto certificate = first_of("client_certificate", {});
+  const auto key = first_of("client_key", {});
+  if (!certificate && !key) return {};
+  if (!certificate) {
+    return Error(ErrorKind::invalid_argument,
+                 fmt::format("{} is set and client_certificate is not; set both, or the "
+                             "certificate alone if its file holds the key",
+                             key->source));
+  }
+  TRY(check_readable(*certificate, "client certificate"));
+  if (key) TRY(check_readable(*key, "key of the client certificate"));
+  std::string content = TRY(read_small_file(certificate->value, kMostCertificateBytes));
+  if (key) content += "\n" + TRY(read_small_file(key->value, kMostCertificateBytes));
+  const Secret both(std::move(content));
+  const auto read = read_certificate(both.reveal(), Secret());
+  if (!read) {
+    const std::string files =
+        key ? fmt::format("{} with {}", certificate->source, key->source) : certificate->source;
+    return blame(fmt::format("the client certificate {} ({})", certificate->value, files),
+                 Error(read.error().kind(),
+                       fmt::format("{}; client_certificate and client_key are PEM files, and the "
+                                   "key is not encrypted",
+                                   read.error().message())));
+  }
+  tls.client_certificate = certificate->value;
+  if (key) tls.client_key = key->value;
+  return {};
+}
+
+Result<TlsFiles> RemoteConfig::tls_files(std::optional<Sourced> from_profile) const {
+  TlsFiles tls;
+  TRY(read_authorities(std::move(from_profile), tls));
+  TRY(read_client_certificate(tls));
+  return tls;
 }
 
 }  // namespace streamer::core

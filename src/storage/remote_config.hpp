@@ -21,8 +21,6 @@ struct Sourced {
   std::string source;
 };
 
-[[nodiscard]] bool is_true(std::string_view text) noexcept;
-
 // An error about a value, with what said so in front.
 [[nodiscard]] Error blame(std::string_view source, Error error);
 template <typename T>
@@ -54,13 +52,20 @@ class RemoteConfig {
   [[nodiscard]] std::optional<Sourced> first_of(std::string_view setting_name,
                                                 std::initializer_list<const char*> names) const;
 
-  // The PEM file of ca_bundle, AWS_CA_BUNDLE, from_profile, SSL_CERT_FILE or CURL_CA_BUNDLE; empty
-  // for the system's. Fails if it cannot be read.
-  [[nodiscard]] Result<std::string> ca_bundle(std::optional<std::string> from_profile = {}) const;
+  // Authorities: ca_bundle, AWS_CA_BUNDLE, from_profile, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, each a
+  // PEM file or a folder of hashed ones; else the system's, with SSL_CERT_FILE for its file and
+  // SSL_CERT_DIR for its folder.
+  // Who we are: client_certificate and client_key. Fails on what cannot be read, is not hashed, or
+  // does not belong together, and says who named it.
+  [[nodiscard]] Result<TlsFiles> tls_files(std::optional<Sourced> from_profile = {}) const;
 
   [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
 
  private:
+  [[nodiscard]] Result<void> read_authorities(std::optional<Sourced> from_profile,
+                                              TlsFiles& tls) const;
+  [[nodiscard]] Result<void> read_client_certificate(TlsFiles& tls) const;
+
   const Settings& settings_;
   const Environment& environment_;
 };

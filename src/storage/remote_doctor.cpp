@@ -37,7 +37,14 @@ Result<void> RemoteStore::diagnose_way(const Uri& uri, const DoctorReport& repor
     return steps.failure();
   if (!steps.run("CA", [&]() -> Result<std::string> {
         if (!endpoint.is_tls()) return std::string("not needed: the endpoint is http");
-        return context_.ca_bundle.empty() ? std::string("the system's") : context_.ca_bundle;
+        const TlsFiles& tls = context_.tls;
+        std::string text =
+            fmt::format("{}{}{}", tls.ca_file,
+                        tls.ca_file.empty() || tls.ca_folder.empty() ? "" : ", ", tls.ca_folder);
+        if (text.empty()) text = "the system's";
+        if (!tls.client_certificate.empty())
+          text += fmt::format("; client certificate {}", tls.client_certificate);
+        return text;
       }))
     return steps.failure();
   if (proxy.empty()) {

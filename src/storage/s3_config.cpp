@@ -6,6 +6,7 @@
 #include <array>
 
 #include "base/crypto.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 
 namespace streamer::core {
@@ -24,8 +25,19 @@ class S3ConfigReader {
     const auto found = endpoint_text();
     config.endpoint_source = found ? found->source : "AWS' own";
     if (found) config.endpoint.custom = TRY(parse_endpoint(found->value));
-    config.endpoint.uses_fips = flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");
-    config.endpoint.uses_dual_stack = flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint");
+    AwsVariant variant = aws_variant(environment_, profile_);
+    if (is_true(profile_.nested("s3", "use_dualstack_endpoint").value_or("")))
+      variant.dual_stack = true;
+    if (found && (variant.fips || variant.dual_stack)) {
+      // As the AWS CLI; but FIPS is a promise, and whether this endpoint keeps it nobody knows.
+      log_line(
+          LogLevel::warning,
+          fmt::format("the S3 endpoint of {} is used as it stands: {} is for AWS' own endpoints",
+                      found->source, variant.fips ? "FIPS" : "dual-stack"));
+      variant = {};
+    }
+    config.endpoint.uses_fips = variant.fips;
+    config.endpoint.uses_dual_stack = variant.dual_stack;
     config.endpoint.uses_acceleration =
         is_true(profile_.nested("s3", "use_accelerate_endpoint").value_or(""));
     std::string style = setting("s3_addressing").value_or("");
@@ -44,7 +56,12 @@ class S3ConfigReader {
                              config.region.source));
   }
 
-  Result<std::string> ca_bundle() const { return shared_.ca_bundle(profile_.value("ca_bundle")); }
+  Result<TlsFiles> tls_files() const {
+    const auto of_profile = profile_.value("ca_bundle");
+    if (!of_profile) return shared_.tls_files();
+    return shared_.tls_files(
+        Sourced{*of_profile, fmt::format("ca_bundle of profile \"{}\"", profile_.profile())});
+  }
   std::optional<std::string> setting(std::string_view name) const { return shared_.setting(name); }
 
   Result<void> read_headers(S3Config& config) const {
@@ -111,19 +128,13 @@ class S3ConfigReader {
   }
 
  private:
-  bool flag(const char* variable, std::string_view key) const {
-    const auto value = environment_(variable);
-    return is_true(value ? *value : profile_.value(key).value_or(""));
-  }
-
   std::optional<Sourced> endpoint_text() const {
     if (const auto in_code = settings_.text_in_code("s3_endpoint"))
       return Sourced{*in_code, "the setting s3_endpoint"};
     if (const auto own = environment_("STREAMER_S3_ENDPOINT"))
       return Sourced{*own, "STREAMER_S3_ENDPOINT"};
-    const bool ignores =
-        is_true(environment_("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").value_or("")) ||
-        environment_("RUNAI_STREAMER_OVERRIDE_ENDPOINT_URL") == "0";
+    const bool ignores = ignores_aws_endpoint_urls(environment_, profile_) ||
+                         environment_("RUNAI_STREAMER_OVERRIDE_ENDPOINT_URL") == "0";
     const auto runai = environment_("RUNAI_STREAMER_S3_ENDPOINT");
     const auto general = environment_("AWS_ENDPOINT_URL");
     // Inference servers copy AWS_ENDPOINT_URL there: then it says nothing of its own.
@@ -168,7 +179,8 @@ Result<S3Config> read_s3_config(const Settings& settings, const Environment& env
   config.auth.environment = environment;
   config.auth.http = &http;
   config.auth.profile = profile;
-  config.auth.ca_bundle = TRY(reader.ca_bundle());
+  config.auth.region = reader.setting("s3_region").value_or("");
+  config.auth.tls = TRY(reader.tls_files());
   TRY(reader.read_credentials(config));
   return config;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "auth/aws_partitions.hpp"
 #include "base/text.hpp"
 
 namespace streamer::core {
@@ -30,35 +31,28 @@ bool wants_virtual_host(std::string_view host) {
   return host.ends_with(".aliyuncs.com") || host.ends_with(".myqcloud.com");
 }
 
-std::string_view suffix_of(std::string_view region) {
-  if (region.starts_with("cn-")) return "amazonaws.com.cn";
-  if (region.starts_with("us-iso-")) return "c2s.ic.gov";
-  if (region.starts_with("us-isob-")) return "sc2s.sgov.gov";
-  if (region.starts_with("eu-isoe-")) return "cloud.adc-e.uk";
-  if (region.starts_with("us-isof-")) return "csp.hci.ic.gov";
-  if (region.starts_with("eusc-")) return "amazonaws.eu";
-  return "amazonaws.com";
-}
-
-std::string aws_host(const S3EndpointRules& rules, std::string_view region) {
-  if (rules.uses_acceleration)
-    return rules.uses_dual_stack ? "s3-accelerate.dualstack.amazonaws.com"
-                                 : "s3-accelerate.amazonaws.com";
-  if (region == "aws-global") return "s3.amazonaws.com";
-  return fmt::format("s3{}{}.{}.{}", rules.uses_fips ? "-fips" : "",
-                     rules.uses_dual_stack ? ".dualstack" : "", region, suffix_of(region));
+Result<std::string> aws_host(const S3EndpointRules& rules, std::string_view region_text) {
+  AwsRegion region = read_aws_region(region_text);
+  const AwsVariant variant{.fips = rules.uses_fips || region.wants_fips,
+                           .dual_stack = rules.uses_dual_stack};
+  if (!rules.uses_acceleration) return aws_s3_host(region, variant);
+  if (variant.fips) {
+    return Error(
+        ErrorKind::invalid_argument,
+        "accelerated buckets have no FIPS endpoints: unset use_accelerate_endpoint or FIPS");
+  }
+  const AwsPartition& partition = aws_partition_of(region.name);
+  if (partition.suffix != "amazonaws.com") {
+    return Error(ErrorKind::unsupported,
+                 fmt::format("the partition {} has no accelerated buckets: unset the profile's "
+                             "use_accelerate_endpoint",
+                             partition.name));
+  }
+  return std::string(variant.dual_stack ? "s3-accelerate.dualstack.amazonaws.com"
+                                        : "s3-accelerate.amazonaws.com");
 }
 
 }  // namespace
-
-bool is_region(std::string_view text) noexcept {
-  if (text.empty() || text.size() > 63 || text.front() == '-' || text.back() == '-') return false;
-  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-  if (std::all_of(text.begin(), text.end(), is_digit)) return false;
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return is_lower_or_digit(c) || (c >= 'A' && c <= 'Z') || c == '-';
-  });
-}
 
 Result<S3Target> s3_target(const S3EndpointRules& rules, std::string_view bucket,
                            std::string_view region) {
@@ -74,7 +68,7 @@ Result<S3Target> s3_target(const S3EndpointRules& rules, std::string_view bucket
                  "an endpoint of one's own cannot be combined with FIPS, dual-stack or accelerate");
   }
   const Endpoint endpoint =
-      rules.custom ? *rules.custom : Endpoint{"https://" + aws_host(rules, region), ""};
+      rules.custom ? *rules.custom : Endpoint{"https://" + TRY(aws_host(rules, region)), ""};
   bool is_virtual = rules.addressing == S3Addressing::virtual_host;
   if (rules.addressing == S3Addressing::automatic)
     is_virtual = !rules.custom || wants_virtual_host(endpoint.host());

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "auth/aws_partitions.hpp"
 #include "base/result.hpp"
 #include "http/request.hpp"
 
@@ -28,12 +29,9 @@ struct S3Target {
   bool is_virtual_host = false;
 };
 
-// invalid_argument for combinations that do not exist; unsupported for S3 Express buckets and
-// access points given by ARN.
+// invalid_argument for combinations that do not exist; unsupported for S3 Express buckets, access
+// points given by ARN, and variants that the region's partition has not.
 Result<S3Target> s3_target(const S3EndpointRules& rules, std::string_view bucket,
                            std::string_view region);
-
-// Whether text can be a region, and stand in a host's name.
-[[nodiscard]] bool is_region(std::string_view text) noexcept;
 
 }  // namespace streamer::core

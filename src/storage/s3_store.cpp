@@ -106,8 +106,8 @@ Result<SignedRequest> S3Store::make_request(std::string method, const Uri& uri,
   if (config_.is_unsigned || request.hops > 1) return request;
   const auto current = TRY(credentials_.get());
   request.credentials_version = current.version;
-  const std::string region = request.region == "aws-global" ? "us-east-1" : request.region;
-  signer_.sign(request.http, current.credentials, {region, "s3"}, request.signed_at);
+  signer_.sign(request.http, current.credentials, {read_aws_region(request.region).name, "s3"},
+               request.signed_at);
   if (log_enabled(LogLevel::trace)) {
     log_line(LogLevel::trace,
              fmt::format("{} {}{}", request.http.method, request.http.origin, request.http.path));

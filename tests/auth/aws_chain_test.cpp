@@ -3,8 +3,6 @@
 #include <sys/stat.h>
 
 #include "auth/aws_context.hpp"
-#include "auth/credential_cache.hpp"
-#include "base/crypto.hpp"
 #include "support/auth_world.hpp"
 #include "support/store_world.hpp"
 
@@ -59,6 +57,16 @@ TEST_CASE("environment: keys, session, expiry; half of them is an error", "[aws]
   CHECK(found->expires == parse_iso("2099-01-02T03:04:05Z"));
   world.variables["AWS_SECRET_ACCESS_KEY"] = "a\r\nX-Forged: 1";
   CHECK(world.find().error().kind() == ErrorKind::invalid_argument);
+}
+
+TEST_CASE("environment: a secret without an id is nothing, as for the AWS CLI", "[aws]") {
+  World world;
+  world.variables["AWS_SECRET_ACCESS_KEY"] = "canary";
+  CHECK_THAT(world.find().error().message(),
+             Catch::Contains("AWS_SECRET_ACCESS_KEY is set and AWS_ACCESS_KEY_ID is not") &&
+                 !Catch::Contains("canary"));
+  world.write(".aws/credentials", "[default]\naws_access_key_id=F\naws_secret_access_key=f\n");
+  CHECK(world.find()->access_key_id == "F");
 }
 
 TEST_CASE("nothing configured: the error names every source", "[aws]") {
@@ -184,8 +192,179 @@ TEST_CASE("profiles: what cannot work says why", "[aws]") {
   says("[profile p]\nrole_arn=a\nsource_profile=p\nmfa_serial=x\n", "MFA");
   says("[profile p]\naws_access_key_id=x\n", "only one");
   says("[profile p]\nlogin_session=x\n", "export-credentials");
-  says("[profile p]\nsso_start_url=x\n", "needs sso_start_url");
+  says("[profile p]\nsso_start_url=x\n", "needs sso_account_id");
+  says("[profile p]\nsso_account_id=x\n", "needs sso_start_url");
+  says("[profile p]\nsso_account_id=x\nsso_role_name=r\nsso_session=s\n", "[sso-session s]");
+  says(
+      "[profile p]\nsso_account_id=x\nsso_role_name=r\nsso_session=s\nsso_region=a\n"
+      "[sso-session s]\nsso_start_url=u\nsso_region=b\n",
+      "different values of sso_region");
+  says("[profile p]\naws_secret_access_key=x\n", "without aws_access_key_id");
+  says("[profile p]\nweb_identity_token_file=/x\n", "role_arn in profile");
   says("[profile p\n", "line 1");
+}
+
+TEST_CASE("a profile's role goes before the web identity of the pod", "[aws]") {
+  World world([](const WireRequest& request, Wire& wire) {
+    const std::string action = form_value(request, "Action");
+    const bool is_signed =
+        request.header("authorization").find("Credential=BASE/") != std::string::npos;
+    CHECK(is_signed == (action == "AssumeRole"));
+    wire.send(sts_answer(action, form_value(request, "RoleArn")));
+  });
+  world.variables["AWS_WEB_IDENTITY_TOKEN_FILE"] = world.write("token", "pod");
+  world.variables["AWS_ROLE_ARN"] = "arn:pod";
+  CHECK(world.find()->access_key_id == "arn:pod");
+  world.write(".aws/config",
+              "[default]\nrole_arn=arn:d\nsource_profile=base\n"
+              "[profile base]\naws_access_key_id=BASE\naws_secret_access_key=s\n"
+              "[profile team]\nrole_arn=arn:t\nsource_profile=base\n"
+              "[profile keys]\naws_access_key_id=KEYS\naws_secret_access_key=s\n");
+  CHECK(world.find()->access_key_id == "arn:d");
+  world.variables["AWS_PROFILE"] = "team";
+  CHECK(world.find()->access_key_id == "arn:t");
+  // Keys of a profile that the environment names do not; of one that was set in code they do.
+  world.variables["AWS_PROFILE"] = "keys";
+  CHECK(world.find()->access_key_id == "arn:pod");
+  world.context.profile = "keys";
+  CHECK(world.find()->access_key_id == "KEYS");
+  // Keys of the environment go before all of it.
+  world.context.profile = "";
+  world.variables["AWS_PROFILE"] = "team";
+  world.variables["AWS_ACCESS_KEY_ID"] = "ENV";
+  world.variables["AWS_SECRET_ACCESS_KEY"] = "e";
+  CHECK(world.find()->access_key_id == "ENV");
+}
+
+TEST_CASE("web identity of a profile, each part of it also from the environment", "[aws]") {
+  World world([](const WireRequest& request, Wire& wire) {
+    CHECK(form_value(request, "Action") == "AssumeRoleWithWebIdentity");
+    wire.send(sts_answer("AssumeRoleWithWebIdentity", form_value(request, "RoleArn") + "/" +
+                                                          form_value(request, "RoleSessionName") +
+                                                          "/" +
+                                                          form_value(request, "WebIdentityToken")));
+  });
+  const std::string token = world.write("token", "of-profile");
+  world.write(".aws/config",
+              "[default]\nrole_arn=arn:p\nrole_session_name=ps\nweb_identity_token_file=" + token +
+                  "\naws_access_key_id=KEYS\naws_secret_access_key=s\n");
+  CHECK(world.find()->access_key_id == "arn:p/ps/of-profile");
+  world.variables["AWS_ROLE_ARN"] = "arn:e";
+  CHECK(world.find()->access_key_id == "arn:e/ps/of-profile");
+  world.variables["AWS_WEB_IDENTITY_TOKEN_FILE"] = world.write("other", "of-pod");
+  CHECK(world.find()->access_key_id == "arn:e/ps/of-pod");
+  world.context.profile = "default";
+  CHECK(world.find()->access_key_id == "arn:p/ps/of-profile");
+}
+
+TEST_CASE("a source profile's keys go before its own role, and a token stays with its keys",
+          "[aws]") {
+  World world([](const WireRequest& request, Wire& wire) {
+    const std::string header = request.header("authorization");
+    const std::size_t at = header.find("Credential=") + 11;
+    wire.send(sts_answer("AssumeRole", form_value(request, "RoleArn") + "~" +
+                                           header.substr(at, header.find('/') - at) + "~" +
+                                           request.header("x-amz-security-token")));
+  });
+  world.write(".aws/config",
+              "[profile p]\nrole_arn=arn:p\nsource_profile=q\n"
+              "[profile q]\nrole_arn=arn:q\nsource_profile=p\naws_access_key_id=C\n"
+              "aws_secret_access_key=c\naws_session_token=of-config\n");
+  world.variables["AWS_PROFILE"] = "p";
+  CHECK(world.find()->access_key_id == "arn:p~C~of-config");
+  world.write(".aws/credentials", "[q]\naws_access_key_id=F\naws_secret_access_key=f\n");
+  CHECK(world.find()->access_key_id == "arn:p~F~");
+}
+
+TEST_CASE("keys that are indented, with colons and a byte-order mark, are read", "[aws]") {
+  World world;
+  world.write(".aws/credentials",
+              "\xEF\xBB\xBF[default]\r\n  aws_access_key_id = FIRST\r\n\r\n"
+              "  aws_secret_access_key = f\r\n[other]\r\n"
+              "aws_access_key_id: OTHER\r\naws_secret_access_key: o=:\r\n");
+  CHECK(world.find()->access_key_id == "FIRST");
+  world.variables["AWS_PROFILE"] = "other";
+  const auto other = world.find();
+  REQUIRE(other);
+  CHECK(other->access_key_id == "OTHER");
+  CHECK(other->secret_access_key.reveal() == "o=:");
+}
+
+TEST_CASE("endpoints of services follow partition, FIPS, dual-stack and configured URLs", "[aws]") {
+  World world;
+  world.variables.erase("AWS_ENDPOINT_URL_STS");
+  world.variables.erase("AWS_ENDPOINT_URL_SSO");
+  const auto host = [&](AwsService service, const std::string& region) -> std::string {
+    const AwsConfig config = *AwsConfig::read(world.context.environment, "");
+    const auto found = aws_endpoint(world.context, config, service, region);
+    if (!found) return found.error().message();
+    return found->endpoint.origin + found->endpoint.base_path + " " + found->region;
+  };
+  using enum AwsService;
+  CHECK(host(sts, "") == "https://sts.amazonaws.com us-east-1");
+  CHECK(host(sts, "aws-global") == "https://sts.amazonaws.com us-east-1");
+  CHECK(host(sts, "eu-west-1") == "https://sts.eu-west-1.amazonaws.com eu-west-1");
+  CHECK(host(sts, "cn-north-1") == "https://sts.cn-north-1.amazonaws.com.cn cn-north-1");
+  CHECK(host(sts, "us-gov-west-1") == "https://sts.us-gov-west-1.amazonaws.com us-gov-west-1");
+  CHECK(host(sts, "us-iso-east-1") == "https://sts.us-iso-east-1.c2s.ic.gov us-iso-east-1");
+  CHECK(host(sts, "us-isob-east-1") == "https://sts.us-isob-east-1.sc2s.sgov.gov us-isob-east-1");
+  CHECK(host(sts, "eu-isoe-west-1") == "https://sts.eu-isoe-west-1.cloud.adc-e.uk eu-isoe-west-1");
+  CHECK(host(sts, "us-isof-east-1") == "https://sts.us-isof-east-1.csp.hci.ic.gov us-isof-east-1");
+  CHECK(host(sts, "eusc-de-east-1") == "https://sts.eusc-de-east-1.amazonaws.eu eusc-de-east-1");
+  CHECK(host(sso, "cn-north-1") == "https://portal.sso.cn-north-1.amazonaws.com.cn cn-north-1");
+  CHECK(host(sso_oidc, "eusc-de-east-1") ==
+        "https://oidc.eusc-de-east-1.amazonaws.eu eusc-de-east-1");
+  CHECK(host(sts, "x.example.com/") ==
+        "\"x.example.com/\" (of AWS_REGION or the profile's region) is no region");
+  world.variables["AWS_STS_REGIONAL_ENDPOINTS"] = "legacy";
+  CHECK(host(sts, "eu-west-1") == "https://sts.amazonaws.com us-east-1");
+  CHECK(host(sts, "cn-north-1") == "https://sts.cn-north-1.amazonaws.com.cn cn-north-1");
+  world.variables["AWS_USE_FIPS_ENDPOINT"] = "true";
+  CHECK(host(sts, "eu-west-1") == "https://sts-fips.eu-west-1.amazonaws.com eu-west-1");
+  CHECK(host(sts, "us-gov-west-1") == "https://sts.us-gov-west-1.amazonaws.com us-gov-west-1");
+  CHECK(host(sso, "us-gov-west-1") ==
+        "https://portal.sso.us-gov-west-1.amazonaws.com us-gov-west-1");
+  CHECK(host(sso_oidc, "eu-west-1") == "https://oidc-fips.eu-west-1.amazonaws.com eu-west-1");
+  CHECK(host(sts, "") == "https://sts-fips.us-east-1.amazonaws.com us-east-1");
+  world.variables["AWS_USE_DUALSTACK_ENDPOINT"] = "true";
+  CHECK(host(sts, "us-gov-west-1") == "https://sts-fips.us-gov-west-1.api.aws us-gov-west-1");
+  CHECK(host(sso, "eu-west-1") == "https://portal.sso-fips.eu-west-1.api.aws eu-west-1");
+  CHECK(host(sts, "eu-isoe-west-1").find("aws-iso-e has no dual-stack") != std::string::npos);
+  world.variables["AWS_USE_FIPS_ENDPOINT"] = "";
+  CHECK(host(sts, "cn-north-1") ==
+        "https://sts.cn-north-1.api.amazonwebservices.com.cn cn-north-1");
+  CHECK(host(sts, "us-east-1-fips") == "https://sts-fips.us-east-1.api.aws us-east-1");
+  world.variables["AWS_USE_DUALSTACK_ENDPOINT"] = "";
+  // From the profile, and what is configured goes before it.
+  world.write(".aws/config",
+              "[default]\nuse_fips_endpoint=true\nuse_dualstack_endpoint = True\nservices = mine\n"
+              "[services mine]\nsso =\n  endpoint_url = https://sso.example.com/base\n");
+  CHECK(host(sts, "eu-west-1") == "https://sts-fips.eu-west-1.api.aws eu-west-1");
+  CHECK(host(sso, "eu-west-1") == "https://sso.example.com/base eu-west-1");
+  world.variables["AWS_ENDPOINT_URL"] = "https://all.example.com";
+  CHECK(host(sso, "eu-west-1") == "https://all.example.com eu-west-1");
+  world.variables["AWS_ENDPOINT_URL_SSO_OIDC"] = "https://oidc.example.com";
+  CHECK(host(sso_oidc, "eu-west-1") == "https://oidc.example.com eu-west-1");
+  world.variables["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] = "true";
+  CHECK(host(sso_oidc, "eu-west-1") == "https://oidc-fips.eu-west-1.api.aws eu-west-1");
+}
+
+TEST_CASE("STS is asked in the region that was set in code", "[aws]") {
+  std::string scope;
+  World world([&](const WireRequest& request, Wire& wire) {
+    scope = request.header("authorization");
+    wire.send(sts_answer("AssumeRole", "ROLE"));
+  });
+  world.write(".aws/config",
+              "[default]\nregion=eu-west-1\nrole_arn=a\ncredential_source=Environment\n");
+  world.variables["AWS_ACCESS_KEY_ID"] = "ENV";
+  world.variables["AWS_SECRET_ACCESS_KEY"] = "e";
+  world.context.profile = "default";
+  REQUIRE(world.find());
+  CHECK(scope.find("/eu-west-1/sts/") != std::string::npos);
+  world.context.region = "cn-north-1";
+  REQUIRE(world.find());
+  CHECK(scope.find("/cn-north-1/sts/") != std::string::npos);
 }
 
 TEST_CASE("profiles: credential_source takes the environment's keys", "[aws]") {
@@ -198,33 +377,6 @@ TEST_CASE("profiles: credential_source takes the environment's keys", "[aws]") {
   world.variables["AWS_SECRET_ACCESS_KEY"] = "e";
   world.context.profile = "p";
   CHECK(world.find()->access_key_id == "ROLE");
-}
-
-TEST_CASE("SSO: the cached token is traded for keys", "[aws]") {
-  World world([](const WireRequest& request, Wire& wire) {
-    if (request.header("x-amz-sso_bearer_token") != "sso-token")
-      return wire.send(answer(401, "{}"));
-    CHECK(request.path == "/federation/credentials");
-    CHECK(request.query == "account_id=123&role_name=admin");
-    wire.send(answer(200,
-                     "{\"roleCredentials\":{\"accessKeyId\":\"SSO\",\"secretAccessKey\":\"s\","
-                     "\"sessionToken\":\"t\",\"expiration\":4070919845000}}"));
-  });
-  world.write(".aws/config",
-              "[profile p]\nsso_session=corp\nsso_account_id=123\nsso_role_name=admin\n"
-              "[sso-session corp]\nsso_start_url=https://corp\nsso_region=eu-west-1\n");
-  world.variables["AWS_PROFILE"] = "p";
-  CHECK_THAT(world.find().error().message(), Catch::Contains("aws sso login --profile p"));
-  const std::string cache = ".aws/sso/cache/" + sha1_hex("corp") + ".json";
-  world.write(cache, "{\"accessToken\":\"sso-token\",\"expiresAt\":\"2099-01-01T00:00:00Z\"}");
-  const auto found = world.find();
-  if (!found) FAIL(found.error().line());
-  CHECK(found->access_key_id == "SSO");
-  CHECK(found->expires == SystemTime(4070919845s));
-  world.write(cache, "{\"accessToken\":\"old\",\"expiresAt\":\"2099-01-01T00:00:00Z\"}");
-  CHECK(world.find().error().kind() == ErrorKind::credentials_expired);
-  world.write(cache, "{\"accessToken\":\"sso-token\",\"expiresAt\":\"2001-01-01T00:00:00Z\"}");
-  CHECK_THAT(world.find().error().message(), Catch::Contains("expired"));
 }
 
 TEST_CASE("credential_process: words, output, failure, time", "[aws]") {
@@ -353,96 +505,4 @@ TEST_CASE("instance metadata: absent, refused, without a role", "[aws]") {
                wire.send(request.method == "PUT" ? answer(200, "t") : answer(404, ""));
              }),
              Catch::Contains("no role"));
-}
-
-TEST_CASE("the cache fetches once, renews early, and forgives while keys are good", "[aws]") {
-  std::atomic<int> fetches{0};
-  std::atomic<bool> works{true};
-  std::atomic<std::int64_t> clock{1'000'000};
-  const auto now = [&] { return SystemTime(std::chrono::seconds(clock.load())); };
-  CredentialCache<AwsCredentials> cache(
-      [&]() -> Result<AwsCredentials> {
-        const int number = ++fetches;
-        if (!works) return Error(ErrorKind::io, "down");
-        return AwsCredentials{.access_key_id = "ID" + std::to_string(number),
-                              .secret_access_key = Secret("s"),
-                              .session_token = {},
-                              .expires = now() + 3600s,
-                              .source = "test"};
-      },
-      now);
-  CHECK(cache.get()->credentials.access_key_id == "ID1");
-  CHECK(cache.get()->version == 1);
-  CHECK(fetches == 1);
-  // Within ten minutes of the end: renewed beside, without waiting.
-  clock += 3600 - 300;
-  CHECK(cache.get());
-  const auto deadline = std::chrono::steady_clock::now() + 10s;
-  while (cache.get()->credentials.access_key_id != "ID2" &&
-         std::chrono::steady_clock::now() < deadline)
-    std::this_thread::yield();
-  CHECK(fetches == 2);
-  // At the end, and the source is down: what is there is still used.
-  works = false;
-  clock += 3600;
-  CHECK(cache.get()->credentials.access_key_id == "ID2");
-  // The store refused version 2: one fetch for all who ask.
-  works = true;
-  const std::uint64_t version = cache.get()->version;
-  const int before = fetches;
-  CHECK(*cache.renew(version));
-  CHECK(*cache.renew(version));
-  CHECK(fetches == before + 1);
-}
-
-TEST_CASE("the cache does not pester a source that gives what is about to expire", "[aws]") {
-  std::atomic<int> fetches{0};
-  std::atomic<std::int64_t> clock{1'000'000};
-  const std::int64_t end = clock + 300;
-  const auto now = [&] { return SystemTime(std::chrono::seconds(clock.load())); };
-  // As metadata services do: the same keys until they have nearly expired.
-  CredentialCache<AwsCredentials> cache(
-      [&]() -> Result<AwsCredentials> {
-        ++fetches;
-        const bool is_late = clock > end - 30;
-        return AwsCredentials{
-            .access_key_id = is_late ? "NEW" : "OLD",
-            .secret_access_key = Secret("s"),
-            .session_token = {},
-            .expires = SystemTime(std::chrono::seconds(is_late ? end + 3600 : end)),
-            .source = "test"};
-      },
-      now);
-  for (; clock < end + 10; ++clock) {
-    for (int i = 0; i < 10; ++i) {
-      const auto current = cache.get();
-      REQUIRE(current);
-      // Never one that has expired.
-      CHECK((clock < end || current->credentials.access_key_id == "NEW"));
-    }
-  }
-  CHECK(cache.get()->version == 2);
-  // Twice a minute at most, and a few times more often towards the end.
-  CHECK(fetches <= 20);
-}
-
-TEST_CASE("a source that is down is asked now and then, not for every request", "[aws]") {
-  std::atomic<int> fetches{0};
-  std::atomic<std::int64_t> clock{1'000'000};
-  const auto now = [&] { return SystemTime(std::chrono::seconds(clock.load())); };
-  CredentialCache<AwsCredentials> cache(
-      [&]() -> Result<AwsCredentials> {
-        if (++fetches > 1) return Error(ErrorKind::io, "down");
-        return AwsCredentials{.access_key_id = "ID",
-                              .secret_access_key = Secret("s"),
-                              .session_token = {},
-                              .expires = now() + 3600s,
-                              .source = "test"};
-      },
-      now);
-  REQUIRE(cache.get());
-  clock += 4000;
-  for (int i = 0; i < 1000; ++i)
-    CHECK(cache.get()->credentials.access_key_id == "ID");
-  CHECK(fetches == 2);
 }

@@ -6,6 +6,7 @@
 #include "auth/azure_context.hpp"
 #include "auth/azure_shared_key.hpp"
 #include "base/crypto.hpp"
+#include "base/json.hpp"
 #include "support/auth_world.hpp"
 #include "support/dialect.hpp"
 
@@ -88,7 +89,8 @@ TEST_CASE("nothing configured for Azure: the error names every source", "[azure]
   REQUIRE_FALSE(found);
   CHECK(found.error().kind() == ErrorKind::permission_denied);
   for (const char* const source :
-       {"environment", "workload identity", "managed identity", "Azure CLI", "azure_unsigned"})
+       {"environment", "workload identity", "managed identity", "Azure CLI", "Azure PowerShell",
+        "Azure Developer CLI", "azure_unsigned"})
     CHECK_THAT(found.error().message(), Catch::Contains(source));
 }
 
@@ -122,6 +124,9 @@ TEST_CASE("a service principal, by its secret", "[azure]") {
   world.variables["AZURE_TENANT_ID"] = "tenant-1";
   world.variables["AZURE_AUTHORITY_HOST"] = "http://login.example.com";
   CHECK(world.find().error().kind() == ErrorKind::invalid_argument);
+  // Without a scheme it is https, which nobody speaks here.
+  world.variables["AZURE_AUTHORITY_HOST"] = world.server.url().substr(7) + "/ ";
+  CHECK(world.find().error().kind() == ErrorKind::io);
 }
 
 TEST_CASE("a service principal, by its certificate", "[azure]") {
@@ -149,6 +154,114 @@ TEST_CASE("a service principal, by its certificate", "[azure]") {
   CHECK(found->token.reveal() == "certified");
   world.variables["AZURE_CLIENT_CERTIFICATE_PATH"] = key;
   CHECK_THAT(world.find().error().message(), Catch::Contains("certificate"));
+}
+
+namespace {
+
+// "key, certificate and those that vouch for it" of one test, made by the tool that everybody uses.
+void run(const std::string& command) {
+  INFO(command);
+  REQUIRE(std::system((command + " 2>/dev/null").c_str()) == 0);
+}
+
+// The members of a token's header, "x5c" with the texts of its array joined by commas.
+std::map<std::string, std::string> header_of(const std::string& jwt) {
+  std::string text = jwt.substr(0, jwt.find('.'));
+  std::replace(text.begin(), text.end(), '-', '+');
+  std::replace(text.begin(), text.end(), '_', '/');
+  text.resize((text.size() + 3) / 4 * 4, '=');
+  const std::string json = base64_decode(text).value_or("");
+  std::map<std::string, std::string> members;
+  const auto read = read_json(JsonText(json), [&](JsonValue& top) {
+    return top.members([&](std::string_view key, JsonValue& member) -> Result<void> {
+      std::string& value = members[std::string(key)];
+      if (TRY(member.kind()) == JsonKind::string) {
+        value = std::string(TRY(member.string()));
+        return {};
+      }
+      return member.elements([&](JsonValue& one) -> Result<void> {
+        value += (value.empty() ? "" : ",") + std::string(TRY(one.string()));
+        return {};
+      });
+    });
+  });
+  CHECK(read);
+  return members;
+}
+
+}  // namespace
+
+TEST_CASE("a certificate with a password, as PEM and as PFX, and its chain", "[azure]") {
+  std::map<std::string, std::string> header;
+  AzureWorld world([&](const WireRequest& request, Wire& wire) {
+    header = header_of(form_value(request, "client_assertion"));
+    const bool is_right = !claims_of(form_value(request, "client_assertion")).empty();
+    wire.send(is_right ? azure_token("certified") : answer(401, R"({"error":"invalid_client"})"));
+  });
+  const std::string key = world.write("key.pem", TestKey::instance().pem());
+  const auto path = [&](const std::string& name) { return world.write(name, ""); };
+  const std::string crt = path("a.crt");
+  const std::string ca = path("ca.crt");
+  const std::string pem = path("encrypted.pem");
+  const std::string pfx = path("a.pfx");
+  const std::string old = path("old.pfx");
+  run(fmt::format("openssl req -x509 -key {} -out {} -days 2 -subj /CN=test", key, crt));
+  run(
+      fmt::format("openssl req -x509 -newkey rsa:2048 -nodes -keyout {}.key -out {} -days 2 -subj "
+                  "/CN=ca",
+                  ca, ca));
+  // The certificate in front of the key, others behind: any order will do.
+  run(
+      fmt::format("cat {} > {} && openssl pkcs8 -topk8 -in {} -passout pass:canary >> {} && cat {} "
+                  ">> {}",
+                  crt, pem, key, pem, ca, pem));
+  run(
+      fmt::format("openssl pkcs12 -export -inkey {} -in {} -certfile {} -out {} -passout "
+                  "pass:canary",
+                  key, crt, ca, pfx));
+  world.variables["AZURE_TENANT_ID"] = "tenant-1";
+  world.variables["AZURE_CLIENT_ID"] = "app";
+  for (const std::string& file : {pem, pfx}) {
+    INFO(file);
+    world.variables["AZURE_CLIENT_CERTIFICATE_PATH"] = file;
+    world.variables["AZURE_CLIENT_SEND_CERTIFICATE_CHAIN"] = "";
+    world.variables["AZURE_CLIENT_CERTIFICATE_PASSWORD"] = "canary";
+    const auto found = world.find();
+    if (!found) FAIL(found.error().line());
+    CHECK(found->token.reveal() == "certified");
+    CHECK(header.at("x5t").size() == 27);
+    CHECK_FALSE(header.contains("x5c"));
+    world.variables["AZURE_CLIENT_SEND_CERTIFICATE_CHAIN"] = "true";
+    REQUIRE(world.find());
+    const std::string& chain = header.at("x5c");
+    CHECK(chain.starts_with("MII"));
+    CHECK(std::count(chain.begin(), chain.end(), ',') == 1);
+    for (const char* const password : {"", "canary-wrong"}) {
+      world.variables["AZURE_CLIENT_CERTIFICATE_PASSWORD"] = password;
+      const auto refused = world.find();
+      REQUIRE_FALSE(refused);
+      INFO(refused.error().line());
+      CHECK(refused.error().kind() == ErrorKind::invalid_argument);
+      CHECK_THAT(refused.error().line(),
+                 Catch::Contains(*password == '\0' ? "no password was given" : "does not open") &&
+                     Catch::Contains("AZURE_CLIENT_CERTIFICATE_PASSWORD") &&
+                     !Catch::Contains("canary"));
+    }
+  }
+  // Without a password, and what is none of it.
+  run(fmt::format("openssl pkcs12 -export -inkey {} -in {} -out {} -passout pass:", key, crt, pfx));
+  world.variables["AZURE_CLIENT_CERTIFICATE_PASSWORD"] = "";
+  CHECK(world.find());
+  const auto says = [&](const std::string& file, const std::string& words) {
+    world.variables["AZURE_CLIENT_CERTIFICATE_PATH"] = file;
+    const auto refused = world.find();
+    REQUIRE_FALSE(refused);
+    CHECK_THAT(refused.error().line(), Catch::Contains(words));
+  };
+  says(world.write("text", "hello"), "neither a PEM text nor a PKCS #12");
+  says(crt, "no private key");
+  run(fmt::format("cat {} {} > {}", key, ca, old));
+  says(old, "does not belong");
 }
 
 TEST_CASE("workload identity: the cluster's token, read at every fetch", "[azure]") {
@@ -203,6 +316,13 @@ TEST_CASE("managed identity: app service, its older form, cloud shell", "[azure]
   CHECK(world.find()->token.reveal() == "older");
   world.variables = {{"MSI_ENDPOINT", url}};
   CHECK(world.find()->token.reveal() == "shell");
+  // An endpoint that nothing belongs to is nobody's, whatever else there is.
+  world.variables["IDENTITY_ENDPOINT"] = url;
+  world.variables["AZURE_TOKEN_CREDENTIALS"] = "prod";
+  CHECK_THAT(world.find().error().message(), Catch::Contains("neither IDENTITY_HEADER"));
+  world.variables["IDENTITY_HEADER"] = "h";
+  world.variables["IDENTITY_SERVER_THUMBPRINT"] = "t";
+  CHECK_THAT(world.find().error().message(), Catch::Contains("Service Fabric"));
 }
 
 TEST_CASE("managed identity of Arc: only its own keys are sent", "[azure]") {
@@ -237,7 +357,7 @@ TEST_CASE("Azure CLI comes last, and only where it may", "[azure]") {
   const std::string path = program.substr(0, program.rfind('/')) + ":/usr/bin:/bin";
   ::setenv("PATH", path.c_str(), 1);
   const auto found = world.find();
-  world.variables["AZURE_TOKEN_CREDENTIALS"] = "prod";
+  world.variables["AZURE_TOKEN_CREDENTIALS"] = " prod ";
   const auto narrowed = world.find();
   world.variables["AZURE_TOKEN_CREDENTIALS"] = "azureclicredential";
   const auto named = world.find();
@@ -248,5 +368,42 @@ TEST_CASE("Azure CLI comes last, and only where it may", "[azure]") {
   CHECK(narrowed.error().kind() == ErrorKind::permission_denied);
   CHECK(named->token.reveal() == "cli");
   world.variables["AZURE_TOKEN_CREDENTIALS"] = "nonsense";
-  CHECK(world.find().error().kind() == ErrorKind::invalid_argument);
+  CHECK_THAT(world.find().error().message(),
+             Catch::Contains("nonsense") && Catch::Contains("AzureDeveloperCliCredential"));
+}
+
+TEST_CASE("tools of developers: CLI, then PowerShell, then the developer CLI", "[azure]") {
+  AzureWorld world([](const WireRequest&, Wire& wire) { wire.send(answer(400, "")); });
+  const auto tool = [&](const std::string& name, const std::string& script) {
+    const std::string path = world.write("bin/" + name, "#!/bin/sh\n" + script + "\n");
+    REQUIRE(::chmod(path.c_str(), 0700) == 0);
+    return path;
+  };
+  const std::string azd = tool("azd",
+                               "[ \"$*\" = \"auth token --output json --no-prompt --scope "
+                               "https://storage.azure.com/.default\" ] && echo "
+                               "'{\"token\":\"azd\",\"expiresOn\":\"2030-01-02T03:04:05Z\"}'");
+  const std::string path = azd.substr(0, azd.rfind('/')) + ":/usr/bin:/bin";
+  ::setenv("PATH", path.c_str(), 1);
+  const auto only = world.find();
+  tool("pwsh",
+       "case \"$4\" in *Get-AzAccessToken*) echo "
+       "'{\"token\":\"pwsh\",\"expiresOn\":1900000000}';; esac");
+  const auto second = world.find();
+  // A tool that does not work is as good as none.
+  tool("az", "echo '{\"error\":1}'; exit 1");
+  const auto still = world.find();
+  tool("az", "echo '{\"accessToken\":\"az\",\"expires_on\":1900000000}'");
+  const auto first = world.find();
+  world.variables["AZURE_TOKEN_CREDENTIALS"] = "AzureDeveloperCliCredential";
+  const auto named = world.find();
+  ::setenv("PATH", "/usr/local/bin:/usr/bin:/bin", 1);
+  if (!only) FAIL(only.error().line());
+  CHECK(only->token.reveal() == "azd");
+  CHECK(only->expires == parse_iso("2030-01-02T03:04:05Z"));
+  CHECK(second->token.reveal() == "pwsh");
+  CHECK(second->expires == SystemTime(1'900'000'000s));
+  CHECK(still->token.reveal() == "pwsh");
+  CHECK(first->token.reveal() == "az");
+  CHECK(named->token.reveal() == "azd");
 }

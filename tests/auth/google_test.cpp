@@ -211,10 +211,123 @@ TEST_CASE("workload identity: from a file and from a URL, as text and as JSON", 
                          R"("format":{{"type":"json","subject_token_field_name":"value"}}}})",
                          world.server.url())));
   CHECK(world.find()->token.reveal() == "federated");
-  world.use(external(world, R"({"environment_id":"aws1","url":"http://169.254.169.254/"})"));
+  world.use(external(world, R"({"certificate":{}})"));
   CHECK(world.find().error().kind() == ErrorKind::unsupported);
   world.use(external(world, R"({"file":"/nowhere"})"));
   CHECK(world.find().error().kind() == ErrorKind::not_found);
+}
+
+TEST_CASE("workload identity of AWS: a signed request to STS stands for the instance", "[google]") {
+  // What Google's side sees: the request, decoded.
+  std::string seen;
+  const auto handler = [&](const WireRequest& request, Wire& wire) {
+    if (request.path == "/sts") {
+      seen = *percent_decode(form_value(request, "subject_token"));
+      return wire.send(google_token("federated"));
+    }
+    if (request.method == "PUT") {
+      CHECK(request.path == "/token");
+      CHECK(request.header("x-aws-ec2-metadata-token-ttl-seconds") == "300");
+      return wire.send(answer(200, "session"));
+    }
+    if (request.header("x-aws-ec2-metadata-token") != "session") return wire.send(answer(401, ""));
+    if (request.path == "/zone") return wire.send(answer(200, "us-east-2b"));
+    if (request.path == "/role") return wire.send(answer(200, "my-role"));
+    CHECK(request.path == "/role/my-role");
+    wire.send(answer(200, R"({"Code":"Success","AccessKeyId":"IMDS","SecretAccessKey":"i",)"
+                          R"("Token":"t","Expiration":"2099-01-01T00:00:00Z"})"));
+  };
+  GoogleWorld world(handler);
+  const std::string verification =
+      R"("https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15")";
+  world.use(external(
+      world, fmt::format(R"({{"environment_id":"aws1","region_url":"{0}/zone","url":"{0}/role",)"
+                         R"("imdsv2_session_token_url":"{0}/token",)"
+                         R"("regional_cred_verification_url":{1}}})",
+                         world.server.url(), verification)));
+  const auto found = world.find();
+  if (!found) FAIL(found.error().line());
+  CHECK(found->token.reveal() == "federated");
+  CHECK_THAT(seen, Catch::StartsWith(R"({"url":"https://sts.us-east-2.amazonaws.com/?Action=)"
+                                     R"(GetCallerIdentity&Version=2011-06-15","method":"POST",)"
+                                     R"("headers":[{"key":"host","value":)"
+                                     R"("sts.us-east-2.amazonaws.com"},)"));
+  CHECK_THAT(seen, Catch::Contains("Credential=IMDS/") && Catch::Contains("/us-east-2/sts/") &&
+                       Catch::Contains(R"("x-goog-cloud-target-resource","value":"//iam/pool")") &&
+                       Catch::Contains(R"("key":"x-amz-security-token","value":"t")"));
+  // The environment goes first, and then nobody else is asked.
+  world.variables["AWS_REGION"] = "eu-west-1";
+  world.variables["AWS_ACCESS_KEY_ID"] = "ENV";
+  world.variables["AWS_SECRET_ACCESS_KEY"] = "e";
+  const int before = world.asked;
+  REQUIRE(world.find());
+  CHECK(world.asked == before + 1);
+  CHECK_THAT(seen, Catch::Contains("Credential=ENV/") && Catch::Contains("/eu-west-1/sts/") &&
+                       !Catch::Contains("x-amz-security-token"));
+  world.variables["AWS_REGION"] = "example.com/";
+  CHECK_THAT(world.find().error().message(), Catch::Contains("no AWS region"));
+  world.use(external(world, R"({"environment_id":"aws2","regional_cred_verification_url":"x"})"));
+  CHECK_THAT(world.find().error().message(), Catch::Contains("aws2"));
+}
+
+TEST_CASE("another universe: nothing of its credentials goes to Google's own hosts", "[google]") {
+  GoogleWorld world(give_out);
+  const std::string elsewhere = R"(,"universe_domain":"apis.example.com")";
+  CHECK(*find_google_universe(world.context) == "googleapis.com");
+  // A service account signs for itself, whatever token_uri says.
+  world.use(service_account_file(elsewhere + R"(,"token_uri":"https://oauth2.googleapis.com/x")"));
+  CHECK(*find_google_universe(world.context) == "apis.example.com");
+  const auto found = world.find();
+  if (!found) FAIL(found.error().line());
+  CHECK(found->universe == "apis.example.com");
+  CHECK(world.asked == 0);
+  const auto refuses = [&](const std::string& file, const std::string& words) {
+    world.use(file);
+    const auto refused = world.find();
+    REQUIRE_FALSE(refused);
+    CHECK_THAT(refused.error().message(), Catch::Contains(words));
+    CHECK(world.asked == 0);
+  };
+  const std::string subject = world.write("subject", "subject");
+  refuses(fmt::format(R"({{"type":"external_account","audience":"a","subject_token_type":"t",)"
+                      R"("token_url":"https://sts.googleapis.com/v1/token",)"
+                      R"("credential_source":{{"file":"{}"}}{}}})",
+                      subject, elsewhere),
+          "token_url is sts.googleapis.com");
+  refuses(R"({"type":"authorized_user","client_id":"i","client_secret":"s","refresh_token":"r")" +
+              elsewhere + "}",
+          "logins of users");
+  refuses(fmt::format(R"({{"type":"impersonated_service_account",)"
+                      R"("service_account_impersonation_url":"https://iam.googleapis.com/x",)"
+                      R"("source_credentials":{}}})",
+                      service_account_file(elsewhere)),
+          "iam.googleapis.com");
+  world.use(external(world, fmt::format(R"({{"file":"{}"}})", subject), elsewhere));
+  CHECK(world.find()->token.reveal() == "federated");
+  world.use(service_account_file(R"(,"universe_domain":"a/b")"));
+  CHECK_THAT(find_google_universe(world.context).error().message(), Catch::Contains("a/b"));
+  world.variables["GOOGLE_CLOUD_UNIVERSE_DOMAIN"] = "other.example.com";
+  CHECK(*find_google_universe(world.context) == "other.example.com");
+}
+
+TEST_CASE("the metadata server says its universe; the environment, who is charged", "[google]") {
+  std::string universe;
+  GoogleWorld world([&](const WireRequest& request, Wire& wire) {
+    const std::string flavour = "Metadata-Flavor: Google\r\n";
+    if (request.path == "/computeMetadata/v1/universe/universe-domain")
+      return wire.send(universe.empty() ? answer(404, "", flavour)
+                                        : answer(200, universe, flavour));
+    wire.send(answer(200, R"({"access_token":"machine","expires_in":100})", flavour));
+  });
+  world.variables["NO_GCE_CHECK"] = "";
+  world.variables["GCE_METADATA_HOST"] = world.server.url().substr(7);
+  CHECK(world.find()->universe == "googleapis.com");
+  universe = "apis.example.com\n";
+  CHECK(world.find()->universe == "apis.example.com");
+  world.use(service_account_file(R"(,"quota_project_id":"of-file")"));
+  CHECK(world.find()->quota_project == "of-file");
+  world.variables["GOOGLE_CLOUD_QUOTA_PROJECT"] = "of-environment";
+  CHECK(world.find()->quota_project == "of-environment");
 }
 
 TEST_CASE("workload identity acts as a service account", "[google]") {

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import ssl
 import struct
 import subprocess
@@ -192,6 +193,55 @@ class S3(unittest.TestCase):
 
     def test_a_missing_ca_bundle_says_so(self):
         self.fails(3, "CA bundle", {"AWS_CA_BUNDLE": "/nowhere.pem"})
+
+    def test_a_folder_of_authorities_is_believed_and_nobody_else(self):
+        env, _, _ = self.aws(serve_range)
+        hashed = os.path.join(self.folder, "hashed")
+        other = os.path.join(self.folder, "other")
+        for folder, name in ((hashed, self.authority.certificate),
+                             (other, certificates.Authority(self.folder, "other").certificate)):
+            os.mkdir(folder)
+            shutil.copy(name, os.path.join(folder, "ca.pem"))
+            subprocess.run(["openssl", "rehash", folder], check=True)
+        self.loads({**env, "AWS_CA_BUNDLE": hashed})
+        self.loads({**env, "AWS_CA_BUNDLE": "", "SSL_CERT_DIR": "/nowhere:" + hashed})
+        self.loads({**env, "AWS_CA_BUNDLE": "", "REQUESTS_CA_BUNDLE": self.authority.certificate,
+                    "SSL_CERT_DIR": other})
+        self.fails(3, "", {**env, "AWS_CA_BUNDLE": other})
+        self.fails(3, "", {**env, "AWS_CA_BUNDLE": "", "SSL_CERT_DIR": other})
+
+    def test_a_server_that_asks_who_we_are_is_shown_the_client_certificate(self):
+        clients = certificates.Authority(self.folder, "clients")
+        names = []
+
+        def answer(handler):
+            names.append(handler.connection.getpeercert()["subject"][0][0][1])
+            return serve_range(handler)
+
+        def configure(context):
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(clients.certificate)
+
+        store = self.start(fake_aws.Store(answer, self.certificate, configure))
+        proxy = self.start(fake_aws.ConnectProxy(store.port))
+        env = {"HTTPS_PROXY": proxy.url}
+        certificate, key = clients.issue("reader", "DNS:reader")
+        both = os.path.join(self.folder, "both.pem")
+        with open(both, "w", encoding="ascii") as file:
+            for name in (certificate, key):
+                with open(name, encoding="ascii") as part:
+                    file.write(part.read())
+        self.loads({**env, "STREAMER_CLIENT_CERTIFICATE": certificate, "STREAMER_CLIENT_KEY": key})
+        self.loads({**env, "STREAMER_CLIENT_CERTIFICATE": both})
+        self.assertEqual(set(names), {"reader"})
+        done = self.fails(3, "set client_certificate", env)
+        self.assertLess(done.stderr.count("alert"), 5)  # said once, not tried ten times
+        stranger, its_key = self.authority.issue("stranger", "DNS:stranger")
+        self.fails(3, "set client_certificate", {**env, "STREAMER_CLIENT_CERTIFICATE": stranger,
+                                                 "STREAMER_CLIENT_KEY": its_key})
+        self.fails(2, "does not belong", {**env, "STREAMER_CLIENT_CERTIFICATE": certificate,
+                                          "STREAMER_CLIENT_KEY": its_key})
+        self.fails(3, "/nowhere.pem", {**env, "STREAMER_CLIENT_CERTIFICATE": "/nowhere.pem"})
 
     # ---- N25 ----
 

@@ -159,6 +159,49 @@ TEST_CASE("Azure: connection strings, SAS tokens and keys, in their order", "[az
   }
 }
 
+TEST_CASE("Azure: connection strings as the SDK reads them", "[azure]") {
+  HttpClient http;
+  std::map<std::string, std::string> variables;
+  const Environment environment = [&](const char* name) -> std::optional<std::string> {
+    const auto found = variables.find(name);
+    if (found == variables.end()) return std::nullopt;
+    return found->second;
+  };
+  const auto read = [&](const std::string& text) {
+    auto config =
+        read_azure_config(settings_of({{"azure_connection_string", text}}), environment, http);
+    if (!config) FAIL(config.error().line());
+    return *std::move(config);
+  };
+  // Names in any case, blanks and a trailing semicolon.
+  const AzureConfig lower = read(
+      "accountname=one; ACCOUNTKEY=a2V5;endpointsuffix=core.chinacloudapi.cn;"
+      "defaultEndpointsProtocol=HTTPS;");
+  CHECK(lower.account == "one");
+  CHECK(lower.suffix == "core.chinacloudapi.cn");
+  // An endpoint that brings its own token.
+  const AzureConfig sas = read("blobEndpoint=https://one.blob.core.windows.net/?sv=1&sig=a%3D");
+  CHECK(sas.account == "one");
+  CHECK(sas.endpoint->origin == "https://one.blob.core.windows.net");
+  CHECK(sas.endpoint->base_path.empty());
+  CHECK(sas.sas.reveal() == "sv=1&sig=a%3D");
+  CHECK_FALSE(sas.key);
+  // What the string says itself goes before that.
+  CHECK(read("BlobEndpoint=https://one.blob.core.windows.net?sig=b;SharedAccessSignature=sig=c")
+            .sas.reveal() == "sig=c");
+  CHECK(read("BlobEndpoint=https://one.blob.core.windows.net?sig=b;AccountName=one;AccountKey=a2V5")
+            .key);
+  CHECK_FALSE(read("DefaultEndpointsProtocol=http;AccountName=one;AccountKey=a2V5").endpoint);
+  CHECK(read("DefaultEndpointsProtocol=http;AccountName=one;AccountKey=a2V5;EndpointSuffix=x.test")
+            .endpoint->origin == "http://one.blob.x.test");
+  variables["AZURE_STORAGE_ENDPOINT"] = "https://two.blob.core.windows.net?sv=2&sig=d";
+  const AzureConfig variable = *read_azure_config(settings_of({}), environment, http);
+  CHECK(variable.endpoint->origin == "https://two.blob.core.windows.net");
+  CHECK(variable.sas.reveal() == "sv=2&sig=d");
+  variables["AZURE_STORAGE_KEY"] = "a2V5";
+  CHECK(read_azure_config(settings_of({}), environment, http)->key);
+}
+
 TEST_CASE("Azure: a key is for its own account, a token for https only", "[azure]") {
   const Reached other(settings_of({{"azure_account_name", "one"}, {"azure_account_key", "a2V5"}}),
                       "https://two.blob.core.windows.net/c/x");
@@ -219,6 +262,42 @@ TEST_CASE("Google: emulators go without credentials, and objects stored as gzip 
   REQUIRE_FALSE(opened);
   CHECK(opened.error().kind() == ErrorKind::unsupported);
   CHECK_THAT(opened.error().message(), Catch::Contains("gzip"));
+}
+
+TEST_CASE("Google: the storage of the credentials' universe is asked, and no other", "[google]") {
+  const TemporaryFolder folder;
+  const auto file = write_text(folder.path() / "account.json",
+                               service_account_file(R"(,"universe_domain":"apis.example.com")"));
+  std::map<std::string, std::string> variables = {
+      {"GOOGLE_APPLICATION_CREDENTIALS", file.string()}};
+  const Environment environment = [&](const char* name) -> std::optional<std::string> {
+    const auto found = variables.find(name);
+    if (found == variables.end()) return std::nullopt;
+    return found->second;
+  };
+  HttpClient http;
+  const auto origin = [&](const Values& values = {}) {
+    return read_gcs_config(settings_of(values), environment, http)->endpoint.origin;
+  };
+  CHECK(origin() == "https://storage.apis.example.com");
+  CHECK(origin({{"gcs_bearer_token", "t"}}) == "https://storage.googleapis.com");
+  CHECK(origin({{"gcs_unsigned", "1"}}) == "https://storage.googleapis.com");
+  const auto refusal = [&](const std::string& uri, const Values& values = {}) {
+    auto client = std::make_shared<HttpClient>();
+    GcsConfig config = *read_gcs_config(settings_of(values), environment, *client);
+    GcsStore store(std::move(config), RemoteLimits(), client);
+    const auto made = store.range_request(*parse_uri(uri), {0, 1}, "");
+    return made ? std::string() : made.error().message();
+  };
+  CHECK(refusal("gs://b/k") == "");
+  CHECK_THAT(refusal("https://storage.googleapis.com/b/k"), Catch::Contains("universe"));
+  CHECK_THAT(refusal("gs://b/k", {{"gcs_endpoint", "https://storage.googleapis.com"}}),
+             Catch::Contains("apis.example.com") && Catch::Contains("no token is sent"));
+  CHECK(refusal("gs://b/k", {{"gcs_endpoint", "https://private.example.org"}}) == "");
+  // The environment may say another one: then these credentials are of no use there.
+  variables["GOOGLE_CLOUD_UNIVERSE_DOMAIN"] = "other.example.com";
+  CHECK(origin() == "https://storage.other.example.com");
+  CHECK_THAT(refusal("gs://b/k"), Catch::Contains("storage.other.example.com"));
 }
 
 TEST_CASE("Google: HMAC keys sign like AWS, and readers who pay say so", "[google]") {

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Listing, against a server that answers what a test wants.
+#include "storage/cloud_hosts.hpp"
+#include "storage/s3_config.hpp"
 #include "storage/s3_endpoint.hpp"
 #include "storage/store.hpp"
+#include "support/raw_checkpoint.hpp"
+#include "support/safetensors_text.hpp"
 #include "support/store_world.hpp"
 
 using namespace streamer::core;
@@ -221,6 +225,76 @@ TEST_CASE("buckets are asked where they are", "[s3]") {
   CHECK(s3_target(own, "bucket", "x").error().kind() == ErrorKind::invalid_argument);
   CHECK(s3_target({}, "data--use1-az4--x-s3", "x").error().kind() == ErrorKind::unsupported);
   CHECK(s3_target({}, "arn:aws:s3:::x", "x").error().kind() == ErrorKind::unsupported);
+}
+
+TEST_CASE("buckets of every partition, and of its variants, are asked where AWS has them", "[s3]") {
+  const auto host = [](const char* region, const char* variant = "") {
+    S3EndpointRules rules;
+    const std::string_view words = variant;
+    rules.uses_fips = words.find("fips") != std::string_view::npos;
+    rules.uses_dual_stack = words.find("dual") != std::string_view::npos;
+    rules.uses_acceleration = words.find("fast") != std::string_view::npos;
+    const auto target = s3_target(rules, "b-1", region);
+    if (!target) return target.error().message();
+    return target->origin.substr(8);
+  };
+  CHECK(host("us-iso-east-1") == "b-1.s3.us-iso-east-1.c2s.ic.gov");
+  CHECK(host("us-isob-east-1", "fips") == "b-1.s3-fips.us-isob-east-1.sc2s.sgov.gov");
+  CHECK(host("us-isof-south-1") == "b-1.s3.us-isof-south-1.csp.hci.ic.gov");
+  CHECK(host("eu-isoe-west-1", "fips") == "b-1.s3-fips.eu-isoe-west-1.cloud.adc-e.uk");
+  CHECK(host("eusc-de-east-1", "dual") == "b-1.s3.dualstack.eusc-de-east-1.amazonaws.eu");
+  CHECK(host("us-gov-west-1", "fips") == "b-1.s3-fips.us-gov-west-1.amazonaws.com");
+  CHECK(host("cn-north-1", "dual") == "b-1.s3.dualstack.cn-north-1.amazonaws.com.cn");
+  CHECK(host("aws-global", "fips") == "b-1.s3-fips.us-east-1.amazonaws.com");
+  CHECK(host("aws-global", "fips dual") == "b-1.s3-fips.dualstack.us-east-1.amazonaws.com");
+  CHECK(host("aws-global", "dual") == "b-1.s3.dualstack.us-east-1.amazonaws.com");
+  CHECK(host("fips-us-west-2") == "b-1.s3-fips.us-west-2.amazonaws.com");
+  CHECK(host("us-west-2-fips", "dual") == "b-1.s3-fips.dualstack.us-west-2.amazonaws.com");
+  CHECK(host("eu-west-1", "fast dual") == "b-1.s3-accelerate.dualstack.amazonaws.com");
+  CHECK_THAT(host("cn-north-1", "fips"), Catch::Contains("aws-cn has no FIPS"));
+  CHECK_THAT(host("eu-isoe-west-1", "dual"), Catch::Contains("aws-iso-e has no dual-stack"));
+  CHECK_THAT(host("us-isof-east-1", "dual"), Catch::Contains("AWS_USE_DUALSTACK_ENDPOINT"));
+  CHECK_THAT(host("eu-west-1", "fast fips"), Catch::Contains("no FIPS"));
+  CHECK_THAT(host("cn-north-1", "fast"), Catch::Contains("use_accelerate_endpoint"));
+  // And back: whose a host is.
+  CHECK(region_of_aws_host("b.s3.eusc-de-east-1.amazonaws.eu") == "eusc-de-east-1");
+  CHECK(region_of_aws_host("s3-fips.dualstack.us-isob-east-1.sc2s.sgov.gov") == "us-isob-east-1");
+  CHECK(region_of_aws_host("s3.us-iso-east-1.c2s.ic.gov.example.com").empty());
+  CHECK(region_of_aws_host("s3.us-iso-east-1.xc2s.ic.gov").empty());
+}
+
+TEST_CASE("a profile's own S3 section says variant and style", "[s3]") {
+  const TemporaryFolder home;
+  std::map<std::string, std::string> variables = {{"HOME", home.path().string()}};
+  const Environment environment = [&](const char* name) -> std::optional<std::string> {
+    const auto found = variables.find(name);
+    if (found == variables.end()) return std::nullopt;
+    return found->second;
+  };
+  HttpClient http;
+  const auto origin = [&](const std::string& config) {
+    write_text(home.path() / ".aws" / "config", "[default]\n  region = us-west-2\n" + config);
+    const auto read = read_s3_config(Settings(), environment, http);
+    if (!read) return read.error().line();
+    const auto target = s3_target(read->endpoint, "b-1", read->region.value);
+    return target ? target->origin + target->base_path : target.error().message();
+  };
+  CHECK(origin("") == "https://b-1.s3.us-west-2.amazonaws.com");
+  CHECK(origin("  s3 =\n    use_dualstack_endpoint = true\n") ==
+        "https://b-1.s3.dualstack.us-west-2.amazonaws.com");
+  CHECK(origin("  s3 =\n    # a comment\n    addressing_style: path\n") ==
+        "https://s3.us-west-2.amazonaws.com/b-1");
+  CHECK(origin("  s3 =\n    use_accelerate_endpoint = true\n") ==
+        "https://b-1.s3-accelerate.amazonaws.com");
+  CHECK(origin("  use_fips_endpoint: true\n") == "https://b-1.s3-fips.us-west-2.amazonaws.com");
+  variables["AWS_USE_FIPS_ENDPOINT"] = "false";
+  CHECK(origin("  use_fips_endpoint: true\n") == "https://b-1.s3.us-west-2.amazonaws.com");
+  CHECK(origin("  endpoint_url = http://127.0.0.1:9\n") == "http://127.0.0.1:9/b-1");
+  // Variants are of AWS' own endpoints: as for the AWS CLI, another one is used as it stands.
+  CHECK(origin("  endpoint_url = http://127.0.0.1:9\n  use_dualstack_endpoint = true\n") ==
+        "http://127.0.0.1:9/b-1");
+  CHECK(origin("  endpoint_url = http://127.0.0.1:9\n  ignore_configured_endpoint_urls = true\n") ==
+        "https://b-1.s3.us-west-2.amazonaws.com");
 }
 
 TEST_CASE("a region is letters, digits and hyphens", "[s3]") {

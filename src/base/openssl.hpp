@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What the two files share that speak with OpenSSL.
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include <memory>
+#include <new>
+#include <string_view>
+
+#include "base/error.hpp"
+
+namespace streamer::core {
+
+template <auto free_it>
+struct Freed {
+  template <typename T>
+  void operator()(T* thing) const {
+    free_it(thing);
+  }
+};
+using OpensslBio = std::unique_ptr<BIO, Freed<BIO_free>>;
+using OpensslKey = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
+using OpensslCertificate = std::unique_ptr<X509, Freed<X509_free>>;
+
+// For calls that fail only for want of memory, which is treated like every other allocation.
+inline void must(bool succeeded) {
+  if (!succeeded) throw std::bad_alloc();
+}
+
+inline OpensslBio read_from(std::string_view text) {
+  OpensslBio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+  must(bio != nullptr);
+  return bio;
+}
+
+// Nothing of ours may be found in the thread's queue by the next one who uses OpenSSL.
+inline Error openssl_refusal(std::string_view what) {
+  ERR_clear_error();
+  return Error(ErrorKind::invalid_argument, std::string(what));
+}
+
+}  // namespace streamer::core
