@@ -3,11 +3,13 @@
 // Everything that only the boundary knows: how handles, structs and failures cross it. No exception
 // and no C++ type does.
 
+#include <array>
 #include <cstddef>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -124,6 +126,89 @@ inline std::string joined_lines(const std::vector<std::string>& lines) {
 
 // ---- Structs that grow ----
 
+// Stands for whatever a field is, and notes where it ends.
+template <std::size_t N>
+struct FieldProbe {
+  std::array<std::size_t, N>* begins;
+  std::array<std::size_t, N>* ends;
+  std::size_t number;
+
+  template <typename Field>
+  constexpr operator Field() const {  // NOLINT: implicit, as the aggregate wants it
+    static_assert(std::is_scalar_v<Field>, "what crosses the boundary are numbers and pointers");
+    const std::size_t before = number == 0 ? 0 : (*ends)[number - 1];
+    (*begins)[number] = (before + alignof(Field) - 1) / alignof(Field) * alignof(Field);
+    (*ends)[number] = (*begins)[number] + sizeof(Field);
+    return Field{};
+  }
+};
+struct AnyField {
+  template <typename Field>
+  constexpr operator Field() const;  // NOLINT: implicit, as the aggregate wants it
+};
+
+template <typename Struct, std::size_t... I>
+constexpr bool has_fields(std::index_sequence<I...>) {
+  return requires {
+    Struct{(static_cast<void>(I), AnyField{})...};
+  };
+}
+template <typename Struct, std::size_t N = 1>
+constexpr std::size_t count_fields() {
+  if constexpr (has_fields<Struct>(std::make_index_sequence<N + 1>())) {
+    return count_fields<Struct, N + 1>();
+  } else {
+    return N;
+  }
+}
+
+// Whether a struct of ours may end after `size` bytes: not in the middle of a field. Every size
+// that any version of the struct had passes; the fields are asked of the struct itself.
+template <typename Struct>
+constexpr bool ends_between_fields(std::size_t size) {
+  constexpr std::size_t kFields = count_fields<Struct>();
+  std::array<std::size_t, kFields> begins{};
+  std::array<std::size_t, kFields> ends{};
+  const auto visit = [&]<std::size_t... I>(std::index_sequence<I...>) {
+    // Elements of a braced list are evaluated from left to right.
+    return Struct{FieldProbe<kFields>{&begins, &ends, I}...};
+  };
+  static_cast<void>(visit(std::make_index_sequence<kFields>()));
+  for (std::size_t i = 0; i < kFields; ++i) {
+    if (size > begins[i] && size < ends[i]) return false;
+  }
+  return true;
+}
+
+// What is wrong with a struct_size of the caller's, if anything is.
+template <typename Struct>
+Result<void> check_struct_size(std::size_t size) {
+  // No struct of ours comes near: a larger size is memory that was never set.
+  constexpr std::size_t kMostBytes = 4096;
+  if (size < sizeof size || size > kMostBytes) {
+    return Error(ErrorKind::invalid_argument,
+                 "struct_size is not set; start from the struct's STREAMER_*_INIT macro");
+  }
+  if (size < sizeof(Struct) && !ends_between_fields<Struct>(size)) {
+    return Error(ErrorKind::invalid_argument,
+                 "struct_size " + std::to_string(size) +
+                     " ends in the middle of a field; start from the struct's STREAMER_*_INIT "
+                     "macro");
+  }
+  return {};
+}
+
+// Structs of the caller's that stand in an array, `size` bytes apart.
+template <typename Struct>
+Result<void> check_array_of(std::size_t size) {
+  TRY(check_struct_size<Struct>(size));
+  if (size % alignof(Struct) == 0) return {};
+  return Error(ErrorKind::invalid_argument,
+               "struct_size " + std::to_string(size) +
+                   " leaves no struct of the array but the first aligned; start from the struct's "
+                   "STREAMER_*_INIT macro");
+}
+
 // A struct that the caller filled, which may be older (shorter) or newer (longer) than ours. What
 // it does not have keeps its default; what we do not know must be zero.
 template <typename Struct>
@@ -131,12 +216,7 @@ Result<Struct> copy_in(const void* from, const Struct& defaults) {
   Struct copy = defaults;
   std::size_t size = 0;
   std::memcpy(&size, from, sizeof size);
-  // No struct of ours comes near: a larger size is memory that was never set.
-  constexpr std::size_t kMostBytes = 4096;
-  if (size < sizeof size || size > kMostBytes) {
-    return Error(ErrorKind::invalid_argument,
-                 "struct_size is not set; start from the struct's STREAMER_*_INIT macro");
-  }
+  TRY(check_struct_size<Struct>(size));
   const auto* const bytes = static_cast<const unsigned char*>(from);
   for (std::size_t i = sizeof(Struct); i < size; ++i) {
     if (bytes[i] == 0) continue;
@@ -148,11 +228,22 @@ Result<Struct> copy_in(const void* from, const Struct& defaults) {
   return copy;
 }
 
-// Fills a struct of the caller's, no further than it goes; struct_size stays the caller's.
+// Fills a struct of the caller's, no further than it goes; struct_size stays the caller's. Of a
+// wrong struct_size nothing is written.
 template <typename Struct>
-void copy_out(const Struct& from, Struct* to) noexcept {
+Result<void> copy_out(const Struct& from, Struct* to) {
   const std::size_t size = to->struct_size;
-  if (size < sizeof size) return;
+  TRY(check_struct_size<Struct>(size));
+  std::memcpy(static_cast<void*>(to), &from, size < sizeof(Struct) ? size : sizeof(Struct));
+  to->struct_size = size;
+  return {};
+}
+
+// The same where there is no place for an error.
+template <typename Struct>
+void copy_out_if_sound(const Struct& from, Struct* to) noexcept {
+  const std::size_t size = to->struct_size;
+  if (size < sizeof size || (size < sizeof(Struct) && !ends_between_fields<Struct>(size))) return;
   std::memcpy(static_cast<void*>(to), &from, size < sizeof(Struct) ? size : sizeof(Struct));
   to->struct_size = size;
 }

@@ -32,7 +32,7 @@ Result<void> take(core::Settings& settings, const char* setting, const char* var
   if (!number || *number < lowest_taken) {
     return Error(
         ErrorKind::invalid_argument,
-        fmt::format("{} is \"{}\"; it may be a number from {} on", variable, text, lowest_taken));
+        fmt::format("{} is \"{}\"; it may be a whole number from {} on", variable, text, lowest_taken));
   }
   if (*number == 0) return {};  // as if it were not set
   const std::uint64_t within = std::clamp(*number, lowest, highest);

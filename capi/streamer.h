@@ -12,7 +12,8 @@
  *    handle is for one thread at a time, except where an item says otherwise.
  *  - Structs that the caller fills begin with struct_size and have a STREAMER_*_INIT macro: start from
  *    it, always. They only grow at the end. Structs that the library fills work likewise: set
- *    struct_size (the macro does), and no byte beyond it is written.
+ *    struct_size (the macro does), and no byte beyond it is written. A struct_size that ends within a
+ *    field is refused; where there is no error to say so, nothing is written.
  *  - Strings in are UTF-8 and NUL-terminated, and copied before the call returns. Strings out are
  *    UTF-8, borrowed, and live as long as the handle they were asked of.
  *  - Sizes and offsets are bytes. Ranges are half-open: [offset, offset + size).
@@ -183,8 +184,9 @@ typedef struct streamer_setting_info {
   const char *default_value;
   const char *values; /* what it may be */
   const char *meaning;
+  int32_t is_secret; /* 1: its value is never in a text of the library */
 } streamer_setting_info;
-#define STREAMER_SETTING_INFO_INIT {sizeof(streamer_setting_info), 0, 0, 0, 0, 0, 0}
+#define STREAMER_SETTING_INFO_INIT {sizeof(streamer_setting_info), 0, 0, 0, 0, 0, 0, 0}
 
 STREAMER_API size_t streamer_setting_count(void);
 /* STREAMER_ERROR_INVALID_ARGUMENT for an index that is not below the count. */

@@ -93,7 +93,10 @@ streamer_status streamer_checkpoint_open_ranges(const streamer_object_range* ran
   return operate(
       "opening the checkpoint", settings, operation, error_out, [&]() -> Result<streamer_status> {
         STREAMER_REQUIRE(checkpoint_out);
-        if (count != 0) STREAMER_REQUIRE(ranges);
+        if (count != 0) {
+          STREAMER_REQUIRE(ranges);
+          TRY(check_array_of<streamer_object_range>(ranges[0].struct_size));
+        }
         const streamer_object_range defaults = STREAMER_OBJECT_RANGE_INIT;
         std::vector<core::ObjectRange> copied;
         for (size_t i = 0; i < count; ++i) {
@@ -153,7 +156,7 @@ streamer_status streamer_checkpoint_get_tensor_info(const streamer_checkpoint* c
     info.bytes = view.bytes.size;
     info.object = view.object;
     info.object_offset = view.bytes.offset;
-    copy_out(info, info_out);
+    TRY(copy_out(info, info_out));
     return STREAMER_OK;
   });
 }
@@ -193,7 +196,7 @@ streamer_status streamer_checkpoint_get_object_info(const streamer_checkpoint* c
     info.header_bytes = found.header_bytes;
     info.tensor_count = found.tensor_count;
     info.metadata_count = found.metadata.size();
-    copy_out(info, info_out);
+    TRY(copy_out(info, info_out));
     return STREAMER_OK;
   });
 }
@@ -208,7 +211,9 @@ streamer_status streamer_checkpoint_get_metadata(const streamer_checkpoint* chec
     STREAMER_REQUIRE(value_out);
     const core::CheckpointObject& found = *TRY(check_object(*checkpoint->checkpoint, object));
     if (entry >= found.metadata.size()) {
-      return Error(ErrorKind::invalid_argument, "the object has not that many metadata entries");
+      return Error(ErrorKind::invalid_argument,
+                   fmt::format("metadata entry number {} is not below the count, {}", entry,
+                               found.metadata.size()));
     }
     *key_out = found.metadata[entry].first.c_str();
     *value_out = found.metadata[entry].second.c_str();

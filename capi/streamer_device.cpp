@@ -14,7 +14,9 @@ Result<std::int32_t> check_device(std::int32_t device, std::int32_t number) {
   if (device == STREAMER_DEVICE_HOST && number == 0) return core::kHost;
   if (device == STREAMER_DEVICE_CUDA && number >= 0) return number;
   return Error(ErrorKind::invalid_argument,
-               fmt::format("device {} with number {} is none there is", device, number));
+               fmt::format("there is no device {} with number {}; it may be STREAMER_DEVICE_HOST "
+                           "with number 0, or STREAMER_DEVICE_CUDA with a GPU's number",
+                           device, number));
 }
 
 }  // namespace streamer::capi
@@ -28,7 +30,8 @@ streamer_status streamer_device_copy_rate(int32_t device, int32_t device_number,
     STREAMER_REQUIRE(bytes_per_second_out);
     const std::int32_t number = TRY(check_device(device, device_number));
     if (number == core::kHost)
-      return Error(ErrorKind::invalid_argument, "nothing is copied to the host itself");
+      return Error(ErrorKind::invalid_argument,
+                   "the rate is that of copies to a GPU; give STREAMER_DEVICE_CUDA and its number");
     core::CudaRuntime* const cuda = TRY(core::cuda_runtime());
     *bytes_per_second_out = TRY(core::measure_copy_rate(*cuda, number));
     return STREAMER_OK;

@@ -49,7 +49,7 @@ void streamer_error_get_info(const streamer_error* error, streamer_error_info* i
     info.status = STREAMER_ERROR_OUT_OF_MEMORY;
     info.message = kOutOfMemory;
     info.uri = info.service_code = info.request_id = info.host = "";
-    return copy_out(info, info_out);
+    return copy_out_if_sound(info, info_out);
   }
   const streamer::core::ErrorFields& fields = error->fields;
   info.status = static_cast<streamer_status>(fields.kind);
@@ -64,7 +64,7 @@ void streamer_error_get_info(const streamer_error* error, streamer_error_info* i
   info.request_id = fields.request_id.c_str();
   info.host = fields.host.c_str();
   info.elapsed_ms = fields.elapsed_ms;
-  copy_out(info, info_out);
+  copy_out_if_sound(info, info_out);
 }
 
 const char* streamer_error_line(const streamer_error* error) {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include <memory>
 
 #include "checkpoint/model_sources.hpp"
@@ -182,7 +184,9 @@ streamer_status streamer_listing_get_info(const streamer_listing* listing, size_
     STREAMER_REQUIRE(listing);
     STREAMER_REQUIRE(info_out);
     if (index >= listing->entries.size()) {
-      return Error(ErrorKind::invalid_argument, "the listing has not that many entries");
+      return Error(ErrorKind::invalid_argument,
+                   fmt::format("entry number {} is not below the count, {}", index,
+                               listing->entries.size()));
     }
     const core::Entry& entry = listing->entries[index];
     streamer_entry_info info = STREAMER_ENTRY_INFO_INIT;
@@ -191,7 +195,7 @@ streamer_status streamer_listing_get_info(const streamer_listing* listing, size_
     info.is_folder = entry.is_folder ? 1 : 0;
     info.etag = entry.etag.c_str();
     info.skipped = !listing->skipped.empty() && listing->skipped[index] ? 1 : 0;
-    copy_out(info, info_out);
+    TRY(copy_out(info, info_out));
     return STREAMER_OK;
   });
 }

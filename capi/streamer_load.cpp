@@ -13,7 +13,7 @@ namespace {
 Result<bool> check_choice(const char* field, int32_t value) {
   if (value == 0 || value == 1) return value == 1;
   return Error(ErrorKind::invalid_argument,
-               fmt::format("{} is {}, which is none there is", field, value));
+               fmt::format("{} is {}; it may be 0 or 1, as streamer.h names them", field, value));
 }
 
 struct Chosen {
@@ -33,7 +33,9 @@ Result<Chosen> to_options(const streamer_load_options* options) {
   chosen.device = TRY(check_device(given.device, given.device_number));
   chosen.consumer_stream = given.stream;
   if (given.stream != nullptr && chosen.device == core::kHost)
-    return Error(ErrorKind::invalid_argument, "a stream needs a device");
+    return Error(ErrorKind::invalid_argument,
+                 "there is a stream and the device is the host; set device to "
+                 "STREAMER_DEVICE_CUDA, or leave stream NULL");
   if (given.communicator != nullptr) all.communicator = TRY(use_communicator(given.communicator));
   return all;
 }
@@ -121,7 +123,9 @@ streamer_status streamer_load_next_many(streamer_load* load, int64_t timeout_ms,
     STREAMER_REQUIRE(load);
     STREAMER_REQUIRE(tensors_out);
     STREAMER_REQUIRE(count_out);
-    if (capacity == 0) return Error(ErrorKind::invalid_argument, "capacity is 0");
+    if (capacity == 0)
+      return Error(ErrorKind::invalid_argument, "capacity is 0, which leaves no room for a tensor");
+    if (views_out != nullptr) TRY(check_array_of<streamer_tensor_view>(views_out->struct_size));
     core::Load::Next next = TRY(load->load->next(deadline_of(timeout_ms)));
     if (next.outcome != core::Load::Outcome::tensor) return status_of(next.outcome);
     const std::size_t apart = views_out == nullptr ? 0 : views_out->struct_size;
@@ -217,7 +221,7 @@ void streamer_load_get_stats(const streamer_load* load, streamer_load_stats* sta
     return STREAMER_OK;
   });
   static_cast<void>(kept);
-  copy_out(out, stats_out);
+  copy_out_if_sound(out, stats_out);
 }
 
 }  // extern "C"

@@ -48,7 +48,7 @@ void streamer_operation_get_progress(const streamer_operation* operation,
   found.files_total = read(progress.files_total);
   found.files_done = read(progress.files_done);
   found.files_skipped = read(progress.files_skipped);
-  copy_out(found, progress_out);
+  copy_out_if_sound(found, progress_out);
 }
 
 void streamer_operation_free(streamer_operation* operation) {

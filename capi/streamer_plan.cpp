@@ -22,7 +22,8 @@ Result<core::Part> check_part(int32_t part) {
     case STREAMER_PART_BYTES:
       return core::Part::bytes;
     default:
-      return Error(ErrorKind::invalid_argument, fmt::format("part {} is none there is", part));
+      return Error(ErrorKind::invalid_argument,
+                   fmt::format("part is {}; it may be one of STREAMER_PART_*", part));
   }
 }
 
@@ -64,8 +65,9 @@ Result<std::uint64_t> check_alignment(size_t alignment) {
   if (alignment == 0) return kDefaultAlignment;
   const bool is_power = (alignment & (alignment - 1)) == 0;
   if (is_power && alignment <= core::kPageBytes) return alignment;
-  return Error(ErrorKind::invalid_argument,
-               fmt::format("alignment {} is no power of two up to 4096", alignment));
+  return Error(
+      ErrorKind::invalid_argument,
+      fmt::format("alignment is {}; it may be a power of two up to 4096, or 0 for 64", alignment));
 }
 
 // Bytes of each request, packed: calls place(request, offset) and returns the end.
@@ -85,7 +87,8 @@ std::uint64_t pack(const core::Checkpoint& checkpoint, Requests& requests, std::
 
 Result<void> check_open(const streamer_plan& plan) {
   if (!plan.has_buffer) return {};
-  return Error(ErrorKind::invalid_argument, "the plan has its buffer and takes no further item");
+  return Error(ErrorKind::invalid_argument,
+               "the plan has its buffer already; add every item before streamer_plan_set_buffer()");
 }
 
 }  // namespace
@@ -112,6 +115,7 @@ streamer_status streamer_plan_add(streamer_plan* plan, const streamer_plan_item*
     if (count == 0) return STREAMER_OK;
     STREAMER_REQUIRE(items);
     const std::size_t apart = items[0].struct_size;
+    TRY(check_array_of<streamer_plan_item>(apart));
     const streamer_plan_item defaults = STREAMER_PLAN_ITEM_INIT;
     std::vector<core::PlanRequest> added;
     added.reserve(count);
@@ -162,7 +166,8 @@ streamer_status streamer_plan_set_buffer(streamer_plan* plan, void* buffer, size
         [](const auto& r) { return r.destination != nullptr || r.device != core::kHost; });
     if (has_own) {
       return Error(ErrorKind::invalid_argument,
-                   "an item of the plan has a destination or a device of its own");
+                   "an item of the plan has a destination or a device of its own; a buffer for all "
+                   "of them is for plans in which none has");
     }
     const core::Checkpoint& checkpoint = *plan->checkpoint;
     const std::uint64_t needed =

@@ -107,7 +107,9 @@ streamer_status streamer_setting_get_info(size_t index, streamer_setting_info* i
   return guarded(error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(info_out);
     if (index >= core::setting_rows().size()) {
-      return Error(ErrorKind::invalid_argument, "there are not that many settings");
+      return Error(ErrorKind::invalid_argument,
+                   fmt::format("setting number {} is not below the count, {}", index,
+                               core::setting_rows().size()));
     }
     const core::SettingRow& row = core::setting_rows()[index];
     streamer_setting_info info = STREAMER_SETTING_INFO_INIT;
@@ -117,7 +119,8 @@ streamer_status streamer_setting_get_info(size_t index, streamer_setting_info* i
     info.default_value = row.default_text;
     info.values = row.values;
     info.meaning = row.meaning;
-    copy_out(info, info_out);
+    info.is_secret = row.is_secret ? 1 : 0;
+    TRY(copy_out(info, info_out));
     return STREAMER_OK;
   });
 }

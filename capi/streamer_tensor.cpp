@@ -60,7 +60,7 @@ void streamer_tensor_get_view(const streamer_tensor* tensor, streamer_tensor_vie
   view.tensor = lease.tensor_number();
   view.item = lease.item();
   view.tag = lease.tag();
-  copy_out(view, view_out);
+  copy_out_if_sound(view, view_out);
 }
 
 void streamer_tensor_release(streamer_tensor* tensor) {

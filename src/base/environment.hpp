@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "base/clean_text.hpp"
+
 namespace streamer::core {
 
 // The value of a variable; nullopt if it is not set or empty.
@@ -18,6 +20,7 @@ using Environment = std::function<std::optional<std::string>(const char* name)>;
   return [](const char* name) -> std::optional<std::string> {
     const char* const value = ::secure_getenv(name);
     if (value == nullptr || *value == '\0') return std::nullopt;
+    hide_value_of(name, value);
     return value;
   };
 }

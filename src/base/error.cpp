@@ -7,6 +7,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/clean_text.hpp"
+
 namespace streamer::core {
 
 std::string_view error_kind_name(ErrorKind kind) noexcept {
@@ -33,13 +35,18 @@ std::string_view error_kind_text(ErrorKind kind) noexcept {
 
 Error::Error(ErrorKind kind, std::string message) : fields_(std::make_unique<ErrorFields>()) {
   fields_->kind = kind;
-  fields_->message = std::move(message);
+  fields_->message = clean_text(message);
 }
 
-Error::Error(ErrorFields fields) : fields_(std::make_unique<ErrorFields>(std::move(fields))) {}
+Error::Error(ErrorFields fields) : fields_(std::make_unique<ErrorFields>(std::move(fields))) {
+  for (std::string* const text : {&fields_->message, &fields_->uri, &fields_->service_code,
+                                  &fields_->request_id, &fields_->host}) {
+    if (!text->empty()) *text = clean_text(*text);
+  }
+}
 
 Error Error::at(std::string_view uri, ByteRange range) && {
-  fields_->uri = uri;
+  fields_->uri = clean_text(uri);
   fields_->range = range;
   return std::move(*this);
 }

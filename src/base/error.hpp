@@ -40,7 +40,9 @@ struct ErrorFields {
   std::uint64_t elapsed_ms = 0;  // from the first attempt to the last; 0: not measured
 };
 
-// Owned, movable, one pointer wide. Made where the fact is known, enriched on the way.
+// Owned, movable, one pointer wide. Made where the fact is known, enriched on the way. Its texts
+// are cleaned when it is made (base/clean_text.hpp), while the secrets that may be in them are
+// known.
 class [[nodiscard]] Error {
  public:
   Error(ErrorKind kind, std::string message);

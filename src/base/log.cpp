@@ -4,6 +4,7 @@
 #include <atomic>
 #include <utility>
 
+#include "base/clean_text.hpp"
 #include "base/guarded.hpp"
 
 namespace streamer::core {
@@ -48,8 +49,9 @@ bool log_enabled(LogLevel level) noexcept {
 
 void log_line(LogLevel level, std::string_view line) {
   if (!log_enabled(level)) return;
+  const std::string cleaned = clean_text(line);
   sink_slot().with([&](const Slot& slot) {
-    if (slot.sink) slot.sink(level, line);
+    if (slot.sink) slot.sink(level, cleaned);
   });
 }
 

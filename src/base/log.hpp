@@ -29,7 +29,7 @@ void set_first_log_sink(LogLevel level, LogSink sink);
 // Thread-safe, one relaxed load. Ask before building a costly line.
 [[nodiscard]] bool log_enabled(LogLevel level) noexcept;
 
-// Thread-safe. Never pass a secret.
+// Thread-safe. Secrets are cut from the line (base/clean_text.hpp).
 void log_line(LogLevel level, std::string_view line);
 
 }  // namespace streamer::core

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clean_text.hpp"
 #include "base/environment.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -34,7 +35,7 @@ void write_line(int fd, std::string_view line) {
 }
 
 void warn(std::string_view what) {
-  write_line(STDERR_FILENO, fmt::format("libstreamer: {}\n", what));
+  write_line(STDERR_FILENO, fmt::format("libstreamer: {}\n", clean_text(what)));
 }
 
 LogLevel level_of(const std::optional<std::string>& name) {

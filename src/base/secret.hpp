@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Text that is never printed by accident and is wiped from memory at its end.
+// Text that is never printed by accident, is cut from every text that leaves the library, and is
+// wiped from memory at its end.
 
 #include <string.h>
 
@@ -8,12 +9,17 @@
 #include <string_view>
 #include <utility>
 
+#include "base/clean_text.hpp"
+
 namespace streamer::core {
 
 class Secret {
  public:
   Secret() = default;
-  explicit Secret(std::string value) noexcept : value_(std::move(value)) { wipe(value); }
+  explicit Secret(std::string value) : value_(std::move(value)) {
+    wipe(value);
+    hide(value_);
+  }
   Secret(const Secret&) = default;
   Secret(Secret&& other) noexcept : value_(std::move(other.value_)) { wipe(other.value_); }
   Secret& operator=(Secret other) noexcept {

@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <optional>
+#include <vector>
 
+#include "base/clean_text.hpp"
+#include "base/nearest.hpp"
 #include "base/text.hpp"
 
 namespace streamer::core {
@@ -19,14 +22,14 @@ constexpr SettingRow kRows[] = {
      "AWS_PROFILE, "
      "else default. If it is set here, the environment's own credentials are not looked at."},
     {"azure_account_key", "STREAMER_AZURE_ACCOUNT_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "auto",
-     "auto, or a key: base64", "The key of the storage account. Never logged."},
+     "auto, or a key: base64", "The key of the storage account. Never logged.", true},
     {"azure_account_name", "STREAMER_AZURE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_NAME", "auto",
      "auto, or a name", "The storage account of az:// URIs, which name none."},
     {"azure_bearer_token", "STREAMER_AZURE_BEARER_TOKEN", nullptr, "auto", "auto, or a token",
-     "A token of Microsoft Entra to use instead of looking for one. Never logged."},
+     "A token of Microsoft Entra to use instead of looking for one. Never logged.", true},
     {"azure_connection_string", "STREAMER_AZURE_CONNECTION_STRING",
      "AZURE_STORAGE_CONNECTION_STRING", "auto", "auto, or a connection string",
-     "Account, endpoint and key or SAS token in one, as the portal shows it. Never logged."},
+     "Account, endpoint and key or SAS token in one, as the portal shows it. Never logged.", true},
     {"azure_endpoint", "STREAMER_AZURE_ENDPOINT", nullptr, "auto", "auto, or a URL",
      "Where the account is; of an emulator, with the account's name as path. May end in a SAS "
      "token. "
@@ -35,7 +38,7 @@ constexpr SettingRow kRows[] = {
      "auto", "auto, or a domain",
      "The cloud that the account is in. auto is the connection string's, else core.windows.net."},
     {"azure_sas_token", "STREAMER_AZURE_SAS_TOKEN", "AZURE_STORAGE_SAS_TOKEN", "auto",
-     "auto, or a query", "A shared access signature for all URIs. Never logged."},
+     "auto, or a query", "A shared access signature for all URIs. Never logged.", true},
     {"azure_unsigned", "STREAMER_AZURE_UNSIGNED", nullptr, "no", "yes (or 1), no (or 0)",
      "Whether requests go without credentials, for public containers."},
     {"ca_bundle", "STREAMER_CA_BUNDLE", nullptr, "auto", "auto, or a path",
@@ -114,7 +117,7 @@ constexpr SettingRow kRows[] = {
     {"gcs_access_key_id", "STREAMER_GCS_ACCESS_KEY_ID", nullptr, "auto", "auto, or a key id",
      "Together with gcs_secret_access_key: an HMAC key, instead of a token."},
     {"gcs_bearer_token", "STREAMER_GCS_BEARER_TOKEN", nullptr, "auto", "auto, or a token",
-     "An access token to use instead of looking for one. Never logged."},
+     "An access token to use instead of looking for one. Never logged.", true},
     {"gcs_credential_file", "STREAMER_GCS_CREDENTIAL_FILE", "RUNAI_STREAMER_GCS_CREDENTIAL_FILE",
      "auto", "auto, or a path",
      "A file of Google credentials, of any type. auto is GOOGLE_APPLICATION_CREDENTIALS, gcloud's "
@@ -123,7 +126,7 @@ constexpr SettingRow kRows[] = {
      "Where Google Cloud Storage is. auto is CLOUD_STORAGE_EMULATOR_ENDPOINT or "
      "STORAGE_EMULATOR_HOST, which are read from without credentials, else Google's own."},
     {"gcs_secret_access_key", "STREAMER_GCS_SECRET_ACCESS_KEY", nullptr, "auto", "auto, or a key",
-     "See gcs_access_key_id. Never logged."},
+     "See gcs_access_key_id. Never logged.", true},
     {"gcs_unsigned", "STREAMER_GCS_UNSIGNED", "RUNAI_STREAMER_GCS_USE_ANONYMOUS_CREDENTIALS", "no",
      "yes (or 1), no (or 0)", "Whether requests go without credentials, for public buckets."},
     {"gcs_user_project", "STREAMER_GCS_USER_PROJECT", nullptr, "auto", "auto, or a project",
@@ -142,7 +145,8 @@ constexpr SettingRow kRows[] = {
     {"https_bearer_token", "STREAMER_HTTPS_BEARER_TOKEN", nullptr, "auto", "auto, or a token",
      "What plain https:// URLs are asked with; sent to the host that the URL names and to no "
      "other. "
-     "Never logged."},
+     "Never logged.",
+     true},
     {"io_uring", "STREAMER_IO_URING", nullptr, "auto", "auto, off",
      "Whether direct reads go through io_uring where the kernel allows it."},
     {"low_speed_limit", "STREAMER_LOW_SPEED_LIMIT", "RUNAI_STREAMER_S3_LOW_SPEED_LIMIT", "off",
@@ -188,12 +192,12 @@ constexpr SettingRow kRows[] = {
     {"s3_requester_pays", "STREAMER_S3_REQUESTER_PAYS", nullptr, "no", "yes (or 1), no (or 0)",
      "Whether the one who asks agrees to be charged."},
     {"s3_secret_access_key", "STREAMER_S3_SECRET_ACCESS_KEY", nullptr, "auto", "auto, or a key",
-     "See s3_access_key_id. Never logged."},
+     "See s3_access_key_id. Never logged.", true},
     {"s3_session_token", "STREAMER_S3_SESSION_TOKEN", nullptr, "auto", "auto, or a token",
-     "The session that s3_access_key_id belongs to, if it does. Never logged."},
+     "The session that s3_access_key_id belongs to, if it does. Never logged.", true},
     {"s3_sse_customer_key", "STREAMER_S3_SSE_CUSTOMER_KEY", nullptr, "auto",
      "auto, or a key: the base64 of 32 bytes",
-     "The key of objects that were stored with a key of the customer (SSE-C). Never logged."},
+     "The key of objects that were stored with a key of the customer (SSE-C). Never logged.", true},
     {"s3_unsigned", "STREAMER_S3_UNSIGNED", "RUNAI_STREAMER_S3_UNSIGNED", "no",
      "yes (or 1), no (or 0)", "Whether requests go without credentials, for public buckets."},
     {"s3_version_id", "STREAMER_S3_VERSION_ID", nullptr, "auto", "auto, or a version",
@@ -235,11 +239,21 @@ Error bad_value(std::string_view source, std::string_view value, std::string_vie
                fmt::format("{} is \"{}\"; it may be {}", source, value, values));
 }
 
-// What set() and the environment share: nullopt means that value is refused for name.
+// What set() and the environment share: nullopt means that value is refused for name. A number of
+// bytes, with a unit or without.
 std::optional<std::uint64_t> parse_number(std::string_view value, std::string_view word,
                                           std::uint64_t lowest, std::uint64_t highest) {
   if (value == word) return 0;
   const auto number = parse_bytes(value);
+  if (!number || *number < lowest || *number > highest) return std::nullopt;
+  return number;
+}
+
+// A number of things: whole, and without a unit.
+std::optional<std::uint64_t> parse_count(std::string_view value, std::string_view word,
+                                         std::uint64_t lowest, std::uint64_t highest) {
+  if (!word.empty() && value == word) return 0;
+  const auto number = parse_unsigned(value);
   if (!number || *number < lowest || *number > highest) return std::nullopt;
   return number;
 }
@@ -300,10 +314,10 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
     if (parsed) to.coalesce_gap_bytes = *parsed;
     return parsed.has_value();
   }
-  if (name == "concurrency") return put(to.concurrency, parse_number(value, "auto", 1, 1024));
+  if (name == "concurrency") return put(to.concurrency, parse_count(value, "auto", 1, 1024));
   if (name == "connect_timeout_ms")
     return put(all.remote.connect_timeout, parse_milliseconds(value, 600'000));
-  if (name == "connections") return put(to.connections, parse_number(value, "auto", 1, 1024));
+  if (name == "connections") return put(to.connections, parse_count(value, "auto", 1, 1024));
   if (name == "device_alignment") {
     const auto parsed = parse_bytes(value);
     const bool is_power = parsed && (*parsed & (*parsed - 1)) == 0 && *parsed <= kMiB;
@@ -318,11 +332,8 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
     return put(to.device_memory_limit,
                parse_number(value == "-1" ? "unlimited" : value, "unlimited", 1, kAny));
   }
-  if (name == "device_streams") {
-    const auto parsed = parse_unsigned(value);
-    return parsed && *parsed >= 1 && *parsed <= 16 && put(to.device_streams, parsed);
-  }
-  if (name == "direct_depth") return put(to.direct_depth, parse_number(value, "auto", 1, 256));
+  if (name == "device_streams") return put(to.device_streams, parse_count(value, "", 1, 16));
+  if (name == "direct_depth") return put(to.direct_depth, parse_count(value, "auto", 1, 256));
   if (name == "distributed_buffer_bytes") {
     auto parsed = parse_bytes(value);
     // 0.17 takes any number for its variable: small ones are common in tests.
@@ -358,10 +369,7 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   }
   if (name == "low_speed_limit")
     return put(to.least_connection_rate, parse_number(value, "off", 0, kAny));
-  if (name == "max_attempts") {
-    const auto parsed = parse_unsigned(value);
-    return parsed && *parsed >= 1 && *parsed <= 100 && put(all.remote.attempts, parsed);
-  }
+  if (name == "max_attempts") return put(all.remote.attempts, parse_count(value, "", 1, 100));
   if (name == "max_bandwidth") {
     return put(to.bandwidth_bytes_per_s, parse_number(value, "unlimited", 64 * kKiB, kAny));
   }
@@ -386,7 +394,7 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
     to.verify = value == "off" ? "" : value;
     return !value.empty();
   }
-  if (name == "target_gbps") return put(to.target_gbps, parse_number(value, "auto", 1, 1000));
+  if (name == "target_gbps") return put(to.target_gbps, parse_count(value, "auto", 1, 1000));
   if (name == "tensor_alignment") {
     const auto parsed = parse_number(value, "auto", 1, kPageBytes);
     if (parsed && (*parsed & (*parsed - 1)) != 0) return false;
@@ -394,6 +402,25 @@ bool assign(AllSettings& all, std::string_view name, std::string_view value) {
   }
   // The others are texts that only their user can judge.
   return !value.empty();
+}
+
+Error no_such_setting(std::string_view name) {
+  // Whatever else was taken for a name may be the secret that belongs behind it.
+  constexpr std::string_view kLetters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+  if (name.size() > 64 || name.find_first_not_of(kLetters) != std::string_view::npos) {
+    return Error(ErrorKind::invalid_argument,
+                 "that is no setting's name, which has only lower-case letters, digits and _; "
+                 "write name=value");
+  }
+  std::vector<std::string_view> names;
+  for (const SettingRow& row : setting_rows())
+    names.push_back(row.name);
+  const std::string_view close = nearest(name, names);
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("there is no setting \"{}\"{}", name,
+                           close.empty() ? "; the README lists all"
+                                         : fmt::format("; did you mean {}?", close)));
 }
 
 const SettingRow* find_row(std::string_view name) {
@@ -412,7 +439,10 @@ std::optional<Source> from_environment(const SettingRow& row) {
   for (const char* variable : {row.variable, row.compatible_variable}) {
     if (variable == nullptr) continue;
     const char* const value = ::secure_getenv(variable);
-    if (value != nullptr && *value != '\0') return Source{variable, value};
+    if (value == nullptr || *value == '\0') continue;
+    if (row.is_secret) hide(value);
+    hide_value_of(variable, value);
+    return Source{variable, value};
   }
   return std::nullopt;
 }
@@ -426,8 +456,10 @@ std::span<const SettingRow> setting_rows() noexcept {
 Result<void> Settings::set(std::string_view name, std::string_view value, std::string_view prefix) {
   const SettingRow* const row = find_row(name);
   if (row == nullptr) {
-    return Error(ErrorKind::invalid_argument, fmt::format("there is no setting \"{}\"", name));
+    return no_such_setting(name);
   }
+  if (row->is_secret) hide(trim(value));
+  hide_value_of(name, value);
   AllSettings scratch;
   if (!assign(scratch, name, trim(value))) {
     return bad_value(fmt::format("setting {}", name), value, row->values);

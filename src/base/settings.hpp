@@ -29,6 +29,7 @@ struct SettingRow {
   // What a value may be, for messages and docs.
   const char* values;
   const char* meaning;
+  bool is_secret = false;  // its value is never shown
 };
 
 // Static storage; sorted by name.

@@ -63,6 +63,7 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text) noexcept {
   for (const Unit& unit : kUnits) {
     if (unit.suffix != lower) continue;
     if (const auto whole = parse_unsigned(digits)) return checked_multiply(*whole, unit.bytes);
+    if (unit.bytes == 1) return std::nullopt;  // there is no half a byte
     double number = 0;
     const char* const end = digits.data() + digits.size();
     const auto [stop, failure] = std::from_chars(digits.data(), end, number);

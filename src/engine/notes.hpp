@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/clean_text.hpp"
 #include "base/guarded.hpp"
 #include "base/log.hpp"
 
@@ -15,12 +17,13 @@ namespace streamer::core {
 class Notes {
  public:
   // Thread-safe. A note that is there already is not added again.
-  void add(std::string note) { add(LogLevel::info, std::move(note)); }
+  void add(std::string_view note) { add(LogLevel::info, note); }
   // The same of what people must know even if they do not look at stats.
-  void warn(std::string note) { add(LogLevel::warning, std::move(note)); }
+  void warn(std::string_view note) { add(LogLevel::warning, note); }
 
  private:
-  void add(LogLevel level, std::string note) {
+  void add(LogLevel level, std::string_view text) {
+    std::string note = clean_text(text);
     notes_.with([&](std::vector<std::string>& notes) {
       if (std::find(notes.begin(), notes.end(), note) != notes.end()) return;
       log_line(level, note);

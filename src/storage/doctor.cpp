@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "base/clean_text.hpp"
 #include "base/text.hpp"
 #include "storage/remote_store.hpp"
 
@@ -17,7 +18,7 @@ bool DoctorSteps::run(std::string name, const std::function<Result<std::string>(
   step.name = std::move(name);
   step.elapsed = std::chrono::steady_clock::now() - began;
   if (outcome) {
-    step.detail = *std::move(outcome);
+    step.detail = clean_text(*outcome);
   } else {
     failure_ = std::move(outcome).error();
     step.failure = &*failure_;

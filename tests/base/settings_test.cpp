@@ -89,6 +89,35 @@ TEST_CASE("names that do not exist and values that cannot be are refused when se
   CHECK(read(settings).tensor_alignment_bytes == 64);
 }
 
+TEST_CASE("counts are whole numbers and sizes are sizes", "[settings]") {
+  Settings settings;
+  for (const char* const name : {"concurrency", "connections", "direct_depth", "target_gbps",
+                                 "device_streams", "max_attempts", "distributed_timeout_s",
+                                 "stall_timeout_ms", "connect_timeout_ms", "progress_timeout_ms"}) {
+    for (const char* const value :
+         {"2.9", "0.5k", "4k", "2.0", "1e1", "3 ", "", "+3", "0x3", "4b"}) {
+      INFO(name << "=" << value);
+      CHECK(static_cast<bool>(settings.set(name, value)) == (std::string_view(value) == "3 "));
+    }
+  }
+  for (const char* const value : {"5000.5", "5000.5b"})
+    CHECK_FALSE(settings.set("chunk_bytes", value));
+  for (const char* const value : {"8192", "8192b", "0.5MiB", "1.5MB", "64k"})
+    CHECK(settings.set("chunk_bytes", value));
+}
+
+TEST_CASE("a mistyped setting names the nearest, and what is no name is not shown", "[settings]") {
+  Settings settings;
+  const auto text = [&](std::string_view name) {
+    return settings.set(name, "1").error().message();
+  };
+  CHECK_THAT(text("stall_timeout"), Catch::Contains("did you mean stall_timeout_ms?"));
+  CHECK_THAT(text("concurency"), Catch::Contains("did you mean concurrency?"));
+  CHECK_THAT(text("Memory-Limit"), Catch::Contains("did you mean memory_limit?"));
+  CHECK_THAT(text("nonsense"), Catch::Contains("nonsense") && !Catch::Contains("did you mean"));
+  CHECK_THAT(text("s3_secret_access_key:HUSH"), !Catch::Contains("HUSH"));
+}
+
 TEST_CASE("the table is sorted and has no name twice", "[settings]") {
   const auto rows = setting_rows();
   for (std::size_t i = 1; i < rows.size(); ++i) {

@@ -55,11 +55,114 @@ TEST_CASE("a struct_size that was never set is refused", "[boundary]") {
 
 TEST_CASE("no byte beyond the caller's struct is written", "[boundary]") {
   Large target{12, -1, -1, -1};
-  copy_out(Large{sizeof(Large), 1, 2, 3}, &target);
+  REQUIRE(copy_out(Large{sizeof(Large), 1, 2, 3}, &target));
   CHECK(target.struct_size == 12);
   CHECK(target.first == 1);
   CHECK(target.second == -1);
   CHECK(target.third == -1);
+}
+
+TEST_CASE("a struct_size that ends within a field is refused, and every whole one is taken",
+          "[boundary]") {
+  static_assert(count_fields<Large>() == 4);
+  static_assert(ends_between_fields<Large>(12) && !ends_between_fields<Large>(14));
+  for (std::size_t size = sizeof(std::size_t); size < sizeof(Large); ++size) {
+    INFO(size);
+    const bool is_whole = size == 8 || size == 12 || size == 16;
+    const Large given{size, 7, 7, 7};
+    CHECK(static_cast<bool>(copy_in(&given, Large{sizeof(Large), 1, 2, 3})) == is_whole);
+    Large target{size, -1, -1, -1};
+    CHECK(static_cast<bool>(copy_out(Large{sizeof(Large), 1, 2, 3}, &target)) == is_whole);
+    target = {size, -1, -1, -1};
+    copy_out_if_sound(Large{sizeof(Large), 1, 2, 3}, &target);
+    CHECK(target.first == (is_whole && size >= 12 ? 1 : -1));
+    CHECK(target.third == -1);
+  }
+}
+
+namespace {
+
+// Every size that some struct of the header could not have had, at a real entry.
+template <typename Struct, typename Call>
+void refuse_broken_sizes(const Struct& sound, Call call) {
+  for (std::size_t size = sizeof(std::size_t); size < sizeof(Struct); ++size) {
+    if (ends_between_fields<Struct>(size)) continue;
+    INFO(size);
+    Struct broken = sound;
+    broken.struct_size = size;
+    streamer_error* error = nullptr;
+    CHECK(call(broken, &error) == STREAMER_ERROR_INVALID_ARGUMENT);
+    CHECK_THAT(streamer_error_line(error), Catch::Contains("struct_size"));
+    streamer_error_free(error);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("every struct of the header is refused when its struct_size ends within a field",
+          "[boundary]") {
+  const TemporaryFolder folder;
+  const std::string path = (folder.path() / "a.safetensors").string();
+  write_text(path, safetensors_file(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4));
+  refuse_broken_sizes(streamer_setting_info STREAMER_SETTING_INFO_INIT,
+                      [](auto& info, streamer_error** error) {
+                        return streamer_setting_get_info(0, &info, error);
+                      });
+  streamer_pull_options pull = STREAMER_PULL_OPTIONS_INIT;
+  refuse_broken_sizes(pull, [&](auto& options, streamer_error** error) {
+    streamer_listing* listing = nullptr;
+    return streamer_pull(path.c_str(), path.c_str(), &options, nullptr, nullptr, &listing, error);
+  });
+  streamer_listing* listing = nullptr;
+  REQUIRE(streamer_listing_open(path.c_str(), nullptr, nullptr, &listing, nullptr) == STREAMER_OK);
+  refuse_broken_sizes(streamer_entry_info STREAMER_ENTRY_INFO_INIT,
+                      [&](auto& info, streamer_error** error) {
+                        return streamer_listing_get_info(listing, 0, &info, error);
+                      });
+  streamer_listing_free(listing);
+  streamer_checkpoint* checkpoint = nullptr;
+  refuse_broken_sizes(streamer_object_range{sizeof(streamer_object_range), path.c_str(), 0, 0},
+                      [&](auto& range, streamer_error** error) {
+                        return streamer_checkpoint_open_ranges(&range, 1, nullptr, nullptr,
+                                                               &checkpoint, error);
+                      });
+  const char* const uri = path.c_str();
+  REQUIRE(streamer_checkpoint_open(&uri, 1, nullptr, nullptr, &checkpoint, nullptr) == STREAMER_OK);
+  refuse_broken_sizes(streamer_tensor_info STREAMER_TENSOR_INFO_INIT,
+                      [&](auto& info, streamer_error** error) {
+                        return streamer_checkpoint_get_tensor_info(checkpoint, 0, &info, error);
+                      });
+  refuse_broken_sizes(streamer_object_info STREAMER_OBJECT_INFO_INIT,
+                      [&](auto& info, streamer_error** error) {
+                        return streamer_checkpoint_get_object_info(checkpoint, 0, &info, error);
+                      });
+  streamer_plan* plan = nullptr;
+  REQUIRE(streamer_plan_new(checkpoint, &plan, nullptr) == STREAMER_OK);
+  streamer_plan_item item = STREAMER_PLAN_ITEM_INIT;
+  refuse_broken_sizes(item, [&](auto& broken, streamer_error** error) {
+    return streamer_plan_add(plan, &broken, 1, error);
+  });
+  REQUIRE(streamer_plan_add(plan, &item, 1, nullptr) == STREAMER_OK);
+  streamer_load* load = nullptr;
+  refuse_broken_sizes(streamer_load_options STREAMER_LOAD_OPTIONS_INIT,
+                      [&](auto& options, streamer_error** error) {
+                        return streamer_load_start(plan, &options, nullptr, &load, error);
+                      });
+  REQUIRE(streamer_load_start(plan, nullptr, nullptr, &load, nullptr) == STREAMER_OK);
+  streamer_tensor* tensor = nullptr;
+  refuse_broken_sizes(streamer_tensor_view STREAMER_TENSOR_VIEW_INIT,
+                      [&](auto& view, streamer_error** error) {
+                        std::size_t count = 0;
+                        return streamer_load_next_many(load, -1, 1, &tensor, &view, &count, error);
+                      });
+  // Those without an error write nothing.
+  streamer_load_stats stats = STREAMER_LOAD_STATS_INIT;
+  stats.struct_size = 12;
+  streamer_load_get_stats(load, &stats);
+  CHECK(stats.items_total == 0);
+  streamer_load_free(load);
+  streamer_plan_free(plan);
+  streamer_checkpoint_close(checkpoint);
 }
 
 TEST_CASE("nothing thrown crosses the boundary", "[boundary]") {

@@ -117,6 +117,15 @@ def take_error(status, error):
     return exception
 
 
+def clean_text(text):
+    """text as the library cleans its own: without what is secret in it."""
+    error = ctypes.c_void_p(library.error_new(100, str(text).encode("utf-8", "replace")))
+    try:
+        return _text(library.error_line(error))
+    finally:
+        library.error_free(error)
+
+
 def call(function, *arguments):
     """Calls a function that can fail, with a place for its error; returns its status below 100."""
     error = ctypes.c_void_p()

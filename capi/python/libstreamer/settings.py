@@ -10,13 +10,14 @@ from .errors import AccessError, StreamerError, call
 
 def all_settings():
     """Every setting there is: a list of dicts with name, variable, compatible_variable,
-    default_value, values and meaning."""
+    default_value, values, meaning, and is_secret (a bool)."""
     rows = []
     for index in range(library.setting_count()):
         info = SettingInfo()
         call(library.setting_get_info, index, ctypes.byref(info))
-        rows.append({name: (getattr(info, name) or b"").decode()
-                     for name, _ in SettingInfo._fields_[1:]})
+        row = {name: (getattr(info, name) or b"").decode()
+               for name, kind in SettingInfo._fields_ if kind is ctypes.c_char_p}
+        rows.append({**row, "is_secret": bool(info.is_secret)})
     return rows
 
 

@@ -12,6 +12,7 @@ from typing import Any, Collection, Dict, Iterator, List, Optional, Tuple
 import torch
 
 import libstreamer
+from libstreamer.errors import clean_text
 from runai_model_streamer.distributed_streamer.distributed_streamer import DistributedStreamer
 from runai_model_streamer.file_streamer.file_streamer import (RunaiStreamerInvalidInputException,
                                                               homogeneous_paths, host_or_device)
@@ -254,7 +255,7 @@ class ObjectStorageModel:
         self._lock: Any = None
         self.model_path = os.fspath(model_path)
         if not is_object_path(self.model_path):
-            raise ValueError(f"model_path {self.model_path!r} is not a supported object storage path "
+            raise ValueError(f"model_path {clean_text(self.model_path)!r} is not a supported object storage path "
                              "(expected s3://, gs://, or az://)")
         self.dir = os.fspath(dst).rstrip("/")
         self._credentials = s3_credentials
