@@ -4,6 +4,7 @@
 #include "base/chance.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "http/other_scheme.hpp"
 #include "http/proxy.hpp"
 
 namespace streamer::core {
@@ -34,7 +35,11 @@ Result<HttpAnswer> ask(const AuthContext& context, const HttpRequest& request,
     const Again again =
         has_answer ? again_after_status(transfer.head().status) : again_after(transfer.fault());
     if (again == Again::never || attempt >= attempts) {
-      if (!has_answer) return transfer_error(transfer).with_attempts(attempt);
+      if (!has_answer) {
+        if (std::string mismatch = scheme_mismatch(*context.http, transfer); !mismatch.empty())
+          return Error(ErrorKind::invalid_argument, std::move(mismatch)).with_attempts(attempt);
+        return transfer_error(transfer).with_attempts(attempt);
+      }
       return HttpAnswer{transfer.head(), transfer.kept_body()};
     }
     options.fresh_connection = true;

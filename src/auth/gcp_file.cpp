@@ -163,7 +163,9 @@ Result<GoogleFile> read_google_file(const std::string& path) {
                               [&](JsonValue& top) { return read_members(top, file, 0); });
   // Without what the parser says: it may quote the text.
   if (!read) {
-    return Error(ErrorKind::invalid_argument, "this is not the JSON of Google credentials")
+    return Error(ErrorKind::invalid_argument,
+                 "this is not the JSON of Google credentials; gcloud auth application-default "
+                 "login writes one")
         .at(path);
   }
   TRY(check(file).at(path));

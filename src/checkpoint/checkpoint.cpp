@@ -105,7 +105,10 @@ Error name_duplicate(const TensorTable& tensors, const std::vector<CheckpointObj
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris,
                                                           std::shared_ptr<Stores> stores,
                                                           OpenRules rules) {
-  if (uris.empty()) return Error(ErrorKind::invalid_argument, "there is no URI to open");
+  if (uris.empty()) {
+    return Error(ErrorKind::invalid_argument,
+                 "no URI was given; name a file, a folder or a shard index");
+  }
   ModelSources sources = TRY(find_model(*stores, uris));
   auto opened = read_headers(*stores, sources.objects, rules.header);
   if (!opened) return explain_missing(std::move(opened).error(), sources);

@@ -21,17 +21,6 @@ class Notes {
   // The same of what people must know even if they do not look at stats.
   void warn(std::string_view note) { add(LogLevel::warning, note); }
 
- private:
-  void add(LogLevel level, std::string_view text) {
-    std::string note = clean_text(text);
-    notes_.with([&](std::vector<std::string>& notes) {
-      if (std::find(notes.begin(), notes.end(), note) != notes.end()) return;
-      log_line(level, note);
-      notes.push_back(std::move(note));
-    });
-  }
-
- public:
   // Thread-safe. One line each.
   [[nodiscard]] std::string text() const {
     return notes_.with([](const std::vector<std::string>& notes) {
@@ -43,6 +32,15 @@ class Notes {
   }
 
  private:
+  void add(LogLevel level, std::string_view text) {
+    std::string note = clean_text(text);
+    notes_.with([&](std::vector<std::string>& notes) {
+      if (std::find(notes.begin(), notes.end(), note) != notes.end()) return;
+      log_line(level, note);
+      notes.push_back(std::move(note));
+    });
+  }
+
   mutable Guarded<std::vector<std::string>> notes_;
 };
 

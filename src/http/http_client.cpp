@@ -59,7 +59,7 @@ constexpr FaultRow kFaults[] = {
      "check that the endpoint speaks TLS on that port"},
     {TransferFault::reset, ErrorKind::io, "the connection ended before the answer did", ""},
     {TransferFault::stalled, ErrorKind::timed_out, "the store went silent",
-     "raise stall_timeout if it is known to be slow"},
+     "raise stall_timeout_ms if it is known to be slow"},
     {TransferFault::bad_response, ErrorKind::io, "the answer breaks the rules of HTTP",
      "check that a store, not something else, listens there"},
     {TransferFault::proxy, ErrorKind::io, "the proxy refused",

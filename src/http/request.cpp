@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "base/clean_text.hpp"
 #include "base/text.hpp"
 
 namespace streamer::core {
@@ -13,11 +14,10 @@ namespace streamer::core {
 namespace {
 
 Error bad_endpoint(std::string_view text, std::string_view why) {
-  // What stands before an @ may be a password.
-  const std::size_t at = text.rfind('@');
-  const std::string_view shown = at == std::string_view::npos ? text : text.substr(at + 1);
   return Error(ErrorKind::invalid_argument,
-               fmt::format("\"{}\" is no usable endpoint: {}", shown, why));
+               fmt::format("\"{}\" is no usable endpoint: {}; write it as https://HOST, or as "
+                           "http://HOST:PORT for a server without TLS",
+                           url_without_secrets(text), why));
 }
 
 // "name", "10.0.0.1" or "[::1]", with or without ":port".
@@ -59,7 +59,8 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
     scheme = to_lower(text.substr(0, mark));
     rest = text.substr(mark + 3);
   }
-  if (scheme != "https" && scheme != "http") return bad_endpoint(text, "use https or http");
+  if (scheme != "https" && scheme != "http")
+    return bad_endpoint(text, "its scheme is neither https nor http");
   if (rest.find_first_of("?#") != std::string_view::npos)
     return bad_endpoint(text, "it has a query or a fragment");
   const std::size_t slash = std::min(rest.find('/'), rest.size());

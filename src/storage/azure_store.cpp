@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "base/clean_text.hpp"
 #include "base/text.hpp"
 #include "base/xml.hpp"
 #include "storage/remote_config.hpp"
@@ -72,7 +73,9 @@ Result<ConnectionString> parse_connection_string(std::string_view text) {
     const std::size_t mark = part.find('=');
     if (mark == std::string_view::npos) {
       // Not shown: it may be half of a key.
-      return Error(ErrorKind::invalid_argument, "the connection string has a part without a \"=\"");
+      return Error(ErrorKind::invalid_argument,
+                   "the connection string has a part without a \"=\"; it is "
+                   "NAME=VALUE;NAME=VALUE;..., as the portal shows it");
     }
     const std::string name = to_lower(trim(part.substr(0, mark)));
     const std::string value(trim(part.substr(mark + 1)));
@@ -150,9 +153,10 @@ class AzureConfigReader {
     for (const char c : config_.account) {
       const bool is_fine = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
       if (is_fine) continue;
-      return blame(account ? account->source : connection_source_,
-                   Error(ErrorKind::invalid_argument,
-                         "an account's name has only lower-case letters and digits"));
+      return blame(
+          account ? account->source : connection_source_,
+          Error(ErrorKind::invalid_argument,
+                "this cannot be an account's name, which has only lower-case letters and digits"));
     }
     if (const auto suffix = from_.first_of("azure_endpoint_suffix", {}))
       config_.suffix = suffix->value;
@@ -167,6 +171,7 @@ class AzureConfigReader {
   Result<void> read_endpoint(const Sourced& text, std::string& sas) {
     const std::size_t mark = text.value.find('?');
     if (mark != std::string::npos) sas = text.value.substr(mark + 1);
+    hide(sas);
     config_.endpoint = TRY(read_from(text.source, parse_endpoint(text.value.substr(0, mark))));
     config_.endpoint_source = text.source;
     return {};

@@ -60,8 +60,9 @@ Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
   const auto id = from.setting("gcs_access_key_id");
   const auto secret = from.setting("gcs_secret_access_key");
   if (id.has_value() != secret.has_value()) {
-    return Error(ErrorKind::invalid_argument,
-                 "only one of gcs_access_key_id and gcs_secret_access_key is set");
+    return Error(
+        ErrorKind::invalid_argument,
+        "only one of gcs_access_key_id and gcs_secret_access_key is set; set both or none");
   }
   const auto token = from.setting("gcs_bearer_token");
   if (const auto callback = from.settings().credentials_callback()) {
@@ -205,7 +206,9 @@ Result<StoredChecksum> GcsStore::stored_checksum(const Object& object) {
     if (!object.etag.empty()) headers.push_back({"If-Match", object.etag});
     return make_request("HEAD", object.uri, object.uri.key(), {}, std::move(headers));
   };
-  const HttpAnswer answer = TRY(fetch_head(object.uri, make));
+  auto asked = fetch_head(object.uri, make);
+  if (!asked) return no_checksums(std::move(asked).error(), "HEAD");
+  const HttpAnswer answer = *std::move(asked);
   std::string why = "the store has none for this object";
   // "crc32c=n03x6A==,md5=...": in one header or in several.
   for (const HttpHeader& header : answer.head.headers) {

@@ -2,22 +2,12 @@
 // The way to a store behind HTTP, step by step.
 #include <fmt/format.h>
 
+#include "base/clean_text.hpp"
+#include "http/other_scheme.hpp"
 #include "http/proxy.hpp"
 #include "storage/remote_store.hpp"
 
 namespace streamer::core {
-
-namespace {
-
-// What stands before the @ of a proxy's URL is a password.
-std::string without_user(const std::string& proxy) {
-  const std::size_t at = proxy.rfind('@');
-  const std::size_t scheme = proxy.find("://");
-  if (at == std::string::npos) return proxy;
-  return (scheme == std::string::npos ? "" : proxy.substr(0, scheme + 3)) + proxy.substr(at + 1);
-}
-
-}  // namespace
 
 Result<void> RemoteStore::diagnose_way(const Uri& uri, const DoctorReport& report) {
   DoctorSteps steps(report);
@@ -32,7 +22,7 @@ Result<void> RemoteStore::diagnose_way(const Uri& uri, const DoctorReport& repor
   const Endpoint endpoint{way.origin, ""};
   const std::string proxy = proxy_for(endpoint, context_.environment);
   if (!steps.run("proxy", [&]() -> Result<std::string> {
-        return proxy.empty() ? std::string("none") : without_user(proxy);
+        return proxy.empty() ? std::string("none") : url_without_secrets(proxy);
       }))
     return steps.failure();
   if (!steps.run("CA", [&]() -> Result<std::string> {
@@ -71,6 +61,10 @@ Result<void> RemoteStore::diagnose_way(const Uri& uri, const DoctorReport& repor
         options.wants_tls_version = true;
         Transfer transfer(request, sink, options);
         TRY(http().run(transfer));
+        if (std::string mismatch = scheme_mismatch(http(), transfer); !mismatch.empty())
+          return Error(ErrorKind::invalid_argument, std::move(mismatch));
+        if (says_tls_port(transfer.head().status, transfer.kept_body()))
+          return Error(ErrorKind::invalid_argument, tls_port_text(request));
         if (transfer.fault() != TransferFault::none) return transfer_error(transfer);
         const TransferTimes times = transfer.times();
         std::string text = fmt::format("{}: connected in {:.1f} ms", transfer.address_used(),

@@ -8,6 +8,7 @@
 #include "base/chance.hpp"
 #include "base/log.hpp"
 #include "http/broken_answer.hpp"
+#include "http/other_scheme.hpp"
 
 namespace streamer::core {
 
@@ -86,6 +87,26 @@ class MemorySink final : public RangeSink {
   std::byte* const to_;
   BrokenAnswers* const broken_;
 };
+
+// Of a server that was never reached. One failure may be a fault on the way; asked once, because
+// the server may not be the user's.
+constexpr std::uint32_t kFailuresBeforeAsking = 3;
+
+void explain_scheme(HttpClient& http, const Attempts& attempts, const Transfer& transfer,
+                    Verdict& verdict) {
+  const bool is_last = verdict.again == Again::never;
+  if (!is_last && attempts.made() + 1 != kFailuresBeforeAsking) return;
+  std::string text = transfer.fault() != TransferFault::none ? scheme_mismatch(http, transfer)
+                     : says_tls_port(transfer.head().status, transfer.kept_body())
+                         ? tls_port_text(transfer.request())
+                         : std::string();
+  if (text.empty()) return;
+  ErrorFields fields = verdict.error.fields();
+  fields.kind = ErrorKind::invalid_argument;
+  fields.message = std::move(text);
+  verdict.error = Error(std::move(fields));
+  verdict.again = Again::never;
+}
 
 }  // namespace
 
@@ -288,6 +309,7 @@ Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
     }
     Verdict verdict = judge(uri, request, transfer, sink);
     be_brief(verdict, transfer);
+    explain_scheme(*http_, attempts, transfer, verdict);
     const auto delay = attempts.next(verdict, false);
     if (!delay) {
       ErrorFields fields = attempts.give_up(std::move(verdict.error)).fields();
@@ -321,6 +343,7 @@ Result<HttpAnswer> RemoteStore::fetch(const Uri& uri, const MakeRequest& make, c
       verdict = accept(answer);
     }
     if (!verdict) return answer;
+    explain_scheme(*http_, attempts, transfer, *verdict);
     const auto delay = attempts.next(*verdict, false);
     if (!delay) return attempts.give_up(std::move(verdict->error)).at(uri.text());
     options.fresh_connection = verdict->wants_fresh_connection;

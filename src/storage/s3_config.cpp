@@ -52,8 +52,8 @@ class S3ConfigReader {
     config.is_region_given = config.region.source != "the default";
     if (is_region(config.region.value)) return {};
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("\"{}\" (from {}) is no region", config.region.value.substr(0, 80),
-                             config.region.source));
+                 fmt::format("\"{}\" (from {}) is no region; write one as eu-west-1",
+                             config.region.value.substr(0, 80), config.region.source));
   }
 
   Result<TlsFiles> tls_files() const {
@@ -109,8 +109,9 @@ class S3ConfigReader {
     const auto id = setting("s3_access_key_id");
     const auto secret = setting("s3_secret_access_key");
     if (id.has_value() != secret.has_value()) {
-      return Error(ErrorKind::invalid_argument,
-                   "only one of s3_access_key_id and s3_secret_access_key is set");
+      return Error(
+          ErrorKind::invalid_argument,
+          "only one of s3_access_key_id and s3_secret_access_key is set; set both or none");
     }
     if (id) {
       const AwsCredentials credentials{

@@ -39,9 +39,25 @@ Result<Parameters> parameters_of(std::string_view query) {
   return parameters;
 }
 
+// How virtual-host-only stores refuse path style: Alibaba, Tencent, Huawei, Volcengine.
+constexpr std::array<std::string_view, 4> kPathStyleCodes = {
+    "SecondLevelDomainForbidden", "PathStyleDomainForbidden", "VirtualHostDomainRequired",
+    "InvalidPathAccess"};
+
+// Codes whose cause is another for sure.
+constexpr std::array<std::string_view, 2> kOtherCauses = {"InvalidObjectState",
+                                                          "AuthorizationHeaderMalformed"};
+
 template <std::size_t N>
 bool is_among(const std::array<std::string_view, N>& codes, std::string_view code) {
   return std::find(codes.begin(), codes.end(), code) != codes.end();
+}
+
+// A store that wants the bucket in its host's name says so in as many ways as there are stores.
+bool may_mean_path_style(int status, std::string_view code, ErrorKind kind) {
+  if (status != 400 && status != 403 && status != 405) return false;
+  if (kind == ErrorKind::credentials_expired || kind == ErrorKind::clock_skew) return false;
+  return !is_among(kPathStyleCodes, code) && !is_among(kOtherCauses, code);
 }
 
 }  // namespace
@@ -140,7 +156,9 @@ Result<StoredChecksum> S3Store::stored_checksum(const Object& object) {
     return make_request("HEAD", object.uri, object.uri.key(), object_parameters(),
                         std::move(headers));
   };
-  const HttpAnswer answer = TRY(fetch_head(object.uri, make));
+  auto asked = fetch_head(object.uri, make);
+  if (!asked) return no_checksums(std::move(asked).error(), "x-amz-checksum-mode");
+  const HttpAnswer answer = *std::move(asked);
   const std::string_view type = answer.head.header_or_empty("x-amz-checksum-type");
   std::string why = "the store has none for this object";
   for (const ChecksumKind kind :
@@ -313,7 +331,7 @@ Verdict S3Store::judge_code(const Uri& uri, const SignedRequest& request, const 
       verdict.again = Again::at_once;
     // Keys that were rotated by hand do not match their old signatures either.
     if (verdict.again == Again::never && code == "SignatureDoesNotMatch") verdict.again = renew();
-  } else if (code == "SecondLevelDomainForbidden" &&
+  } else if (is_among(kPathStyleCodes, code) &&
              config_.endpoint.addressing == S3Addressing::automatic) {
     const bool is_new = buckets_.with([&](auto& buckets) {
       BucketState& state = buckets.try_emplace(std::string(uri.bucket())).first->second;
@@ -324,7 +342,20 @@ Verdict S3Store::judge_code(const Uri& uri, const SignedRequest& request, const 
   } else {
     verdict.again = again_after_status(status);
   }
+  if (may_mean_path_style(status, code, verdict.error.kind()) && is_path_style_elsewhere(uri)) {
+    ErrorFields fields = verdict.error.fields();
+    fields.message +=
+        "; if this store wants the bucket in its host's name, set s3_addressing to virtual";
+    verdict.error = Error(std::move(fields));
+  }
   return verdict;
+}
+
+bool S3Store::is_path_style_elsewhere(const Uri& uri) {
+  const auto target = target_of(uri);
+  const bool is_custom = uri.host().empty() ? config_.endpoint.custom.has_value()
+                                            : region_of_aws_host(uri.host()).empty();
+  return is_custom && target && !target->is_virtual_host;
 }
 
 Verdict S3Store::judge_answer(const Uri& uri, const SignedRequest& request,

@@ -62,6 +62,8 @@ class S3Store final : public RemoteStore {
   Verdict follow_to_node(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
                          Verdict verdict);
   std::optional<Node> take_node(const std::string& method, const Uri& uri);
+  // Whether the bucket stands in the path at an endpoint that is not AWS'.
+  bool is_path_style_elsewhere(const Uri& uri);
   Again follow_region(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
                       const ServiceError& error);
   std::string probe_region(std::string_view bucket, const SignedRequest& request);

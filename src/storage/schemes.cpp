@@ -36,8 +36,13 @@ Result<const SchemeRow*> find_scheme(const Uri& uri) {
     if (row.scheme == uri.scheme()) return &row;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", row.scheme);
   }
+  const std::string_view hint = uri.scheme() == "hf"
+                                    ? "; name a file of the Hugging Face hub by its URL: "
+                                      "https://huggingface.co/ORGANISATION/MODEL/resolve/main/FILE"
+                                    : "";
   return Error(ErrorKind::unsupported,
-               fmt::format("this version reads no {}:// URIs; it reads: {}", uri.scheme(), known))
+               fmt::format("this version reads no {}:// URIs; it reads: {}{}", uri.scheme(), known,
+                           hint))
       .at(uri.text());
 }
 

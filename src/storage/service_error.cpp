@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/clean_text.hpp"
 #include "base/text.hpp"
 #include "base/xml.hpp"
 
@@ -14,6 +15,9 @@ namespace streamer::core {
 namespace {
 
 constexpr std::size_t kMostErrorText = 500;
+
+constexpr std::string_view kPathStyleHint =
+    "the store refuses path style; set s3_addressing to virtual";
 
 constexpr std::array kS3DialectCodes = {
     CodeRow{"NoSuchKey", ErrorKind::not_found, "check the key"},
@@ -49,8 +53,10 @@ constexpr std::array kS3DialectCodes = {
     CodeRow{"TemporaryRedirect", ErrorKind::invalid_argument,
             "the bucket is in another region; set s3_region or AWS_REGION"},
     CodeRow{"NotImplemented", ErrorKind::unsupported, "the store does not know this request"},
-    CodeRow{"SecondLevelDomainForbidden", ErrorKind::invalid_argument,
-            "the store refuses path style; set s3_addressing to virtual"},
+    CodeRow{"SecondLevelDomainForbidden", ErrorKind::invalid_argument, kPathStyleHint},
+    CodeRow{"PathStyleDomainForbidden", ErrorKind::invalid_argument, kPathStyleHint},
+    CodeRow{"VirtualHostDomainRequired", ErrorKind::invalid_argument, kPathStyleHint},
+    CodeRow{"InvalidPathAccess", ErrorKind::invalid_argument, kPathStyleHint},
 };
 
 constexpr std::array<std::string_view, 9> kThrottlingCodes = {"SlowDown",
@@ -90,6 +96,24 @@ ErrorKind kind_of_status(int status) {
   }
 }
 
+// Where the code says nothing.
+std::string_view hint_of_kind(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::not_found:
+      return "check the path and the endpoint";
+    case ErrorKind::permission_denied:
+      return "check the credentials; streamer doctor says which are in use";
+    case ErrorKind::throttled:
+      return "the store asks its readers to slow down; use fewer connections, or try again later";
+    case ErrorKind::unsupported:
+      return "the store does not know this request";
+    case ErrorKind::io:
+      return "the store, or a proxy before it, failed; try again later";
+    default:
+      return "";
+  }
+}
+
 const CodeRow* find_row(std::span<const CodeRow> rows, std::string_view code) {
   const auto found =
       std::find_if(rows.begin(), rows.end(), [&](const CodeRow& row) { return row.code == code; });
@@ -110,7 +134,8 @@ ServiceError ServiceError::of(const HttpAnswer& answer) {
   const auto root = read_xml(body);
   if (!root || root->name != "Error") return error;
   if (error.code.empty()) error.code = root->text_of("Code");
-  error.message = root->text_of("Message").substr(0, kMostErrorText);
+  // Cleaned while it is whole: a secret that is cut in two is not recognised.
+  error.message = clean_text(root->text_of("Message")).substr(0, kMostErrorText);
   error.region = root->text_of("Region");
   if (error.request_id.empty()) error.request_id = root->text_of("RequestId");
   return error;
@@ -125,6 +150,7 @@ Error service_failure(const HttpRequest& request, int status, const ServiceError
     fields.kind = row->kind;
     hint = row->hint;
   }
+  if (hint.empty()) hint = hint_of_kind(fields.kind);
   fields.http_status = status;
   fields.service_code = error.code;
   fields.request_id = error.request_id;
@@ -137,6 +163,19 @@ Error service_failure(const HttpRequest& request, int status, const ServiceError
       message.empty() ? "" : fmt::format(": {}", trim(message)),
       error.request_id.empty() ? "" : " (request id " + error.request_id + ")",
       hint.empty() ? "" : fmt::format("; {}", hint));
+  return Error(std::move(fields));
+}
+
+Error no_checksums(Error error, std::string_view asked) {
+  // The object itself was read from the same store: what it does not know is the question.
+  const int status = error.fields().http_status;
+  if (status != 400 && status != 405 && status != 501) return error;
+  ErrorFields fields = error.fields();
+  fields.kind = ErrorKind::unsupported;
+  fields.message = fmt::format(
+      "verify is store, and this store keeps no checksums that can be asked for ({} answered {} to "
+      "{}); set verify to the path or URI of a manifest of SHA-256 sums, or to off",
+      fields.host, status, asked);
   return Error(std::move(fields));
 }
 

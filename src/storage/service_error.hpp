@@ -35,6 +35,10 @@ struct CodeRow {
 [[nodiscard]] Error service_failure(const HttpRequest& request, int status,
                                     const ServiceError& error, std::span<const CodeRow> own);
 
+// Of a request for an object's checksum that failed: that the store keeps none and what to use
+// instead, if the status means that; else the error as it is. asked: what was asked with.
+[[nodiscard]] Error no_checksums(Error error, std::string_view asked);
+
 // What S3 and Google say in one dialect.
 [[nodiscard]] std::span<const CodeRow> s3_dialect_codes() noexcept;
 // What the code alone calls for: throttled, soon, or never for one that is not known.

@@ -40,7 +40,7 @@ std::string scheme_of(std::string_view text) {
 }
 
 Error no_bucket(std::string_view text) {
-  return bad_uri(text, "it names no bucket");
+  return bad_uri(text, "it names no bucket; write SCHEME://BUCKET/KEY");
 }
 
 Result<void> check_key(std::string_view text, std::string_view key) {
@@ -78,9 +78,13 @@ class UriParser {
       return hadoop(text, scheme, bucket.substr(0, at), bucket.substr(at + 1), key);
     // What stands before an @ may be a password: it is not shown.
     if (at != std::string_view::npos)
-      return bad_uri(text.substr(0, scheme.size() + 3), "user names do not belong in a URI");
+      return bad_uri(text.substr(0, scheme.size() + 3),
+                     "a user's name or a password does not belong in it; give credentials by the "
+                     "settings or the environment");
     if (bucket.find(':') != std::string_view::npos)
-      return bad_uri(text, "a bucket has no port; the endpoint is a setting");
+      return bad_uri(text,
+                     "a bucket has no port; write SCHEME://BUCKET/KEY, and the server into the "
+                     "setting s3_endpoint, gcs_endpoint or azure_endpoint");
     TRY(check_key(text, key));
     return Uri(usual_scheme(scheme), std::string(rest));
   }
@@ -166,7 +170,7 @@ std::string_view Uri::last_component() const noexcept {
 }
 
 Result<Uri> parse_uri(std::string_view text) {
-  if (text.empty()) return bad_uri(text, "it is empty");
+  if (text.empty()) return bad_uri(text, "it is empty; write a path or SCHEME://BUCKET/KEY");
   if (text.find('\0') != std::string_view::npos) return bad_uri(text, "it holds a NUL byte");
   const std::string scheme = scheme_of(text);
   // A path of the file system is bytes: whatever it allows, we do.
