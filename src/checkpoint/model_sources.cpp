@@ -257,7 +257,8 @@ Result<ModelSources> find_model(Stores& stores, std::span<const std::string> uri
   std::set<std::string_view> seen;
   for (const Entry& entry : finder.found.objects) {
     if (seen.insert(entry.uri.text()).second) continue;
-    return Error(ErrorKind::invalid_argument, "the same file is named twice").at(entry.uri.text());
+    return Error(ErrorKind::invalid_argument, "the same file is named twice; name it once")
+        .at(entry.uri.text());
   }
   log_notes(finder.found);
   return std::move(finder.found);

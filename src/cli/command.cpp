@@ -45,12 +45,12 @@ namespace {
 
 using NamedValues = std::vector<std::pair<std::string, std::string>>;
 
+// The arguments have seen to the '='.
 NamedValues named_values(const std::vector<std::string>& settings) {
   NamedValues values;
   for (const std::string& setting : settings) {
     const std::size_t equals = setting.find('=');
-    values.emplace_back(setting.substr(0, equals),
-                        equals == std::string::npos ? std::string() : setting.substr(equals + 1));
+    values.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
   }
   return values;
 }

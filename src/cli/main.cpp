@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/nearest.hpp"
 #include "cli/command.hpp"
 #include "cli/interrupt.hpp"
 
@@ -53,6 +54,18 @@ struct Arguments {
   bool as_json = false;
 };
 
+void add_settings(CLI::App& command, std::vector<std::string>& settings) {
+  // The text itself is not shown: it may be a secret.
+  const auto has_equals = [](const std::string& text) {
+    const std::size_t equals = text.find('=');
+    const bool is_pair = equals != std::string::npos && equals != 0;
+    return is_pair ? std::string() : std::string("takes name=value");
+  };
+  command.add_option("--set", settings, "any setting, as name=value; may be repeated")
+      ->allow_extra_args(false)
+      ->check(CLI::Validator(has_equals, ""));
+}
+
 void add_checkpoint(CLI::App& command, LoadArguments& load) {
   command.add_option("URI", load.uris, "safetensors files, directories or shard indexes")
       ->required();
@@ -75,8 +88,7 @@ void add_load_arguments(CLI::App& command, LoadArguments& load) {
   command.add_option("--concurrency", load.concurrency, "readers; auto, or 1 to 1024");
   command.add_option("--chunk-bytes", load.chunk_bytes, "size of one read request");
   command.add_option("--max-bandwidth", load.max_bandwidth, "bytes per second, such as 500MB");
-  command.add_option("--set", load.settings, "any setting, as name=value; may be repeated")
-      ->allow_extra_args(false);
+  add_settings(command, load.settings);
   command.add_option("--match", load.globs, "only tensors whose name matches; may be repeated")
       ->allow_extra_args(false);
   command.add_option("--name", load.names, "only the tensor of that name; may be repeated")
@@ -107,10 +119,6 @@ void add_distributed(CLI::App& command, LoadArguments& load) {
 
 void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   constexpr const char* kJson = "print JSON";
-  const auto add_settings = [](CLI::App& command, std::vector<std::string>& settings) {
-    command.add_option("--set", settings, "any setting, as name=value; may be repeated")
-        ->allow_extra_args(false);
-  };
   CLI::App* const ls = app.add_subcommand("ls", "List what stands directly under a URI");
   ls->add_option("URI", arguments.uri, "a directory, a prefix or a file")->required();
   ls->add_flag("-r,--recursive", arguments.is_deep, "everything below it, without folders");
@@ -180,8 +188,84 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   bench->callback(
       [&] { exit_code = run_bench(arguments.load, arguments.rounds, arguments.as_json); });
 
-  for (CLI::App* const command : {ls, inspect, load, digest, bench, pull, snapshot, doctor})
+  for (CLI::App* const command : {ls, inspect, load, digest, bench, pull, snapshot, doctor}) {
     command->footer(kFooter);
+    // Options of all commands are taken behind the command's name too.
+    command->fallthrough();
+  }
+}
+
+// ---- Mistyped arguments ----
+
+constexpr std::array<std::string_view, 8> kCommands = {"ls",     "inspect", "pull",   "snapshot",
+                                                       "doctor", "load",    "digest", "bench"};
+
+bool is_command(std::string_view word) {
+  return std::find(kCommands.begin(), kCommands.end(), word) != kCommands.end();
+}
+
+std::string did_you_mean(std::string_view close) {
+  return close.empty() ? std::string(".") : fmt::format("; did you mean {}?", close);
+}
+
+// What is wrong in front of the command's name, or with it; empty if nothing is.
+std::string explain_start(int argc, char** argv) {
+  constexpr std::array<std::string_view, 3> kOptions = {"--log", "--help", "--version"};
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    const std::string_view name = word.substr(0, word.find('='));
+    if (word == "--log") {
+      ++i;
+    } else if (word.starts_with("--")) {
+      if (std::find(kOptions.begin(), kOptions.end(), name) != kOptions.end()) continue;
+      return fmt::format("{} cannot stand before the command's name{}", name,
+                         did_you_mean(core::nearest(name, kOptions)));
+    } else if (!word.starts_with("-")) {
+      if (is_command(word)) return {};
+      std::string all;
+      for (const std::string_view command : kCommands)
+        all += fmt::format("{}{}", all.empty() ? "" : ", ", command);
+      return fmt::format("there is no command \"{}\"{} There are {}.", word,
+                         did_you_mean(core::nearest(word, kCommands)), all);
+    }
+  }
+  return {};
+}
+
+// Of an option that no command has. What stands behind its '=' may be a secret.
+std::string unknown_option(const CLI::App& command, const std::string& given) {
+  const std::string name = given.substr(0, given.find('='));
+  std::vector<std::string> names;
+  for (const CLI::App* app : {&command, command.get_parent()}) {
+    if (app == nullptr) continue;
+    for (const CLI::Option* option : app->get_options()) {
+      for (const std::string& known : option->get_lnames())
+        names.push_back("--" + known);
+    }
+  }
+  return fmt::format("{} has no option {}{}", command.get_name(), name,
+                     did_you_mean(core::nearest(name, names)));
+}
+
+// What is wrong with the arguments, better than CLI11 says it; empty if that does.
+std::string explain(const CLI::App& app, const CLI::ParseError& error) {
+  const auto chosen = app.get_subcommands();
+  if (error.get_exit_code() == 0 || chosen.empty()) return {};
+  const CLI::App& command = *chosen.front();
+  const std::vector<std::string> extras = app.remaining(true);
+  // What it finds missing may be what the mistyped option swallowed.
+  for (const std::string& extra : extras) {
+    if (extra.starts_with("-")) return unknown_option(command, extra);
+  }
+  if (extras.empty() || error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError))
+    return {};
+  return fmt::format("{} takes no further argument; see streamer {} --help", command.get_name(),
+                     command.get_name());
+}
+
+int refuse_arguments(std::string_view why) {
+  write_to(stderr, "streamer: {}\n", escaped(why));
+  return kExitUsage;
 }
 
 int run(int argc, char** argv) {
@@ -199,12 +283,14 @@ int run(int argc, char** argv) {
       });
   app.footer(kFooter);
   add_commands(app, arguments, exit_code);
+  if (const std::string why = explain_start(argc, argv); !why.empty()) return refuse_arguments(why);
   show_warnings();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     // CLI11 has a code of its own for each way to misuse the arguments: ours is one. --help is
     // none.
+    if (const std::string why = explain(app, error); !why.empty()) return refuse_arguments(why);
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
   return exit_code;

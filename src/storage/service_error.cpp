@@ -173,7 +173,7 @@ Error no_checksums(Error error, std::string_view asked) {
   ErrorFields fields = error.fields();
   fields.kind = ErrorKind::unsupported;
   fields.message = fmt::format(
-      "verify is store, and this store keeps no checksums that can be asked for ({} answered {} to "
+      "this store keeps no checksums that can be asked for ({} answered {} to "
       "{}); set verify to the path or URI of a manifest of SHA-256 sums, or to off",
       fields.host, status, asked);
   return Error(std::move(fields));
