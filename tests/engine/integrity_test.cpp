@@ -135,27 +135,6 @@ TEST_CASE("the store's own checksum is asked for with one HEAD", "[integrity]") 
   }
 }
 
-namespace {
-
-// The log's warnings while it lives.
-class Warnings {
- public:
-  Warnings() {
-    set_log_sink(LogLevel::warning, [this](LogLevel level, std::string_view line) {
-      if (level == LogLevel::warning) text_ += std::string(line) + "\n";
-    });
-  }
-  Warnings(const Warnings&) = delete;
-  Warnings& operator=(const Warnings&) = delete;
-  ~Warnings() { set_log_sink(LogLevel::off, nullptr); }
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
-
-}  // namespace
-
 TEST_CASE("what cannot be verified is a warning, or an error where that is required",
           "[integrity]") {
   struct Row {
@@ -185,7 +164,7 @@ TEST_CASE("what cannot be verified is a warning, or an error where that is requi
       REQUIRE(settings.set("verify", verify));
       const auto checkpoint = lab.open(settings);
       REQUIRE(checkpoint);
-      const Warnings warnings;
+      Warnings warnings;
       auto load =
           Load::start(*checkpoint, row.requests.empty() ? everything(**checkpoint) : row.requests,
                       {}, *read_load_settings(settings));

@@ -34,6 +34,15 @@ class Warnings {
         [&](const std::string& line) { return line.find(text) != std::string::npos; }));
   }
 
+  // All of them, a line each.
+  std::string text() {
+    const std::lock_guard lock(mutex_);
+    std::string joined;
+    for (const std::string& line : lines_)
+      joined += line + "\n";
+    return joined;
+  }
+
  private:
   std::mutex mutex_;
   std::vector<std::string> lines_;
