@@ -505,7 +505,13 @@ std::string explain_no_model(const FolderContent& folder, const std::vector<std:
                     [&](std::string_view end) { return ends_ignoring_case(name, end); });
     if (is_other) others.push_back(name);
   }
-  if (!holders.empty()) {
+  const bool has_caches =
+      std::any_of(folder.folders.begin(), folder.folders.end(),
+                  [](const std::string& name) { return name.starts_with("models--"); });
+  if (has_caches) {
+    text += fmt::format("; it is a hub's cache of several models, {}; name one of them",
+                        names_of(folder.folders));
+  } else if (!holders.empty()) {
     text += fmt::format("; these folders in it do: {}; name one of them", names_of(holders));
   } else if (!others.empty()) {
     text += fmt::format("; there is {}, in another format: convert it to safetensors",

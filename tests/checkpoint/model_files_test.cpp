@@ -261,6 +261,8 @@ TEST_CASE("a folder without a model says what it holds instead", "[model_files][
   CHECK_THAT(explain_no_model(content({"pytorch_model.bin"}), {}),
              Contains("pytorch_model.bin") && Contains("convert it"));
   CHECK_THAT(explain_no_model(content({}), {}), Contains("empty"));
+  CHECK_THAT(explain_no_model(content({}, {"models--a--b"}), {}),
+             Contains("hub's cache") && Contains("models--a--b"));
   CHECK(is_hub_cache(content({}, {"blobs", "refs", "snapshots"})));
   CHECK_FALSE(is_hub_cache(content({}, {"snapshots"})));
 }
