@@ -41,7 +41,8 @@ struct TensorView {
 }
 
 type Handle = *mut c_void;
-type Open = unsafe extern "C" fn(*const *const c_char, usize, Handle, *mut Handle, *mut Handle) -> i32;
+type Open =
+    unsafe extern "C" fn(*const *const c_char, usize, Handle, Handle, *mut Handle, *mut Handle) -> i32;
 type PlanNew = unsafe extern "C" fn(Handle, *mut Handle, *mut Handle) -> i32;
 type PlanAdd = unsafe extern "C" fn(Handle, *const c_char, *mut usize, *mut Handle) -> i32;
 type LoadStart = unsafe extern "C" fn(Handle, *const c_void, Handle, *mut Handle, *mut Handle) -> i32;
