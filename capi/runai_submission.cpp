@@ -30,9 +30,9 @@ Result<void> take(core::Settings& settings, const char* setting, const char* var
   digits.remove_prefix(std::min(digits.find_first_not_of(" \t\n"), digits.size()));
   const auto number = core::parse_unsigned(digits);
   if (!number || *number < lowest_taken) {
-    return Error(
-        ErrorKind::invalid_argument,
-        fmt::format("{} is \"{}\"; it may be a whole number from {} on", variable, text, lowest_taken));
+    return Error(ErrorKind::invalid_argument,
+                 fmt::format("{} is \"{}\"; it may be a whole number from {} on", variable, text,
+                             lowest_taken));
   }
   if (*number == 0) return {};  // as if it were not set
   const std::uint64_t within = std::clamp(*number, lowest, highest);

@@ -17,6 +17,8 @@ OTHERS = set("""
     web_identity_token_file use_fips_endpoint use_dualstack_endpoint ca_bundle
     private_key client_email client_id client_secret refresh_token token_uri service_account
     universe_domain external_account authorized_user
+    environment_id region_url regional_cred_verification_url use_accelerate_endpoint
+    io_uring_direct io_uring_buffered libaio_direct sync_buffered
     data_offsets weight_map struct_size bytes_offset bytes_size
 """.split())
 LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')

@@ -255,7 +255,8 @@ class ObjectStorageModel:
         self._lock: Any = None
         self.model_path = os.fspath(model_path)
         if not is_object_path(self.model_path):
-            raise ValueError(f"model_path {clean_text(self.model_path)!r} is not a supported object storage path "
+            raise ValueError(f"model_path {clean_text(self.model_path)!r} is not a supported "
+                             "object storage path "
                              "(expected s3://, gs://, or az://)")
         self.dir = os.fspath(dst).rstrip("/")
         self._credentials = s3_credentials
