@@ -14,6 +14,7 @@
 #include "support/store_world.hpp"
 
 using namespace streamer::test;
+namespace core = streamer::core;
 using Milliseconds = std::chrono::milliseconds;
 
 namespace {
@@ -79,10 +80,14 @@ class BadStore {
           fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", page.size());
       is_bad_at_listing_ ? serve_badly(wire, head, page) : wire.send(head + page);
     } else {
+      // Of the range that was asked for, so that the body is what is waited for.
+      const std::string range = request.header("range");
+      const std::uint64_t last =
+          core::parse_unsigned(range.substr(range.find('-') + 1)).value_or(kObjectBytes - 1);
       serve_badly(wire,
                   fmt::format("HTTP/1.1 206 Partial Content\r\nETag: \"x\"\r\nContent-Range: bytes "
                               "0-{}/{}\r\nContent-Length: {}\r\n\r\n",
-                              kObjectBytes - 1, kObjectBytes, kObjectBytes),
+                              last, kObjectBytes, last + 1),
                   std::string(4096, 'x'));
     }
     count(-1);
