@@ -252,7 +252,7 @@ class Since016(Case):
             if level:
                 environment["STREAMER_LOG_LEVEL"] = level
             done = subprocess.run([sys.executable, "-c", script, self.path("none")], env=environment,
-                                  stderr=subprocess.PIPE, text=True, timeout=60, check=True)
+                                  stderr=subprocess.PIPE, text=True, timeout=300, check=True)
             lines = [line for line in done.stderr.splitlines() if self.path("none") in line]
             self.assertEqual(len(lines), count, done.stderr)
 

@@ -403,7 +403,7 @@ class Environment(Case):
             environment.pop("RUNAI_STREAMER_LOG_TO_STDERR", None)
             if value is not None:
                 environment["RUNAI_STREAMER_LOG_TO_STDERR"] = value
-            done = subprocess.run([sys.executable, "-c", script, path], env=environment, timeout=60,
+            done = subprocess.run([sys.executable, "-c", script, path], env=environment, timeout=300,
                                   stderr=subprocess.PIPE, text=True, check=True)
             self.assertEqual(done.stderr.count("Overall time to stream 3 Bytes of all files to cpu"),
                              count, done.stderr)
@@ -509,7 +509,7 @@ class Installation(Case):
             [*folders, os.path.join(ROOT, "capi/python")]))
         return subprocess.run([sys.executable, "-c", "import runai_model_streamer as r; "
                                "print(r.__file__, r.SafetensorsStreamer)"], env=environment, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300, check=False)
 
     def test_both_in_one_folder_are_told_at_import(self):
         site = self.install(self.path("site"))
