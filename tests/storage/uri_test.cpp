@@ -41,7 +41,7 @@ TEST_CASE("a scheme without a store says which there are", "[uri]") {
   REQUIRE_FALSE(store);
   CHECK(store.error().kind() == ErrorKind::unsupported);
   CHECK_THAT(store.error().line(),
-             Catch::Contains("ftp://bucket/key?x#y") && Catch::Contains("file"));
+             Catch::Contains("ftp://bucket/key?***") && Catch::Contains("file"));
 }
 
 TEST_CASE("a child is one component further", "[uri]") {
