@@ -37,7 +37,7 @@ Result<HttpAnswer> ask(const AuthContext& context, const HttpRequest& request,
     if (again == Again::never || attempt >= attempts) {
       if (!has_answer) {
         if (std::string mismatch = scheme_mismatch(*context.http, transfer); !mismatch.empty())
-          return Error(ErrorKind::invalid_argument, std::move(mismatch)).with_attempts(attempt);
+          return Error(transfer_error(transfer).kind(), std::move(mismatch)).with_attempts(attempt);
         return transfer_error(transfer).with_attempts(attempt);
       }
       return HttpAnswer{transfer.head(), transfer.kept_body()};

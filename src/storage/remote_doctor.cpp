@@ -62,7 +62,7 @@ Result<void> RemoteStore::diagnose_way(const Uri& uri, const DoctorReport& repor
         Transfer transfer(request, sink, options);
         TRY(http().run(transfer));
         if (std::string mismatch = scheme_mismatch(http(), transfer); !mismatch.empty())
-          return Error(ErrorKind::invalid_argument, std::move(mismatch));
+          return Error(transfer_error(transfer).kind(), std::move(mismatch));
         if (says_tls_port(transfer.head().status, transfer.kept_body()))
           return Error(ErrorKind::invalid_argument, tls_port_text(request));
         if (transfer.fault() != TransferFault::none) return transfer_error(transfer);

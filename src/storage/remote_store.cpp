@@ -102,7 +102,6 @@ void explain_scheme(HttpClient& http, const Attempts& attempts, const Transfer& 
                          : std::string();
   if (text.empty()) return;
   ErrorFields fields = verdict.error.fields();
-  fields.kind = ErrorKind::invalid_argument;
   fields.message = std::move(text);
   verdict.error = Error(std::move(fields));
   verdict.again = Again::never;

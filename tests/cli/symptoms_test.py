@@ -283,6 +283,11 @@ def one_slash(world):
 # ---- The network ----
 
 @scenario
+def name_unknown(world):
+    return world.run("load", "https://no-such-host.invalid/m.safetensors")
+
+
+@scenario
 def port_refused(world):
     return world.run("load", f"http://127.0.0.1:{ports.free_ports(1)[0]}/m.safetensors")
 
