@@ -19,7 +19,8 @@ import threading
 import unittest
 
 STREAMER, ROOT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-LIBRARY = sys.argv[3] if len(sys.argv) > 3 and not sys.argv[3].startswith("-") else None
+LIBRARY = (os.path.abspath(sys.argv[3]) if len(sys.argv) > 3 and not sys.argv[3].startswith("-")
+           else None)
 sys.path.insert(0, os.path.join(ROOT, "tests", "servers"))
 
 import certificates  # noqa: E402
