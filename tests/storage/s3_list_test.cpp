@@ -111,11 +111,14 @@ TEST_CASE("N28 listings that would never end, or cannot be, are errors", "[s3]")
 }
 
 TEST_CASE("N10 a page that is too long is asked for once, and the reason is said", "[s3]") {
-  const std::string body(33 * kMiB, ' ');
+  // Made before it is asked for: a busy machine takes longer for it than the store may be silent.
+  const std::string answer =
+      fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 33 * kMiB) +
+      std::string(33 * kMiB, ' ');
   std::atomic<int> asked{0};
   const auto listed = list([&](const WireRequest&, Wire& wire, int) {
     ++asked;
-    wire.send(fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
+    wire.send(answer);
   });
   REQUIRE_FALSE(listed);
   CHECK(listed.error().kind() == ErrorKind::unsupported);
