@@ -24,7 +24,7 @@ namespace streamer::core {
 namespace {
 
 constexpr std::string_view kCut = "***";
-constexpr std::string_view kSpace = " \t\r\n\v\f";
+constexpr std::string_view kBlanks = " \t\r\n\v\f";
 // Ends a URL in a text.
 constexpr std::string_view kUrlEnd = " \t\r\n\v\f\"'`<>";
 constexpr std::size_t kLeastSecretBytes = 8;
@@ -335,7 +335,7 @@ void find_urls(std::string_view text, Spans& spans) {
   for (std::size_t at = text.find("://"); at != std::string_view::npos;
        at = text.find("://", at + 3)) {
     in_word = at < word ? in_word + 1 : 0;
-    if (in_word == 0) word = end_of(text, at, kSpace);
+    if (in_word == 0) word = end_of(text, at, kBlanks);
     if (in_word == kMostInOneWord) {
       spans.push_back({at + 3, word});
       at = word;
