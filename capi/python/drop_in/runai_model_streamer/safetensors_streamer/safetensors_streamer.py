@@ -243,7 +243,7 @@ def _as_pattern(key):
 
 
 class ObjectStorageModel:
-    """A folder of a model's small files, pulled once by whoever comes first; others wait for him.
+    """A folder of a model's small files, pulled once by whoever comes first; others wait.
 
     A lock beside the folder and a sentinel in it say how far that is.
     """
