@@ -128,7 +128,11 @@ void LoadCore::chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
   if (!outcome) fail(std::move(outcome).error());
 }
 
-bool LoadCore::verify_staged(const Chunk& chunk, std::uint64_t crc) {
+void LoadCore::summed_chunk_landed(const Chunk& chunk, std::uint64_t crc, ReaderCounters& mine) {
+  if (verify_crc(chunk, crc)) hand_over(chunk, mine);
+}
+
+bool LoadCore::verify_crc(const Chunk& chunk, std::uint64_t crc) {
   if (!integrity) return true;
   auto outcome = integrity->landed_as(chunk, crc);
   if (!outcome) fail(std::move(outcome).error());

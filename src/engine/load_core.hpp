@@ -143,10 +143,12 @@ struct LoadCore {
 
   // Any reader, once per chunk, after its bytes are in host memory where they belong.
   void chunk_landed(const Chunk& chunk, ReaderCounters& mine);
+  // The same, with the CRC of its bytes: see Integrity::crc_of().
+  void summed_chunk_landed(const Chunk& chunk, std::uint64_t crc, ReaderCounters& mine);
   // A reader, once per chunk of a device, before the last of its bytes leave the host: whether they
   // may be handed over as far as they are verified; if not, the load failed. crc: see
   // Integrity::crc_of().
-  [[nodiscard]] bool verify_staged(const Chunk& chunk, std::uint64_t crc);
+  [[nodiscard]] bool verify_crc(const Chunk& chunk, std::uint64_t crc);
   // As chunk_landed(), for a chunk of a device.
   void staged_chunk_landed(const Chunk& chunk, ReaderCounters& mine);
   // A feeder, once per piece of an item, after its bytes are where they belong.

@@ -42,6 +42,13 @@ struct NetworkReader::Stretch {
   // Chunks to a device that did not land yet, in order. All but the last hold no segment.
   std::deque<std::unique_ptr<StagedChunk>> staged;
   bool is_unquiet = false;  // copies of what was taken back may be under way
+  // CRCs of chunks to the host that did not land yet, in order.
+  struct PassingCrc {
+    std::uint32_t chunk = 0;  // number in the plan
+    std::uint64_t crc = 0;    // of its bytes before next
+    bool is_lost = false;     // some of them were taken back
+  };
+  std::deque<PassingCrc> crcs;
 
   [[nodiscard]] bool is_whole() const noexcept { return landed_chunks == chunks.size(); }
   [[nodiscard]] std::uint64_t left() const noexcept { return end - next; }

@@ -120,12 +120,16 @@ void NetworkReader::copy_out(Stretch& stretch, std::uint64_t offset, std::string
 void NetworkReader::put(Stretch& stretch, const Chunk& chunk, Place place, std::string_view bytes) {
   if (core_.is_for_device(chunk)) return stage(stretch, chunk, place, bytes);
   std::byte* const to = core_.address(place);
-  // What is verified is read again at once.
-  if (core_.integrity) {
-    std::memcpy(to, bytes.data(), bytes.size());
-  } else {
-    copy_past_caches(to, bytes.data(), bytes.size());
-  }
+  if (!core_.integrity) return copy_past_caches(to, bytes.data(), bytes.size());
+  const auto crc_kind = core_.integrity->crc_of(chunk);
+  // SHA-256 reads all of it again, in order.
+  if (!crc_kind) return static_cast<void>(std::memcpy(to, bytes.data(), bytes.size()));
+  if (stretch.crcs.empty() || stretch.crcs.back().chunk != chunk.number)
+    stretch.crcs.push_back({.chunk = chunk.number});
+  // Summed where they came in, which is in the cache: where they go to is not.
+  std::uint64_t& crc = stretch.crcs.back().crc;
+  crc = crc_update(*crc_kind, crc, bytes);
+  copy_past_caches(to, bytes.data(), bytes.size());
 }
 
 void NetworkReader::stage(Stretch& stretch, const Chunk& chunk, Place place,
@@ -181,12 +185,21 @@ void NetworkReader::land_chunks(Stretch& stretch) {
     ++stretch.landed_chunks;
     if (stretch.writer != nullptr) stretch.writer->samples.forget_before(chunk.end());
     if (!core_.is_for_device(chunk)) {
-      core_.chunk_landed(chunk, counters_);
+      host_chunk_landed(stretch, chunk);
     } else if (!stretch.staged.empty() && stretch.staged.front()->chunk().number == chunk.number) {
       stretch.staged.front()->finish();
       stretch.staged.pop_front();
     }
   }
+}
+
+void NetworkReader::host_chunk_landed(Stretch& stretch, const Chunk& chunk) {
+  if (stretch.crcs.empty() || stretch.crcs.front().chunk != chunk.number)
+    return core_.chunk_landed(chunk, counters_);
+  const Stretch::PassingCrc passed = stretch.crcs.front();
+  stretch.crcs.pop_front();
+  if (passed.is_lost) return core_.chunk_landed(chunk, counters_);
+  core_.summed_chunk_landed(chunk, passed.crc, counters_);
 }
 
 // Holds what was read again against the answers that broke off. False while chunks must not be
@@ -234,6 +247,10 @@ void NetworkReader::go_back(Stretch& stretch, std::uint64_t to) {
     stretch.staged.pop_back();
   if (!stretch.staged.empty() && stretch.staged.back()->chunk().end() > to)
     to = stretch.staged.back()->take_back(to);
+  while (!stretch.crcs.empty() && core_.plan.chunks()[stretch.crcs.back().chunk].offset >= to)
+    stretch.crcs.pop_back();
+  if (!stretch.crcs.empty() && core_.plan.chunks()[stretch.crcs.back().chunk].end() > to)
+    stretch.crcs.back().is_lost = true;
   stretch.is_unquiet = core_.is_for_device(chunk_at(stretch, 0));
   add(counters_.bytes_discarded, stretch.next - to);
   stretch.next = stretch.confirmed = to;

@@ -72,6 +72,7 @@ class NetworkReader {
   // What counts.
   void settle(Stretch& stretch);
   void land_chunks(Stretch& stretch);
+  void host_chunk_landed(Stretch& stretch, const Chunk& chunk);
   bool judge_broken(Stretch& stretch);
   void break_off(Flight& flight, bool is_refused);
   void go_back(Stretch& stretch, std::uint64_t to);

@@ -110,7 +110,7 @@ std::uint64_t StagedChunk::take_back(std::uint64_t offset) {
 }
 
 void StagedChunk::finish() {
-  if (is_lost_ || !core_.verify_staged(chunk_, crc_)) return;
+  if (is_lost_ || !core_.verify_crc(chunk_, crc_)) return;
   flush();
   staging_.end_of(chunk_, counters_);
 }

@@ -195,7 +195,7 @@ void Staging::deliver(const Chunk& chunk, const Dense& bytes, ReaderCounters& mi
     }
     joiner.add(piece.place, piece.size);
   });
-  if (!core_.verify_staged(chunk, crc)) return give_back(chunk, *bytes.segment);
+  if (!core_.verify_crc(chunk, crc)) return give_back(chunk, *bytes.segment);
   submit(chunk, *bytes.segment, std::move(copies), mine);
   end_of(chunk, mine);
 }

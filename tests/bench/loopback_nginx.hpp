@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -90,6 +91,8 @@ class Nginx {
         folder_.string(), port(false), port(true));
     pid_ = ::fork();
     if (pid_ == 0) {
+      // However the benchmark ends: the next one must not measure this one's server.
+      ::prctl(PR_SET_PDEATHSIG, SIGTERM);
       pin_to(0);
       const std::string conf = (folder_ / "nginx.conf").string();
       const std::string err = (folder_ / "err").string();
@@ -103,6 +106,7 @@ class Nginx {
       const bool is_up =
           ::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
       ::close(socket);
+      require(::waitpid(pid_, nullptr, WNOHANG) == 0, "nginx ended; its log: the file err");
       if (is_up) return;
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // CPU seconds per GB of loads over http and https, against raw loops of recv(2) and SSL_read(3)
 // that move the same bytes in the same rounds. nginx serves from a tmpfs on core 0, the client has
-// core 1. Usage: network_bench FOLDER-ON-TMPFS [MiB] [ROUNDS] [CONNECTIONS]
+// core 1. Usage: network_bench FOLDER-ON-TMPFS [MiB] [ROUNDS] [CONNECTIONS] [verify]
+// verify: instead, what checksums cost on top of a load over http.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
@@ -20,6 +21,8 @@
 #include <string>
 #include <vector>
 
+#include "base/checksum.hpp"
+#include "base/crypto.hpp"
 #include "base/text.hpp"
 #include "bench/loopback_nginx.hpp"
 #include "device/arena.hpp"
@@ -184,7 +187,7 @@ const char* name_of(Scheme scheme) {
 class Ours {
  public:
   Ours(Scheme scheme, bool is_tls, const std::filesystem::path& folder, std::byte* to,
-       std::uint32_t connections)
+       std::uint32_t connections, const std::string& verify = "")
       : to_(to) {
     const std::string url =
         fmt::format("{}://127.0.0.1:{}", is_tls ? "https" : "http", Nginx::port(is_tls));
@@ -202,6 +205,7 @@ class Ours {
         {"connections", connections == 0 ? "auto" : std::to_string(connections)}};
     for (const auto& [name, value] : values)
       require(bool(settings_.set(name, value)), name);
+    if (!verify.empty()) require(bool(settings_.set("verify", verify)), "verify");
     const std::string root =
         scheme == Scheme::https ? url + "/" : std::string(name_of(scheme)) + "://";
     const std::vector<std::string> uris = {root + "bucket/m.safetensors"};
@@ -277,6 +281,43 @@ void compare(bool is_tls, const std::filesystem::path& folder, std::byte* memory
   }
 }
 
+// Loads without a checksum and with one of each kind, in rounds.
+void compare_checksums(const std::filesystem::path& folder, std::byte* memory, std::uint64_t bytes,
+                       int rounds, std::uint32_t connections) {
+  std::ifstream file(folder / "bucket" / "m.safetensors", std::ios::binary);
+  const std::string stored((std::istreambuf_iterator<char>(file)), {});
+  struct Case {
+    std::string name;
+    Ours load;
+    std::vector<double> costs = {};  // CPU-s/GB above that of the round's first
+  };
+  std::vector<Case> cases;
+  cases.push_back({"none", {Scheme::s3, false, folder, memory, connections}});
+  for (const ChecksumKind kind :
+       {ChecksumKind::crc32, ChecksumKind::crc32c, ChecksumKind::crc64nvme}) {
+    const std::string name(checksum_name(kind));
+    const auto manifest = folder / name;
+    std::ofstream(manifest) << fmt::format(
+        "{}:{}  m.safetensors\n", name,
+        streamer::core::hex(crc_bytes(kind, crc_update(kind, 0, stored))));
+    cases.push_back({name, {Scheme::s3, false, folder, memory, connections, manifest.string()}});
+  }
+  const double gigabytes = static_cast<double>(bytes) / 1e9;
+  for (int round = -1; round < rounds; ++round) {
+    double plain = 0;
+    for (Case& one : cases) {
+      const double cpu = measure([&] { one.load.run(); }).cpu_seconds / gigabytes;
+      if (&one == cases.data()) plain = cpu;
+      if (round >= 0) one.costs.push_back(&one == cases.data() ? cpu : cpu - plain);
+    }
+  }
+  for (Case& one : cases) {
+    std::sort(one.costs.begin(), one.costs.end());
+    fmt::print("{:<10} {:+.3f} CPU-s/GB ({:+.3f}..{:+.3f}), median of {}\n", one.name,
+               one.costs[one.costs.size() / 2], one.costs.front(), one.costs.back(), rounds);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -296,6 +337,11 @@ int main(int argc, char** argv) {
     const Arena memory = *Arena::reserve(bytes + kMiB);
     std::memset(memory.data(), 1, memory.bytes());
     std::memset(memory.data(), 2, memory.bytes());
+    if (argc > 5 && std::string_view(argv[5]) == "verify") {
+      compare_checksums(folder, memory.data(), bytes, rounds, connections);
+      std::filesystem::remove_all(folder);
+      return 0;
+    }
     compare(false, folder, memory.data(), bytes, rounds, connections);
     compare(true, folder, memory.data(), bytes, rounds, connections);
   }

@@ -88,6 +88,34 @@ TEST_CASE("a manifest's checksums are found right, over a network and in any ord
   }
 }
 
+TEST_CASE("checksums are found right where answers break off and are read again", "[integrity]") {
+  for (const ChecksumKind kind : kKinds) {
+    for (const Framing framing : kFramings) {
+      INFO(checksum_name(kind) << ", framing " << static_cast<int>(framing));
+      StoreLab lab("127.0.0.1", 12, 700'003);
+      const TemporaryFolder folder;
+      std::atomic<int> left{3};
+      lab.world.set_fault([&](const WireRequest& request, Wire& wire, std::uint32_t turn) {
+        const std::size_t size = lab.world.range_of(request).bytes.size();
+        if (size < 10'000 || left.fetch_sub(1) <= 0) return false;
+        answer_with_junk(lab, request, wire, framing, size / 2, make_junk(Junk::page, 2'000, turn));
+        return true;
+      });
+      Settings settings = lab.settings("2");
+      // Several chunks by one answer.
+      REQUIRE(settings.set("chunk_bytes", "auto"));
+      REQUIRE(settings.set("stall_timeout_ms", "300"));
+      REQUIRE(settings.set("verify", write_text(folder.path() / "sums",
+                                                manifest_line(kind, stored_bytes(lab), lab.key))
+                                         .string()));
+      const NetworkOutcome outcome = lab.load(settings);
+      if (outcome.error) FAIL(outcome.error->line());
+      CHECK(outcome.stats.retries >= 1);
+      CHECK(outcome.stats.objects_verified == 1);
+    }
+  }
+}
+
 TEST_CASE("N27 one wrong byte is an error that names the file", "[integrity]") {
   for (const ChecksumKind kind : kKinds) {
     INFO(checksum_name(kind));
