@@ -95,9 +95,16 @@ Error name_duplicate(const TensorTable& tensors, const std::vector<CheckpointObj
                      std::pair<std::uint32_t, std::uint32_t> twice) {
   const TensorView first = tensors[twice.first];
   const TensorView second = tensors[twice.second];
-  return Error(ErrorKind::corrupt, fmt::format("DuplicateKey: tensor \"{}\" is also in {}",
-                                               first.name, objects[first.object].object.uri.text()))
-      .at(objects[second.object].object.uri.text());
+  const Uri& one = objects[first.object].object.uri;
+  const Uri& other = objects[second.object].object.uri;
+  const bool are_of_ranks = one.text().find("rank") != std::string::npos &&
+                            other.text().find("rank") != std::string::npos;
+  return Error(ErrorKind::corrupt,
+               fmt::format("DuplicateKey: tensor \"{}\" is also in {}{}", first.name, one.text(),
+                           are_of_ranks ? "; where each rank has files of its own, open those of "
+                                          "one rank (streamer_checkpoint_open_rank)"
+                                        : ""))
+      .at(other.text());
 }
 
 }  // namespace

@@ -21,6 +21,8 @@ constexpr std::uint32_t kAttemptsAtOddAnswers = 2;
 // Of something that was never reached, the endpoint is most likely wrong: said after two seconds,
 // not after fifteen.
 constexpr std::uint32_t kAttemptsAtTheStart = 6;
+// Of an attempt that lasted so long and brought nothing, people are told at once.
+constexpr std::chrono::seconds kLongAttempt{2};
 
 void be_brief(Verdict& verdict, const Transfer& transfer) {
   if (transfer.fault() == TransferFault::unreachable ||
@@ -150,7 +152,9 @@ bool is_refused_whole(const Transfer& transfer, const RangeSink& sink) {
 std::optional<Milliseconds> Attempts::next(const Verdict& verdict, bool made_progress) {
   ++made_;
   // What else would look as if nothing happened, for minutes.
-  if (verdict.error.kind() == ErrorKind::timed_out)
+  const SteadyTime now = std::chrono::steady_clock::now();
+  const bool was_long = now - std::exchange(last_failure_, now) >= kLongAttempt;
+  if (verdict.error.kind() == ErrorKind::timed_out || (was_long && !made_progress))
     log_line(LogLevel::warning, fmt::format("attempt {}: {}", made_, verdict.error.line()));
   if (!verdict.counts) return Milliseconds(0);
   failures_ = made_progress ? 1 : failures_ + 1;

@@ -210,6 +210,7 @@ class Attempts {
  private:
   const RetryPolicy policy_;
   const SteadyTime started_ = std::chrono::steady_clock::now();
+  SteadyTime last_failure_ = started_;
   std::uint32_t made_ = 0;              // all of them
   std::uint32_t failures_ = 0;          // since the last progress
   std::uint32_t limited_failures_ = 0;  // of those, the ones with a limit of their own

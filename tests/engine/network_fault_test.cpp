@@ -147,6 +147,23 @@ TEST_CASE("N12 each attempt at a silent store is a warning with its number", "[n
   CHECK(warnings.count("no byte came for 200 ms") >= 3);
 }
 
+TEST_CASE("N12 an attempt that fails in another way, but after long, is a warning too",
+          "[network]") {
+  StoreLab lab;
+  lab.world.set_fault(always([](const WireRequest&, Wire& wire) {
+    wire.pause(std::chrono::milliseconds(2'100));
+    wire.reset();
+  }));
+  Settings settings = lab.settings("1");
+  REQUIRE(settings.set("max_attempts", "2"));
+  Warnings warnings;
+  const NetworkOutcome outcome = lab.load(settings);
+  REQUIRE(outcome.error);
+  CHECK(outcome.error->kind() == ErrorKind::io);
+  for (const char* const attempt : {"attempt 1: ", "attempt 2: "})
+    CHECK(warnings.count(attempt) >= 1);
+}
+
 TEST_CASE("N6 an endpoint's other machine is followed, and signed for", "[network]") {
   if (dialect_under_test() != Dialect::s3) return;
   StoreLab lab;
