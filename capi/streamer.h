@@ -63,24 +63,25 @@ typedef int32_t streamer_status;
 /* The timeout passed and nothing was ready; the load goes on. */
 #define STREAMER_NOT_READY 2
 
-/* Errors. A kind is a decision the caller can take. Values are never reused; new ones may come. */
-#define STREAMER_ERROR_INVALID_ARGUMENT 100
-#define STREAMER_ERROR_UNSUPPORTED 101
-#define STREAMER_ERROR_CANCELLED 102
-#define STREAMER_ERROR_MEMORY_LIMIT 103
-#define STREAMER_ERROR_NOT_FOUND 200
-#define STREAMER_ERROR_PERMISSION_DENIED 201
-#define STREAMER_ERROR_CREDENTIALS_EXPIRED 202
-#define STREAMER_ERROR_OBJECT_CHANGED 203
-#define STREAMER_ERROR_THROTTLED 204
-#define STREAMER_ERROR_TIMED_OUT 205
-#define STREAMER_ERROR_IO 206
-#define STREAMER_ERROR_UNTRUSTED 207
-#define STREAMER_ERROR_CLOCK_SKEW 208
-#define STREAMER_ERROR_CORRUPT 300
-#define STREAMER_ERROR_OUT_OF_MEMORY 400
-#define STREAMER_ERROR_DEVICE 401
-#define STREAMER_ERROR_INTERNAL 900
+/* Errors. A kind is a decision the caller can take: 1xx are about the call, 2xx the store, 3xx the
+ * content, 4xx this machine, 900 is a bug. Values are never reused; new ones may come. */
+#define STREAMER_ERROR_INVALID_ARGUMENT 100 /* the call or a setting is wrong */
+#define STREAMER_ERROR_UNSUPPORTED 101 /* this build or this system cannot do it */
+#define STREAMER_ERROR_CANCELLED 102 /* the caller cancelled it */
+#define STREAMER_ERROR_MEMORY_LIMIT 103 /* the memory limit leaves no room */
+#define STREAMER_ERROR_NOT_FOUND 200 /* the object does not exist */
+#define STREAMER_ERROR_PERMISSION_DENIED 201 /* the store or the file system refused access */
+#define STREAMER_ERROR_CREDENTIALS_EXPIRED 202 /* the credentials are no longer accepted */
+#define STREAMER_ERROR_OBJECT_CHANGED 203 /* the object is not the version that was opened */
+#define STREAMER_ERROR_THROTTLED 204 /* the store asked to slow down for too long */
+#define STREAMER_ERROR_TIMED_OUT 205 /* no progress within the deadline */
+#define STREAMER_ERROR_IO 206 /* reading failed */
+#define STREAMER_ERROR_UNTRUSTED 207 /* the server's certificate is not trusted */
+#define STREAMER_ERROR_CLOCK_SKEW 208 /* this machine's clock is too far off for the store */
+#define STREAMER_ERROR_CORRUPT 300 /* the content breaks the format's rules */
+#define STREAMER_ERROR_OUT_OF_MEMORY 400 /* memory could not be allocated */
+#define STREAMER_ERROR_DEVICE 401 /* the device reported an error */
+#define STREAMER_ERROR_INTERNAL 900 /* a bug in libstreamer */
 
 /* "not_found" for 200, "ok" for 0, "unknown" for what this version does not know. Static storage.
  * Thread-safe. */
@@ -610,55 +611,27 @@ STREAMER_API void streamer_load_cancel(streamer_load *load);
  * is written. Tensors that were yielded stay valid. */
 STREAMER_API void streamer_load_free(streamer_load *load);
 
-/* Counters of a load. Times in nanoseconds. Taken while the load runs they are a snapshot. */
+/* How far a load is, and what held it back. Taken while the load runs this is a snapshot. */
 typedef struct streamer_load_stats {
   size_t struct_size;
   uint64_t items_total;
   uint64_t items_ready;
-  uint64_t bytes_total;       /* of the items */
-  uint64_t bytes_ready;       /* of the items that are ready */
-  uint64_t bytes_read;        /* from storage, with what was read beside the items */
-  uint64_t bytes_direct;      /* of bytes_read: past the page cache */
-  uint64_t bytes_page_cache;  /* of bytes_read: found in the page cache */
-  uint64_t bytes_buffered;    /* of bytes_read: through the page cache, and not known to be in it */
-  uint64_t bytes_bounced;     /* of bytes_read: copied once more on the way */
-  uint64_t chunks;
-  uint64_t retries;
+  uint64_t bytes_total;      /* of the items */
+  uint64_t bytes_ready;      /* of the items that are ready */
+  uint64_t bytes_read;       /* from storage, with those read beside the items */
+  uint64_t elapsed_ns;       /* from the start to the last byte, or to now */
+  uint64_t memory_limit;     /* in force; UINT64_MAX: none */
   uint64_t readers;
-  uint64_t memory_limit;      /* in force; UINT64_MAX: none */
-  uint64_t arena_bytes;       /* memory of the library for this load */
-  uint64_t elapsed_ns;        /* from the start to the last byte, or to now */
-  uint64_t reader_cpu_ns;     /* of all readers together, as the next five */
-  uint64_t storage_wait_ns;
-  uint64_t window_wait_ns;    /* for the memory limit */
-  uint64_t bandwidth_wait_ns; /* for max_bandwidth */
-  uint64_t consumer_wait_ns;  /* in streamer_load_next() */
-  uint32_t uses_io_uring;     /* 1: at least one read went through it */
-  uint32_t held_back_by;      /* STREAMER_HELD_BACK_BY_* */
-  const char *notes;          /* what was not to be had and what was done instead, one line each,
-                               * without a secret; lives as long as the load */
-  uint64_t bytes_network;     /* of bytes_read: over a network */
-  uint64_t bytes_discarded;   /* of bytes_network: came twice, and were dropped once */
-  uint64_t network_requests;
-  uint64_t hedges;            /* of network_requests: made a second time because the first was slow */
-  uint64_t most_connections;  /* that were open at once */
-  uint64_t objects_verified;  /* of objects: found to be what was stored; see the setting verify */
-  uint64_t bytes_to_devices;  /* copied to devices, with the padding between tensors */
-  uint64_t staging_wait_ns;   /* of all readers together: until copies to a device made room */
-  uint64_t staging_bytes;     /* host memory through which bytes pass on their way to devices */
-  uint64_t device_bytes;      /* memory of the library on devices */
-  uint64_t bytes_past_host;   /* of bytes_direct: to a device, never in host memory */
-  uint64_t bytes_sent;        /* to other ranks */
-  uint64_t bytes_received;    /* from other ranks */
-  uint64_t exchange_wait_ns;  /* for other ranks, and for what they passed on */
+  uint64_t objects;          /* files and objects that the load reads */
+  uint64_t objects_verified; /* of objects: found to be what was stored; see the setting verify */
   uint32_t rank;
-  uint32_t ranks;             /* that share the load; 1: it is of this one alone */
-  uint64_t objects;           /* files and objects that the load reads, or was to read */
-  uint64_t buffer_bytes;      /* of reading; within the memory limit, as arena_bytes is */
+  uint32_t ranks;            /* that share the load; 1: it is of this process alone */
+  uint32_t held_back_by;     /* STREAMER_HELD_BACK_BY_* */
+  const char *notes;         /* what was not to be had and what was done instead, one line each,
+                              * without a secret; lives as long as the load */
 } streamer_load_stats;
-#define STREAMER_LOAD_STATS_INIT                                                              \
-  {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define STREAMER_LOAD_STATS_INIT \
+  {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* What held a load back: where its readers, or failing that its consumer, spent the time. */
 #define STREAMER_HELD_BACK_BY_NOTHING 0
@@ -674,6 +647,28 @@ STREAMER_API const char *streamer_held_back_by_name(uint32_t held_back_by);
 
 /* Thread-safe, also beside streamer_load_next(). */
 STREAMER_API void streamer_load_get_stats(const streamer_load *load, streamer_load_stats *stats_out);
+
+/* Everything that a load counts, by name: the numbers of streamer_load_stats and those that explain
+ * them, such as bytes_direct, network_requests or window_wait_ns. Names end in _ns for nanoseconds, and
+ * begin with bytes_ or end in _bytes for bytes. Those that streamer_load_stats does not have may go,
+ * and others come, with any version. Strings are static. Thread-safe. */
+typedef struct streamer_stat_info {
+  size_t struct_size;
+  const char *name;
+  const char *meaning;
+} streamer_stat_info;
+#define STREAMER_STAT_INFO_INIT {sizeof(streamer_stat_info), 0, 0}
+
+STREAMER_API size_t streamer_stat_count(void);
+/* STREAMER_ERROR_INVALID_ARGUMENT for an index that is not below the count. */
+STREAMER_API streamer_status streamer_stat_get_info(size_t index, streamer_stat_info *info_out,
+                                                    streamer_error **error_out);
+/* One of them; STREAMER_ERROR_NOT_FOUND for an unknown name. */
+STREAMER_API streamer_status streamer_load_get_stat(const streamer_load *load, const char *name,
+                                                    uint64_t *value_out, streamer_error **error_out);
+/* The first `count` of them, by index, all of the same moment; returns how many there are. */
+STREAMER_API size_t streamer_load_get_all_stats(const streamer_load *load, uint64_t *values_out,
+                                                size_t count);
 
 /* ---- Tensor ----------------------------------------------------------------------------------- */
 

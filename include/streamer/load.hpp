@@ -115,6 +115,20 @@ class Load {
     streamer_load_get_stats(load_.get(), &stats);
     return stats;
   }
+  // One number by its name, "bytes_direct"; see all_stats(). Thread-safe. Errors: not_found.
+  Result<std::uint64_t> stat(const char* name) const {
+    std::uint64_t value = 0;
+    streamer_error* error = nullptr;
+    if (streamer_load_get_stat(load_.get(), name, &value, &error) != STREAMER_OK)
+      return Error(error);
+    return value;
+  }
+  // All numbers of one moment, in the order of all_stats(). Thread-safe.
+  std::vector<std::uint64_t> stat_values() const {
+    std::vector<std::uint64_t> values(streamer_stat_count());
+    streamer_load_get_all_stats(load_.get(), values.data(), values.size());
+    return values;
+  }
 
  private:
   struct Free {

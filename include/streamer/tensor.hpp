@@ -14,28 +14,9 @@
 namespace streamer {
 
 enum class Dtype : std::int32_t {
-  f4 = STREAMER_DTYPE_F4,
-  f6_e2m3 = STREAMER_DTYPE_F6_E2M3,
-  f6_e3m2 = STREAMER_DTYPE_F6_E3M2,
-  boolean = STREAMER_DTYPE_BOOL,
-  u8 = STREAMER_DTYPE_U8,
-  i8 = STREAMER_DTYPE_I8,
-  f8_e5m2 = STREAMER_DTYPE_F8_E5M2,
-  f8_e4m3 = STREAMER_DTYPE_F8_E4M3,
-  f8_e8m0 = STREAMER_DTYPE_F8_E8M0,
-  f8_e4m3fnuz = STREAMER_DTYPE_F8_E4M3FNUZ,
-  f8_e5m2fnuz = STREAMER_DTYPE_F8_E5M2FNUZ,
-  i16 = STREAMER_DTYPE_I16,
-  u16 = STREAMER_DTYPE_U16,
-  f16 = STREAMER_DTYPE_F16,
-  bf16 = STREAMER_DTYPE_BF16,
-  i32 = STREAMER_DTYPE_I32,
-  u32 = STREAMER_DTYPE_U32,
-  f32 = STREAMER_DTYPE_F32,
-  c64 = STREAMER_DTYPE_C64,
-  f64 = STREAMER_DTYPE_F64,
-  i64 = STREAMER_DTYPE_I64,
-  u64 = STREAMER_DTYPE_U64,
+#define STREAMER_DTYPE(name, number, text, bits, dlpack) name = number,
+#include "dtypes.inc"
+#undef STREAMER_DTYPE
 };
 
 // "BF16", as safetensors spells it. Static storage.

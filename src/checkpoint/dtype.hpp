@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The one table of safetensors dtypes.
+// What is known of dtypes.
 
 #include <cstdint>
 #include <optional>
@@ -10,28 +10,9 @@ namespace streamer::core {
 
 // The numbers are those of STREAMER_DTYPE_* in streamer.h.
 enum class Dtype : std::uint8_t {
-  f4 = 1,
-  f6_e2m3,
-  f6_e3m2,
-  boolean,
-  u8,
-  i8,
-  f8_e5m2,
-  f8_e4m3,
-  f8_e8m0,
-  f8_e4m3fnuz,
-  f8_e5m2fnuz,
-  i16,
-  u16,
-  f16,
-  bf16,
-  i32,
-  u32,
-  f32,
-  c64,
-  f64,
-  i64,
-  u64,
+#define STREAMER_DTYPE(name, number, text, bits, dlpack) name = number,
+#include "streamer/dtypes.inc"
+#undef STREAMER_DTYPE
 };
 
 struct DtypeRow {

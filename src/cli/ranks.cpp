@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/ranks.hpp"
 
+#include <algorithm>
 #include <array>
-#include <cstring>
 
 namespace streamer::cli {
+
+std::uint64_t LoadFigures::operator[](std::string_view name) const {
+  const std::vector<StatInfo> all = all_stats();
+  for (std::size_t i = 0; i < std::min(all.size(), values.size()); ++i) {
+    if (all[i].name == name) return values[i];
+  }
+  return 0;  // a library that no longer counts it
+}
 
 Result<Ranks> Ranks::open(const LoadArguments& arguments) {
   Ranks ranks;
@@ -34,22 +42,35 @@ Result<LoadRequest> Ranks::make_request(const LoadArguments& arguments) {
   return request;
 }
 
-Result<std::vector<LoadStats>> Ranks::gather(const LoadStats& mine) const {
-  std::vector<LoadStats> all = {mine};
-  if (is_alone()) return all;
-  all.resize(communicator_->size());
+Result<void> Ranks::gather_bytes(const void* mine, void* all, std::size_t bytes) const {
   const streamer_communicator& table = *communicator_->get();
   constexpr std::uint64_t kTimeoutMs = 60'000;
   std::array<char, 256> why{};
-  if (table.all_gather(table.context, &mine, all.data(), sizeof mine, kTimeoutMs, why.data(),
-                       why.size()) != STREAMER_OK) {
-    // Says that the ranks no longer hear each other, in the library's words.
-    auto agreed = communicator_->agree(nullptr, settings_);
-    if (!agreed) return std::move(agreed).error();
+  if (table.all_gather(table.context, mine, all, bytes, kTimeoutMs, why.data(), why.size()) ==
+      STREAMER_OK) {
+    return {};
   }
-  // Pointers are of no use in another process.
-  for (LoadStats& stats : all)
-    stats.notes = "";
+  // Says that the ranks no longer hear each other, in the library's words.
+  return communicator_->agree(nullptr, settings_);
+}
+
+Result<std::vector<LoadFigures>> Ranks::gather(const LoadFigures& mine) const {
+  if (is_alone()) return std::vector<LoadFigures>{mine};
+  const std::size_t ranks = communicator_->size();
+  const std::size_t count = mine.values.size();
+  std::vector<LoadStats> stats(ranks, mine.stats);
+  std::vector<std::uint64_t> values(ranks * count);
+  auto gathered = gather_bytes(&mine.stats, stats.data(), sizeof(LoadStats));
+  if (gathered)
+    gathered = gather_bytes(mine.values.data(), values.data(), count * sizeof(std::uint64_t));
+  if (!gathered) return std::move(gathered).error();
+  std::vector<LoadFigures> all;
+  for (std::size_t rank = 0; rank < ranks; ++rank) {
+    // Pointers are of no use in another process.
+    stats[rank].notes = "";
+    const auto first = values.begin() + static_cast<std::ptrdiff_t>(rank * count);
+    all.push_back({stats[rank], {first, first + static_cast<std::ptrdiff_t>(count)}});
+  }
   return all;
 }
 

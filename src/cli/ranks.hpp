@@ -8,6 +8,15 @@
 
 namespace streamer::cli {
 
+// What a load counted: the struct, and all numbers by all_stats().
+struct LoadFigures {
+  LoadStats stats;
+  std::vector<std::uint64_t> values;
+
+  static LoadFigures of(const Load& load) { return {load.stats(), load.stat_values()}; }
+  [[nodiscard]] std::uint64_t operator[](std::string_view name) const;
+};
+
 class Ranks {
  public:
   // Alone, unless the arguments say --distributed. Collective then.
@@ -19,11 +28,14 @@ class Ranks {
 
   // Collective. As make_request(), for all ranks: what fails on one of them fails on all.
   Result<LoadRequest> make_request(const LoadArguments& arguments);
-  // Collective. The stats of all ranks, by rank.
-  Result<std::vector<LoadStats>> gather(const LoadStats& mine) const;
+  // Collective. The figures of all ranks, by rank.
+  Result<std::vector<LoadFigures>> gather(const LoadFigures& mine) const;
 
  private:
   Ranks() = default;
+
+  // Collective. `bytes` of each rank, to all + rank * bytes.
+  Result<void> gather_bytes(const void* mine, void* all, std::size_t bytes) const;
 
   Settings settings_;
   std::optional<Communicator> communicator_;  // nullopt: alone

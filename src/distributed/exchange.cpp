@@ -443,29 +443,7 @@ void Exchange::stop() noexcept {
 }
 
 void Exchange::add_to(LoadStats& stats) const {
-  if (source_) {
-    const LoadStats read = source_->stats();
-    stats.bytes_read += read.bytes_read;
-    stats.bytes_direct += read.bytes_direct;
-    stats.bytes_page_cache += read.bytes_page_cache;
-    stats.bytes_buffered += read.bytes_buffered;
-    stats.bytes_bounced += read.bytes_bounced;
-    stats.bytes_network += read.bytes_network;
-    stats.bytes_discarded += read.bytes_discarded;
-    stats.bytes_to_devices += read.bytes_to_devices;
-    stats.bytes_past_host += read.bytes_past_host;
-    stats.requests += read.requests;
-    stats.retries += read.retries;
-    stats.hedges += read.hedges;
-    stats.most_connections += read.most_connections;
-    stats.readers += read.readers;
-    stats.reader_cpu_ns += read.reader_cpu_ns;
-    stats.storage_wait_ns += read.storage_wait_ns;
-    stats.bandwidth_wait_ns += read.bandwidth_wait_ns;
-    stats.staging_bytes += read.staging_bytes;
-    stats.staging_wait_ns += read.staging_wait_ns;
-    stats.uses_io_uring = stats.uses_io_uring || read.uses_io_uring;
-  }
+  if (source_) add_reading(stats, source_->stats());
   stats.rank = communicator_.rank();
   stats.ranks = communicator_.size();
   stats.bytes_sent = bytes_sent_.load(std::memory_order_relaxed);

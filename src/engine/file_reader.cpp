@@ -212,7 +212,7 @@ bool FileReader::wait_for_bandwidth(const Chunk& chunk) {
 }
 
 void FileReader::count_time() {
-  counters_.cpu_ns.store(thread_cpu_ns(), std::memory_order_relaxed);
+  counters_.reader_cpu_ns.store(thread_cpu_ns(), std::memory_order_relaxed);
   counters_.wall_ns.store(static_cast<std::uint64_t>(steady_now_ns() - started_ns_),
                           std::memory_order_relaxed);
 }

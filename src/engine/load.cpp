@@ -331,7 +331,7 @@ Result<void> Load::start_feeder() {
     Error out_of_memory(ErrorKind::out_of_memory, "there is no memory to exchange bytes with");
     if (!fits_in_memory([&] { running_->options.feeder->feed(core, mine); }))
       core.fail(std::move(out_of_memory));
-    add(mine.cpu_ns, thread_cpu_ns());
+    add(mine.reader_cpu_ns, thread_cpu_ns());
     add(mine.wall_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
     core.readers_running.fetch_sub(1, std::memory_order_release);
     core.ready_or_stuck.notify();
@@ -475,26 +475,8 @@ LoadStats Load::stats() const {
   // Readers, and the copiers behind them.
   for (std::size_t i = 0; i < core.readers + core.plan.memories().size(); ++i) {
     const ReaderCounters& counters = core.counters[i];
-    stats.items_ready += read(counters.items_ready);
-    stats.bytes_ready += read(counters.bytes_ready);
-    stats.bytes_direct += read(counters.bytes_direct);
-    stats.bytes_page_cache += read(counters.bytes_page_cache);
-    stats.bytes_buffered += read(counters.bytes_buffered);
-    stats.bytes_bounced += read(counters.bytes_bounced);
-    stats.chunks += read(counters.chunks);
-    stats.retries += read(counters.retries);
-    stats.reader_cpu_ns += read(counters.cpu_ns);
-    stats.window_wait_ns += read(counters.window_wait_ns);
-    stats.bandwidth_wait_ns += read(counters.bandwidth_wait_ns);
-    stats.staging_wait_ns += read(counters.staging_wait_ns);
-    stats.bytes_to_devices += read(counters.bytes_to_devices);
-    stats.bytes_past_host += read(counters.bytes_past_host);
-    stats.bytes_network += read(counters.bytes_network);
-    stats.bytes_discarded += read(counters.bytes_discarded);
-    stats.requests += read(counters.requests);
-    stats.hedges += read(counters.hedges);
-    stats.most_connections += read(counters.most_connections);
-    stats.uses_io_uring = stats.uses_io_uring || read(counters.uses_io_uring);
+    add_reader(stats, counters);
+    stats.uses_io_uring |= read(counters.uses_io_uring) ? 1U : 0U;
     wall_ns += read(counters.wall_ns);
   }
   stats.buffer_bytes =

@@ -24,45 +24,21 @@
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
 #include "engine/ready_queue.hpp"
+#include "engine/stats.hpp"
 #include "engine/tensor_countdown.hpp"
 #include "engine/window.hpp"
 
 namespace streamer::core {
 
-// Counters of one reader, on cache lines of their own. Written by it, read by stats().
-struct alignas(64) ReaderCounters {
-  std::atomic<std::uint64_t> bytes_ready{0};
-  std::atomic<std::uint64_t> items_ready{0};
-  std::atomic<std::uint64_t> bytes_direct{0};
-  std::atomic<std::uint64_t> bytes_page_cache{0};
-  std::atomic<std::uint64_t> bytes_buffered{0};
-  std::atomic<std::uint64_t> bytes_bounced{0};
-  std::atomic<std::uint64_t> bytes_network{0};
-  std::atomic<std::uint64_t> bytes_discarded{0};
-  std::atomic<std::uint64_t> requests{0};
-  std::atomic<std::uint64_t> hedges{0};
+// What one reader counts, and what the others see of its state.
+struct ReaderCounters : ReaderStats {
   std::atomic<std::uint64_t> connections{0};
-  std::atomic<std::uint64_t> most_connections{0};
-  std::atomic<std::uint64_t> chunks{0};
-  std::atomic<std::uint64_t> retries{0};
   std::atomic<std::uint64_t> wall_ns{0};
-  std::atomic<std::uint64_t> cpu_ns{0};
-  std::atomic<std::uint64_t> window_wait_ns{0};
-  std::atomic<std::uint64_t> bandwidth_wait_ns{0};
-  std::atomic<std::uint64_t> staging_wait_ns{0};
-  std::atomic<std::uint64_t> bytes_to_devices{0};
-  std::atomic<std::uint64_t> bytes_past_host{0};
   std::atomic<bool> uses_io_uring{false};
   // While the reader waits for a window: how often windows had moved when it last looked, and one
   // more. 0: it does not wait.
   std::atomic<std::uint64_t> waits_since{0};
 };
-
-// For a counter with one writer, which saves the locked addition. relaxed: counters publish
-// nothing.
-inline void add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-}
 
 // Which chunks are whose, and how many readers there are for them.
 struct ReaderShares {

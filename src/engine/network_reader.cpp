@@ -301,7 +301,7 @@ bool NetworkReader::fly(Stretch& stretch, bool is_hedge) {
     return false;
   }
   flight->began = flight->marked_at = loop_->now();
-  add(counters_.requests, 1);
+  add(counters_.network_requests, 1);
   ++stretch.flights;
   if (is_hedge) ++hedges_in_flight_;
   flights_.push_back(std::move(flight));

@@ -31,6 +31,30 @@ std::string_view held_back_by_name(HeldBackBy what) noexcept {
   return "unknown";
 }
 
+void add_reader(LoadStats& all, const ReaderStats& reader) noexcept {
+#define READER_STAT(name, meaning) all.name += reader.name.load(std::memory_order_relaxed);
+#include "engine/load_stats.inc"
+}
+
+void add_reading(LoadStats& all, const LoadStats& reading) noexcept {
+#define READER_STAT(name, meaning)
+#define READING_STAT(name, meaning) all.name += reading.name;
+#include "engine/load_stats.inc"
+  all.bytes_read += reading.bytes_read;
+  all.readers += reading.readers;
+  all.storage_wait_ns += reading.storage_wait_ns;
+  all.staging_bytes += reading.staging_bytes;
+  all.uses_io_uring |= reading.uses_io_uring;
+}
+
+std::span<const StatRow> stat_rows() noexcept {
+  static constexpr StatRow kRows[] = {
+#define LOAD_STAT(name, start, meaning) {#name, meaning, &LoadStats::name},
+#include "engine/load_stats.inc"
+  };
+  return kRows;
+}
+
 HeldBackBy judge(const LoadStats& stats) noexcept {
   // A consumer that waited for more than half of the load was there when items became ready.
   const bool consumer_was_waiting = stats.consumer_wait_ns > stats.elapsed_ns / 2;

@@ -2,7 +2,9 @@
 #pragma once
 // What a load did and what held it back.
 
+#include <atomic>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -22,52 +24,40 @@ enum class HeldBackBy : std::uint32_t {
 // "storage", "memory limit". Static storage, NUL-terminated.
 [[nodiscard]] std::string_view held_back_by_name(HeldBackBy what) noexcept;
 
-// Times in nanoseconds; fields as in streamer_load_stats of streamer.h.
+// Every row of load_stats.inc. Times in nanoseconds.
 struct LoadStats {
-  std::uint64_t items_total = 0;
-  std::uint64_t items_ready = 0;
-  std::uint64_t bytes_total = 0;
-  std::uint64_t bytes_ready = 0;
-  std::uint64_t bytes_read = 0;
-  std::uint64_t bytes_direct = 0;
-  std::uint64_t bytes_page_cache = 0;
-  std::uint64_t bytes_buffered = 0;
-  std::uint64_t bytes_bounced = 0;
-  std::uint64_t chunks = 0;
-  std::uint64_t retries = 0;
-  std::uint64_t readers = 0;
-  std::uint64_t memory_limit = UINT64_MAX;
-  std::uint64_t arena_bytes = 0;
-  std::uint64_t buffer_bytes = 0;
-  std::uint64_t elapsed_ns = 0;
-  std::uint64_t reader_cpu_ns = 0;
-  std::uint64_t storage_wait_ns = 0;
-  std::uint64_t window_wait_ns = 0;
-  std::uint64_t bandwidth_wait_ns = 0;
-  std::uint64_t consumer_wait_ns = 0;
-  bool uses_io_uring = false;
-  std::uint64_t bytes_network = 0;
-  std::uint64_t bytes_discarded = 0;  // of those, what came twice
-  std::uint64_t requests = 0;
-  std::uint64_t hedges = 0;
-  std::uint64_t most_connections = 0;
-  std::uint64_t objects = 0;
-  std::uint64_t objects_verified = 0;
-  std::uint64_t bytes_to_devices = 0;  // with padding
-  std::uint64_t staging_wait_ns = 0;
-  std::uint64_t staging_bytes = 0;
-  std::uint64_t device_bytes = 0;
-  std::uint64_t bytes_past_host = 0;  // of bytes_direct
-  std::uint64_t bytes_sent = 0;       // to other ranks
-  std::uint64_t bytes_received = 0;   // from other ranks
-  std::uint64_t exchange_wait_ns = 0;
-  std::uint32_t rank = 0;
-  std::uint32_t ranks = 1;
+#define LOAD_STAT(name, start, meaning) std::uint64_t name = start;
+#include "engine/load_stats.inc"
 };
 
-// Where the readers spent most of their time; pure. Waiting for the window is laid to the memory
-// limit while the consumer was waiting too, and else to the consumer, who did not come for what was
-// ready.
+// The rows that readers count, on cache lines of their reader's own. Written by it, read by all.
+struct alignas(64) ReaderStats {
+#define READER_STAT(name, meaning) std::atomic<std::uint64_t> name{0};
+#include "engine/load_stats.inc"
+};
+
+// For a counter with one writer, which saves the locked addition. relaxed: counters publish
+// nothing.
+inline void add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+}
+
+// Adds what one reader counted.
+void add_reader(LoadStats& all, const ReaderStats& reader) noexcept;
+// Adds what a load counted of its reading to the load that it reads for.
+void add_reading(LoadStats& all, const LoadStats& reading) noexcept;
+
+// What the list says of a row.
+struct StatRow {
+  const char* name;
+  const char* meaning;
+  std::uint64_t LoadStats::*value;
+};
+[[nodiscard]] std::span<const StatRow> stat_rows() noexcept;
+
+// Where the readers spent most of their time; pure. Waiting for the window counts as the memory
+// limit's while the consumer was waiting too, and else as the consumer's: what was ready was not
+// taken.
 [[nodiscard]] HeldBackBy judge(const LoadStats& stats) noexcept;
 
 // What a load did, in one line for the log.

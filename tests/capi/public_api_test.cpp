@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "device/dlpack.hpp"
 #include "streamer/streamer.hpp"
@@ -80,6 +81,38 @@ TEST_CASE("everything, and what a predicate picks, is loaded", "[api]") {
   CHECK(some.stats().items_total == 1);
 }
 
+TEST_CASE("every number that a load counts can be asked for by its name", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  auto load = Load::start(checkpoint).value();
+  while (load.next().value()) {
+  }
+  const std::vector<StatInfo> all = all_stats();
+  const std::vector<std::uint64_t> values = load.stat_values();
+  REQUIRE(values.size() == all.size());
+  std::set<std::string_view> names;
+  for (const StatInfo& info : all) {
+    CHECK(names.insert(info.name).second);
+    CHECK_FALSE(info.meaning.empty());
+    CHECK(load.stat(info.name.data()));
+  }
+  const LoadStats stats = load.stats();
+  CHECK(load.stat("bytes_ready").value() == stats.bytes_ready);
+  CHECK(load.stat("items_total").value() == 3);
+  CHECK(load.stat("memory_limit").value() == stats.memory_limit);
+  CHECK(load.stat("bytes_direct").value() + load.stat("bytes_page_cache").value() +
+            load.stat("bytes_buffered").value() ==
+        stats.bytes_read);
+  const Error unknown = load.stat("bytes_dircet").error();
+  CHECK(unknown.kind() == ErrorKind::not_found);
+  CHECK(std::string(unknown.line()).find("\"bytes_direct\"?") != std::string::npos);
+  // Fewer than there are, and none.
+  std::uint64_t first = 0;
+  CHECK(streamer_load_get_all_stats(nullptr, &first, 1) == all.size());
+  streamer_stat_info info = STREAMER_STAT_INFO_INIT;
+  CHECK(streamer_stat_get_info(all.size(), &info, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
+}
+
 TEST_CASE("a plan brings slices and byte ranges to where the caller wants them", "[api]") {
   const Model model;
   const auto checkpoint = Checkpoint::open({model.path}).value();
@@ -141,7 +174,7 @@ TEST_CASE("one buffer takes everything, each item aligned", "[api]") {
   while (load.next().value()) {
   }
   CHECK(text_of(buffer) == model.data);
-  CHECK(load.stats().arena_bytes == 0);
+  CHECK(load.stat("arena_bytes").value() == 0);
 }
 
 TEST_CASE("options reach the load, and wrong ones are refused by name", "[api]") {

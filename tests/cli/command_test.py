@@ -101,6 +101,9 @@ class Command(unittest.TestCase):
         self.assertEqual(figures["tensors"], len(table["tensors"]))
         self.assertEqual(figures["bytes_read"], figures["bytes_direct"] +
                          figures["bytes_page_cache"] + figures["bytes_buffered"])
+        self.assertIn("reader_cpu_seconds", figures)
+        self.assertEqual(json.loads(run("load", self.model, "--json", "--memory-limit", "unlimited")
+                                    .stdout)["memory_limit"], None)
 
     def test_a_limit_that_is_too_small_names_the_tensor(self):
         done = run("load", self.model, "--memory-limit", "1KiB")

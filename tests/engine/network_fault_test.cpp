@@ -418,7 +418,7 @@ TEST_CASE("N13 a clock that is off is corrected once", "[network]") {
     lab.world.set_clock_offset(std::chrono::minutes(minutes));
     const std::uint32_t chunks = [&] {
       StoreLab healthy;
-      return static_cast<std::uint32_t>(healthy.load(healthy.settings("1")).stats.requests);
+      return static_cast<std::uint32_t>(healthy.load(healthy.settings("1")).stats.network_requests);
     }();
     const NetworkOutcome outcome = lab.load(lab.settings("1"));
     if (outcome.error) FAIL(outcome.error->line());
@@ -587,5 +587,5 @@ TEST_CASE("wanted bytes that are near each other are asked for together", "[netw
                       900) == 0);
     lease->release();
   }
-  CHECK((*load)->stats().requests <= 4);
+  CHECK((*load)->stats().network_requests <= 4);
 }

@@ -208,7 +208,7 @@ TEST_CASE("a long wait for each first byte costs less than a tenth", "[pace]") {
     LoadStats stats;
     least = std::min(least, store.load("32", &stats));
     std::printf("  %.3f of the pace without, %lu requests\n", usual / least,
-                static_cast<unsigned long>(stats.requests));
+                static_cast<unsigned long>(stats.network_requests));
     CHECK(stats.bytes_network < kBytes + kBytes / 8);
   }
   CHECK(usual / least >= 0.9);

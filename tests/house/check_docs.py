@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The README says what is true: check_docs.py SOURCE_ROOT LIBRARY COMPILER...
 
-Its table of settings is the library's own, its table of error kinds the list's; its code compiles.
+Its table of settings is the library's own; its code compiles.
 """
 import ctypes
 import os
@@ -28,13 +28,6 @@ def settings_of(library):
                f"{info.values.decode()} | {info.default_value.decode()} | {info.meaning.decode()} |")
 
 
-def kinds_of(root):
-    with open(os.path.join(root, "include/streamer/error_kinds.inc"), encoding="utf-8") as file:
-        for name, code, text in re.findall(r'^STREAMER_ERROR_KIND\((\w+), (\d+), "(.*)"\)', file.read(),
-                                           re.MULTILINE):
-            yield f"| {code} | `{name}` | {text} |"
-
-
 def compiles(root, language, code, compiler):
     suffix, standard = ("cpp", "-std=c++20") if language == "cpp" else ("c", "-std=c99")
     with tempfile.TemporaryDirectory() as folder:
@@ -52,8 +45,7 @@ def main():
     compiler = sys.argv[3:]
     with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
         readme = file.read()
-    wrong = [f"not in the README: {row}" for row in (*settings_of(library), *kinds_of(root))
-             if row not in readme]
+    wrong = [f"not in the README: {row}" for row in settings_of(library) if row not in readme]
     blocks = re.findall(r"^```(cpp|c)\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     if {language for language, _ in blocks} != {"cpp", "c"}:
         wrong.append("the README has no C++ or no C example")

@@ -23,7 +23,7 @@ from .errors import (AccessError, CancelledError, CorruptError, DeviceError, Inv
                      MemoryLimitError, NotFoundError, ObjectChangedError, OutOfMemoryError,
                      ReadError, StreamerError, UnsupportedError)
 from .errors import call as _call
-from .load import Load, Select
+from .load import Load, Select, all_stats
 from .ranks import RankGroup
 from .ranks import TorchRanks
 from .ranks import as_ranks as _as_ranks
@@ -41,8 +41,8 @@ __all__ = [
     "InvalidArgumentError", "Load", "MemoryLimitError", "ModelListing", "NotFoundError",
     "ObjectChangedError", "ObjectInfo", "Operation", "OutOfMemoryError", "Progress", "Ranges",
     "RankGroup", "RankParts", "ReadError", "Step", "StreamerError", "Tensor", "TensorInfo",
-    "TorchRanks", "UnsupportedError", "all_settings", "diagnose", "library_version", "list",
-    "list_model", "load", "load_into", "open", "open_rank", "pull", "snapshot", "start", "trim",
+    "TorchRanks", "UnsupportedError", "all_settings", "all_stats", "diagnose", "library_version",
+    "list", "list_model", "load", "load_into", "open", "open_rank", "pull", "snapshot", "start", "trim",
 ]
 
 

@@ -61,16 +61,10 @@ LoadOptions = _struct(
     ("communicator", c_void_p))
 LoadStats = _struct(
     "LoadStats", *((name, c_uint64) for name in (
-        "items_total", "items_ready", "bytes_total", "bytes_ready", "bytes_read", "bytes_direct",
-        "bytes_page_cache", "bytes_buffered", "bytes_bounced", "chunks", "retries", "readers",
-        "memory_limit", "arena_bytes", "elapsed_ns", "reader_cpu_ns", "storage_wait_ns",
-        "window_wait_ns", "bandwidth_wait_ns", "consumer_wait_ns")),
-    ("uses_io_uring", c_uint32), ("held_back_by", c_uint32), ("notes", c_char_p),
-    *((name, c_uint64) for name in (
-        "bytes_network", "bytes_discarded", "network_requests", "hedges", "most_connections",
-        "objects_verified", "bytes_to_devices", "staging_wait_ns", "staging_bytes", "device_bytes",
-        "bytes_past_host", "bytes_sent", "bytes_received", "exchange_wait_ns")),
-    ("rank", c_uint32), ("ranks", c_uint32), ("objects", c_uint64), ("buffer_bytes", c_uint64))
+        "items_total", "items_ready", "bytes_total", "bytes_ready", "bytes_read", "elapsed_ns",
+        "memory_limit", "readers", "objects", "objects_verified")),
+    ("rank", c_uint32), ("ranks", c_uint32), ("held_back_by", c_uint32), ("notes", c_char_p))
+StatInfo = _struct("StatInfo", ("name", c_char_p), ("meaning", c_char_p))
 TensorView = _struct(
     "TensorView", ("name", POINTER(ctypes.c_char)), ("name_size", c_size_t), ("dtype", c_int32),
     ("rank", c_uint32), ("shape", POINTER(c_uint64)), ("data", c_void_p), ("bytes", c_uint64),
@@ -171,6 +165,9 @@ _FUNCTIONS = {
     "load_cancel": (None, _handle),
     "load_free": (None, _handle),
     "load_get_stats": (None, _handle, POINTER(LoadStats)),
+    "load_get_all_stats": (c_size_t, _handle, POINTER(c_uint64), c_size_t),
+    "stat_count": (c_size_t,),
+    "stat_get_info": (_STATUS, c_size_t, POINTER(StatInfo)),
     "held_back_by_name": (c_char_p, c_uint32),
     "tensor_get_view": (None, _handle, POINTER(TensorView)),
     "tensor_release": (None, _handle),

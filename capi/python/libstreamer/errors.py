@@ -83,15 +83,17 @@ class OutOfMemoryError(StreamerError, MemoryError):
 
 
 class DeviceError(StreamerError):
-    """The device reported an error, or there is none."""
+    """The device reported an error, or there is no such device."""
 
 
-# By code of streamer.h. Others are StreamerError itself.
+# By kind. Others are StreamerError itself.
 _CLASSES = {
-    100: InvalidArgumentError, 101: UnsupportedError, 102: CancelledError, 103: MemoryLimitError,
-    200: NotFoundError, 201: AccessError, 202: AccessError, 203: ObjectChangedError, 204: ReadError,
-    205: ReadError, 206: ReadError, 207: ReadError, 208: AccessError, 300: CorruptError,
-    400: OutOfMemoryError, 401: DeviceError,
+    "invalid_argument": InvalidArgumentError, "unsupported": UnsupportedError,
+    "cancelled": CancelledError, "memory_limit": MemoryLimitError, "not_found": NotFoundError,
+    "permission_denied": AccessError, "credentials_expired": AccessError, "clock_skew": AccessError,
+    "object_changed": ObjectChangedError, "throttled": ReadError, "timed_out": ReadError,
+    "io": ReadError, "untrusted": ReadError, "corrupt": CorruptError,
+    "out_of_memory": OutOfMemoryError, "device": DeviceError,
 }
 
 
@@ -106,9 +108,10 @@ def take_error(status, error):
                              kind=_text(library.status_name(status)))
     info = ErrorInfo()
     library.error_get_info(error, ctypes.byref(info))
-    exception = _CLASSES.get(info.status, StreamerError)(
-        _text(library.error_line(error)), message=_text(info.message), code=info.status,
-        kind=_text(library.status_name(info.status)), uri=_text(info.uri),
+    kind = _text(library.status_name(info.status))
+    exception = _CLASSES.get(kind, StreamerError)(
+        _text(library.error_line(error)), message=_text(info.message), code=info.status, kind=kind,
+        uri=_text(info.uri),
         offset=info.range_offset, size=info.range_size, os_error=info.os_error,
         http_status=info.http_status, service_code=_text(info.service_code),
         request_id=_text(info.request_id), host=_text(info.host), attempts=info.attempts,

@@ -30,6 +30,15 @@ assert _VIEW.size == ctypes.sizeof(_native.TensorView)
 Select = Union[None, str, Iterable[str], Callable[[TensorInfo], bool]]
 
 
+def all_stats() -> Dict[str, str]:
+    """What loads count: names to what they mean. Those ending in _ns are nanoseconds."""
+    found, info = {}, _native.StatInfo()
+    for index in range(library.stat_count()):
+        call(library.stat_get_info, index, ctypes.byref(info))
+        found[info.name.decode()] = info.meaning.decode()
+    return found
+
+
 def parse_device(device) -> Tuple[int, int]:
     """The kind and number of "cpu", "cuda", "cuda:1", or of a torch.device."""
     text = str(device if device is not None else "cpu")
@@ -335,12 +344,16 @@ class Load:
         self._destinations = {}
 
     def stats(self) -> Dict[str, Any]:
-        """Counters of the load so far; see streamer_load_stats of streamer.h. Thread-safe."""
+        """What the load counted so far, by the names of all_stats(), with what held it back and its
+        notes. Thread-safe."""
         if not self._handle:
             return {}
+        names = list(all_stats())
+        values = (ctypes.c_uint64 * len(names))()
+        library.load_get_all_stats(self._handle, values, len(names))
+        found: Dict[str, Any] = dict(zip(names, values))
         stats = _native.LoadStats()
         library.load_get_stats(self._handle, ctypes.byref(stats))
-        found = {name: getattr(stats, name) for name, _ in _native.LoadStats._fields_[1:]}
         found["held_back_by"] = library.held_back_by_name(stats.held_back_by).decode()
         found["notes"] = (stats.notes or b"").decode().splitlines()
         return found
