@@ -2,6 +2,7 @@
 """One yielded tensor: its memory, and ways to see it as a tensor of torch, NumPy or anything that
 speaks DLPack. Neither torch nor NumPy is imported before it is asked for."""
 import ctypes
+import functools
 import weakref
 from typing import Tuple
 
@@ -54,6 +55,7 @@ def _end_capsule(capsule):
             ctypes.CFUNCTYPE(None, ctypes.c_void_p)(deleter)(managed)
 
 
+@functools.lru_cache(maxsize=None)
 def torch_dtype(name):
     """The torch dtype of a dtype of safetensors; UnsupportedError if this torch has none."""
     import torch
@@ -173,7 +175,10 @@ class Tensor:
             if flat.dtype == dtype:
                 return flat.view(shape)
             flat = flat.reshape(-1).view(torch.uint8)
-        return flat.view(dtype).view(shape)
+        # Of a tensor of a few hundred bytes each view costs more than its copy.
+        if dtype is not torch.uint8:
+            flat = flat.view(dtype)
+        return flat if len(shape) == 1 else flat.view(shape)
 
     def __dlpack_device__(self):
         if self.device == "cpu":

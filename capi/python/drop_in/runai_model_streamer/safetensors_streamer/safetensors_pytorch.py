@@ -230,4 +230,9 @@ def create_torch_tensor(buffer: Any, tensor_metadata: SafetensorMetadata) -> tor
     flat = buffer if isinstance(buffer, torch.Tensor) else torch.from_numpy(buffer)
     if tensor_metadata.get_item_count() == 0:
         return torch.empty(shape, dtype=dtype, device=flat.device)
-    return flat.reshape(-1).view(dtype).view(shape)
+    # Of a tensor of a few hundred bytes each view costs more than its copy.
+    if flat.dim() != 1:
+        flat = flat.reshape(-1)
+    if dtype is not torch.uint8:
+        flat = flat.view(dtype)
+    return flat if len(shape) == 1 else flat.view(shape)

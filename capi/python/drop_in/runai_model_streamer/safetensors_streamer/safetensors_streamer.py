@@ -131,9 +131,6 @@ class SafetensorsStreamer:
                 self.unaligned_copies += 1
             tensor = safetensors_pytorch.create_torch_tensor(buffer, metadata)
             del buffer
-            if tensor.data_ptr() % metadata.get_element_size():
-                raise ValueError(f"Tensor '{metadata.name}' is at {tensor.data_ptr():#x}, which "
-                                 f"{metadata.dtype} cannot be read from")
             repeats = [tensor.clone() for _ in self._repeats.get(file_index, ())] \
                 if self._repeats else None
             yield metadata.name, tensor
