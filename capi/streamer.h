@@ -10,10 +10,11 @@
  *  - Statuses below 100 are outcomes, not errors, and store no error.
  *  - A parameter that points to a const handle may be used by several threads at once. A non-const
  *    handle is for one thread at a time, except where an item says otherwise.
- *  - Structs that the caller fills begin with struct_size and have a STREAMER_*_INIT macro: start from
- *    it, always. They only grow at the end. Structs that the library fills work likewise: set
- *    struct_size (the macro does), and no byte beyond it is written. A struct_size that ends within a
- *    field is refused; where there is no error to say so, nothing is written.
+ *  - Structs begin with struct_size and only grow at the end. Start from the STREAMER_*_INIT macro,
+ *    always, or from the function of its name, for languages without macros:
+ *    streamer_plan_item_init(&item, sizeof item). Of structs that the library fills, no byte beyond
+ *    struct_size is written. A struct_size that ends within a field is refused; where there is no
+ *    error to say so, nothing is written.
  *  - Strings in are UTF-8 and NUL-terminated, and copied before the call returns. Strings out are
  *    UTF-8, borrowed, and live as long as the handle they were asked of.
  *  - Sizes and offsets are bytes. Ranges are half-open: [offset, offset + size).
@@ -106,6 +107,7 @@ typedef struct streamer_error_info {
   uint64_t elapsed_ms; /* from the first attempt to the last; 0: not measured */
 } streamer_error_info;
 #define STREAMER_ERROR_INFO_INIT {sizeof(streamer_error_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+STREAMER_API void streamer_error_info_init(streamer_error_info *made, size_t size);
 
 STREAMER_API void streamer_error_get_info(const streamer_error *error, streamer_error_info *info_out);
 /* "URI bytes A-B: message" in one line, borrowed from the error. */
@@ -163,6 +165,7 @@ typedef struct streamer_credentials {
   const char *bearer_token;      /* NULL: none */
 } streamer_credentials;
 #define STREAMER_CREDENTIALS_INIT {sizeof(streamer_credentials), 0, 0, 0, 0, 0}
+STREAMER_API void streamer_credentials_init(streamer_credentials *made, size_t size);
 
 /* Fills credentials and returns 0, or returns another number, which the error then names. Called from
  * any thread, when credentials are first needed, before they expire and when the store no longer
@@ -188,6 +191,7 @@ typedef struct streamer_setting_info {
   int32_t is_secret; /* 1: its value is never in a text of the library */
 } streamer_setting_info;
 #define STREAMER_SETTING_INFO_INIT {sizeof(streamer_setting_info), 0, 0, 0, 0, 0, 0, 0}
+STREAMER_API void streamer_setting_info_init(streamer_setting_info *made, size_t size);
 
 STREAMER_API size_t streamer_setting_count(void);
 /* STREAMER_ERROR_INVALID_ARGUMENT for an index that is not below the count. */
@@ -211,6 +215,11 @@ STREAMER_API streamer_status streamer_operation_new(int64_t timeout_ms,
  * had begun on disk is removed. May be called in a signal handler. */
 STREAMER_API void streamer_operation_cancel(streamer_operation *operation);
 
+/* A descriptor that is readable once the operation was cancelled, and stays so: for what waits beside
+ * its calls, such as an event loop or a credentials callback. It is the operation's: watch it, and
+ * neither read nor close it. -1 for NULL. */
+STREAMER_API int streamer_operation_fd(const streamer_operation *operation);
+
 /* How far the pulls and snapshots of an operation are. */
 typedef struct streamer_progress {
   size_t struct_size;
@@ -222,6 +231,7 @@ typedef struct streamer_progress {
   uint64_t files_skipped; /* of files_done */
 } streamer_progress;
 #define STREAMER_PROGRESS_INIT {sizeof(streamer_progress), 0, 0, 0, 0, 0, 0}
+STREAMER_API void streamer_progress_init(streamer_progress *made, size_t size);
 
 STREAMER_API void streamer_operation_get_progress(const streamer_operation *operation,
                                                   streamer_progress *progress_out);
@@ -241,6 +251,7 @@ typedef struct streamer_entry_info {
   int32_t skipped;   /* 1, of a pull: the same bytes were there, and were not copied */
 } streamer_entry_info;
 #define STREAMER_ENTRY_INFO_INIT {sizeof(streamer_entry_info), 0, 0, 0, 0, 0}
+STREAMER_API void streamer_entry_info_init(streamer_entry_info *made, size_t size);
 
 /* uri: a directory or prefix, or one file, which then is the only entry. settings may be NULL. */
 STREAMER_API streamer_status streamer_listing_open(const char *uri, const streamer_settings *settings,
@@ -284,6 +295,7 @@ typedef struct streamer_pull_options {
   size_t ignore_count;
 } streamer_pull_options;
 #define STREAMER_PULL_OPTIONS_INIT {sizeof(streamer_pull_options), 0, 0, 0, 0}
+STREAMER_API void streamer_pull_options_init(streamer_pull_options *made, size_t size);
 
 /* Copies every chosen object below uri to folder/<its path below uri>, several at once; makes folders
  * as needed; keeps to max_bandwidth. A file appears whole under its name or not at all, and replaces
@@ -329,6 +341,7 @@ typedef struct streamer_step_info {
   streamer_status status; /* STREAMER_OK, or the kind of the failure */
 } streamer_step_info;
 #define STREAMER_STEP_INFO_INIT {sizeof(streamer_step_info), 0, 0, 0, 0}
+STREAMER_API void streamer_step_info_init(streamer_step_info *made, size_t size);
 
 /* Called on the thread that called streamer_diagnose(); must not throw or jump out. */
 typedef void (*streamer_step_callback)(const streamer_step_info *step, void *user);
@@ -381,6 +394,7 @@ typedef struct streamer_object_range {
   uint64_t bytes;
 } streamer_object_range;
 #define STREAMER_OBJECT_RANGE_INIT {sizeof(streamer_object_range), 0, 0, 0}
+STREAMER_API void streamer_object_range_init(streamer_object_range *made, size_t size);
 /* The same for files that are not safetensors: range i (they stand ranges[0].struct_size bytes apart)
  * is the tensor of name "i", U8, one row. A range beyond its object's end is
  * STREAMER_ERROR_INVALID_ARGUMENT. */
@@ -436,6 +450,7 @@ typedef struct streamer_tensor_info {
   uint64_t object_offset; /* of its first byte in the object */
 } streamer_tensor_info;
 #define STREAMER_TENSOR_INFO_INIT {sizeof(streamer_tensor_info), 0, 0, 0, 0, 0, 0, 0, 0}
+STREAMER_API void streamer_tensor_info_init(streamer_tensor_info *made, size_t size);
 
 /* Tensors are numbered from 0 in storage order: by object, then by offset, then by name. */
 STREAMER_API size_t streamer_checkpoint_tensor_count(const streamer_checkpoint *checkpoint);
@@ -460,6 +475,7 @@ typedef struct streamer_object_info {
   size_t metadata_count;   /* entries of its __metadata__ */
 } streamer_object_info;
 #define STREAMER_OBJECT_INFO_INIT {sizeof(streamer_object_info), 0, 0, 0, 0, 0}
+STREAMER_API void streamer_object_info_init(streamer_object_info *made, size_t size);
 
 STREAMER_API size_t streamer_checkpoint_object_count(const streamer_checkpoint *checkpoint);
 STREAMER_API streamer_status streamer_checkpoint_get_object_info(const streamer_checkpoint *checkpoint,
@@ -509,6 +525,7 @@ typedef struct streamer_plan_item {
   int32_t device_number;
 } streamer_plan_item;
 #define STREAMER_PLAN_ITEM_INIT {sizeof(streamer_plan_item), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+STREAMER_API void streamer_plan_item_init(streamer_plan_item *made, size_t size);
 
 STREAMER_API streamer_status streamer_plan_new(const streamer_checkpoint *checkpoint,
                                                streamer_plan **plan_out, streamer_error **error_out);
@@ -572,6 +589,7 @@ typedef struct streamer_load_options {
   const struct streamer_communicator *communicator;
 } streamer_load_options;
 #define STREAMER_LOAD_OPTIONS_INIT {sizeof(streamer_load_options), 0, 0, 0, 0, 0, 0, 0}
+STREAMER_API void streamer_load_options_init(streamer_load_options *made, size_t size);
 
 /* Starts reading and returns at once; what a device needs is made in the background, and what fails
  * then is the load's error. plan, options (NULL: the defaults) and settings (may be NULL) are copied.
@@ -603,6 +621,12 @@ STREAMER_API streamer_status streamer_load_next_many(streamer_load *load, int64_
                                                      struct streamer_tensor_view *views_out,
                                                      size_t *count_out,
                                                      streamer_error **error_out);
+/* For event loops (epoll, asyncio, tokio, Go): a descriptor that is readable when streamer_load_next()
+ * may have a tensor, an error or the end. Call that with a timeout of 0 then, until it returns
+ * STREAMER_NOT_READY, which makes the descriptor unreadable until there is news, or STREAMER_END. It is
+ * the load's: watch it, and neither read nor close it. On the thread of streamer_load_next(). */
+STREAMER_API streamer_status streamer_load_fd(streamer_load *load, int *fd_out,
+                                              streamer_error **error_out);
 /* Stops reading; a streamer_load_next() under way or to come returns STREAMER_ERROR_CANCELLED. Returns
  * at once; memory of the caller may still be written until streamer_load_free() returned.
  * Thread-safe, also beside streamer_load_next(). */
@@ -632,6 +656,7 @@ typedef struct streamer_load_stats {
 } streamer_load_stats;
 #define STREAMER_LOAD_STATS_INIT \
   {sizeof(streamer_load_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+STREAMER_API void streamer_load_stats_init(streamer_load_stats *made, size_t size);
 
 /* What held a load back: where its readers, or failing that its consumer, spent the time. */
 #define STREAMER_HELD_BACK_BY_NOTHING 0
@@ -658,6 +683,7 @@ typedef struct streamer_stat_info {
   const char *meaning;
 } streamer_stat_info;
 #define STREAMER_STAT_INFO_INIT {sizeof(streamer_stat_info), 0, 0}
+STREAMER_API void streamer_stat_info_init(streamer_stat_info *made, size_t size);
 
 STREAMER_API size_t streamer_stat_count(void);
 /* STREAMER_ERROR_INVALID_ARGUMENT for an index that is not below the count. */
@@ -691,6 +717,7 @@ typedef struct streamer_tensor_view {
 } streamer_tensor_view;
 #define STREAMER_TENSOR_VIEW_INIT \
   {sizeof(streamer_tensor_view), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+STREAMER_API void streamer_tensor_view_init(streamer_tensor_view *made, size_t size);
 
 /* Any number of threads at once. The memory may be written by its holder; it is never written by the
  * library again while the tensor, or a DLPack export of it, lives. */
@@ -764,6 +791,7 @@ typedef struct streamer_communicator {
   void (*close)(void *context); /* called by streamer_communicator_close(); may be NULL */
 } streamer_communicator;
 #define STREAMER_COMMUNICATOR_INIT {sizeof(streamer_communicator), 0, 0, 0, 0, 0, 0, 0, 0}
+STREAMER_API void streamer_communicator_init(streamer_communicator *made, size_t size);
 
 /* Over MPI, in host memory. comm is the address of an MPI_Comm, or NULL for MPI_COMM_WORLD; of its
  * ranks, those on this machine, unless the setting distributed_scope says all. Collective over comm.

@@ -148,6 +148,15 @@ streamer_status streamer_load_next_many(streamer_load* load, int64_t timeout_ms,
   });
 }
 
+streamer_status streamer_load_fd(streamer_load* load, int* fd_out, streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(load);
+    STREAMER_REQUIRE(fd_out);
+    *fd_out = TRY(load->load->fd());
+    return STREAMER_OK;
+  });
+}
+
 void streamer_load_cancel(streamer_load* load) {
   if (load == nullptr) return;
   const streamer_status status = guarded(nullptr, [&]() -> Result<streamer_status> {

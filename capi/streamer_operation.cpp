@@ -36,6 +36,10 @@ void streamer_operation_cancel(streamer_operation* operation) {
   if (operation != nullptr) operation->operation.cancel();
 }
 
+int streamer_operation_fd(const streamer_operation* operation) {
+  return operation == nullptr ? -1 : operation->operation.fd();
+}
+
 void streamer_operation_get_progress(const streamer_operation* operation,
                                      streamer_progress* progress_out) {
   if (operation == nullptr || progress_out == nullptr) return;

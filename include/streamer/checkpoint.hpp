@@ -28,6 +28,13 @@ struct ObjectInfo {
   std::vector<std::pair<std::string_view, std::string_view>> metadata;
 };
 
+// Bytes [offset, offset + bytes) of an object of any kind.
+struct ObjectRange {
+  std::string uri;
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+};
+
 // Each object is pinned to the version it had when it was opened. Immutable: any number of threads
 // and loads may use it at once. Loads and tensors keep what they need of it, so it may end before
 // them.
@@ -67,6 +74,28 @@ class Checkpoint {
     if (streamer_checkpoint_open_rank(folder.c_str(), pattern.c_str(), rank, settings.get(),
                                       detail::handle_of(operation), &opened,
                                       &error) != STREAMER_OK) {
+      return Error(error);
+    }
+    return Checkpoint(opened);
+  }
+
+  // Files that are not safetensors: range i is the tensor of name "i", U8, one row. Errors also:
+  // invalid_argument if a range goes beyond its object's end.
+  static Result<Checkpoint> open_ranges(const std::vector<ObjectRange>& ranges,
+                                        const Settings& settings = {},
+                                        const Operation* operation = nullptr) {
+    // One more: a vector without elements may have no data; NULL is refused.
+    std::vector<streamer_object_range> given(ranges.size() + 1, STREAMER_OBJECT_RANGE_INIT);
+    for (std::size_t i = 0; i < ranges.size(); ++i) {
+      given[i].uri = ranges[i].uri.c_str();
+      given[i].offset = ranges[i].offset;
+      given[i].bytes = ranges[i].bytes;
+    }
+    streamer_checkpoint* opened = nullptr;
+    streamer_error* error = nullptr;
+    if (streamer_checkpoint_open_ranges(given.data(), ranges.size(), settings.get(),
+                                        detail::handle_of(operation), &opened,
+                                        &error) != STREAMER_OK) {
       return Error(error);
     }
     return Checkpoint(opened);

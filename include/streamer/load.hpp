@@ -105,6 +105,30 @@ class Load {
     return wait(timeout.count() < 0 ? 0 : timeout.count());
   }
 
+  // The next tensor, and with it what else is ready, up to capacity (at least 1); none at the end.
+  Result<std::vector<Tensor>> next_many(std::size_t capacity) {
+    std::vector<streamer_tensor*> handles(capacity);
+    std::size_t count = 0;
+    streamer_error* error = nullptr;
+    const streamer_status status =
+        streamer_load_next_many(load_.get(), -1, capacity, handles.data(), nullptr, &count, &error);
+    if (status >= 100) return Error(error);
+    std::vector<Tensor> tensors;
+    tensors.reserve(count);
+    for (std::size_t i = 0; i < count; ++i)
+      tensors.push_back(Tensor(handles[i]));
+    return tensors;
+  }
+
+  // For event loops: readable when next_for(0ms) may have a tensor, an error or the end; call that
+  // until it has neither. Belongs to the load: neither read nor close it.
+  Result<int> fd() {
+    int fd = -1;
+    streamer_error* error = nullptr;
+    if (streamer_load_fd(load_.get(), &fd, &error) != STREAMER_OK) return Error(error);
+    return fd;
+  }
+
   // Thread-safe; returns at once. A next() under way or to come returns cancelled. Memory of the
   // caller may still be written until the Load ended.
   void cancel() noexcept { streamer_load_cancel(load_.get()); }

@@ -33,6 +33,9 @@ class Operation {
   // Any thread, a signal handler too. Calls under way and to come fail with cancelled.
   void cancel() const noexcept { streamer_operation_cancel(operation_.get()); }
 
+  // Readable once it was cancelled, for good. Belongs to the operation: neither read nor close it.
+  int fd() const noexcept { return streamer_operation_fd(operation_.get()); }
+
   // Of pulls and snapshots. Any thread, also meanwhile.
   Progress progress() const noexcept {
     Progress progress = STREAMER_PROGRESS_INIT;

@@ -418,13 +418,17 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     }
     if (is_stuck && running.options.when_full == WhenFull::fail) return window_is_full();
 
+    // For a caller that does not wait here but in a loop of its own.
+    const bool is_look = deadline && *deadline == SteadyTime();
+    if (is_look) core.ready_or_stuck.expect();
     const std::uint32_t ticket = core.ready_or_stuck.prepare();
     const bool may_wait = !deadline || std::chrono::steady_clock::now() < *deadline;
     const bool stuck_now = running.options.when_full == WhenFull::fail && core.is_stuck();
     const bool has_news = core.is_stopped() || (has_all ? running.is_over() : running.has_ready());
     if (!may_wait || stuck_now || has_news) {
       core.ready_or_stuck.retract();
-      if (!may_wait && !has_news) return Next{Outcome::not_ready};
+      if (!may_wait && !has_news && !stuck_now) return Next{Outcome::not_ready};
+      if (is_look) core.ready_or_stuck.unexpect();
       continue;
     }
     const auto began = std::chrono::steady_clock::now();
@@ -455,6 +459,10 @@ Error Load::window_is_full() const {
 void Load::cancel() noexcept {
   running_->core->fail(Error(ErrorKind::cancelled, "the load was cancelled"));
   if (running_->options.feeder) running_->options.feeder->stop();
+}
+
+Result<int> Load::fd() {
+  return running_->core->ready_or_stuck.fd();
 }
 
 LoadStats Load::stats() const {

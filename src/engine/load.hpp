@@ -89,6 +89,10 @@ class Load {
   // One thread at a time. Waits until the deadline (nullopt: none).
   Result<Next> next(std::optional<SteadyTime> deadline);
 
+  // Readable unless the last next() that did not wait found nothing and nothing came since. Belongs
+  // to the load.
+  Result<int> fd();
+
   // Thread-safe, returns at once.
   void cancel() noexcept;
   // Thread-safe.

@@ -24,6 +24,7 @@
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
 #include "engine/ready_queue.hpp"
+#include "engine/ready_signal.hpp"
 #include "engine/stats.hpp"
 #include "engine/tensor_countdown.hpp"
 #include "engine/window.hpp"
@@ -74,7 +75,7 @@ struct LoadCore {
   std::atomic<std::uint64_t> window_moves{0};
   const std::unique_ptr<WakeFd[]> network_wakes;  // by reader; those of files have none
   ReadyQueue ready;
-  EventCount ready_or_stuck;   // an item became ready, a reader went to sleep, or the load stopped
+  ReadySignal ready_or_stuck;  // an item became ready, a reader went to sleep, or the load stopped
   Staging* staging = nullptr;  // of the Load, while its readers run; nullptr: no device
   std::atomic<std::uint32_t> chunks_in_staging{0};  // read, and not yet where they belong
   Throttle throttle;

@@ -165,6 +165,32 @@ TEST_CASE("every struct of the header is refused when its struct_size ends withi
   streamer_checkpoint_close(checkpoint);
 }
 
+TEST_CASE("the functions that begin a struct are its macro, for every size that a caller has",
+          "[boundary]") {
+  streamer_load_options made;
+  std::memset(&made, 0xFF, sizeof made);
+  streamer_load_options_init(&made, sizeof made);
+  const streamer_load_options wanted = STREAMER_LOAD_OPTIONS_INIT;
+  CHECK(std::memcmp(&made, &wanted, sizeof made) == 0);
+  // Newer than we are: what we do not know of is zero.
+  struct {
+    streamer_plan_item known;
+    std::uint64_t unknown;
+    std::uint64_t beyond;
+  } newer;
+  std::memset(&newer, 0xFF, sizeof newer);
+  streamer_plan_item_init(&newer.known, offsetof(decltype(newer), beyond));
+  CHECK(newer.known.struct_size == offsetof(decltype(newer), beyond));
+  CHECK(newer.unknown == 0);
+  CHECK(newer.beyond == UINT64_MAX);
+  // Older: nothing beyond its end is written.
+  std::memset(&newer, 0xFF, sizeof newer);
+  streamer_plan_item_init(&newer.known, offsetof(streamer_plan_item, tag));
+  CHECK(newer.known.struct_size == offsetof(streamer_plan_item, tag));
+  CHECK(newer.known.tag == UINT64_MAX);
+  streamer_plan_item_init(nullptr, sizeof(streamer_plan_item));
+}
+
 TEST_CASE("nothing thrown crosses the boundary", "[boundary]") {
   streamer_error* error = nullptr;
   const auto run = [&](auto&& body) { return guarded(&error, body); };

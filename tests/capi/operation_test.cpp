@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls that are cancelled, or bounded in time, while a store does not do its part.
+#include <poll.h>
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -169,6 +170,18 @@ std::size_t files_below(const std::string& folder) {
 }
 
 }  // namespace
+
+TEST_CASE("whoever watches an operation's descriptor sees that it was cancelled", "[operation]") {
+  streamer_operation* operation = nullptr;
+  REQUIRE(streamer_operation_new(-1, &operation, nullptr) == STREAMER_OK);
+  pollfd watched{streamer_operation_fd(operation), POLLIN, 0};
+  CHECK(::poll(&watched, 1, 0) == 0);
+  streamer_operation_cancel(operation);
+  CHECK(::poll(&watched, 1, 0) == 1);
+  CHECK(::poll(&watched, 1, 0) == 1);
+  streamer_operation_free(operation);
+  CHECK(streamer_operation_fd(nullptr) == -1);
+}
 
 TEST_CASE("a call that is cancelled at any moment ends at once and begins nothing more",
           "[operation]") {

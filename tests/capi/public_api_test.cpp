@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The public C++ API, as a program that links libstreamer sees it.
 #include <fmt/format.h>
+#include <poll.h>
 
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "device/dlpack.hpp"
 #include "streamer/streamer.hpp"
 #include "support/catch.hpp"
+#include "support/raw_checkpoint.hpp"
 #include "support/safetensors_text.hpp"
 
 #include <cstdlib>
@@ -111,6 +115,123 @@ TEST_CASE("every number that a load counts can be asked for by its name", "[api]
   CHECK(streamer_load_get_all_stats(nullptr, &first, 1) == all.size());
   streamer_stat_info info = STREAMER_STAT_INFO_INIT;
   CHECK(streamer_stat_get_info(all.size(), &info, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
+}
+
+namespace {
+
+// Takes everything that the load has to say, as an event loop does: asks without waiting, and waits
+// for its descriptor alone.
+struct Polled {
+  std::map<std::string, std::string> loaded;
+  std::vector<Tensor> held;  // if they are to be
+  std::optional<Error> error;
+  int waits = 0;
+};
+Polled poll_through(Load& load, bool holds = false) {
+  using namespace std::chrono_literals;
+  Polled seen;
+  pollfd watched{load.fd().value(), POLLIN, 0};
+  for (;;) {
+    auto next = load.next_for(0ms);
+    if (!next) {
+      seen.error = std::move(next).error();
+      return seen;
+    }
+    if (next->is_end) return seen;
+    if (next->tensor) {
+      seen.loaded[std::string(next->tensor->name())] = text_of(next->tensor->bytes());
+      if (holds) seen.held.push_back(*std::move(next->tensor));
+      continue;
+    }
+    ++seen.waits;
+    // A minute is for ever.
+    REQUIRE(::poll(&watched, 1, 60'000) == 1);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("an event loop sees every tensor, the end and every error by the load's descriptor",
+          "[api][fd]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  for (int round = 0; round < 200; ++round) {
+    LoadOptions options;
+    options.order = round % 2 == 0 ? Order::completion : Order::plan;
+    auto load = Load::start(checkpoint, everything(), options).value();
+    const Polled seen = poll_through(load);
+    REQUIRE_FALSE(seen.error);
+    REQUIRE(seen.loaded.size() == 3);
+    REQUIRE(seen.loaded.at("w") == model.data.substr(0, 512));
+  }
+}
+
+TEST_CASE("an event loop is woken by a limit that its own tensors fill, and by cancelling",
+          "[api][fd]") {
+  using namespace std::chrono_literals;
+  // Eight tensors of 1 MiB, of which the limit has room for two or three.
+  const test::TemporaryFolder folder;
+  std::string header = "{";
+  for (int t = 0; t < 8; ++t)
+    header += fmt::format(R"({}"t{}":{{"dtype":"U8","shape":[1048576],"data_offsets":[{},{}]}})",
+                          t == 0 ? "" : ",", t, t << 20, (t + 1) << 20);
+  const auto path =
+      test::write_text(folder.path() / "m.safetensors", test::safetensors_file(header + "}") +
+                                                            std::string(std::size_t{8} << 20, 'x'));
+  const auto checkpoint = Checkpoint::open({path.string()}).value();
+  LoadOptions options;
+  options.memory_limit = MemoryLimit::bytes(std::uint64_t{3} << 20);
+  auto load = Load::start(checkpoint, everything(), options).value();
+  Polled seen = poll_through(load, true);
+  REQUIRE(seen.error);
+  CHECK(seen.error->kind() == ErrorKind::memory_limit);
+  seen.held.clear();
+  const Polled rest = poll_through(load);
+  CHECK_FALSE(rest.error);
+  CHECK(rest.loaded.size() + seen.loaded.size() == 8);
+
+  auto full = Load::start(checkpoint, everything(), options).value();
+  std::vector<Tensor> held;
+  for (;;) {
+    auto next = full.next_for(0ms);
+    if (!next) break;
+    if (next->tensor) held.push_back(*std::move(next->tensor));
+  }
+  const int fd = full.fd().value();
+  CHECK(full.fd().value() == fd);
+  pollfd watched{fd, POLLIN, 0};
+  full.cancel();
+  CHECK(::poll(&watched, 1, 60'000) == 1);
+  CHECK(full.next_for(0ms).error().kind() == ErrorKind::cancelled);
+}
+
+TEST_CASE("several tensors come with one call", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  auto load = Load::start(checkpoint).value();
+  std::set<std::string> names;
+  for (;;) {
+    const auto some = load.next_many(2).value();
+    if (some.empty()) break;
+    CHECK(some.size() <= 2);
+    for (const Tensor& tensor : some)
+      CHECK(names.insert(std::string(tensor.name())).second);
+  }
+  CHECK(names == std::set<std::string>{"w", "e", "h"});
+  CHECK(load.next_many(2).value().empty());
+  CHECK(load.next_many(0).error().kind() == ErrorKind::invalid_argument);
+}
+
+TEST_CASE("ranges of a file of any kind are tensors of bytes", "[api]") {
+  const Model model;
+  const std::string plain = test::write_text(model.folder / "plain.bin", "0123456789").string();
+  const auto checkpoint = Checkpoint::open_ranges({{plain, 2, 3}, {plain, 9, 1}}).value();
+  auto load = Load::start(checkpoint).value();
+  std::map<std::string, std::string> loaded;
+  while (auto tensor = load.next().value())
+    loaded[std::string(tensor->name())] = text_of(tensor->bytes());
+  CHECK(loaded == std::map<std::string, std::string>{{"0", "234"}, {"1", "9"}});
+  CHECK(Checkpoint::open_ranges({{plain, 9, 2}}).error().kind() == ErrorKind::invalid_argument);
 }
 
 TEST_CASE("a plan brings slices and byte ranges to where the caller wants them", "[api]") {

@@ -9,6 +9,7 @@
 #include "base/throttle.hpp"
 #include "engine/chunk_cursor.hpp"
 #include "engine/ready_queue.hpp"
+#include "engine/ready_signal.hpp"
 #include "engine/tensor_countdown.hpp"
 #include "engine/window.hpp"
 #include "support/catch.hpp"
@@ -179,6 +180,34 @@ TEST_CASE("no wake-up is lost between a look at a condition and the sleep", "[lo
         if (would_sleep) CHECK(event->epoch() != ticket);
       });
   CHECK(orders >= 6);
+}
+
+TEST_CASE("a consumer that goes back to its event loop with nothing is told of what came meanwhile",
+          "[lock-free]") {
+  std::unique_ptr<BasicExpectation<StepAtomic>> expectation;
+  StepAtomic<bool> condition;
+  bool would_sleep = false;
+  bool is_readable = false;
+  const auto change = [&] {
+    condition.store(true, std::memory_order_relaxed);
+    if (expectation->meet()) is_readable = true;
+  };
+  const auto orders = every_order(
+      [&] {
+        expectation = std::make_unique<BasicExpectation<StepAtomic>>();
+        condition.store(false, std::memory_order_relaxed);
+        would_sleep = is_readable = false;
+        return Bodies{[&] {
+                        is_readable = false;  // drains
+                        expectation->expect();
+                        would_sleep = !condition.load(std::memory_order_relaxed);
+                      },
+                      change, change};
+      },
+      [&] {
+        if (would_sleep) CHECK(is_readable);
+      });
+  CHECK(orders >= 100);
 }
 
 TEST_CASE("readers that share a bandwidth cap never get more than the cap together",

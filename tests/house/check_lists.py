@@ -45,6 +45,13 @@ def check(header, kinds, dtypes):
             yield f"two {what}s have the number {number}"
 
 
+def check_inits(header):
+    """Yields the macros that have no function of their name, for languages without macros."""
+    for name in re.findall(r"^#define STREAMER_(\w+)_INIT\b", header, re.MULTILINE):
+        if f"void streamer_{name.lower()}_init(" not in header:
+            yield f"STREAMER_{name}_INIT has no function streamer_{name.lower()}_init()"
+
+
 def self_test():
     kinds = 'STREAMER_ERROR_KIND(io, 206, "reading failed")\n'
     dtypes = 'STREAMER_DTYPE(u8, 5, "U8", 8, 1)\n'
@@ -59,7 +66,7 @@ def self_test():
         if not list(check(*bad)):
             print("not found out:", bad)
             return 1
-    return 0
+    return 0 if list(check_inits("#define STREAMER_X_INIT {0}\n")) else 1
 
 
 def main():
@@ -70,7 +77,8 @@ def main():
         with open(os.path.join(sys.argv[1], path), encoding="utf-8") as file:
             return file.read()
 
-    wrong = list(check(read("capi/streamer.h"), read("include/streamer/error_kinds.inc"),
+    wrong = list(check_inits(read("capi/streamer.h")))
+    wrong += list(check(read("capi/streamer.h"), read("include/streamer/error_kinds.inc"),
                        read("include/streamer/dtypes.inc")))
     print("\n".join(wrong))
     return 1 if wrong else 0

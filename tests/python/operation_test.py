@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls of the Python package that are bounded in time, cancelled, or interrupted by Ctrl-C:
 operation_test.py SOURCE_ROOT"""
+import asyncio
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -83,6 +85,25 @@ class Operations(unittest.TestCase):
         self.assertEqual(operation.progress(), libstreamer.Progress(0, 0, 0, 0, 0, 0))
         with self.assertRaises(libstreamer.InvalidArgumentError):
             libstreamer.list("s3://bucket/", timeout=1, operation=operation)
+
+    def test_cancelling_a_task_ends_its_call(self):
+        async def run():
+            for name, function, *arguments in (
+                    ("open", libstreamer.open, "s3://bucket/m/x.safetensors"),
+                    ("list", libstreamer.list, "s3://bucket/m/"),
+                    ("pull", libstreamer.pull, "s3://bucket/m/", self.folder + "/to"),
+                    ("diagnose", libstreamer.diagnose, "s3://bucket/m/")):
+                operation = libstreamer.Operation()
+                task = asyncio.ensure_future(
+                    libstreamer.call_async(function, *arguments, operation=operation))
+                await asyncio.sleep(0.05)
+                self.assertEqual(select.select([operation], [], [], 0)[0], [])
+                task.cancel()
+                with self.subTest(name), self.assertRaises(asyncio.CancelledError):
+                    await asyncio.wait_for(task, 60)
+                self.assertEqual(select.select([operation], [], [], 0)[0], [operation])
+
+        asyncio.run(run())
 
     def test_calls_beside_the_main_thread(self):
         failures = []

@@ -31,7 +31,7 @@ from .settings import NativeSettings as _NativeSettings
 from .settings import explained_by as _explained_by
 from .settings import all_settings
 from .tensor import Tensor
-from .waiting import Operation, Progress
+from .waiting import Operation, Progress, call_async
 from .waiting import call_for_handle as _call_for_handle
 from .waiting import operation_of as _operation_of
 
@@ -41,8 +41,9 @@ __all__ = [
     "InvalidArgumentError", "Load", "MemoryLimitError", "ModelListing", "NotFoundError",
     "ObjectChangedError", "ObjectInfo", "Operation", "OutOfMemoryError", "Progress", "Ranges",
     "RankGroup", "RankParts", "ReadError", "Step", "StreamerError", "Tensor", "TensorInfo",
-    "TorchRanks", "UnsupportedError", "all_settings", "all_stats", "diagnose", "library_version",
-    "list", "list_model", "load", "load_into", "open", "open_rank", "pull", "snapshot", "start", "trim",
+    "TorchRanks", "UnsupportedError", "all_settings", "all_stats", "call_async", "diagnose",
+    "library_version", "list", "list_model", "load", "load_into", "open", "open_rank", "pull",
+    "snapshot", "start", "trim",
 ]
 
 

@@ -2,8 +2,8 @@
 """streamer.h for ctypes: the shared library, its structs and its functions, and nothing else."""
 import ctypes
 import os
-from ctypes import (CFUNCTYPE, POINTER, c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32,
-                    c_uint64, c_void_p)
+from ctypes import (CFUNCTYPE, POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t,
+                    c_uint32, c_uint64, c_void_p)
 
 _MAJOR, _MINOR = 0, 1
 _NAME = "libstreamer.so.0"
@@ -123,6 +123,7 @@ _FUNCTIONS = {
     "setting_get_info": (_STATUS, c_size_t, POINTER(SettingInfo)),
     "operation_new": (_STATUS, c_int64, POINTER(_handle)),
     "operation_cancel": (None, _handle),
+    "operation_fd": (c_int, _handle),
     "operation_get_progress": (None, _handle, POINTER(Progress)),
     "operation_free": (None, _handle),
     "listing_open": (_STATUS, c_char_p, _handle, _handle, POINTER(_handle)),
@@ -162,6 +163,7 @@ _FUNCTIONS = {
     "load_next": (_STATUS, _handle, c_int64, POINTER(_handle)),
     "load_next_many": (_STATUS, _handle, c_int64, c_size_t, POINTER(_handle), POINTER(TensorView),
                        POINTER(c_size_t)),
+    "load_fd": (_STATUS, _handle, POINTER(c_int)),
     "load_cancel": (None, _handle),
     "load_free": (None, _handle),
     "load_get_stats": (None, _handle, POINTER(LoadStats)),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loads: one pass each that brings tensors to memory."""
+import asyncio
 import collections
 import ctypes
 import fnmatch
@@ -159,6 +160,7 @@ class Load:
         self._ranks = as_ranks(group, settings, device)
         self._pid = os.getpid()
         self._handle = ctypes.c_void_p()
+        self._tell = lambda: None
         self._ready = collections.deque()
         self._handles = (ctypes.c_void_p * _AT_ONCE)()
         self._views = (_native.TensorView * _AT_ONCE)()
@@ -282,28 +284,33 @@ class Load:
     def next(self) -> Optional[Tensor]:
         """The next tensor, or None at the end. Waits without the interpreter's lock; Ctrl-C ends the
         load at once."""
+        while True:
+            tensor, is_over = self._look(_TICK_MS)
+            if tensor is not None or is_over:
+                return tensor
+
+    def _look(self, timeout_ms):
+        """(tensor, False), (None, True) at the end, or (None, False) when the time passed."""
         if not self._handle:
-            return None
+            return None, True
         if os.getpid() != self._pid:
             raise UnsupportedError("this load was started before fork(); start one in the process "
                                    "that uses it")
         if self._ready:
-            return self._ready.popleft()
+            return self._ready.popleft(), False
         if self.moves_out:
             self._move_out()
         count = ctypes.c_size_t()
         try:
-            while True:
-                status = call(library.load_next_many, self._handle, _TICK_MS, self._at_once,
-                              self._handles, self._views, ctypes.byref(count))
-                if status == _native.OK:
-                    self._take(count.value)
-                    tensor = self._ready.popleft()
-                    if self.moves_out:
-                        self._last = weakref.ref(tensor)
-                    return tensor
-                if status == _native.END:
-                    return None
+            status = call(library.load_next_many, self._handle, timeout_ms, self._at_once,
+                          self._handles, self._views, ctypes.byref(count))
+            if status != _native.OK:
+                return None, status == _native.END
+            self._take(count.value)
+            tensor = self._ready.popleft()
+            if self.moves_out:
+                self._last = weakref.ref(tensor)
+            return tensor, False
         except StreamerError as error:
             explain(error, self._settings, self.checkpoint._settings)
             interrupt = getattr(self._ranks, "interrupt", None)
@@ -313,6 +320,56 @@ class Load:
         except KeyboardInterrupt:
             self.close()
             raise
+
+    # ---- In an event loop ----
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when next() may have something to say; see streamer_load_fd()
+        of streamer.h."""
+        fd = ctypes.c_int()
+        call(library.load_fd, self._handle, ctypes.byref(fd))
+        return fd.value
+
+    def __aiter__(self) -> "Load":
+        return self
+
+    async def __anext__(self) -> Tuple[str, Tensor]:
+        tensor = await self.next_async()
+        if tensor is None:
+            raise StopAsyncIteration
+        return tensor.name, tensor
+
+    async def next_async(self) -> Optional[Tensor]:
+        """next() for asyncio: the loop goes on with other tasks meanwhile."""
+        if not self._ready:
+            await asyncio.sleep(0)  # others have their turn even if a tensor is always ready
+        while True:
+            tensor, is_over = self._look(0)
+            if tensor is not None or is_over:
+                return tensor
+            await self._news()
+
+    async def _news(self):
+        loop, fd = asyncio.get_running_loop(), self.fileno()
+        news = loop.create_future()
+
+        def tell():
+            if not news.done():
+                news.set_result(None)
+
+        self._tell = lambda: loop.call_soon_threadsafe(tell)
+        loop.add_reader(fd, tell)
+        try:
+            await news
+        finally:
+            self._tell = lambda: None
+            loop.remove_reader(fd)
+
+    async def __aenter__(self) -> "Load":
+        return self
+
+    async def __aexit__(self, *_):
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
 
     def _take(self, count):
         # Once for each tensor of a checkpoint that may have 100,000: every step counts.
@@ -339,6 +396,7 @@ class Load:
         any more."""
         handle, self._handle = self._handle, ctypes.c_void_p()
         self._ready.clear()
+        self._tell()  # whoever awaits the descriptor, which goes now
         if handle and os.getpid() == self._pid:
             library.load_free(handle)
         self._destinations = {}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls that may block for as long as a store takes, and that Ctrl-C, a time or another thread ends."""
+import asyncio
 import ctypes
+import functools
 import threading
 from typing import NamedTuple, Optional
 
@@ -38,6 +40,10 @@ class Operation:
         """Calls under way and to come raise CancelledError."""
         library.operation_cancel(self.handle)
 
+    def fileno(self) -> int:
+        """A descriptor that is readable once it was cancelled, for good."""
+        return library.operation_fd(self.handle)
+
     def progress(self) -> Progress:
         """Of pulls and snapshots, also while they run."""
         found = _native.Progress()
@@ -60,6 +66,23 @@ def operation_of(timeout, operation):
         raise InvalidArgumentError("timeout and operation were given; an operation has a time of its "
                                    "own: Operation(timeout)", kind="invalid_argument", code=100)
     return operation
+
+
+async def call_async(function, *arguments, timeout: Optional[float] = None,
+                     operation: Optional[Operation] = None, **options):
+    """Awaits function(*arguments, **options), which is open(), open_rank(), list(), list_model(),
+    pull(), snapshot() or diagnose(), on a thread of the loop's executor. If the task is cancelled, so
+    is the call, and what it began on disk is gone before CancelledError goes on."""
+    operation = operation_of(timeout, operation)
+    running = asyncio.get_running_loop().run_in_executor(None, functools.partial(
+        function, *arguments, operation=operation, **options))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        operation.cancel()
+        await asyncio.wait([running])
+        running.exception()  # is of the cancelling
+        raise
 
 
 def call_for_handle(function, *arguments, keep, free, operation=None, tick=None):
