@@ -63,6 +63,8 @@ def check_tree(root):
     assert len(names) > 50, names
     with open(os.path.join(root, "include/streamer/error_kinds.inc"), encoding="utf-8") as file:
         OTHERS.update(re.findall(r"^STREAMER_ERROR_KIND\((\w+),", file.read(), re.MULTILINE))
+    with open(os.path.join(root, "capi/streamer.h"), encoding="utf-8") as file:
+        OTHERS.update(re.findall(r"\b(streamer_\w+)\(", file.read()))
     for top in ("src", "capi"):
         for folder, _, files in os.walk(os.path.join(root, top)):
             for name in sorted(files):
