@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/crypto.hpp"
+#include "base/rs256.hpp"
 #include "base/text.hpp"
 
 namespace streamer::core {

@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "base/openssl.hpp"
+#include "base/openssl_refusal.hpp"
 
 namespace streamer::core {
 

@@ -10,8 +10,6 @@
 #include <string_view>
 #include <utility>
 
-#include "base/result.hpp"
-
 namespace streamer::core {
 
 using Sha256Digest = std::array<unsigned char, 32>;
@@ -53,10 +51,6 @@ class Md5Hasher {
   void* context_;  // EVP_MD_CTX
   bool is_allowed_ = false;
 };
-
-// RS256 (RFC 7518 3.3) by the private RSA key in a PEM text. invalid_argument, without a byte of
-// the text, if there is none or it needs a pass phrase.
-Result<std::string> sign_rs256(std::string_view pem, std::string_view text);
 
 // Only for names of cached files and for headers that a protocol defines with them.
 [[nodiscard]] std::string sha1_hex(std::string_view text);

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the two files share that speak with OpenSSL.
+// What the files share that speak with OpenSSL.
 
 #include <openssl/bio.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
 #include <memory>
 #include <new>
 #include <string_view>
-
-#include "base/error.hpp"
 
 namespace streamer::core {
 
@@ -35,12 +32,6 @@ inline OpensslBio read_from(std::string_view text) {
   OpensslBio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
   must(bio != nullptr);
   return bio;
-}
-
-// Nothing of ours may be found in the thread's queue by the next one who uses OpenSSL.
-inline Error openssl_refusal(std::string_view what) {
-  ERR_clear_error();
-  return Error(ErrorKind::invalid_argument, std::string(what));
 }
 
 }  // namespace streamer::core

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the subcommands share: arguments of a load, exit codes, how things are printed.
+// What the subcommands share: arguments of a load, how things are printed.
 
 #include <fmt/format.h>
 
@@ -11,22 +11,10 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/exit_code.hpp"
 #include "streamer/streamer.hpp"
 
 namespace streamer::cli {
-
-// Documented in --help and in the README.
-enum ExitCode : int {
-  kExitOk = 0,
-  kExitCorrupt = 1,        // the checkpoint breaks the format's rules
-  kExitUsage = 2,          // wrong arguments or settings
-  kExitStorage = 3,        // not found, refused, changed or unreadable
-  kExitMemory = 4,         // the memory limit or memory itself
-  kExitDevice = 5,         // a GPU, or what is needed to use one
-  kExitInternal = 70,      // a bug
-  kExitInterrupted = 130,  // Ctrl-C
-  kExitTerminated = 143,   // SIGTERM
-};
 
 // As fmt::print, but a failed write is no exception: finish_output() finds it at the end.
 template <typename... Arguments>

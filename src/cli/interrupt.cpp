@@ -5,7 +5,7 @@
 
 #include <atomic>
 
-#include "cli/command.hpp"
+#include "cli/exit_code.hpp"
 
 namespace streamer::cli {
 

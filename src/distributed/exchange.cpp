@@ -32,23 +32,21 @@ std::uint64_t line_end(const PlanItem& item) {
 }  // namespace
 
 Exchange::Exchange(Communicator& communicator, Schedule schedule,
-                   std::vector<std::vector<Need>> needs, Options options)
+                   std::vector<std::vector<Need>> needs, std::unique_ptr<OwnUnits> own,
+                   Options options)
     : communicator_(communicator),
       schedule_(std::move(schedule)),
       needs_(std::move(needs)),
       options_(options),
-      parcel_bytes_(schedule_.parcels),
-      parcels_(schedule_.parcels) {
+      message_bytes_(schedule_.messages),
+      own_(std::move(own)),
+      messages_(schedule_.messages) {
   for (const std::vector<Need>& list : needs_)
     cursors_.emplace_back(list);
 }
 
 Exchange::~Exchange() {
   release_units();
-}
-
-void Exchange::set_source(std::unique_ptr<Load> source) {
-  source_ = std::move(source);
 }
 
 bool Exchange::is_mine(const Unit& unit) const noexcept {
@@ -82,8 +80,8 @@ std::vector<std::uint32_t> Exchange::arrange(ReadingList& list) {
         schedule_.units[u], [&](std::size_t need, Overlap shared) {
           const std::uint32_t item = items[need];
           if (pieces[item]++ == 0) first[item] = u;
-          landings_.push_back({.unit = u, .item = item, .of_item = shared});
-          parcel_bytes_[schedule_.units[u].parcel] += shared.size();
+          parts_.push_back({.unit = u, .item = item, .of_item = shared});
+          message_bytes_[schedule_.units[u].message] += shared.size();
         });
   }
   for (std::size_t i = 1; i < wanted.size(); ++i) {
@@ -103,22 +101,22 @@ std::vector<std::uint32_t> Exchange::arrange(ReadingList& list) {
     ranges_.push_back(wanted[i].range);
   }
   wanted = std::move(arranged);
-  for (Landing& landing : landings_)
-    landing.item = position[landing.item];
+  for (ItemPart& part : parts_)
+    part.item = position[part.item];
   measure_buffers();
   return arranged_pieces;
 }
 
 void Exchange::measure_buffers() {
   std::vector<NeedCursor> cursors = cursors_;
-  std::size_t landing = 0;
+  std::size_t part = 0;
   for (const Round round : schedule_.rounds) {
     std::uint64_t sent = 0;
     std::uint64_t received = 0;
     for (std::uint32_t u = round.begin; u < round.end; ++u) {
       const Unit& unit = schedule_.units[u];
-      for (; landing < landings_.size() && landings_[landing].unit == u; ++landing)
-        received += is_mine(unit) ? 0 : landings_[landing].of_item.size();
+      for (; part < parts_.size() && parts_[part].unit == u; ++part)
+        received += is_mine(unit) ? 0 : parts_[part].of_item.size();
       if (!is_mine(unit)) continue;
       for (std::size_t list = 0; list < needs_.size(); ++list) {
         if (!is_sent(list)) continue;
@@ -136,8 +134,8 @@ Result<void> Exchange::check(const Plan& plan) const {
   const auto items = plan.items();
   std::vector<std::size_t> first(items.size(), SIZE_MAX);
   std::vector<std::size_t> last(items.size(), 0);
-  for (std::size_t i = 0; i < landings_.size(); ++i) {
-    const std::uint32_t item = landings_[i].item;
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    const std::uint32_t item = parts_[i].item;
     first[item] = std::min(first[item], i);
     last[item] = i + 1;
   }
@@ -167,20 +165,27 @@ Result<void> Exchange::check(const Plan& plan) const {
   return {};
 }
 
-void Exchange::feed(LoadCore& core, ReaderCounters& mine) {
+void Exchange::run(std::uint32_t, ReaderCounters& mine) {
+  const std::int64_t began = steady_now_ns();
+  exchange_all(mine);
+  add(mine.reader_cpu_ns, thread_cpu_ns());
+  add(mine.wall_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
+}
+
+void Exchange::exchange_all(ReaderCounters& mine) {
   std::optional<Error> failure;
   // Made while there is memory for it.
   Error out_of_memory(ErrorKind::out_of_memory, "there is no memory to exchange bytes with");
   const bool fits = fits_in_memory([&] {
-    auto outcome = run_rounds(core, mine);
+    auto outcome = run_rounds(mine);
     if (!outcome) failure = std::move(outcome).error();
   });
   if (!fits) failure = std::move(out_of_memory);
-  if (!failure) return core.finish();
+  if (!failure) return landing_->finish();
   if (others_wait_) static_cast<void>(agree_on(&*failure));
   release_units();
   stop();  // nobody needs what is still being read
-  core.fail(*std::move(failure));
+  landing_->fail(*std::move(failure));
 }
 
 Result<void> Exchange::agree_on(const Error* mine) {
@@ -192,50 +197,47 @@ Result<void> Exchange::agree_on(const Error* mine) {
   return outcome;
 }
 
-Result<void> Exchange::open_memory(LoadCore& core) {
+Result<void> Exchange::open_memory() {
   if (options_.device == kHost) {
     memory_ = host_exchange_memory();
   } else {
     memory_ = TRY(device_exchange_memory(*options_.cuda, options_.device));
-    for (const auto& memory : core.device_memories) {
-      if (memory) TRY(memory->allocate());
-    }
+    TRY(landing_->allocate_devices());
   }
   send_buffer_ = TRY(memory_->allocate(send_bytes_));
   receive_buffer_ = TRY(memory_->allocate(receive_bytes_));
   return {};
 }
 
-Result<void> Exchange::run_rounds(LoadCore& core, ReaderCounters& mine) {
-  TRY(open_memory(core));
+Result<void> Exchange::run_rounds(ReaderCounters& mine) {
+  TRY(open_memory());
   if (schedule_.rounds.empty()) return agree_on(nullptr);
   for (const Round round : schedule_.rounds) {
-    TRY(take_units(core, round));
+    TRY(take_units(round));
     TRY(agree_on(nullptr));
     // Others hear of what goes wrong from here on when they agree on the next round.
     others_wait_ = round.end != schedule_.units.size();
     TRY(pack(round));
-    aim(core, round);
+    choose_destinations(round);
     TRY(pass_on());
-    TRY(unpack(core, mine, round));
+    TRY(unpack(mine, round));
     release_units();
   }
   return {};
 }
 
-Result<void> Exchange::take_units(const LoadCore& core, Round round) {
+Result<void> Exchange::take_units(Round round) {
   for (std::uint32_t u = round.begin; u < round.end; ++u) {
     if (!is_mine(schedule_.units[u])) continue;
-    leases_.push_back(TRY(source_->next(std::nullopt)).lease);
+    taken_.push_back(TRY(own_->take_next()));
   }
-  if (core.is_stopped()) return Error(ErrorKind::cancelled, "the load was cancelled");
+  if (landing_->is_stopped()) return Error(ErrorKind::cancelled, "the load was cancelled");
   return {};
 }
 
 void Exchange::release_units() noexcept {
-  for (TensorLease* const lease : leases_)
-    lease->release();
-  leases_.clear();
+  taken_.clear();
+  own_->release();
 }
 
 // Copies bytes of a range that a unit has, to where they lie densely. bytes: the unit's, densely.
@@ -272,95 +274,95 @@ Result<void> Exchange::pack(Round round) {
   outgoing_.clear();
   std::byte* at = send_buffer_;
   const std::uint32_t ranks = communicator_.size();
-  const auto send_to = [&](std::uint32_t rank, const std::vector<Outgoing>& parcels) {
-    for (const Outgoing& parcel : parcels)
-      outgoing_.push_back({rank, parcel.data, parcel.bytes});
+  const auto send_to = [&](std::uint32_t rank, const std::vector<Outgoing>& messages) {
+    for (const Outgoing& message : messages)
+      outgoing_.push_back({rank, message.data, message.bytes});
   };
-  std::vector<Outgoing> parcels;
-  if (needs_.size() == 1) TRY(pack_for(0, round, at, parcels));
+  std::vector<Outgoing> messages;
+  if (needs_.size() == 1) TRY(pack_for(0, round, at, messages));
   // Not all ranks to the same one first.
   for (std::uint32_t step = 1; step < ranks; ++step) {
     const std::uint32_t rank = (communicator_.rank() + step) % ranks;
-    if (needs_.size() != 1) TRY(pack_for(rank, round, at, parcels));
-    send_to(rank, parcels);
+    if (needs_.size() != 1) TRY(pack_for(rank, round, at, messages));
+    send_to(rank, messages);
   }
   return memory_->finish_copies();
 }
 
-// What a list of needs has of this rank's units, by parcel. Packed from `at` on, which is moved.
+// What a list of needs has of this rank's units, by message. Packed from `at` on, which is moved.
 Result<void> Exchange::pack_for(std::size_t list, Round round, std::byte*& at,
-                                std::vector<Outgoing>& parcels) {
-  parcels.clear();
+                                std::vector<Outgoing>& messages) {
+  messages.clear();
   std::vector<std::pair<std::size_t, Overlap>> parts;
-  std::optional<std::uint32_t> parcel;
-  std::size_t lease = 0;
+  std::optional<std::uint32_t> message;
+  std::size_t taken = 0;
   for (std::uint32_t u = round.begin; u < round.end; ++u) {
     const Unit& unit = schedule_.units[u];
     if (!is_mine(unit)) continue;
-    const std::byte* const bytes = leases_[lease++]->data();
+    const std::byte* const bytes = taken_[taken++];
     parts.clear();
     cursors_[list].visit(unit,
                          [&](std::size_t need, Overlap part) { parts.emplace_back(need, part); });
     if (parts.empty()) continue;
-    const bool begins = parcel != unit.parcel;
-    parcel = unit.parcel;
+    const bool begins = message != unit.message;
+    message = unit.message;
     const bool is_all_of_it =
         parts.size() == 1 && parts[0].second.size() == unit.range.total_bytes();
-    // Alone in its parcel, as only units are that fill one.
-    if (is_all_of_it && begins && unit.range.total_bytes() >= kParcelBytes) {
-      parcels.push_back({0, bytes, unit.range.total_bytes()});
+    // Alone in its message, as only units are that fill one.
+    if (is_all_of_it && begins && unit.range.total_bytes() >= kMessageBytes) {
+      messages.push_back({0, bytes, unit.range.total_bytes()});
       continue;
     }
-    if (begins) parcels.push_back({0, at, 0});
+    if (begins) messages.push_back({0, at, 0});
     for (const auto& [need, part] : parts) {
       TRY(gather(at, needs_[list][need].range, part, unit, bytes));
       at += part.size();
-      parcels.back().bytes += part.size();
+      messages.back().bytes += part.size();
     }
   }
   return {};
 }
 
-// Says where each parcel of the round comes to.
-void Exchange::aim(const LoadCore& core, Round round) {
+// Says where each message of the round is received.
+void Exchange::choose_destinations(Round round) {
   incoming_.clear();
   std::byte* at = receive_buffer_;
-  std::size_t landing = next_landing_;
+  std::size_t part = next_part_;
   for (std::uint32_t u = round.begin; u < round.end; ++u) {
     const Unit& unit = schedule_.units[u];
-    const std::size_t first = landing;
-    while (landing < landings_.size() && landings_[landing].unit == u)
-      ++landing;
-    // Parcels are numbered as they begin.
-    if (unit.parcel != next_parcel_) continue;
-    ++next_parcel_;
-    const std::uint64_t bytes = parcel_bytes_[unit.parcel];
+    const std::size_t first = part;
+    while (part < parts_.size() && parts_[part].unit == u)
+      ++part;
+    // Messages are numbered as they begin.
+    if (unit.message != next_message_) continue;
+    ++next_message_;
+    const std::uint64_t bytes = message_bytes_[unit.message];
     if (is_mine(unit) || bytes == 0) continue;
-    const bool is_alone = unit.range.total_bytes() >= kParcelBytes;
-    std::byte* const place = is_alone ? place_of(core, first, landing) : nullptr;
-    parcels_[unit.parcel] = place == nullptr ? at : nullptr;
+    const bool is_alone = unit.range.total_bytes() >= kMessageBytes;
+    std::byte* const place = is_alone ? place_of(first, part) : nullptr;
+    messages_[unit.message] = place == nullptr ? at : nullptr;
     incoming_.push_back({unit.owner, place == nullptr ? at : place, bytes});
     if (place == nullptr) at += bytes;
   }
 }
 
-// Where landings [first, end) belong, if that is one place, and it is free; else nullptr.
-std::byte* Exchange::place_of(const LoadCore& core, std::size_t first, std::size_t end) const {
+// Where parts [first, end) belong, if that is one place, and it is free; else nullptr.
+std::byte* Exchange::place_of(std::size_t first, std::size_t end) const {
   std::byte* begin = nullptr;
   std::byte* next = nullptr;
   for (std::size_t i = first; i < end; ++i) {
-    const Landing& landing = landings_[i];
-    const Place place = core.plan.items()[landing.item].place;
+    const ItemPart& part = parts_[i];
+    const Place place = landing_->plan().items()[part.item].place;
     if (place.in_arena) {
-      const bool is_ring = core.plan.memories()[place.memory].ring_bytes != 0;
+      const bool is_ring = landing_->plan().memories()[place.memory].ring_bytes != 0;
       // What stands in the consumer's stream may still read what was there before.
       if (is_ring && options_.consumer_stream != nullptr) return nullptr;
-      if (!core.windows[place.memory]->admits(place.value + landing.of_item.end)) return nullptr;
+      if (!landing_->admits(place.memory, place.value + part.of_item.end)) return nullptr;
     }
-    std::byte* const at = core.address(place) + landing.of_item.begin;
+    std::byte* const at = landing_->address(place) + part.of_item.begin;
     if (begin == nullptr) begin = next = at;
     if (at != next) return nullptr;
-    next += landing.of_item.size();
+    next += part.of_item.size();
   }
   return begin;
 }
@@ -375,75 +377,73 @@ Result<void> Exchange::pass_on() {
     keep_for_good(std::move(memory_));
     return passed;
   }
-  for (const Outgoing& parcel : outgoing_)
-    bytes_sent_.fetch_add(parcel.bytes, std::memory_order_relaxed);
-  for (const Incoming& parcel : incoming_)
-    bytes_received_.fetch_add(parcel.bytes, std::memory_order_relaxed);
+  for (const Outgoing& message : outgoing_)
+    bytes_sent_.fetch_add(message.bytes, std::memory_order_relaxed);
+  for (const Incoming& message : incoming_)
+    bytes_received_.fetch_add(message.bytes, std::memory_order_relaxed);
   return {};
 }
 
-Result<void> Exchange::unpack(LoadCore& core, ReaderCounters& mine, Round round) {
+Result<void> Exchange::unpack(ReaderCounters& mine, Round round) {
   if (options_.consumer_stream != nullptr) TRY(memory_->follow(options_.consumer_stream));
-  std::size_t lease = 0;
+  std::size_t taken = 0;
   for (std::uint32_t u = round.begin; u < round.end; ++u) {
     const Unit& unit = schedule_.units[u];
-    const std::byte* const own = is_mine(unit) ? leases_[lease++]->data() : nullptr;
-    for (; next_landing_ < landings_.size() && landings_[next_landing_].unit == u;
-         ++next_landing_) {
-      const Landing& landing = landings_[next_landing_];
-      TRY(wait_for_room(core, mine, landing));
+    const std::byte* const own = is_mine(unit) ? taken_[taken++] : nullptr;
+    for (; next_part_ < parts_.size() && parts_[next_part_].unit == u; ++next_part_) {
+      const ItemPart& part = parts_[next_part_];
+      TRY(wait_for_room(mine, part));
       std::byte* const to =
-          core.address(core.plan.items()[landing.item].place) + landing.of_item.begin;
+          landing_->address(landing_->plan().items()[part.item].place) + part.of_item.begin;
       if (own != nullptr) {
-        TRY(gather(to, ranges_[landing.item], landing.of_item, unit, own));
+        TRY(gather(to, ranges_[part.item], part.of_item, unit, own));
       } else {
-        const std::uint64_t bytes = landing.of_item.size();
-        const std::byte*& from = parcels_[unit.parcel];
+        const std::uint64_t bytes = part.of_item.size();
+        const std::byte*& from = messages_[unit.message];
         if (from != nullptr) {
           TRY(memory_->copy({to, bytes, from, bytes, bytes, 1}));
           from += bytes;
         }
       }
-      landed_.push_back(landing.item);
+      landed_.push_back(part.item);
     }
-    TRY(hand_over(core, mine));
+    TRY(hand_over(mine));
   }
   return {};
 }
 
 // What was copied so far is there, and said to be.
-Result<void> Exchange::hand_over(LoadCore& core, ReaderCounters& mine) {
+Result<void> Exchange::hand_over(ReaderCounters& mine) {
   if (landed_.empty()) return {};
   TRY(memory_->finish_copies());
   for (const std::uint32_t item : landed_)
-    core.item_landed(item, mine);
+    landing_->item_landed(item, mine);
   landed_.clear();
   return {};
 }
 
-Result<void> Exchange::wait_for_room(LoadCore& core, ReaderCounters& mine, const Landing& landing) {
-  const Place place = core.plan.items()[landing.item].place;
+Result<void> Exchange::wait_for_room(ReaderCounters& mine, const ItemPart& part) {
+  const Place place = landing_->plan().items()[part.item].place;
   if (!place.in_arena) return {};
-  const Window& window = *core.windows[place.memory];
   for (bool has_waited = false;; has_waited = true) {
-    if (core.is_stopped()) return Error(ErrorKind::cancelled, "the load was cancelled");
-    const std::uint64_t moves = core.window_moves.load(std::memory_order_acquire);
-    if (window.admits(place.value + landing.of_item.end)) {
+    if (landing_->is_stopped()) return Error(ErrorKind::cancelled, "the load was cancelled");
+    const std::uint64_t moves = landing_->window_moves();
+    if (landing_->admits(place.memory, place.value + part.of_item.end)) {
       const bool follows = has_waited && options_.consumer_stream != nullptr;
       return follows ? memory_->follow(options_.consumer_stream) : Result<void>();
     }
     // The consumer can only release what it was given.
-    TRY(hand_over(core, mine));
-    core.wait_for_window(mine, moves);
+    TRY(hand_over(mine));
+    landing_->wait_for_window(mine, moves);
   }
 }
 
 void Exchange::stop() noexcept {
-  if (source_) source_->cancel();
+  own_->stop();
 }
 
 void Exchange::add_to(LoadStats& stats) const {
-  if (source_) add_reading(stats, source_->stats());
+  own_->add_to(stats);
   stats.rank = communicator_.rank();
   stats.ranks = communicator_.size();
   stats.bytes_sent = bytes_sent_.load(std::memory_order_relaxed);
@@ -452,7 +452,7 @@ void Exchange::add_to(LoadStats& stats) const {
 }
 
 std::string Exchange::notes() const {
-  return source_ ? source_->notes() : std::string();
+  return own_->notes();
 }
 
 }  // namespace streamer::core

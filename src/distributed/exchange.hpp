@@ -19,32 +19,34 @@
 
 #include "distributed/communicator.hpp"
 #include "distributed/exchange_memory.hpp"
+#include "distributed/own_units.hpp"
 #include "distributed/schedule.hpp"
-#include "engine/feeder.hpp"
-#include "engine/load.hpp"
+#include "engine/source.hpp"
 
 namespace streamer::core {
 
-class Exchange final : public Feeder {
+class Exchange final : public OrderedSource {
  public:
   struct Options {
     std::chrono::milliseconds timeout{600'000};
     std::int32_t device = kHost;
     CudaRuntime* cuda = nullptr;           // of the device
-    CudaStream consumer_stream = nullptr;  // of the load that is fed
+    CudaStream consumer_stream = nullptr;  // of the load that this is the source of
   };
 
-  // communicator must outlive it. needs: of each rank, or one list that is that of all.
+  // communicator must outlive it. needs: of each rank, or one list that is that of all. own: this
+  // rank's units.
   Exchange(Communicator& communicator, Schedule schedule, std::vector<std::vector<Need>> needs,
-           Options options);
+           std::unique_ptr<OwnUnits> own, Options options);
   ~Exchange() override;
-
-  // Before feed(), the load that brings this rank's units in their order.
-  void set_source(std::unique_ptr<Load> source);
 
   std::vector<std::uint32_t> arrange(ReadingList& list) override;
   [[nodiscard]] Result<void> check(const Plan& plan) const override;
-  void feed(LoadCore& core, ReaderCounters& mine) override;
+  void land_in(Landing& landing) override { landing_ = &landing; }
+
+  [[nodiscard]] std::string_view name() const noexcept override { return "ranks"; }
+  [[nodiscard]] std::uint32_t threads() const noexcept override { return 1; }
+  void run(std::uint32_t number, ReaderCounters& mine) override;
   void stop() noexcept override;
   void add_to(LoadStats& stats) const override;
   [[nodiscard]] std::string notes() const override;
@@ -52,7 +54,7 @@ class Exchange final : public Feeder {
  private:
   // Bytes of a unit that one of this rank's items wants. They are dense in what is sent, and in the
   // item.
-  struct Landing {
+  struct ItemPart {
     std::uint32_t unit = 0;  // in the schedule
     std::uint32_t item = 0;  // in the plan
     Overlap of_item;
@@ -61,48 +63,50 @@ class Exchange final : public Feeder {
   [[nodiscard]] const std::vector<Need>& needs_of_rank(std::uint32_t rank) const noexcept;
   [[nodiscard]] bool is_sent(std::size_t list) const noexcept;
   void measure_buffers();
-  Result<void> open_memory(LoadCore& core);
-  Result<void> run_rounds(LoadCore& core, ReaderCounters& mine);
+  Result<void> open_memory();
+  void exchange_all(ReaderCounters& mine);
+  Result<void> run_rounds(ReaderCounters& mine);
   Result<void> agree_on(const Error* mine);
-  Result<void> take_units(const LoadCore& core, Round round);
+  Result<void> take_units(Round round);
   Result<void> pack(Round round);
   Result<void> pack_for(std::size_t list, Round round, std::byte*& at,
-                        std::vector<Outgoing>& parcels);
-  void aim(const LoadCore& core, Round round);
-  [[nodiscard]] std::byte* place_of(const LoadCore& core, std::size_t first, std::size_t end) const;
+                        std::vector<Outgoing>& messages);
+  void choose_destinations(Round round);
+  [[nodiscard]] std::byte* place_of(std::size_t first, std::size_t end) const;
   Result<void> pass_on();
-  Result<void> unpack(LoadCore& core, ReaderCounters& mine, Round round);
+  Result<void> unpack(ReaderCounters& mine, Round round);
   Result<void> gather(std::byte* to, const StridedRange& range, Overlap part, const Unit& unit,
                       const std::byte* bytes);
-  Result<void> wait_for_room(LoadCore& core, ReaderCounters& mine, const Landing& landing);
-  Result<void> hand_over(LoadCore& core, ReaderCounters& mine);
+  Result<void> wait_for_room(ReaderCounters& mine, const ItemPart& part);
+  Result<void> hand_over(ReaderCounters& mine);
   void release_units() noexcept;
 
   Communicator& communicator_;
   const Schedule schedule_;
   const std::vector<std::vector<Need>> needs_;
   const Options options_;
-  std::vector<StridedRange> ranges_;         // of the items
-  std::vector<Landing> landings_;            // by unit
-  std::vector<std::uint64_t> parcel_bytes_;  // by parcel: what comes of it
-  std::uint64_t send_bytes_ = 0;             // at most, in a round
+  std::vector<StridedRange> ranges_;          // of the items
+  std::vector<ItemPart> parts_;               // by unit
+  std::vector<std::uint64_t> message_bytes_;  // by message: what comes of it
+  std::uint64_t send_bytes_ = 0;              // at most, in a round
   std::uint64_t receive_bytes_ = 0;
-  std::unique_ptr<Load> source_;
+  const std::unique_ptr<OwnUnits> own_;
+  Landing* landing_ = nullptr;
 
-  // Of the thread that feeds.
+  // Of the thread that runs it.
   std::unique_ptr<ExchangeMemory> memory_;
-  std::vector<NeedCursor> cursors_;   // by list of needs
-  std::vector<TensorLease*> leases_;  // of the round's units that are this rank's
-  std::size_t next_landing_ = 0;
+  std::vector<NeedCursor> cursors_;      // by list of needs
+  std::vector<const std::byte*> taken_;  // of the round's units that are this rank's
+  std::size_t next_part_ = 0;
   std::vector<std::uint32_t> landed_;  // items whose copies are under way, as often as they are
   std::byte* send_buffer_ = nullptr;
   std::byte* receive_buffer_ = nullptr;
   std::vector<Outgoing> outgoing_;
   std::vector<Incoming> incoming_;
-  // By parcel: what of it is still to be laid where it belongs; nullptr: it came there by itself.
-  std::vector<const std::byte*> parcels_;
-  std::uint32_t next_parcel_ = 0;  // the first that was not aimed yet
-  bool others_wait_ = true;        // for what this rank says of itself
+  // By message: what of it is still to be laid where it belongs; nullptr: it came there by itself.
+  std::vector<const std::byte*> messages_;
+  std::uint32_t next_message_ = 0;  // the first without a destination yet
+  bool others_wait_ = true;         // for what this rank says of itself
 
   // Written by that thread, read by add_to().
   std::atomic<std::uint64_t> bytes_sent_{0};

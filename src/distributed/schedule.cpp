@@ -150,10 +150,10 @@ void cut_rounds(Schedule& schedule, std::uint32_t ranks) {
   if (round.end != round.begin) schedule.rounds.push_back(round);
 }
 
-void number_parcels(Schedule& schedule, std::uint32_t ranks) {
+void number_messages(Schedule& schedule, std::uint32_t ranks) {
   struct Open {
-    std::uint32_t parcel = 0;
-    std::uint64_t bytes = kParcelBytes;  // nothing fits any more
+    std::uint32_t message = 0;
+    std::uint64_t bytes = kMessageBytes;  // nothing fits any more
   };
   for (const Round round : schedule.rounds) {
     std::vector<Open> open(ranks);
@@ -161,9 +161,9 @@ void number_parcels(Schedule& schedule, std::uint32_t ranks) {
       Unit& unit = schedule.units[u];
       const std::uint64_t bytes = unit.range.total_bytes();
       Open& of_owner = open[unit.owner];
-      if (of_owner.bytes + bytes > kParcelBytes) of_owner = {schedule.parcels++, 0};
+      if (of_owner.bytes + bytes > kMessageBytes) of_owner = {schedule.messages++, 0};
       of_owner.bytes += bytes;
-      unit.parcel = of_owner.parcel;
+      unit.message = of_owner.message;
     }
   }
 }
@@ -180,7 +180,7 @@ Schedule make_schedule(std::span<const Need> united, const ScheduleOptions& opti
                                             : share_out_files(schedule);
   order(schedule.units, options.ranks);
   cut_rounds(schedule, options.ranks);
-  number_parcels(schedule, options.ranks);
+  number_messages(schedule, options.ranks);
   return schedule;
 }
 

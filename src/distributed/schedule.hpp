@@ -19,14 +19,14 @@ struct Unit {
   std::uint32_t owner = 0;  // the rank
   StridedRange range;
   // What is passed on in one piece: a unit, or small ones of one owner in one round.
-  std::uint32_t parcel = 0;
+  std::uint32_t message = 0;
 };
 
 // Of units, where they are read to.
 inline constexpr std::uint64_t kReadAlignment = 64;
 
-// Smaller units are passed on together: a message costs about as much as copying so many bytes.
-inline constexpr std::uint64_t kParcelBytes = 64 * kKiB;
+// Smaller units are passed on together: one message costs about as much as copying so many bytes.
+inline constexpr std::uint64_t kMessageBytes = 64 * kKiB;
 
 // [begin, end) of Schedule::units.
 struct Round {
@@ -47,7 +47,7 @@ struct Schedule {
   // By when they are passed on; those of one rank come by object and offset.
   std::vector<Unit> units;
   std::vector<Round> rounds;
-  std::uint32_t parcels = 0;  // how many
+  std::uint32_t messages = 0;  // how many
   std::vector<std::uint64_t> bytes_by_rank;
   // What one rank reads for one round, at most.
   std::uint64_t share_bytes = 0;

@@ -23,11 +23,11 @@ constexpr std::size_t kMostIovecs = 256;
 // which lands in waste.
 class Iovecs {
  public:
-  Iovecs(const LoadCore& core, const Chunk& chunk, std::uint64_t from, std::span<std::byte> waste)
+  Iovecs(const Landing& landing, const Chunk& chunk, std::uint64_t from, std::span<std::byte> waste)
       : waste_(waste), at_(from) {
-    core.plan.for_each_piece(chunk, from, [&](const Piece& piece) {
+    landing.plan().for_each_piece(chunk, from, [&](const Piece& piece) {
       skip_to(piece.offset);
-      if (at_ == piece.offset && add(core.address(piece.place), piece.size)) at_ += piece.size;
+      if (at_ == piece.offset && add(landing.address(piece.place), piece.size)) at_ += piece.size;
     });
   }
 
@@ -81,12 +81,12 @@ Result<void> read_fully(int fd, std::byte* to, const Chunk& chunk, const OpenFil
   return {};
 }
 
-Result<void> read_in_place(LoadCore& core, int fd, const Chunk& chunk, const OpenFile& file,
+Result<void> read_in_place(Landing& landing, int fd, const Chunk& chunk, const OpenFile& file,
                            PageBuffer& bounce) {
   const std::span<std::byte> waste =
       chunk.pieces == 1 ? std::span<std::byte>() : TRY(bounce.get(64 * kKiB));
   for (std::uint64_t at = chunk.offset; at < chunk.end();) {
-    const Iovecs iovecs(core, chunk, at, waste);
+    const Iovecs iovecs(landing, chunk, at, waste);
     const auto entries = iovecs.entries();
     const ssize_t got =
         ::preadv(fd, entries.data(), static_cast<int>(entries.size()), static_cast<off_t>(at));
@@ -98,12 +98,12 @@ Result<void> read_in_place(LoadCore& core, int fd, const Chunk& chunk, const Ope
   return {};
 }
 
-Result<void> read_once(LoadCore& core, int fd, const Chunk& chunk, const OpenFile& file,
+Result<void> read_once(Landing& landing, int fd, const Chunk& chunk, const OpenFile& file,
                        PageBuffer& bounce, ReaderCounters& counters) {
-  if (!needs_bounce(chunk)) return read_in_place(core, fd, chunk, file, bounce);
+  if (!needs_bounce(chunk)) return read_in_place(landing, fd, chunk, file, bounce);
   const std::span<std::byte> bytes = TRY(bounce.get(chunk.size));
   TRY(read_fully(fd, bytes.data(), chunk, file));
-  scatter(core, chunk, bytes, chunk.offset);
+  scatter(landing, chunk, bytes, chunk.offset);
   add(counters.bytes_bounced, chunk.size);
   return {};
 }
@@ -130,7 +130,7 @@ Result<std::span<std::byte>> PageBuffer::get(std::uint64_t bytes) {
     const std::uint64_t before = memory_.bytes();
     memory_ = Arena();
     memory_ = TRY(Arena::reserve(bytes));
-    core_->buffer_bytes.fetch_add(memory_.bytes() - before, std::memory_order_relaxed);
+    add(counters_->buffer_bytes, memory_.bytes() - before);
   }
   return std::span<std::byte>(memory_.data(), memory_.bytes());
 }
@@ -139,17 +139,17 @@ bool needs_bounce(const Chunk& chunk) noexcept {
   return chunk.pieces > 1 && chunk.size / chunk.pieces < kSmallPieceBytes;
 }
 
-void scatter(const LoadCore& core, const Chunk& chunk, std::span<const std::byte> bytes,
+void scatter(const Landing& landing, const Chunk& chunk, std::span<const std::byte> bytes,
              std::uint64_t offset) {
-  core.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
-    std::memcpy(core.address(piece.place), bytes.data() + (piece.offset - offset), piece.size);
+  landing.plan().for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
+    std::memcpy(landing.address(piece.place), bytes.data() + (piece.offset - offset), piece.size);
   });
 }
 
-Result<void> read_chunk(LoadCore& core, const Chunk& chunk, const OpenFile& file,
+Result<void> read_chunk(Landing& landing, const Chunk& chunk, const OpenFile& file,
                         PageBuffer& bounce, ReaderCounters& counters) {
   return read_twice(file, counters,
-                    [&](int fd) { return read_once(core, fd, chunk, file, bounce, counters); });
+                    [&](int fd) { return read_once(landing, fd, chunk, file, bounce, counters); });
 }
 
 Result<void> read_chunk_to(std::byte* to, const Chunk& chunk, const OpenFile& file,

@@ -8,20 +8,20 @@
 
 #include "base/result.hpp"
 #include "engine/file_set.hpp"
-#include "engine/load_core.hpp"
+#include "engine/landing.hpp"
 
 namespace streamer::core {
 
 // Memory that starts and ends on pages, for reads that cannot land in place. Grows, never shrinks.
 class PageBuffer {
  public:
-  // What it holds is counted in the core's buffer_bytes.
-  explicit PageBuffer(LoadCore& core) : core_(&core) {}
+  // What it holds is counted in buffer_bytes of its thread.
+  explicit PageBuffer(ReaderCounters& mine) : counters_(&mine) {}
   // At least bytes of memory; the content before is lost.
   Result<std::span<std::byte>> get(std::uint64_t bytes);
 
  private:
-  LoadCore* core_;
+  ReaderCounters* counters_;
   Arena memory_;
 };
 
@@ -29,7 +29,7 @@ class PageBuffer {
 [[nodiscard]] bool needs_bounce(const Chunk& chunk) noexcept;
 
 // Copies what the chunk wants out of bytes, which hold the object's bytes from `offset` on.
-void scatter(const LoadCore& core, const Chunk& chunk, std::span<const std::byte> bytes,
+void scatter(const Landing& landing, const Chunk& chunk, std::span<const std::byte> bytes,
              std::uint64_t offset);
 
 // The whole chunk to one piece of memory, as read_chunk() does it.
@@ -39,7 +39,7 @@ Result<void> read_chunk_to(std::byte* to, const Chunk& chunk, const OpenFile& fi
 // Blocks. Short reads and EINTR are gone on with; EIO and ESTALE are tried once more on a file that
 // is opened anew, counted in retries. Fails with object_changed if the file ends before the chunk
 // does.
-Result<void> read_chunk(LoadCore& core, const Chunk& chunk, const OpenFile& file,
+Result<void> read_chunk(Landing& landing, const Chunk& chunk, const OpenFile& file,
                         PageBuffer& bounce, ReaderCounters& counters);
 
 }  // namespace streamer::core

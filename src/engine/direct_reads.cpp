@@ -74,7 +74,7 @@ struct DirectReads::Slot {
   PageBuffer edges;
   PageBuffer* bounce = nullptr;  // of bounces_
 
-  explicit Slot(LoadCore& core) : edges(core) {}
+  explicit Slot(ReaderCounters& mine) : edges(mine) {}
   std::uint64_t first_page() const { return round_down(chunk.offset, kPageBytes); }
   std::uint64_t pages_end() const { return round_up(chunk.end(), kPageBytes); }
 };
@@ -146,13 +146,14 @@ int probe_io_uring() noexcept {
 #endif
 }
 
-DirectReads::DirectReads(LoadCore& core, const LoadSettings& settings, ReaderCounters& counters,
-                         PageBuffer& spare, std::uint64_t buffer_bytes)
-    : core_(core),
+DirectReads::DirectReads(Landing& landing, Staging* staging, const LoadSettings& settings,
+                         ReaderCounters& counters, PageBuffer& spare, std::uint64_t buffer_bytes)
+    : landing_(landing),
+      staging_(staging),
       counters_(counters),
       spare_(spare),
-      most_(most_in_flight(settings, core.plan.largest_chunk_bytes(), buffer_bytes)),
-      most_bounced_(most_bounced(core.plan.largest_chunk_bytes(), buffer_bytes)),
+      most_(most_in_flight(settings, landing.plan().largest_chunk_bytes(), buffer_bytes)),
+      most_bounced_(most_bounced(landing.plan().largest_chunk_bytes(), buffer_bytes)),
       depth_(settings.direct_depth != 0 ? most_ : std::min(kFirstInFlight, most_)),
       wants_ring_(settings.io_uring) {}
 
@@ -168,19 +169,19 @@ bool DirectReads::has_room_for(const Chunk& chunk) const {
 
 // Where the first page lands that the chunk wants all of; nullptr if it cannot land in place.
 std::byte* DirectReads::first_whole_page(const Chunk& chunk) const {
-  if (chunk.pieces != 1 || core_.is_for_device(chunk)) return nullptr;
+  if (chunk.pieces != 1 || landing_.is_for_device(chunk)) return nullptr;
   const std::uint64_t begin = round_up(chunk.offset, kPageBytes);
   if (begin >= round_down(chunk.end(), kPageBytes)) return nullptr;
   std::byte* page = nullptr;
-  core_.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& only) {
-    page = core_.address(only.place) + (begin - chunk.offset);
+  landing_.plan().for_each_piece(chunk, chunk.offset, [&](const Piece& only) {
+    page = landing_.address(only.place) + (begin - chunk.offset);
   });
   return page;
 }
 
 // Whether the chunk may need a buffer, which depends on its file, too.
 bool DirectReads::may_bounce(const Chunk& chunk) const {
-  if (core_.is_for_device(chunk)) return Staging::needs_gathering(chunk);
+  if (landing_.is_for_device(chunk)) return Staging::needs_gathering(chunk);
   const std::byte* const page = first_whole_page(chunk);
   return page == nullptr || reinterpret_cast<std::uintptr_t>(page) % kPageBytes != 0;
 }
@@ -192,12 +193,13 @@ Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenF
     ring_ = Ring::open(most_, os_error);
     wants_ring_ = ring_ != nullptr;
     if (!ring_) {
-      core_.notes.add(fmt::format("io_uring is not to be had ({}): direct reads block their reader",
-                                  std::generic_category().message(os_error)));
+      landing_.notes().add(
+          fmt::format("io_uring is not to be had ({}): direct reads block their reader",
+                      std::generic_category().message(os_error)));
     }
   }
   auto free = std::find_if(slots_.begin(), slots_.end(), [](const auto& s) { return !s->is_busy; });
-  if (free == slots_.end()) free = slots_.insert(free, std::make_unique<Slot>(core_));
+  if (free == slots_.end()) free = slots_.insert(free, std::make_unique<Slot>(counters_));
   Slot& slot = **free;
   slot.chunk = chunk;
   slot.file = std::move(file);
@@ -225,7 +227,7 @@ Result<void> DirectReads::prepare(Slot& slot) {
   if (slot.is_in_place) return {};
   const std::uint64_t bytes = slot.pages_end() - slot.first_page();
   if (slot.segment) {
-    slot.entries[0] = {core_.staging->data(slot.chunk, *slot.segment), bytes};
+    slot.entries[0] = {staging_->data(slot.chunk, *slot.segment), bytes};
   } else {
     const auto bounce = TRY(take_bounce(slot).get(bytes));
     slot.entries[0] = {bounce.data(), bytes};
@@ -236,7 +238,7 @@ Result<void> DirectReads::prepare(Slot& slot) {
 
 PageBuffer& DirectReads::take_bounce(Slot& slot) {
   if (free_bounces_.empty()) {
-    bounces_.push_back(std::make_unique<PageBuffer>(core_));
+    bounces_.push_back(std::make_unique<PageBuffer>(counters_));
     free_bounces_.push_back(bounces_.back().get());
   }
   slot.bounce = free_bounces_.back();
@@ -294,7 +296,7 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
   slot.bounce = nullptr;
   const Chunk& chunk = slot.chunk;
   Done done{chunk, std::move(slot.file), {}, {}};
-  if (core_.is_for_device(chunk)) {
+  if (landing_.is_for_device(chunk)) {
     done.staged = {.data = static_cast<const std::byte*>(slot.entries[0].iov_base),
                    .offset = slot.first_page(),
                    .segment = slot.segment};
@@ -304,30 +306,30 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
     // Short, refused or failed: the buffered read finds out why, and says so if it fails too.
     if (result == -EINVAL) {
       done.file->direct_is_refused.store(true, std::memory_order_relaxed);
-      core_.notes.add(fmt::format("a direct read of {} was refused: read buffered",
-                                  done.file->object->uri.text()));
+      landing_.notes().add(fmt::format("a direct read of {} was refused: read buffered",
+                                       done.file->object->uri.text()));
     } else {
       add(counters_.retries, 1);
     }
-    if (core_.is_for_device(chunk)) {
+    if (landing_.is_for_device(chunk)) {
       auto* const to = static_cast<std::byte*>(slot.entries[0].iov_base);
       done.staged.offset = chunk.offset;
       done.outcome = read_chunk_to(to, chunk, *done.file, counters_);
     } else {
-      done.outcome = read_chunk(core_, chunk, *done.file, spare_, counters_);
+      done.outcome = read_chunk(landing_, chunk, *done.file, spare_, counters_);
     }
     add(counters_.bytes_buffered, chunk.size);
     return done;
   }
   add(counters_.bytes_direct, chunk.size);
-  if (core_.is_for_device(chunk)) {
+  if (landing_.is_for_device(chunk)) {
     if (!slot.segment) add(counters_.bytes_bounced, chunk.size);
     return done;
   }
   if (!slot.is_in_place) {
     const std::span<const std::byte> bytes(static_cast<std::byte*>(slot.entries[0].iov_base),
                                            slot.entries[0].iov_len);
-    scatter(core_, chunk, bytes, slot.first_page());
+    scatter(landing_, chunk, bytes, slot.first_page());
     add(counters_.bytes_bounced, chunk.size);
     return done;
   }
@@ -335,8 +337,8 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
   const std::uint64_t head = round_up(chunk.offset, kPageBytes) - chunk.offset;
   const std::uint64_t tail = chunk.end() - round_down(chunk.end(), kPageBytes);
   const auto edges = slot.edges.get(2 * kPageBytes);
-  core_.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
-    std::byte* const to = core_.address(piece.place);
+  landing_.plan().for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
+    std::byte* const to = landing_.address(piece.place);
     if (head != 0) std::memcpy(to, edges->data() + (kPageBytes - head), head);
     if (tail != 0) std::memcpy(to + (chunk.size - tail), edges->data() + kPageBytes, tail);
   });

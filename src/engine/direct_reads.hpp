@@ -12,8 +12,8 @@
 #include "base/settings.hpp"
 #include "engine/chunk_io.hpp"
 #include "engine/file_set.hpp"
-#include "engine/load_core.hpp"
-#include "engine/staging.hpp"
+#include "engine/landing.hpp"
+#include "engine/staged_chunk.hpp"
 
 namespace streamer::core {
 
@@ -22,10 +22,10 @@ namespace streamer::core {
 
 class DirectReads {
  public:
-  // What is referred to must outlive this. buffer_bytes: what its buffers and spare, which it uses
-  // now and then, may come to, if that is two chunks or more.
-  DirectReads(LoadCore& core, const LoadSettings& settings, ReaderCounters& counters,
-              PageBuffer& spare, std::uint64_t buffer_bytes);
+  // What is referred to must outlive this. staging: nullptr without a device. buffer_bytes: what
+  // its buffers and spare, which it uses now and then, may come to, if that is two chunks or more.
+  DirectReads(Landing& landing, Staging* staging, const LoadSettings& settings,
+              ReaderCounters& counters, PageBuffer& spare, std::uint64_t buffer_bytes);
   // Nothing may be in flight.
   ~DirectReads();
 
@@ -43,7 +43,7 @@ class DirectReads {
     Chunk chunk;
     std::shared_ptr<const OpenFile> file;
     Result<void> outcome;
-    Staging::Dense staged;  // of a chunk for a device, until the next call of submit()
+    DenseBytes staged;  // of a chunk for a device, until the next call of submit()
   };
   // One read that is over, its bytes in place or staged; waits for it if `wait`. Only with
   // something in flight.
@@ -62,7 +62,8 @@ class DirectReads {
   Done land(Slot& slot, int result);
   void adapt_depth(const Slot& slot);
 
-  LoadCore& core_;
+  Landing& landing_;
+  Staging* const staging_;
   ReaderCounters& counters_;
   PageBuffer& spare_;
   const std::uint32_t most_;          // of depth_

@@ -10,14 +10,17 @@
 
 namespace streamer::core {
 
-FileReader::FileReader(LoadCore& core, FileSet& files, const LoadSettings& settings,
-                       std::uint32_t number, std::uint64_t buffer_bytes)
-    : core_(core),
+FileReader::FileReader(Landing& landing, Staging* staging, FileSet& files, ChunkQueue& chunks,
+                       const LoadSettings& settings, std::uint64_t buffer_bytes,
+                       ReaderCounters& mine)
+    : landing_(landing),
+      staging_(staging),
       files_(files),
-      counters_(core.counters[number]),
+      chunks_(chunks),
+      counters_(mine),
       file_io_(settings.file_io),
-      bounce_(core),
-      direct_(core, settings, counters_, bounce_, buffer_bytes) {}
+      bounce_(mine),
+      direct_(landing, staging, settings, mine, bounce_, buffer_bytes) {}
 
 FileReader::~FileReader() = default;
 
@@ -26,31 +29,29 @@ void FileReader::run() {
   // Made while there is memory for it.
   Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for a reader's buffers");
   const bool fits = fits_in_memory([&] {
-    while (!core_.is_stopped() && (!all_claimed_ || direct_.in_flight() != 0))
+    while (!landing_.is_stopped() && (!all_claimed_ || direct_.in_flight() != 0))
       step();
   });
-  if (!fits) core_.fail(std::move(out_of_memory));
+  if (!fits) landing_.fail(std::move(out_of_memory));
   // After a stop: what is in flight writes to memory that others will take back.
   while (direct_.in_flight() != 0) {
     const auto done = direct_.take_done(true);
-    if (done && done->staged.segment) core_.staging->give_back(done->chunk, *done->staged.segment);
+    if (done && done->staged.segment) staging_->give_back(done->chunk, *done->staged.segment);
   }
   if (claimed_) drop_segment(*claimed_);
   count_time();
-  core_.readers_running.fetch_sub(1, std::memory_order_release);
-  core_.ready_or_stuck.notify();
 }
 
 void FileReader::step() {
   if (!claimed_ && !all_claimed_) {
-    if (const auto claimed = core_.file_chunks.claim()) {
-      claimed_ = core_.plan.chunks()[*claimed];
+    if (const auto claimed = chunks_.claim()) {
+      claimed_ = landing_.plan().chunks()[*claimed];
     } else {
       all_claimed_ = true;
     }
   }
   // Before the window is asked.
-  const std::uint64_t moves = core_.window_moves.load(std::memory_order_acquire);
+  const std::uint64_t moves = landing_.window_moves();
   const bool starts = claimed_ && may_start(*claimed_);
   if (starts) {
     const Chunk chunk = *std::exchange(claimed_, std::nullopt);
@@ -63,13 +64,13 @@ void FileReader::step() {
       finish(done->chunk, *done->file, std::move(done->outcome), done->staged);
     }
   } else if (claimed_) {
-    core_.wait_for_window(counters_, moves);
+    landing_.wait_for_window(counters_, moves);
   }
 }
 
 bool FileReader::may_start(const Chunk& chunk) {
-  if (!direct_.has_room_for(chunk) || !core_.admits(chunk)) return false;
-  return !core_.is_for_device(chunk) || has_way_to_device(chunk);
+  if (!direct_.has_room_for(chunk) || !landing_.admits(chunk)) return false;
+  return !landing_.is_for_device(chunk) || has_way_to_device(chunk);
 }
 
 // Takes the segment that the chunk is read into. Nobody may wait for a segment while direct reads
@@ -79,21 +80,21 @@ bool FileReader::has_way_to_device(const Chunk& chunk) {
   if (Staging::needs_gathering(chunk)) return segments == 0;
   // Others that are in flight have yet to be gathered, which may wait.
   if (segments != direct_.in_flight()) return false;
-  if (!segment_) segment_ = core_.staging->try_take(chunk);
-  if (!segment_ && segments == 0) segment_ = core_.staging->take(chunk, counters_);
+  if (!segment_) segment_ = staging_->try_take(chunk);
+  if (!segment_ && segments == 0) segment_ = staging_->take(chunk, counters_);
   return segment_.has_value();
 }
 
 // If it was not passed on.
 void FileReader::drop_segment(const Chunk& chunk) {
-  if (segment_) core_.staging->give_back(chunk, *segment_);
+  if (segment_) staging_->give_back(chunk, *segment_);
   segment_.reset();
 }
 
 void FileReader::start(const Chunk& chunk) {
-  if (core_.throttle.is_on() && !wait_for_bandwidth(chunk)) return;
+  if (landing_.is_capped() && !landing_.wait_for_bandwidth(chunk.size, counters_)) return;
   auto file = file_of(chunk);
-  if (!file) return core_.fail(std::move(file).error());
+  if (!file) return landing_.fail(std::move(file).error());
   const OpenFile& open = **file;
   const bool may_be_direct = open.direct && !open.direct_is_refused.load(std::memory_order_relaxed);
   const Cached cached = may_be_direct && file_io_ == FileIo::direct
@@ -102,33 +103,32 @@ void FileReader::start(const Chunk& chunk) {
   if (may_be_direct && cached == Cached::not_all) {
     if (may_read_past_host(chunk, open) && read_past_host(chunk, open)) return;
     auto submitted = direct_.submit(chunk, *std::move(file), segment_);
-    if (!submitted) return core_.fail(std::move(submitted).error());
+    if (!submitted) return landing_.fail(std::move(submitted).error());
     segment_.reset();
     return;
   }
-  core_.is_for_device(chunk) ? read_for_device(chunk, open, cached)
-                             : read_buffered(chunk, open, cached);
+  landing_.is_for_device(chunk) ? read_for_device(chunk, open, cached)
+                                : read_buffered(chunk, open, cached);
 }
 
 bool FileReader::may_read_past_host(const Chunk& chunk, const OpenFile& file) const {
   // Whoever has a segment knows that the device's memory is there. What is summed on the way, and
   // what may overwrite bytes that the consumer's stream still reads, must pass through the host.
   return file.past_host != nullptr && segment_ &&
-         !file.past_host_is_refused.load(std::memory_order_relaxed) &&
-         !(core_.integrity && core_.integrity->crc_of(chunk)) &&
-         core_.plan.memories()[chunk.memory].ring_bytes == 0;
+         !file.past_host_is_refused.load(std::memory_order_relaxed) && !landing_.crc_of(chunk) &&
+         landing_.plan().memories()[chunk.memory].ring_bytes == 0;
 }
 
 // False if it does not work out, and the chunk is to be read another way.
 bool FileReader::read_past_host(const Chunk& chunk, const OpenFile& file) {
-  auto outcome = core_.staging->use_device(chunk);
-  core_.plan.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
+  auto outcome = staging_->use_device(chunk);
+  landing_.plan().for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
     if (outcome)
-      outcome = file.past_host->read(core_.address(piece.place), piece.offset, piece.size);
+      outcome = file.past_host->read(landing_.address(piece.place), piece.offset, piece.size);
   });
   if (!outcome) {
     file.past_host_is_refused.store(true, std::memory_order_relaxed);
-    core_.notes.add(
+    landing_.notes().add(
         fmt::format("GPUDirect Storage could not read {} ({}): read through host memory",
                     file.object->uri.text(), outcome.error().message()));
     return false;
@@ -137,10 +137,10 @@ bool FileReader::read_past_host(const Chunk& chunk, const OpenFile& file) {
   add(counters_.bytes_past_host, chunk.size);
   auto pinned = file.pinned.check(file.buffered.get());
   if (!pinned) {
-    core_.fail(std::move(pinned).error());
+    landing_.fail(std::move(pinned).error());
     return true;
   }
-  core_.staging->end_of(chunk, counters_);
+  staging_->end_of(chunk, counters_);
   files_.chunk_landed(chunk.object);
   count_time();
   return true;
@@ -155,19 +155,19 @@ Result<std::shared_ptr<const OpenFile>> FileReader::file_of(const Chunk& chunk) 
 }
 
 void FileReader::read_buffered(const Chunk& chunk, const OpenFile& file, Cached cached) {
-  auto outcome = read_chunk(core_, chunk, file, bounce_, counters_);
+  auto outcome = read_chunk(landing_, chunk, file, bounce_, counters_);
   add(cached == Cached::all ? counters_.bytes_page_cache : counters_.bytes_buffered, chunk.size);
   finish(chunk, file, std::move(outcome), {});
 }
 
 void FileReader::read_for_device(const Chunk& chunk, const OpenFile& file, Cached cached) {
-  Staging::Dense staged{.offset = chunk.offset, .segment = std::exchange(segment_, std::nullopt)};
+  DenseBytes staged{.offset = chunk.offset, .segment = std::exchange(segment_, std::nullopt)};
   std::byte* to = nullptr;
   if (staged.segment) {
-    to = core_.staging->data(chunk, *staged.segment);
+    to = staging_->data(chunk, *staged.segment);
   } else {
     const auto bytes = bounce_.get(chunk.size);
-    if (!bytes) return core_.fail(bytes.error().copy());
+    if (!bytes) return landing_.fail(bytes.error().copy());
     to = bytes->data();
     add(counters_.bytes_bounced, chunk.size);
   }
@@ -178,37 +178,20 @@ void FileReader::read_for_device(const Chunk& chunk, const OpenFile& file, Cache
 }
 
 void FileReader::finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome,
-                        const Staging::Dense& staged) {
+                        const DenseBytes& staged) {
   // Asked after the read: what was read before is then the pinned version's, or nobody gets it.
   if (outcome) outcome = file.pinned.check(file.buffered.get());
   if (!outcome) {
-    if (staged.segment) core_.staging->give_back(chunk, *staged.segment);
-    return core_.fail(std::move(outcome).error());
+    if (staged.segment) staging_->give_back(chunk, *staged.segment);
+    return landing_.fail(std::move(outcome).error());
   }
-  if (core_.is_for_device(chunk)) {
-    core_.staging->deliver(chunk, staged, counters_);
+  if (landing_.is_for_device(chunk)) {
+    deliver(*staging_, landing_, chunk, staged, counters_);
   } else {
-    core_.chunk_landed(chunk, counters_);
+    landing_.chunk_landed(chunk, counters_);
   }
   files_.chunk_landed(chunk.object);
   count_time();
-}
-
-// False if the load stopped meanwhile.
-bool FileReader::wait_for_bandwidth(const Chunk& chunk) {
-  const std::int64_t began = steady_now_ns();
-  const SteadyTime start = core_.throttle.reserve(chunk.size, std::chrono::steady_clock::now());
-  while (!core_.is_stopped() && std::chrono::steady_clock::now() < start) {
-    // Only a stop is of interest, and it wakes those who wait for the window.
-    const std::uint32_t ticket = core_.window_moved.prepare();
-    if (core_.is_stopped()) {
-      core_.window_moved.retract();
-    } else {
-      core_.window_moved.wait(ticket, start);
-    }
-  }
-  add(counters_.bandwidth_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
-  return !core_.is_stopped();
 }
 
 void FileReader::count_time() {

@@ -7,19 +7,20 @@
 #include <memory>
 #include <optional>
 
+#include "engine/chunk_queue.hpp"
 #include "engine/direct_reads.hpp"
 #include "engine/file_set.hpp"
-#include "engine/load_core.hpp"
-#include "engine/staging.hpp"
+#include "engine/landing.hpp"
+#include "engine/staged_chunk.hpp"
 
 namespace streamer::core {
 
 class FileReader {
  public:
-  // core and files must outlive the reader. number: which of the core's readers this is.
-  // buffer_bytes: what its buffers may come to.
-  FileReader(LoadCore& core, FileSet& files, const LoadSettings& settings, std::uint32_t number,
-             std::uint64_t buffer_bytes);
+  // All must outlive the reader. staging: nullptr without a device. chunks: that it and its like
+  // claim. buffer_bytes: what its buffers may come to.
+  FileReader(Landing& landing, Staging* staging, FileSet& files, ChunkQueue& chunks,
+             const LoadSettings& settings, std::uint64_t buffer_bytes, ReaderCounters& mine);
   ~FileReader();
 
   // The thread's body: returns once no chunk is left or the load stopped, with nothing in flight.
@@ -31,18 +32,19 @@ class FileReader {
   bool may_start(const Chunk& chunk);
   bool has_way_to_device(const Chunk& chunk);
   void drop_segment(const Chunk& chunk);
-  bool wait_for_bandwidth(const Chunk& chunk);
   Result<std::shared_ptr<const OpenFile>> file_of(const Chunk& chunk);
   void read_buffered(const Chunk& chunk, const OpenFile& file, Cached cached);
   bool may_read_past_host(const Chunk& chunk, const OpenFile& file) const;
   bool read_past_host(const Chunk& chunk, const OpenFile& file);
   void read_for_device(const Chunk& chunk, const OpenFile& file, Cached cached);
   void finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome,
-              const Staging::Dense& staged);
+              const DenseBytes& staged);
   void count_time();
 
-  LoadCore& core_;
+  Landing& landing_;
+  Staging* const staging_;
   FileSet& files_;
+  ChunkQueue& chunks_;
   ReaderCounters& counters_;
   const FileIo file_io_;
 

@@ -52,12 +52,12 @@ Cached ask_page_cache(const OpenFile& file, ByteRange range) {
   return answer.cached >= pages ? Cached::all : Cached::not_all;
 }
 
-FileSet::FileSet(const std::vector<const Object*>& objects, const Plan& plan, FileIo file_io,
+FileSet::FileSet(std::span<const SourceObject> objects, const Plan& plan, FileIo file_io,
                  const CuFile* cu_file, Notes& notes)
     : file_io_(file_io), cu_file_(cu_file), notes_(notes) {
   slots_.with([&](std::vector<Slot>& slots) {
-    for (const Object* object : objects)
-      slots.push_back({object, 0, nullptr});
+    for (const SourceObject& one : objects)
+      slots.push_back({one.object, 0, nullptr});
     for (const Chunk& chunk : plan.chunks())
       ++slots[chunk.object].chunks_left;
   });

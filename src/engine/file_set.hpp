@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/guarded.hpp"
@@ -14,6 +15,7 @@
 #include "device/cu_file.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
+#include "engine/source_object.hpp"
 #include "storage/file_store.hpp"
 
 namespace streamer::core {
@@ -46,7 +48,7 @@ class FileSet {
  public:
   // What is referred to must outlive the set.
   // cu_file: nullptr, or what reads files past the host.
-  FileSet(const std::vector<const Object*>& objects, const Plan& plan, FileIo file_io,
+  FileSet(std::span<const SourceObject> objects, const Plan& plan, FileIo file_io,
           const CuFile* cu_file, Notes& notes);
 
   // Thread-safe.

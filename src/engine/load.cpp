@@ -11,62 +11,21 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "base/thread.hpp"
-#include "engine/feeder.hpp"
-#include "engine/file_reader.hpp"
-#include "engine/load_core.hpp"
+#include "engine/counters.hpp"
+#include "engine/integrity.hpp"
+#include "engine/landing.hpp"
 #include "engine/load_sizes.hpp"
-#include "engine/network_reader.hpp"
-#include "engine/reader_clock.hpp"
+#include "engine/source.hpp"
+#include "engine/sources.hpp"
 #include "engine/staging.hpp"
 
 namespace streamer::core {
 
 namespace {
 
-// What a request costs in bytes that could have come meanwhile: 16 KiB of a disk's time, and 10 ms
-// of a connection's.
-constexpr std::uint64_t kFileGapBytes = 16 * kKiB;
-constexpr std::uint64_t kNetworkGapBytes = kMiB;
 // One to fill and one to copy.
 constexpr std::uint64_t kFewestSegments = 2;
 constexpr std::uint64_t kMostSegments = 1 << 20;
-
-}  // namespace
-
-Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
-                                         const LoadSettings& settings) {
-  if (settings.coalesce_gap_bytes) return *settings.coalesce_gap_bytes;
-  for (const CheckpointObject& entry : checkpoint.objects) {
-    Store* const store = TRY(checkpoint.stores->of(entry.object.uri));
-    if (store->remote() != nullptr) return kNetworkGapBytes;
-  }
-  return kFileGapBytes;
-}
-
-namespace {
-
-// By object.
-Result<std::vector<bool>> which_are_remote(const Checkpoint& checkpoint) {
-  std::vector<bool> are_remote;
-  for (const CheckpointObject& entry : checkpoint.objects) {
-    Store* const store = TRY(checkpoint.stores->of(entry.object.uri));
-    are_remote.push_back(store->remote() != nullptr);
-  }
-  return are_remote;
-}
-
-// Which chunks go over the network.
-ReaderShares share_out(const std::vector<bool>& are_remote, const Plan& plan,
-                       std::uint32_t file_readers) {
-  ReaderShares shares;
-  const auto chunks = plan.chunks();
-  for (std::uint32_t i = 0; i < chunks.size(); ++i)
-    (are_remote[chunks[i].object] ? shares.network_chunks : shares.file_chunks).push_back(i);
-  shares.file_readers =
-      std::min(file_readers, static_cast<std::uint32_t>(shares.file_chunks.size()));
-  shares.network_readers = network_reader_count(shares.network_chunks.size());
-  return shares;
-}
 
 // nullptr if the list needs none. Errors: device.
 Result<CudaRuntime*> runtime_for(const ReadingList& list, const LoadOptions& options) {
@@ -105,6 +64,18 @@ Staging::Options staging_options(const LoadSettings& settings, const LoadOptions
   return staging;
 }
 
+// By memory of the plan; none for the host's.
+std::vector<std::unique_ptr<DeviceMemory>> device_memories(const Plan& plan, CudaRuntime* cuda,
+                                                           const LoadSettings& settings) {
+  std::vector<std::unique_ptr<DeviceMemory>> memories(plan.memories().size());
+  for (std::size_t i = 1; i < plan.memories().size(); ++i) {
+    const PlanMemory& memory = plan.memories()[i];
+    memories[i] = std::make_unique<DeviceMemory>(*cuda, memory.device, memory.arena_bytes,
+                                                 settings.device_allocator);
+  }
+  return memories;
+}
+
 Result<void> check_order(const Integrity& integrity) {
   const Object* const object = integrity.needs_order();
   if (object == nullptr) return {};
@@ -117,125 +88,72 @@ Result<void> check_order(const Integrity& integrity) {
 
 }  // namespace
 
-// ---- TensorLease ----
-
-void TensorLease::begin(LoadCore& core, std::uint32_t index) noexcept {
-  core_ = &core;
-  index_ = index;
-  // relaxed: nobody else has the lease yet.
-  holders_.store(1, std::memory_order_relaxed);
-}
-
-void TensorLease::retain() noexcept {
-  holders_.fetch_add(1, std::memory_order_relaxed);
-}
-
-void TensorLease::release() noexcept {
-  // release: what this holder did with the memory is over. acquire: the last one passes that on for
-  // all. Whoever finds itself the only holder needs no locked operation: only a holder makes
-  // another.
-  const bool is_only_holder = holders_.load(std::memory_order_acquire) == 1;
-  if (is_only_holder || holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-    core_->release_item(index_);
-  }
-}
-
-TensorView TensorLease::tensor() const noexcept {
-  return core_->checkpoint->tensors[tensor_number()];
-}
-
-std::uint32_t TensorLease::tensor_number() const noexcept {
-  return core_->requests[item()].tensor;
-}
-
-Part TensorLease::part() const noexcept {
-  return core_->requests[item()].part;
-}
-
-std::span<const std::uint64_t> TensorLease::shape() const noexcept {
-  if (part() == Part::whole) return tensor().shape;
-  return core_->part_shapes.find(item())->second;
-}
-
-std::byte* TensorLease::data() const noexcept {
-  const PlanItem& planned = core_->plan.items()[index_];
-  if (planned.bytes == 0) return nullptr;
-  return core_->address(planned.place);
-}
-
-std::int32_t TensorLease::device() const noexcept {
-  return core_->plan.memories()[core_->plan.items()[index_].place.memory].device;
-}
-
-std::uint64_t TensorLease::bytes() const noexcept {
-  return core_->plan.items()[index_].bytes;
-}
-
-std::uint32_t TensorLease::item() const noexcept {
-  return core_->plan.items()[index_].request;
-}
-
-std::uint64_t TensorLease::tag() const noexcept {
-  return core_->requests[item()].tag;
-}
-
-// ---- Load ----
-
 struct Load::Running {
-  Running(LoadCore* core_in, std::vector<const Object*> objects, const LoadSettings& settings,
-          LoadOptions options_in, const LoadSizes& sizes_in, const CuFile* cu_file)
-      : core(core_in),
-        files(objects, core_in->plan, settings.file_io, cu_file, core_in->notes),
-        network(sizes_in.connections, std::max(core_in->network_readers, 1U),
-                sizes_in.network_buffer_bytes),
-        options(options_in),
+  Running(LoadTensors* tensors_in, std::vector<SourceObject> objects_in,
+          const LoadSettings& settings_in, LoadOptions options_in, const LoadSizes& sizes_in)
+      : tensors(tensors_in),
+        objects(std::move(objects_in)),
+        settings(settings_in),
+        options(std::move(options_in)),
         sizes(sizes_in) {}
 
   ~Running() {
     if (fork_generation() == generation) {
       threads.clear();  // joins
+      sources.clear();
       // Copies under way write to memory of the caller, and read segments.
       staging.reset();
       // For the Load, and for the items that nobody will be given any more.
-      core->let_go(1 + static_cast<std::uint32_t>(core->plan.items().size()) - yielded);
+      tensors->let_go(1 + static_cast<std::uint32_t>(plan().items().size()) - yielded);
       return;
     }
-    // After fork() the threads are the parent's and the core's locks may be theirs: leave both
-    // alone.
+    // After fork() the threads are the parent's and locks may be theirs: leave both alone.
     for (Thread& thread : threads)
       thread.abandon();
     static_cast<void>(staging.release());
   }
 
+  [[nodiscard]] Landing& landing() const noexcept { return tensors->landing(); }
+  [[nodiscard]] const Plan& plan() const noexcept { return landing().plan(); }
+
   // The consumer's own.
   std::optional<std::uint32_t> take_ready() {
-    const auto items = core->plan.items();
-    if (options.order == Order::completion) return core->ready.pop();
-    if (yielded == items.size() || !core->countdowns[yielded].is_complete()) return std::nullopt;
+    if (options.order == Order::completion) return landing().take_ready();
+    if (!has_ready()) return std::nullopt;
     return yielded;
   }
   [[nodiscard]] bool has_ready() const {
-    if (options.order == Order::completion) return core->ready.has_ready();
-    return yielded < core->plan.items().size() && core->countdowns[yielded].is_complete();
+    if (options.order == Order::completion) return landing().has_ready();
+    return yielded < plan().items().size() && landing().is_whole(yielded);
   }
 
-  // Whether all that the load owes is done. A feeder owes others what they need, too.
+  // Whether all that the load owes is done. An ordered source owes others what they need, too.
   [[nodiscard]] bool is_over() const {
-    return options.feeder == nullptr || core->readers_running.load(std::memory_order_acquire) == 0;
+    return options.source == nullptr || !landing().has_threads();
+  }
+  template <typename Visit>
+  void for_each_source(Visit&& visit) const {
+    for (const auto& source : sources)
+      visit(*source);
+    if (options.source) visit(*options.source);
   }
 
-  LoadCore* const core;  // held once
-  FileSet files;
-  NetworkShare network;
+  LoadTensors* const tensors;  // held once
+  const std::vector<SourceObject> objects;
+  const LoadSettings settings;
   const LoadOptions options;
   const LoadSizes sizes;
   const std::uint32_t generation = fork_generation();
   const SteadyTime started = std::chrono::steady_clock::now();
-  std::uint32_t readers_missing = 0;  // set before the consumer has the load
-  std::uint32_t yielded = 0;          // the consumer's own
+  std::uint32_t yielded = 0;  // the consumer's own
   std::atomic<std::uint64_t> consumer_wait_ns{0};
-  std::unique_ptr<Staging> staging;  // nullptr: no device
-  std::vector<Thread> threads;       // last: join before what they use is gone
+  std::unique_ptr<Staging> staging;              // nullptr: no device
+  std::vector<std::unique_ptr<Source>> sources;  // none if the options name one
+  // Set before the consumer has the load:
+  std::uint32_t readers = 0;  // threads of sources that were started
+  std::unique_ptr<const LoadCounters> counters =
+      std::make_unique<LoadCounters>(1);  // of those threads
+  std::vector<Thread> threads;            // last: joined before what they use is gone
 };
 
 Load::Load(std::unique_ptr<Running> running) : running_(std::move(running)) {}
@@ -243,9 +161,9 @@ Load::Load(std::unique_ptr<Running> running) : running_(std::move(running)) {}
 Load::~Load() {
   Running& running = *running_;
   if (fork_generation() != running.generation) return;
-  // Who has everything does not give up: a feeder goes on until others have theirs.
-  const bool has_all = running.yielded == running.core->plan.items().size();
-  if (running.options.feeder && has_all) running.threads.clear();
+  // Who has everything does not give up: an ordered source goes on until others have theirs.
+  const bool has_all = running.yielded == running.plan().items().size();
+  if (running.options.source && has_all) running.threads.clear();
   cancel();
   if (!log_enabled(LogLevel::info)) return;
   static_cast<void>(fits_in_memory([&] { log_line(LogLevel::info, summary(stats())); }));
@@ -258,189 +176,164 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
     if (request.destination == nullptr && request.device == kHost) request.device = options.device;
   }
   const TensorTable& tensors = checkpoint->tensors;
-  Feeder* const feeder = options.feeder.get();
-  const bool in_request_order = options.read_order == ReadOrder::item && feeder == nullptr;
+  OrderedSource* const ordered = options.source.get();
+  const bool in_request_order = options.read_order == ReadOrder::item && ordered == nullptr;
   ReadingList list = TRY(make_reading_list(tensors, requests, in_request_order));
-  std::vector<std::uint32_t> landings;
-  if (feeder != nullptr) landings = feeder->arrange(list);
+  std::optional<std::vector<std::uint32_t>> pieces;
+  if (ordered != nullptr) pieces = ordered->arrange(list);
   CudaRuntime* const cuda = TRY(runtime_for(list, options));
   const CuFile* cu_file = nullptr;
   if (cuda != nullptr && !settings.gpudirect.empty())
     cu_file = TRY(CuFile::get(settings.gpudirect));
-  const std::vector<bool> are_remote = TRY(which_are_remote(*checkpoint));
-  // A feeder has no buffers of readers.
-  const auto is_among = [&](bool remote) {
-    return feeder == nullptr &&
-           std::find(are_remote.begin(), are_remote.end(), remote) != are_remote.end();
-  };
+  auto objects = TRY(source_objects(*checkpoint));
+  // An ordered source has buffers of its own.
+  const ReadingFrom from = ordered == nullptr ? reading_from(objects) : ReadingFrom{};
   const LoadSizes sizes =
-      TRY(size_load(settings, list, tensors, {.files = is_among(false), .network = is_among(true)},
-                    options.limits_tensors_alone));
+      TRY(size_load(settings, list, tensors, from, options.limits_tensors_alone));
   const Staging::Options staging = staging_options(settings, options, sizes.window_bytes);
   const std::uint64_t gap_bytes = TRY(coalesce_gap_bytes(*checkpoint, settings));
-  Plan plan = Plan::make(list, requests,
-                         {.chunk_bytes = sizes.chunk_bytes,
-                          .coalesce_gap_bytes = gap_bytes,
-                          .tensor_alignment_bytes = settings.tensor_alignment_bytes,
-                          .window_bytes = sizes.window_bytes,
-                          .device_window_bytes = sizes.device_window_bytes,
-                          .device_alignment_bytes = settings.device_alignment_bytes,
-                          .staged_chunk_bytes = settings.staging_segment_bytes,
-                          .landings = feeder == nullptr ? decltype(PlanOptions::landings)()
-                                                        : std::span(std::as_const(landings))});
-  if (feeder != nullptr) TRY(feeder->check(plan));
-  Arena arena = TRY(Arena::reserve(plan.memories()[0].arena_bytes));
-  std::vector<std::unique_ptr<DeviceMemory>> device_memories(plan.memories().size());
-  for (std::size_t i = 1; i < plan.memories().size(); ++i) {
-    const PlanMemory& memory = plan.memories()[i];
-    device_memories[i] = std::make_unique<DeviceMemory>(*cuda, memory.device, memory.arena_bytes,
-                                                        settings.device_allocator);
+  Plan plan = Plan::make(
+      list, requests,
+      {.chunk_bytes = sizes.chunk_bytes,
+       .coalesce_gap_bytes = gap_bytes,
+       .tensor_alignment_bytes = settings.tensor_alignment_bytes,
+       .window_bytes = sizes.window_bytes,
+       .device_window_bytes = sizes.device_window_bytes,
+       .device_alignment_bytes = settings.device_alignment_bytes,
+       .staged_chunk_bytes = settings.staging_segment_bytes,
+       .pieces = pieces ? std::optional(std::span(std::as_const(*pieces))) : std::nullopt});
+  if (ordered != nullptr) TRY(ordered->check(plan));
+  LoadMemory memory{.arena = TRY(Arena::reserve(plan.memories()[0].arena_bytes)),
+                    .devices = device_memories(plan, cuda, settings)};
+  auto* const made = LoadTensors::make(std::move(checkpoint), std::move(requests), std::move(plan),
+                                       std::move(memory), settings.bandwidth_bytes_per_s);
+  std::unique_ptr<Load> load(new Load(
+      std::make_unique<Running>(made, std::move(objects), settings, std::move(options), sizes)));
+  Landing& landing = made->landing();
+  if (ordered != nullptr) {
+    ordered->land_in(landing);
+  } else {
+    Running& running = *load->running_;
+    if (!settings.verify.empty()) {
+      auto integrity = TRY(
+          Integrity::make(made->checkpoint(), landing.plan(), settings.verify, landing.notes()));
+      TRY(check_order(*integrity));
+      landing.verify_by(std::move(integrity));
+    }
+    if (cuda != nullptr) running.staging = TRY(Staging::make(landing, *cuda, staging));
+    running.sources = TRY(make_sources({.landing = landing,
+                                        .staging = running.staging.get(),
+                                        .objects = running.objects,
+                                        .chunks = {},
+                                        .settings = running.settings,
+                                        .sizes = running.sizes,
+                                        .cu_file = cu_file}));
+    if (running.staging) TRY(running.staging->start());
   }
-
-  ReaderShares shares = share_out(are_remote, plan, sizes.file_readers);
-  if (feeder != nullptr) shares.file_readers = 1;  // it counts as one
-  std::vector<const Object*> objects;
-  for (const CheckpointObject& object : checkpoint->objects)
-    objects.push_back(&object.object);
-  auto* const core =
-      new LoadCore(std::move(checkpoint), std::move(requests), std::move(plan), std::move(arena),
-                   std::move(device_memories), settings.bandwidth_bytes_per_s, std::move(shares));
-  auto running =
-      std::make_unique<Running>(core, std::move(objects), settings, options, sizes, cu_file);
-  std::unique_ptr<Load> load(new Load(std::move(running)));
-  TRY(core->open_wakes());
-  if (feeder != nullptr) {
-    TRY(load->start_feeder());
-    return load;
-  }
-  if (!settings.verify.empty()) {
-    core->integrity =
-        TRY(Integrity::make(*core->checkpoint, core->plan, settings.verify, core->notes));
-    TRY(check_order(*core->integrity));
-  }
-  if (cuda != nullptr) load->running_->staging = TRY(Staging::make(*core, *cuda, staging));
-  TRY(load->start_readers(settings));
+  TRY(load->start_threads());
   return load;
 }
 
-Result<void> Load::start_feeder() {
-  auto body = [this] {
-    LoadCore& core = *running_->core;
-    ReaderCounters& mine = core.counters[0];
-    const std::int64_t began = steady_now_ns();
-    Error out_of_memory(ErrorKind::out_of_memory, "there is no memory to exchange bytes with");
-    if (!fits_in_memory([&] { running_->options.feeder->feed(core, mine); }))
-      core.fail(std::move(out_of_memory));
-    add(mine.reader_cpu_ns, thread_cpu_ns());
-    add(mine.wall_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
-    core.readers_running.fetch_sub(1, std::memory_order_release);
-    core.ready_or_stuck.notify();
+Result<void> Load::start_threads() {
+  Running& running = *running_;
+  Landing& landing = running.landing();
+  struct OneThread {
+    Source* source;
+    std::uint32_t number;
   };
-  running_->threads.push_back(TRY(Thread::start("streamer-ranks", std::move(body))));
-  return {};
-}
-
-Result<void> Load::start_readers(const LoadSettings& settings) {
-  LoadCore& core = *running_->core;
-  const std::uint32_t file_readers = core.readers - core.network_readers;
-  const auto start = [&](std::uint32_t i) -> Result<void> {
-    auto body = [this, settings, i, file_readers] {
-      Running& parts = *running_;
-      if (i < file_readers) {
-        FileReader(*parts.core, parts.files, settings, i, parts.sizes.reader_buffer_bytes).run();
-      } else {
-        NetworkReader(*parts.core, parts.network, settings, i, i - file_readers).run();
-      }
+  // One of each source is needed; the others are welcome.
+  std::vector<OneThread> wanted;
+  running.for_each_source([&](Source& source) { wanted.push_back({&source, 0}); });
+  const std::size_t needed = wanted.size();
+  running.for_each_source([&](Source& source) {
+    for (std::uint32_t number = 1; number < source.threads(); ++number)
+      wanted.push_back({&source, number});
+  });
+  running.counters = std::make_unique<LoadCounters>(std::max<std::size_t>(wanted.size(), 1));
+  running.readers = static_cast<std::uint32_t>(wanted.size());
+  landing.begin(*running.counters, running.readers);
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    auto body = [one = wanted[i], &landing, &mine = (*running.counters)[i]] {
+      // Made while there is memory for it.
+      Error out_of_memory(ErrorKind::out_of_memory, "there is no memory to read with");
+      if (!fits_in_memory([&] { one.source->run(one.number, mine); }))
+        landing.fail(std::move(out_of_memory));
+      landing.threads_ended(1);
     };
-    running_->threads.push_back(TRY(Thread::start(
-        fmt::format("streamer-{}{}", i < file_readers ? "read" : "net", i), std::move(body))));
-    return {};
-  };
-  // One of each kind is needed; the others are welcome.
-  std::vector<std::uint32_t> numbers;
-  if (file_readers != 0) numbers.push_back(0);
-  if (core.network_readers != 0) numbers.push_back(file_readers);
-  const std::size_t needed = numbers.size();
-  for (std::uint32_t i = 1; i < core.readers; ++i) {
-    if (i != file_readers) numbers.push_back(i);
-  }
-  for (std::size_t started = 0; started < numbers.size(); ++started) {
-    auto outcome = start(numbers[started]);
-    if (outcome) continue;
-    if (started < needed) return outcome;
-    go_on_with(static_cast<std::uint32_t>(started), outcome.error());
+    const Source& source = *wanted[i].source;
+    const std::string number = source.threads() == 1 ? "" : std::to_string(wanted[i].number);
+    auto thread =
+        Thread::start(fmt::format("streamer-{}{}", source.name(), number), std::move(body));
+    if (thread) {
+      running.threads.push_back(*std::move(thread));
+      continue;
+    }
+    if (i < needed) return std::move(thread).error();
+    landing.notes().add(fmt::format("only {} of {} readers could be started: {}", i, wanted.size(),
+                                    thread.error().message()));
+    running.for_each_source([&](Source& one) {
+      one.set_threads(static_cast<std::uint32_t>(
+          std::count_if(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(i),
+                        [&](const OneThread& started) { return started.source == &one; })));
+    });
+    running.readers = static_cast<std::uint32_t>(i);
+    landing.threads_ended(static_cast<std::uint32_t>(wanted.size() - i));
     break;
   }
   return {};
 }
 
-// The readers beyond the first `started` could not be started.
-void Load::go_on_with(std::uint32_t started, const Error& failure) {
-  LoadCore& core = *running_->core;
-  const std::uint32_t file_readers = core.readers - core.network_readers;
-  // They come behind those of files, but for the first.
-  const std::uint32_t of_network = started - std::min(started, file_readers);
-  running_->network.set_readers(std::max(1U, of_network));
-  core.notes.add(fmt::format("only {} of {} readers could be started: {}", started, core.readers,
-                             failure.message()));
-  const std::uint32_t missing = core.readers - started;
-  running_->readers_missing = missing;
-  core.readers_running.fetch_sub(missing, std::memory_order_release);
-}
-
 Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
   Running& running = *running_;
-  LoadCore& core = *running.core;
+  Landing& landing = running.landing();
   if (fork_generation() != running.generation) {
     return Error(ErrorKind::unsupported,
                  "this load was started before fork() and its readers are in the parent; start a "
                  "load in the process that uses it");
   }
   for (;;) {
-    if (core.is_stopped()) {
-      return core.failure.with([](const std::optional<Error>& failure) { return failure->copy(); });
+    if (landing.is_stopped()) {
+      return landing.failure();
     }
-    const bool has_all = running.yielded == core.plan.items().size();
+    const bool has_all = running.yielded == running.plan().items().size();
     if (has_all && running.is_over()) {
-      // Asked again: a feeder that failed said so before it was over.
-      if (core.is_stopped()) continue;
+      // Asked again: a source that failed said so before it was over.
+      if (landing.is_stopped()) continue;
       return Next{Outcome::end};
     }
     auto item = has_all ? std::nullopt : running.take_ready();
     // Asked before a second look: what readers finished before they got stuck is then seen.
-    const bool is_stuck = !item && core.is_stuck();
+    const bool is_stuck = !item && landing.is_stuck();
     if (is_stuck && !has_all) item = running.take_ready();
     if (item) {
       ++running.yielded;
-      TensorLease& lease = core.leases[*item];
-      lease.begin(core, *item);
-      return Next{Outcome::tensor, &lease};
+      return Next{Outcome::tensor, &running.tensors->yield(*item)};
     }
     if (is_stuck && running.options.when_full == WhenFull::fail) return window_is_full();
 
     // For a caller that does not wait here but in a loop of its own.
     const bool is_look = deadline && *deadline == SteadyTime();
-    if (is_look) core.ready_or_stuck.expect();
-    const std::uint32_t ticket = core.ready_or_stuck.prepare();
+    if (is_look) landing.news().expect();
+    const std::uint32_t ticket = landing.news().prepare();
     const bool may_wait = !deadline || std::chrono::steady_clock::now() < *deadline;
-    const bool stuck_now = running.options.when_full == WhenFull::fail && core.is_stuck();
-    const bool has_news = core.is_stopped() || (has_all ? running.is_over() : running.has_ready());
+    const bool stuck_now = running.options.when_full == WhenFull::fail && landing.is_stuck();
+    const bool has_news =
+        landing.is_stopped() || (has_all ? running.is_over() : running.has_ready());
     if (!may_wait || stuck_now || has_news) {
-      core.ready_or_stuck.retract();
+      landing.news().retract();
       if (!may_wait && !has_news && !stuck_now) return Next{Outcome::not_ready};
-      if (is_look) core.ready_or_stuck.unexpect();
+      if (is_look) landing.news().unexpect();
       continue;
     }
     const auto began = std::chrono::steady_clock::now();
-    core.ready_or_stuck.wait(ticket, deadline);
+    landing.news().wait(ticket, deadline);
     const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - began;
     add(running.consumer_wait_ns, static_cast<std::uint64_t>(waited.count()));
   }
 }
 
 Error Load::window_is_full() const {
-  const LoadCore& core = *running_->core;
-  const auto memories = core.plan.memories();
+  const auto memories = running_->plan().memories();
   const bool is_of_host = memories[0].ring_bytes != 0;
   const auto limited = std::find_if(memories.begin(), memories.end(), [](const PlanMemory& memory) {
     return memory.ring_bytes != 0;
@@ -453,66 +346,56 @@ Error Load::window_is_full() const {
                   "yet released, so no other can become ready: release them, or raise it "
                   "(all of this load needs {} bytes)",
                   is_of_host ? "memory_limit" : "device_memory_limit", limit, format_bytes(limit),
-                  core.plan.wanted_bytes()));
+                  running_->plan().wanted_bytes()));
 }
 
 void Load::cancel() noexcept {
-  running_->core->fail(Error(ErrorKind::cancelled, "the load was cancelled"));
-  if (running_->options.feeder) running_->options.feeder->stop();
+  running_->landing().fail(Error(ErrorKind::cancelled, "the load was cancelled"));
+  running_->for_each_source([](Source& source) { source.stop(); });
 }
 
 Result<int> Load::fd() {
-  return running_->core->ready_or_stuck.fd();
+  return running_->landing().news().fd();
 }
 
 LoadStats Load::stats() const {
-  const LoadCore& core = *running_->core;
+  const Running& running = *running_;
+  const Landing& landing = running.landing();
   LoadStats stats;
-  stats.items_total = core.plan.items().size();
-  stats.bytes_total = core.plan.wanted_bytes();
-  stats.readers = core.readers - running_->readers_missing;
-  const std::uint64_t limit = running_->sizes.limit_bytes;
+  stats.items_total = running.plan().items().size();
+  stats.bytes_total = running.plan().wanted_bytes();
+  stats.readers = running.readers;
+  const std::uint64_t limit = running.sizes.limit_bytes;
   stats.memory_limit = limit == 0 ? UINT64_MAX : limit;
-  stats.arena_bytes = core.arena.bytes();
-  for (const auto& memory : core.device_memories) {
+  stats.arena_bytes = landing.memory().arena.bytes();
+  for (const auto& memory : landing.memory().devices) {
     if (memory) stats.device_bytes += memory->bytes();
   }
-  if (running_->staging) stats.staging_bytes = running_->staging->bytes();
-  std::uint64_t wall_ns = 0;
-  const auto read = [](const auto& counter) { return counter.load(std::memory_order_relaxed); };
-  // Readers, and the copiers behind them.
-  for (std::size_t i = 0; i < core.readers + core.plan.memories().size(); ++i) {
-    const ReaderCounters& counters = core.counters[i];
-    add_reader(stats, counters);
-    stats.uses_io_uring |= read(counters.uses_io_uring) ? 1U : 0U;
-    wall_ns += read(counters.wall_ns);
-  }
-  stats.buffer_bytes =
-      read(core.buffer_bytes) + stats.most_connections * running_->network.receive_buffer_bytes();
+  const std::uint64_t wall_ns = running.counters->add_to(stats);
+  if (running.staging) running.staging->add_to(stats);
   stats.bytes_read =
       stats.bytes_direct + stats.bytes_page_cache + stats.bytes_buffered + stats.bytes_network;
   const std::uint64_t accounted =
       stats.reader_cpu_ns + stats.window_wait_ns + stats.bandwidth_wait_ns + stats.staging_wait_ns;
   stats.storage_wait_ns = wall_ns - std::min(wall_ns, accounted);
-  if (running_->options.feeder) {
-    stats.storage_wait_ns = 0;  // not the feeder's, but that of those who read for it
-    running_->options.feeder->add_to(stats);
-  }
-  const std::int64_t finished = read(core.finished_ns);
+  running.for_each_source([&](const Source& source) { source.add_to(stats); });
+  const std::int64_t finished = landing.finished_ns();
   const std::chrono::nanoseconds until = finished != 0
                                              ? std::chrono::nanoseconds(finished)
                                              : std::chrono::steady_clock::now().time_since_epoch();
   stats.elapsed_ns =
-      static_cast<std::uint64_t>((until - running_->started.time_since_epoch()).count());
-  stats.objects = core.checkpoint->objects.size();
-  if (core.integrity) stats.objects_verified = core.integrity->objects_verified();
-  stats.consumer_wait_ns = read(running_->consumer_wait_ns);
+      static_cast<std::uint64_t>((until - running.started.time_since_epoch()).count());
+  stats.objects = running.objects.size();
+  if (landing.integrity() != nullptr)
+    stats.objects_verified = landing.integrity()->objects_verified();
+  stats.consumer_wait_ns = running.consumer_wait_ns.load(std::memory_order_relaxed);
   return stats;
 }
 
 std::string Load::notes() const {
-  if (!running_->options.feeder) return running_->core->notes.text();
-  return running_->core->notes.text() + running_->options.feeder->notes();
+  std::string notes = running_->landing().notes().text();
+  running_->for_each_source([&](const Source& source) { notes += source.notes(); });
+  return notes;
 }
 
 }  // namespace streamer::core

@@ -17,6 +17,7 @@
 #include "device/cuda_runtime.hpp"
 #include "engine/plan_request.hpp"
 #include "engine/stats.hpp"
+#include "engine/tensor_lease.hpp"
 
 namespace streamer::core {
 
@@ -24,7 +25,7 @@ enum class Order { completion, plan };
 enum class ReadOrder { storage, item };
 enum class WhenFull { fail, wait };
 
-class Feeder;
+class OrderedSource;
 
 struct LoadOptions {
   Order order = Order::completion;
@@ -39,38 +40,8 @@ struct LoadOptions {
   CudaStream consumer_stream = nullptr;
   // nullptr: the real one, if a device is named.
   CudaRuntime* cuda = nullptr;
-  // Brings the bytes instead of readers, in its own order; nullptr: readers do.
-  std::shared_ptr<Feeder> feeder = nullptr;
-};
-
-struct LoadCore;
-
-// One yielded item and a count of those who hold its memory. Lives in the load's core; outlives the
-// Load itself.
-class TensorLease {
- public:
-  // Thread-safe. The last release() gives the memory back and may free the whole load's.
-  void retain() noexcept;
-  void release() noexcept;
-
-  [[nodiscard]] TensorView tensor() const noexcept;  // as stored
-  [[nodiscard]] std::uint32_t tensor_number() const noexcept;
-  [[nodiscard]] Part part() const noexcept;
-  [[nodiscard]] std::span<const std::uint64_t> shape() const noexcept;  // of the part
-  [[nodiscard]] std::byte* data() const noexcept;      // nullptr if there are no bytes
-  [[nodiscard]] std::int32_t device() const noexcept;  // kHost, or whose memory data() is
-  [[nodiscard]] std::uint64_t bytes() const noexcept;
-  [[nodiscard]] std::uint32_t item() const noexcept;  // number of its request
-  [[nodiscard]] std::uint64_t tag() const noexcept;
-
- private:
-  friend class Load;
-  // Held once, for the consumer.
-  void begin(LoadCore& core, std::uint32_t index) noexcept;
-
-  LoadCore* core_ = nullptr;
-  std::atomic<std::uint32_t> holders_{0};
-  std::uint32_t index_ = 0;  // in the plan's items
+  // Brings everything, in its own order; nullptr: the sources of the checkpoint's stores do.
+  std::shared_ptr<OrderedSource> source = nullptr;
 };
 
 class Load {
@@ -78,7 +49,7 @@ class Load {
   static Result<std::unique_ptr<Load>> start(std::shared_ptr<const Checkpoint> checkpoint,
                                              std::vector<PlanRequest> requests, LoadOptions options,
                                              const LoadSettings& settings);
-  // Cancels, waits for the reads under way, and lets go of the core.
+  // Cancels, waits for the reads under way, and lets go of the tensors.
   ~Load();
 
   enum class Outcome { tensor, end, not_ready };
@@ -103,16 +74,10 @@ class Load {
  private:
   struct Running;
   explicit Load(std::unique_ptr<Running> running);
-  Result<void> start_readers(const LoadSettings& settings);
-  void go_on_with(std::uint32_t started, const Error& failure);
-  Result<void> start_feeder();
+  Result<void> start_threads();
   [[nodiscard]] Error window_is_full() const;
 
   std::unique_ptr<Running> running_;
 };
-
-// How many bytes that nobody wants a load of the checkpoint reads rather than ask once more.
-Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
-                                         const LoadSettings& settings);
 
 }  // namespace streamer::core

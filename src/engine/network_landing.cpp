@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a network reader does with bytes that come: lays them where they belong at once, and hands
-// chunks over once the bytes are confirmed. One answer at a time writes to a stretch. When it
+// chunks over once the bytes are confirmed. One answer at a time writes to a range. When it
 // breaks off, its end is taken back and read again.
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 
 #include "base/copy_past_caches.hpp"
 #include "base/log.hpp"
-#include "engine/network_flight.hpp"
+#include "engine/network_reader.hpp"
 
 namespace streamer::core {
 
@@ -21,256 +21,266 @@ void warn(const Object& object, std::string_view what) {
 
 }  // namespace
 
-void NetworkReader::land(Flight& flight, std::uint64_t offset, std::string_view bytes) {
-  Stretch& stretch = *flight.stretch;
-  const bool has_sample = flight.samples.note(offset, bytes);
-  flight.position = offset + bytes.size();
+void NetworkReader::bytes_came(InFlightRequest& request, std::uint64_t offset,
+                               std::string_view bytes) {
+  add(counters_.bytes_network, bytes.size());
+  if (request.range == nullptr) {
+    add(counters_.bytes_discarded, bytes.size());
+  } else {
+    land(request, offset, bytes);
+  }
+}
+
+void NetworkReader::land(InFlightRequest& request, std::uint64_t offset, std::string_view bytes) {
+  PendingRange& range = *request.range;
+  const bool has_sample = request.samples.note(offset, bytes);
+  request.position = offset + bytes.size();
   // What another request already brought, and what was split off since this one was made.
-  const std::uint64_t end = std::min(flight.position, stretch.end);
-  const std::uint64_t fresh = end > stretch.next ? end - stretch.next : 0;
-  if (!may_write(flight, offset, bytes, fresh != 0)) {
+  const std::uint64_t end = std::min(request.position, range.end);
+  const std::uint64_t fresh = end > range.next ? end - range.next : 0;
+  if (!may_write(request, offset, bytes, fresh != 0)) {
     add(counters_.bytes_discarded, bytes.size());
     return;
   }
   add(counters_.bytes_discarded, bytes.size() - fresh);
   if (fresh != 0) {
-    const std::string_view taken = bytes.substr(stretch.next - offset, fresh);
-    stretch.broken.compare(stretch.next, taken);
-    if (has_sample && offset == stretch.next) mark(stretch);
-    copy_out(stretch, stretch.next, taken);
-    stretch.next = end;
+    const std::string_view taken = bytes.substr(range.next - offset, fresh);
+    range.broken.compare(range.next, taken);
+    if (has_sample && offset == range.next) mark(range);
+    copy_out(range, range.next, taken);
+    range.next = end;
     last_progress_ = loop_->now();
-    fill_chunks(stretch);
+    fill_chunks(range);
     // So that what breaks off later can be read again from a chunk's begin.
-    for (std::size_t i = stretch.landed_chunks; i < stretch.filled_chunks; ++i) {
-      const std::uint64_t border = chunk_at(stretch, i).end();
-      if (border > offset && border < flight.position)
-        flight.samples.take(border, bytes.substr(border - offset));
+    for (std::size_t i = range.landed_chunks; i < range.filled_chunks; ++i) {
+      const std::uint64_t border = chunk_at(range, i).end();
+      if (border > offset && border < request.position)
+        request.samples.take(border, bytes.substr(border - offset));
     }
   }
-  settle(stretch);
+  settle(range);
 }
 
-// Whether the bytes, which are fresh or not, may go to the stretch, or confirm what it has.
-bool NetworkReader::may_write(Flight& flight, std::uint64_t offset, std::string_view bytes,
-                              bool is_fresh) {
-  Stretch& stretch = *flight.stretch;
-  if (stretch.writer == &flight) return true;
-  if (stretch.writer != nullptr) {
+// Whether the bytes, which are fresh or not, may go to the range, or confirm what it has.
+bool NetworkReader::may_write(InFlightRequest& request, std::uint64_t offset,
+                              std::string_view bytes, bool is_fresh) {
+  PendingRange& range = *request.range;
+  if (range.writer == &request) return true;
+  if (range.writer != nullptr) {
     // Two answers to one question: they must say the same.
-    if (const auto at = stretch.writer->samples.last_difference(offset, bytes))
-      flight.last_difference = std::max(flight.last_difference, *at + 1);
+    if (const auto at = range.writer->samples.last_difference(offset, bytes))
+      request.last_difference = std::max(request.last_difference, *at + 1);
   }
   if (!is_fresh) return false;
-  if (offset > stretch.next) {
-    end_flight(flight);
+  if (offset > range.next) {
+    end_request(request);
     return false;
   }
-  return take_over(flight);
+  return take_over(request);
 }
 
-// The flight has brought all that the stretch's writer did, and vouches for it. False if it cannot.
-bool NetworkReader::take_over(Flight& flight) {
-  Stretch& stretch = *flight.stretch;
-  if (stretch.writer != nullptr && flight.last_difference > stretch.confirmed) {
-    warn(object_of(stretch),
+// The request has brought all that the range's writer did, and vouches for it. False if it cannot.
+bool NetworkReader::take_over(InFlightRequest& request) {
+  PendingRange& range = *request.range;
+  if (range.writer != nullptr && request.last_difference > range.confirmed) {
+    warn(object_of(range),
          fmt::format("two answers differ near byte {}; both are dropped, and it is read again",
-                     flight.last_difference - 1));
-    break_off(*stretch.writer, false);
-    end_flight(flight);
-    stretch.wants_fresh_connection = true;
+                     request.last_difference - 1));
+    break_off(*range.writer, false);
+    end_request(request);
+    range.wants_fresh_connection = true;
     return false;
   }
-  stretch.writer = &flight;
-  flight.last_difference = 0;
+  range.writer = &request;
+  request.last_difference = 0;
   return true;
 }
 
 // To where the bytes belong; what lies between the wanted pieces is dropped.
-void NetworkReader::copy_out(Stretch& stretch, std::uint64_t offset, std::string_view bytes) {
+void NetworkReader::copy_out(PendingRange& range, std::uint64_t offset, std::string_view bytes) {
   const std::uint64_t end = offset + bytes.size();
-  if (offset >= stretch.piece_begin && end <= stretch.piece_end) {
-    put(stretch, *stretch.piece_chunk, stretch.piece_place.plus(offset - stretch.piece_begin),
-        bytes);
+  if (offset >= range.piece_begin && end <= range.piece_end) {
+    put(range, *range.piece_chunk, range.piece_place.plus(offset - range.piece_begin), bytes);
     return;
   }
-  for (std::size_t i = stretch.filled_chunks; i < stretch.chunks.size(); ++i) {
-    const Chunk& chunk = chunk_at(stretch, i);
+  for (std::size_t i = range.filled_chunks; i < range.chunks.size(); ++i) {
+    const Chunk& chunk = chunk_at(range, i);
     if (chunk.offset >= end) break;
-    core_.plan.for_each_piece(chunk, offset, end, [&](const Piece& piece) {
-      put(stretch, chunk, piece.place, bytes.substr(piece.offset - offset, piece.size));
+    landing_.plan().for_each_piece(chunk, offset, end, [&](const Piece& piece) {
+      put(range, chunk, piece.place, bytes.substr(piece.offset - offset, piece.size));
     });
   }
   // The next bytes most likely go on in one large piece: found once, used for all of it.
-  stretch.piece_begin = stretch.piece_end = 0;
-  if (end == stretch.end) return;
-  for (std::size_t i = stretch.filled_chunks; i < stretch.chunks.size(); ++i) {
-    const Chunk& chunk = chunk_at(stretch, i);
+  range.piece_begin = range.piece_end = 0;
+  if (end == range.end) return;
+  for (std::size_t i = range.filled_chunks; i < range.chunks.size(); ++i) {
+    const Chunk& chunk = chunk_at(range, i);
     if (chunk.end() <= end) continue;
-    const auto piece = core_.plan.piece_at(chunk, end);
+    const auto piece = landing_.plan().piece_at(chunk, end);
     if (!piece) return;
-    stretch.piece_begin = piece->offset;
-    stretch.piece_end = piece->offset + piece->size;
-    stretch.piece_place = piece->place;
-    stretch.piece_chunk = &chunk;
+    range.piece_begin = piece->offset;
+    range.piece_end = piece->offset + piece->size;
+    range.piece_place = piece->place;
+    range.piece_chunk = &chunk;
     return;
   }
 }
 
-void NetworkReader::put(Stretch& stretch, const Chunk& chunk, Place place, std::string_view bytes) {
-  if (core_.is_for_device(chunk)) return stage(stretch, chunk, place, bytes);
-  std::byte* const to = core_.address(place);
-  if (!core_.integrity) return copy_past_caches(to, bytes.data(), bytes.size());
-  const auto crc_kind = core_.integrity->crc_of(chunk);
+void NetworkReader::put(PendingRange& range, const Chunk& chunk, Place place,
+                        std::string_view bytes) {
+  if (landing_.is_for_device(chunk)) return stage(range, chunk, place, bytes);
+  std::byte* const to = landing_.address(place);
+  if (!landing_.verifies()) return copy_past_caches(to, bytes.data(), bytes.size());
+  const auto crc_kind = landing_.crc_of(chunk);
   // SHA-256 reads all of it again, in order.
   if (!crc_kind) return static_cast<void>(std::memcpy(to, bytes.data(), bytes.size()));
-  if (stretch.crcs.empty() || stretch.crcs.back().chunk != chunk.number)
-    stretch.crcs.push_back({.chunk = chunk.number});
+  if (range.crcs.empty() || range.crcs.back().chunk != chunk.number)
+    range.crcs.push_back({.chunk = chunk.number});
   // Summed where they came in, which is in the cache: where they go to is not.
-  std::uint64_t& crc = stretch.crcs.back().crc;
+  std::uint64_t& crc = range.crcs.back().crc;
   crc = crc_update(*crc_kind, crc, bytes);
   copy_past_caches(to, bytes.data(), bytes.size());
 }
 
-void NetworkReader::stage(Stretch& stretch, const Chunk& chunk, Place place,
+void NetworkReader::stage(PendingRange& range, const Chunk& chunk, Place place,
                           std::string_view bytes) {
-  auto& staged = stretch.staged;
+  auto& staged = range.staged;
   if (staged.empty() || staged.back()->chunk().number != chunk.number) {
     // Only the last one holds a segment.
     if (!staged.empty()) staged.back()->flush();
-    staged.push_back(std::make_unique<StagedChunk>(*core_.staging, core_, chunk, counters_));
+    staged.push_back(std::make_unique<StagedChunk>(*staging_, landing_, chunk, counters_));
   }
   staged.back()->put(place, bytes, [&] {
-    for (const auto& one : stretches_) {
+    for (const auto& one : ranges_) {
       if (!one->staged.empty()) one->staged.back()->flush();
     }
   });
 }
 
 // So that what comes from here on can be taken back from a device's segment.
-void NetworkReader::mark(Stretch& stretch) {
-  if (stretch.staged.empty()) return;
-  StagedChunk& last = *stretch.staged.back();
-  if (last.chunk().end() > stretch.next) last.mark(stretch.next);
+void NetworkReader::mark(PendingRange& range) {
+  if (range.staged.empty()) return;
+  StagedChunk& last = *range.staged.back();
+  if (last.chunk().end() > range.next) last.mark(range.next);
 }
 
 // Chunks all of whose bytes are there. Those for a device set out, but do not end before they are
 // confirmed.
-void NetworkReader::fill_chunks(Stretch& stretch) {
-  while (stretch.filled_chunks < stretch.chunks.size()) {
-    const Chunk& chunk = chunk_at(stretch, stretch.filled_chunks);
-    if (chunk.end() > stretch.next) return;
-    ++stretch.filled_chunks;
-    if (!stretch.staged.empty() && stretch.staged.back()->chunk().number == chunk.number)
-      stretch.staged.back()->flush();
+void NetworkReader::fill_chunks(PendingRange& range) {
+  while (range.filled_chunks < range.chunks.size()) {
+    const Chunk& chunk = chunk_at(range, range.filled_chunks);
+    if (chunk.end() > range.next) return;
+    ++range.filled_chunks;
+    if (!range.staged.empty() && range.staged.back()->chunk().number == chunk.number)
+      range.staged.back()->flush();
   }
 }
 
 // ---- What counts ----
 
 // Looks how far the bytes that are there are confirmed now, and hands over what is.
-void NetworkReader::settle(Stretch& stretch) {
-  if (stretch.writer != nullptr) {
-    const std::uint64_t sure = std::min(stretch.writer->sure_until(), stretch.next);
-    stretch.confirmed = std::max(stretch.confirmed, sure);
+void NetworkReader::settle(PendingRange& range) {
+  if (range.writer != nullptr) {
+    const std::uint64_t sure = std::min(range.writer->sure_until(), range.next);
+    range.confirmed = std::max(range.confirmed, sure);
   }
-  if (!stretch.broken.empty() && !judge_broken(stretch)) return;
-  land_chunks(stretch);
+  if (!range.broken.empty() && !judge_broken(range)) return;
+  land_chunks(range);
 }
 
-void NetworkReader::land_chunks(Stretch& stretch) {
-  while (stretch.landed_chunks < stretch.filled_chunks) {
-    const Chunk& chunk = chunk_at(stretch, stretch.landed_chunks);
-    if (chunk.end() > stretch.confirmed) return;
-    ++stretch.landed_chunks;
-    if (stretch.writer != nullptr) stretch.writer->samples.forget_before(chunk.end());
-    if (!core_.is_for_device(chunk)) {
-      host_chunk_landed(stretch, chunk);
-    } else if (!stretch.staged.empty() && stretch.staged.front()->chunk().number == chunk.number) {
-      stretch.staged.front()->finish();
-      stretch.staged.pop_front();
+void NetworkReader::land_chunks(PendingRange& range) {
+  while (range.landed_chunks < range.filled_chunks) {
+    const Chunk& chunk = chunk_at(range, range.landed_chunks);
+    if (chunk.end() > range.confirmed) return;
+    ++range.landed_chunks;
+    if (range.writer != nullptr) range.writer->samples.forget_before(chunk.end());
+    if (!landing_.is_for_device(chunk)) {
+      host_chunk_landed(range, chunk);
+    } else if (!range.staged.empty() && range.staged.front()->chunk().number == chunk.number) {
+      range.staged.front()->finish();
+      range.staged.pop_front();
     }
   }
 }
 
-void NetworkReader::host_chunk_landed(Stretch& stretch, const Chunk& chunk) {
-  if (stretch.crcs.empty() || stretch.crcs.front().chunk != chunk.number)
-    return core_.chunk_landed(chunk, counters_);
-  const Stretch::PassingCrc passed = stretch.crcs.front();
-  stretch.crcs.pop_front();
-  if (passed.is_lost) return core_.chunk_landed(chunk, counters_);
-  core_.summed_chunk_landed(chunk, passed.crc, counters_);
+void NetworkReader::host_chunk_landed(PendingRange& range, const Chunk& chunk) {
+  if (range.crcs.empty() || range.crcs.front().chunk != chunk.number)
+    return landing_.chunk_landed(chunk, counters_);
+  const PendingRange::PassingCrc passed = range.crcs.front();
+  range.crcs.pop_front();
+  if (passed.is_lost) return landing_.chunk_landed(chunk, counters_);
+  landing_.summed_chunk_landed(chunk, passed.crc, counters_);
 }
 
 // Holds what was read again against the answers that broke off. False while chunks must not be
 // handed over.
-bool NetworkReader::judge_broken(Stretch& stretch) {
-  const auto finding = stretch.broken.judge(stretch.confirmed, stretch.confirmed == stretch.end);
-  if (finding.difference) warn(object_of(stretch), describe_difference(*finding.difference));
+bool NetworkReader::judge_broken(PendingRange& range) {
+  const auto finding = range.broken.judge(range.confirmed, range.confirmed == range.end);
+  if (finding.difference) warn(object_of(range), describe_difference(*finding.difference));
   if (!finding.wrong_perhaps_since) return !finding.is_open;
   // What was not handed over can be read again.
-  const std::uint64_t begin = begin_of(stretch);
+  const std::uint64_t begin = begin_of(range);
   if (*finding.wrong_perhaps_since >= begin) {
-    go_back(stretch, begin);
-    stretch.broken.clear();
+    go_back(range, begin);
+    range.broken.clear();
     return false;
   }
-  core_.fail(Error(ErrorKind::corrupt,
-                   fmt::format("an answer that broke off had brought more than {} KiB that are not "
-                               "the object's, and some of it may have been handed over; a proxy "
-                               "before the store writes into answers: load again, and find it",
-                               kGuardBytes / kKiB))
-                 .at(object_of(stretch).uri.text(),
-                     {*finding.wrong_perhaps_since, begin - *finding.wrong_perhaps_since}));
+  landing_.fail(
+      Error(ErrorKind::corrupt,
+            fmt::format("an answer that broke off had brought more than {} KiB that are not "
+                        "the object's, and some of it may have been handed over; a proxy "
+                        "before the store writes into answers: load again, and find it",
+                        kGuardBytes / kKiB))
+          .at(object_of(range).uri.text(),
+              {*finding.wrong_perhaps_since, begin - *finding.wrong_perhaps_since}));
   return false;
 }
 
-// The flight failed. What it brought last, or of what was refused as a whole all that was not
+// The request failed. What it brought last, or of what was refused as a whole all that was not
 // handed over, is read again.
-void NetworkReader::break_off(Flight& flight, bool is_refused) {
-  Stretch& stretch = *flight.stretch;
-  if (stretch.writer != &flight || stretch.is_whole()) return;
-  const std::uint64_t begin = std::max(flight.wanted().offset, begin_of(stretch));
-  const std::uint64_t last_sure = flight.samples.at_or_before(stretch.confirmed);
-  stretch.broken.forget_comparison();
-  const std::uint64_t had = stretch.next;
-  go_back(stretch, is_refused ? begin : std::max(begin, last_sure));
-  if (had == stretch.next) return;  // nothing of it was there
-  stretch.broken.add({flight.wanted().offset, stretch.next, flight.samples.from(stretch.next)});
+void NetworkReader::break_off(InFlightRequest& request, bool is_refused) {
+  PendingRange& range = *request.range;
+  if (range.writer != &request || range.is_whole()) return;
+  const std::uint64_t begin = std::max(request.wanted().offset, begin_of(range));
+  const std::uint64_t last_sure = request.samples.at_or_before(range.confirmed);
+  range.broken.forget_comparison();
+  const std::uint64_t had = range.next;
+  go_back(range, is_refused ? begin : std::max(begin, last_sure));
+  if (had == range.next) return;  // nothing of it was there
+  range.broken.add({request.wanted().offset, range.next, request.samples.from(range.next)});
 }
 
 // All from `to` on, or from a little before, is read again.
-void NetworkReader::go_back(Stretch& stretch, std::uint64_t to) {
-  stretch.writer = nullptr;
-  if (to == stretch.next) return;
-  while (!stretch.staged.empty() && stretch.staged.back()->chunk().offset >= to)
-    stretch.staged.pop_back();
-  if (!stretch.staged.empty() && stretch.staged.back()->chunk().end() > to)
-    to = stretch.staged.back()->take_back(to);
-  while (!stretch.crcs.empty() && core_.plan.chunks()[stretch.crcs.back().chunk].offset >= to)
-    stretch.crcs.pop_back();
-  if (!stretch.crcs.empty() && core_.plan.chunks()[stretch.crcs.back().chunk].end() > to)
-    stretch.crcs.back().is_lost = true;
-  stretch.is_unquiet = core_.is_for_device(chunk_at(stretch, 0));
-  add(counters_.bytes_discarded, stretch.next - to);
-  stretch.next = stretch.confirmed = to;
-  stretch.piece_begin = stretch.piece_end = 0;
-  while (stretch.filled_chunks > stretch.landed_chunks &&
-         chunk_at(stretch, stretch.filled_chunks - 1).end() > to)
-    --stretch.filled_chunks;
-  for (const auto& other : flights_) {
-    if (other->stretch == &stretch && (other->position > to || stretch.is_unquiet))
-      end_flight(*other);
+void NetworkReader::go_back(PendingRange& range, std::uint64_t to) {
+  range.writer = nullptr;
+  if (to == range.next) return;
+  while (!range.staged.empty() && range.staged.back()->chunk().offset >= to)
+    range.staged.pop_back();
+  if (!range.staged.empty() && range.staged.back()->chunk().end() > to)
+    to = range.staged.back()->take_back(to);
+  while (!range.crcs.empty() && landing_.plan().chunks()[range.crcs.back().chunk].offset >= to)
+    range.crcs.pop_back();
+  if (!range.crcs.empty() && landing_.plan().chunks()[range.crcs.back().chunk].end() > to)
+    range.crcs.back().is_lost = true;
+  range.is_unquiet = landing_.is_for_device(chunk_at(range, 0));
+  add(counters_.bytes_discarded, range.next - to);
+  range.next = range.confirmed = to;
+  range.piece_begin = range.piece_end = 0;
+  while (range.filled_chunks > range.landed_chunks &&
+         chunk_at(range, range.filled_chunks - 1).end() > to)
+    --range.filled_chunks;
+  for (const auto& other : requests_) {
+    if (other->range == &range && (other->position > to || range.is_unquiet)) end_request(*other);
   }
 }
 
 // Where what was not handed over begins.
-std::uint64_t NetworkReader::begin_of(const Stretch& stretch) const {
-  return chunk_at(stretch, stretch.landed_chunks).offset;
+std::uint64_t NetworkReader::begin_of(const PendingRange& range) const {
+  return chunk_at(range, range.landed_chunks).offset;
 }
 
-const Object& NetworkReader::object_of(const Stretch& stretch) const {
-  return core_.checkpoint->objects[stretch.object].object;
+const Object& NetworkReader::object_of(const PendingRange& range) const {
+  return *objects_[range.object].object;
 }
 
 }  // namespace streamer::core

@@ -9,7 +9,6 @@
 
 #include "base/chance.hpp"
 #include "base/fits_in_memory.hpp"
-#include "engine/network_flight.hpp"
 #include "engine/reader_clock.hpp"
 
 namespace streamer::core {
@@ -26,17 +25,20 @@ constexpr Milliseconds kCopiesAwaitedFor{2};
 
 }  // namespace
 
-NetworkReader::NetworkReader(LoadCore& core, NetworkShare& share, const LoadSettings& settings,
-                             std::uint32_t number, std::uint32_t network_number)
-    : core_(core),
-      share_(share),
-      counters_(core.counters[number]),
-      wake_(core.network_wakes[network_number]),
-      settings_(settings),
-      network_number_(network_number),
+NetworkReader::NetworkReader(const Shared& shared, WakeFd& wake, std::uint32_t number,
+                             ReaderCounters& mine)
+    : landing_(shared.landing),
+      staging_(shared.staging),
+      objects_(shared.objects),
+      chunks_(shared.chunks),
+      share_(shared.share),
+      counters_(mine),
+      wake_(wake),
+      settings_(shared.settings),
+      number_(number),
       chunk_bytes_(
-          static_cast<double>(std::max<std::uint64_t>(core.plan.largest_chunk_bytes(), 1))),
-      budget_(settings.connections != 0 ? settings.connections : 256) {}
+          static_cast<double>(std::max<std::uint64_t>(landing_.plan().largest_chunk_bytes(), 1))),
+      budget_(settings_.connections != 0 ? settings_.connections : 256) {}
 
 NetworkReader::~NetworkReader() = default;
 
@@ -44,30 +46,23 @@ void NetworkReader::run() {
   started_ns_ = steady_now_ns();
   // Made while there is memory for it.
   Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for a network reader");
-  // What it waits for outside its own loop, such as credentials, ends with the load.
-  const Work for_the_load("the load", &core_.operation);
-  const WorkScope scope(&for_the_load);
   const bool fits = fits_in_memory([&] {
     auto outcome = work();
-    if (!outcome) core_.fail(std::move(outcome).error());
+    if (!outcome) landing_.fail(std::move(outcome).error());
   });
-  if (!fits) core_.fail(std::move(out_of_memory));
+  if (!fits) landing_.fail(std::move(out_of_memory));
   // Whatever is in flight writes to memory that others will take back.
-  flights_.clear();
-  stretches_.clear();
+  requests_.clear();
+  ranges_.clear();
   count_time();
-  core_.readers_running.fetch_sub(1, std::memory_order_release);
-  core_.ready_or_stuck.notify();
 }
 
 Result<void> NetworkReader::work() {
-  for (const CheckpointObject& entry : core_.checkpoint->objects) {
-    Store* const store = TRY(core_.checkpoint->stores->of(entry.object.uri));
-    stores_.push_back(store->remote());
-  }
+  for (const SourceObject& one : objects_)
+    stores_.push_back(one.store->remote());
   loop_ = TRY(EventLoop::make(kIdleConnections, &wake_));
   last_progress_ = loop_->now();
-  while (!core_.is_stopped() && (!all_claimed_ || !stretches_.empty()))
+  while (!landing_.is_stopped() && (!all_claimed_ || !ranges_.empty()))
     step();
   return {};
 }
@@ -75,31 +70,30 @@ Result<void> NetworkReader::work() {
 void NetworkReader::step() {
   is_shut_out_ = false;
   // Before windows are asked.
-  window_moves_ = core_.window_moves.load(std::memory_order_acquire);
-  while (in_flight() < share_.connections(network_number_) && start_next()) {
+  window_moves_ = landing_.window_moves();
+  while (requests_in_flight() < share_.connections(number_) && start_next()) {
   }
   counters_.connections.store(loop_->active(), std::memory_order_relaxed);
   counters_.most_connections.store(
       std::max(counters_.most_connections.load(std::memory_order_relaxed), loop_->active()),
       std::memory_order_relaxed);
-  if (all_claimed_ && stretches_.empty()) return;
+  if (all_claimed_ && ranges_.empty()) return;
 
   // With nothing of its own still to come, not even a next attempt.
   const bool sleeps_for_window =
-      is_shut_out_ && flights_.empty() && next_event() == SteadyTime::max();
+      is_shut_out_ && requests_.empty() && next_event() == SteadyTime::max();
   const bool sleeps_for_bandwidth =
-      core_.throttle.is_on() && flights_.empty() && !stretches_.empty() && !sleeps_for_window;
+      landing_.is_capped() && requests_.empty() && !ranges_.empty() && !sleeps_for_window;
   const std::int64_t began = steady_now_ns();
   wake_.arm();
-  if (sleeps_for_window) core_.begins_to_wait(counters_, window_moves_);
+  if (sleeps_for_window) landing_.begins_to_wait(counters_, window_moves_);
   const bool has_reason =
-      core_.is_stopped() || (is_shut_out_ && core_.has_moved_since(window_moves_));
+      landing_.is_stopped() || (is_shut_out_ && landing_.has_moved_since(window_moves_));
   std::vector<Transfer*> finished;
   loop_->turn(has_reason ? SteadyTime{} : next_event(), finished);
   wake_.disarm();
   if (sleeps_for_window) {
-    counters_.waits_since.store(0, std::memory_order_relaxed);
-    add(counters_.window_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
+    landing_.has_waited(counters_, began);
     last_progress_ = loop_->now();
   }
   if (sleeps_for_bandwidth)
@@ -112,48 +106,48 @@ void NetworkReader::step() {
 
 // ---- Getting work ----
 
-std::uint32_t NetworkReader::in_flight() const noexcept {
-  return static_cast<std::uint32_t>(flights_.size()) - hedges_in_flight_;
+std::uint32_t NetworkReader::requests_in_flight() const noexcept {
+  return static_cast<std::uint32_t>(requests_.size()) - hedges_in_flight_;
 }
 
-// A stretch that may be asked for now. One that the window shuts out does not keep others, which
+// A range that may be asked for now. One that the window shuts out does not keep others, which
 // the window may wait for, from their next attempt.
-NetworkReader::Stretch* NetworkReader::stretch_that_is_due() {
+PendingRange* NetworkReader::range_that_is_due() {
   const SteadyTime now = loop_->now();
-  for (const auto& one : stretches_) {
-    Stretch& stretch = *one;
-    if (stretch.flights != 0 || stretch.not_before > now) continue;
-    if (stretch.is_unquiet && !is_quiet(stretch)) continue;
-    if (admit(stretch)) return &stretch;
+  for (const auto& one : ranges_) {
+    PendingRange& range = *one;
+    if (range.requests != 0 || range.not_before > now) continue;
+    if (range.is_unquiet && !is_quiet(range)) continue;
+    if (admit(range)) return &range;
     is_shut_out_ = true;
   }
   return nullptr;
 }
 
 // Whether all that was taken back has been copied to its device: what is copied after it lasts.
-bool NetworkReader::is_quiet(Stretch& stretch) {
-  for (std::size_t i = stretch.landed_chunks; i < stretch.chunks.size(); ++i) {
-    if (core_.staging->is_quiet(chunk_at(stretch, i))) continue;
-    stretch.not_before = loop_->now() + kCopiesAwaitedFor;
+bool NetworkReader::is_quiet(PendingRange& range) {
+  for (std::size_t i = range.landed_chunks; i < range.chunks.size(); ++i) {
+    if (staging_->is_quiet(chunk_at(range, i))) continue;
+    range.not_before = loop_->now() + kCopiesAwaitedFor;
     return false;
   }
-  stretch.is_unquiet = false;
+  range.is_unquiet = false;
   return true;
 }
 
-bool NetworkReader::admits(const Stretch& stretch) const {
-  return std::all_of(stretch.chunks.begin(), stretch.chunks.end(), [&](std::uint32_t number) {
-    return core_.admits(core_.plan.chunks()[number]);
+bool NetworkReader::admits(const PendingRange& range) const {
+  return std::all_of(range.chunks.begin(), range.chunks.end(), [&](std::uint32_t number) {
+    return landing_.admits(landing_.plan().chunks()[number]);
   });
 }
 
 // Whether the window lets its bytes in, all of them.
-bool NetworkReader::admit(Stretch& stretch) {
-  if (admits(stretch)) return true;
+bool NetworkReader::admit(PendingRange& range) {
+  if (admits(range)) return true;
   // The first chunks alone may be let in.
-  for (std::size_t count = stretch.chunks.size() - 1; count > 0; --count) {
-    if (!core_.admits(chunk_at(stretch, count - 1))) continue;
-    split_at(stretch, count);
+  for (std::size_t count = range.chunks.size() - 1; count > 0; --count) {
+    if (!landing_.admits(chunk_at(range, count - 1))) continue;
+    split_at(range, count);
     return true;
   }
   return false;
@@ -161,40 +155,39 @@ bool NetworkReader::admit(Stretch& stretch) {
 
 // False if there is nothing to start now.
 bool NetworkReader::start_next() {
-  if (core_.is_stopped()) return false;
+  if (landing_.is_stopped()) return false;
   // What waits for its next attempt is not started now, so that others can be; but if everything
   // fails, claiming more would only make more failures.
-  const bool may_claim = stretches_.size() < 2 * std::size_t{share_.connections(network_number_)};
-  Stretch* stretch = stretch_that_is_due();
-  if (stretch == nullptr && !all_claimed_ && !is_shut_out_ && may_claim) {
+  const bool may_claim = ranges_.size() < 2 * std::size_t{share_.connections(number_)};
+  PendingRange* range = range_that_is_due();
+  if (range == nullptr && !all_claimed_ && !is_shut_out_ && may_claim) {
     claim_more();
-    stretch = stretch_that_is_due();
+    range = range_that_is_due();
   }
-  if (stretch == nullptr && all_claimed_) stretch = split_largest();
-  if (stretch == nullptr) return false;
-  if (core_.throttle.is_on() && stretch->not_before == SteadyTime{}) {
-    stretch->not_before = core_.throttle.reserve(stretch->left(), loop_->now());
-    if (stretch->not_before > loop_->now()) return true;
+  if (range == nullptr && all_claimed_) range = split_largest();
+  if (range == nullptr) return false;
+  if (landing_.is_capped() && range->not_before == SteadyTime{}) {
+    range->not_before = landing_.reserve(range->left(), loop_->now());
+    if (range->not_before > loop_->now()) return true;
   }
-  return fly(*stretch, false);
+  return send(*range, false);
 }
 
 std::uint32_t NetworkReader::chunks_per_request() const {
   // A cap on bandwidth holds at short range only if requests are short.
-  if (settings_.chunk_bytes != 0 || core_.throttle.is_on()) return 1;
+  if (settings_.chunk_bytes != 0 || landing_.is_capped()) return 1;
   // What each connection would have to bring if all ended at the same time.
   std::uint64_t claimed = 0;
-  for (const auto& stretch : stretches_)
-    claimed += stretch->left();
-  const double share =
-      static_cast<double>(core_.network_chunks.left()) * chunk_bytes_ / share_.target() +
-      static_cast<double>(claimed) / share_.connections(network_number_);
+  for (const auto& range : ranges_)
+    claimed += range->left();
+  const double share = static_cast<double>(chunks_.left()) * chunk_bytes_ / share_.target() +
+                       static_cast<double>(claimed) / share_.connections(number_);
   // And no less than what makes the wait for the first byte a tenth: what one connection then has
   // too much of in the end is split off.
   double bytes = std::max(share, kTimesFirstByte * first_byte_s_ * rate_);
   bytes = std::min(bytes, static_cast<double>(kLargestRequestBytes));
   // The window moves only as its first bytes come: requests must not fill all of it.
-  for (const PlanMemory& memory : core_.plan.memories()) {
+  for (const PlanMemory& memory : landing_.plan().memories()) {
     const auto window = static_cast<double>(memory.ring_bytes);
     if (window > 0) bytes = std::min(bytes, window / (4.0 * share_.target()));
   }
@@ -202,39 +195,39 @@ std::uint32_t NetworkReader::chunks_per_request() const {
 }
 
 void NetworkReader::claim_more() {
-  const auto [first, end] = core_.network_chunks.claim_some(chunks_per_request());
+  const auto [first, end] = chunks_.claim_some(chunks_per_request());
   all_claimed_ = first == end;
   if (!all_claimed_) split_claim(first, end);
 }
 
-// One stretch for each run of chunks that follow each other in one object.
+// One range for each run of chunks that follow each other in one object.
 void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
-  Stretch* open = nullptr;
+  PendingRange* open = nullptr;
   for (std::uint32_t at = first; at < end; ++at) {
-    const std::uint32_t number = core_.network_chunks.number(at);
-    const Chunk& chunk = core_.plan.chunks()[number];
+    const std::uint32_t number = chunks_.number(at);
+    const Chunk& chunk = landing_.plan().chunks()[number];
     const bool goes_on = open != nullptr && open->object == chunk.object &&
                          open->end == chunk.offset && chunk_at(*open, 0).memory == chunk.memory;
     if (!goes_on) {
-      auto made = std::make_unique<Stretch>(stores_[chunk.object]->limits().retry);
+      auto made = std::make_unique<PendingRange>(stores_[chunk.object]->limits().retry);
       made->object = chunk.object;
       made->next = made->confirmed = chunk.offset;
       open = made.get();
-      stretches_.push_back(std::move(made));
+      ranges_.push_back(std::move(made));
     }
     open->chunks.push_back(number);
     open->end = chunk.end();
   }
 }
 
-// Nothing is left to claim, and a connection is idle: it takes the end of the stretch that would be
+// Nothing is left to claim, and a connection is idle: it takes the end of the range that would be
 // whole last. nullptr if none is worth it.
-NetworkReader::Stretch* NetworkReader::split_largest() {
+PendingRange* NetworkReader::split_largest() {
   if (settings_.chunk_bytes != 0 || rates_ == 0) return nullptr;
-  Stretch* largest = nullptr;
-  for (const auto& stretch : stretches_) {
-    if (stretch->flights != 1 || stretch->chunks.size() - stretch->filled_chunks < 2) continue;
-    if (largest == nullptr || stretch->left() > largest->left()) largest = stretch.get();
+  PendingRange* largest = nullptr;
+  for (const auto& range : ranges_) {
+    if (range->requests != 1 || range->chunks.size() - range->filled_chunks < 2) continue;
+    if (largest == nullptr || range->left() > largest->left()) largest = range.get();
   }
   if (largest == nullptr) return nullptr;
   // What the first request brings until the second one has its first byte.
@@ -248,146 +241,149 @@ NetworkReader::Stretch* NetworkReader::split_largest() {
   return split_at(*largest, first);
 }
 
-// Makes the chunks from number `first` of the stretch on a stretch of their own.
-NetworkReader::Stretch* NetworkReader::split_at(Stretch& stretch, std::size_t first) {
-  auto rest = std::make_unique<Stretch>(stores_[stretch.object]->limits().retry);
-  rest->object = stretch.object;
-  rest->chunks.assign(stretch.chunks.begin() + static_cast<std::ptrdiff_t>(first),
-                      stretch.chunks.end());
-  rest->next = rest->confirmed = core_.plan.chunks()[rest->chunks.front()].offset;
-  rest->end = stretch.end;
-  stretch.chunks.resize(first);
-  stretch.end = chunk_at(stretch, first - 1).end();
+// Makes the chunks from number `first` of the range on a range of their own.
+PendingRange* NetworkReader::split_at(PendingRange& range, std::size_t first) {
+  auto rest = std::make_unique<PendingRange>(stores_[range.object]->limits().retry);
+  rest->object = range.object;
+  rest->chunks.assign(range.chunks.begin() + static_cast<std::ptrdiff_t>(first),
+                      range.chunks.end());
+  rest->next = rest->confirmed = landing_.plan().chunks()[rest->chunks.front()].offset;
+  rest->end = range.end;
+  range.chunks.resize(first);
+  range.end = chunk_at(range, first - 1).end();
   // What was cached of where bytes go may lie beyond the new end.
-  stretch.piece_begin = stretch.piece_end = 0;
-  stretches_.push_back(std::move(rest));
-  return stretches_.back().get();
+  range.piece_begin = range.piece_end = 0;
+  ranges_.push_back(std::move(rest));
+  return ranges_.back().get();
 }
 
-const Chunk& NetworkReader::chunk_at(const Stretch& stretch, std::size_t index) const {
-  return core_.plan.chunks()[stretch.chunks[index]];
+const Chunk& NetworkReader::chunk_at(const PendingRange& range, std::size_t index) const {
+  return landing_.plan().chunks()[range.chunks[index]];
 }
 
 // ---- Doing it ----
 
-bool NetworkReader::fly(Stretch& stretch, bool is_hedge) {
-  const Object& object = object_of(stretch);
-  RemoteStore& store = *stores_[stretch.object];
+bool NetworkReader::send(PendingRange& range, bool is_hedge) {
+  const Object& object = object_of(range);
+  RemoteStore& store = *stores_[range.object];
   // A hedge brings again what is not confirmed, so that it can vouch for it.
-  const ByteRange wanted{stretch.confirmed, stretch.end - stretch.confirmed};
-  auto request = store.range_request(object.uri, wanted, object.etag);
-  if (!request) {
-    core_.fail(std::move(request).error());
+  const ByteRange wanted{range.confirmed, range.end - range.confirmed};
+  auto signed_request = store.range_request(object.uri, wanted, object.etag);
+  if (!signed_request) {
+    landing_.fail(std::move(signed_request).error());
     return false;
   }
-  auto flight = std::make_unique<Flight>(*this, stretch, wanted, object, *std::move(request));
+  RangeReceiver& receiver = *this;
+  auto request = std::make_unique<InFlightRequest>(receiver, range, wanted, object,
+                                                   *std::move(signed_request));
   TransferOptions options;
-  options.fresh_connection = is_hedge || stretch.wants_fresh_connection;
+  options.fresh_connection = is_hedge || range.wants_fresh_connection;
   options.connect_timeout = store.limits().connect_timeout;
   options.stall_timeout = store.limits().stall_timeout;
   options.receive_buffer_bytes = share_.receive_buffer_bytes();
-  const HttpRequest& http = flight->request.http;
+  const HttpRequest& http = request->signed_request.http;
   const Endpoint endpoint{http.origin, ""};
   const bool is_direct = !http.route || http.route->proxy.empty();
   if (is_direct && !is_ip_address(endpoint.host())) {
-    flight->host = &share_.addresses_of(std::string(endpoint.host()));
-    options.address = flight->host->borrow(loop_->now());
+    request->host = &share_.addresses_of(std::string(endpoint.host()));
+    options.address = request->host->borrow(loop_->now());
   }
-  flight->is_hedge = is_hedge;
-  flight->transfer = std::make_unique<Transfer>(http, *flight, std::move(options));
-  auto added = loop_->add(*flight->transfer);
+  request->is_hedge = is_hedge;
+  request->transfer = std::make_unique<Transfer>(http, *request, std::move(options));
+  auto added = loop_->add(*request->transfer);
   if (!added) {
-    core_.fail(std::move(added).error());
+    landing_.fail(std::move(added).error());
     return false;
   }
-  flight->began = flight->marked_at = loop_->now();
+  request->began = request->marked_at = loop_->now();
   add(counters_.network_requests, 1);
-  ++stretch.flights;
+  ++range.requests;
   if (is_hedge) ++hedges_in_flight_;
-  flights_.push_back(std::move(flight));
+  requests_.push_back(std::move(request));
   return true;
 }
 
 // ---- What became of it ----
 
 void NetworkReader::finish(Transfer& transfer) {
-  const auto at = std::find_if(flights_.begin(), flights_.end(),
+  const auto at = std::find_if(requests_.begin(), requests_.end(),
                                [&](const auto& one) { return one->transfer.get() == &transfer; });
-  Flight& flight = **at;
+  InFlightRequest& request = **at;
   const TransferFault fault = transfer.fault();
   const bool has_failed_host = fault == TransferFault::unreachable ||
                                fault == TransferFault::stalled || fault == TransferFault::handshake;
-  if (flight.host != nullptr && !transfer.options().address.empty())
-    flight.host->give_back(transfer.options().address, has_failed_host, loop_->now());
-  flight.host = nullptr;
-  if (flight.is_complete()) {
+  if (request.host != nullptr && !transfer.options().address.empty())
+    request.host->give_back(transfer.options().address, has_failed_host, loop_->now());
+  request.host = nullptr;
+  if (request.is_complete()) {
     budget_.succeeded();
     // Over all of it: what came since the last look may be one burst.
-    note_rate(static_cast<double>(flight.received()),
-              in_seconds(loop_->now() - flight.first_byte_at));
+    note_rate(static_cast<double>(request.received()),
+              in_seconds(loop_->now() - request.first_byte_at));
   }
-  Stretch* const stretch = flight.stretch;
-  if (stretch != nullptr && flight.is_complete()) {
-    flight.has_ended_well = true;
-    if (stretch->writer == &flight || take_over(flight)) settle(*stretch);
-  } else if (stretch != nullptr) {
-    break_off(flight, is_refused_whole(transfer, flight));
+  PendingRange* const range = request.range;
+  if (range != nullptr && request.is_complete()) {
+    request.has_ended_well = true;
+    if (range->writer == &request || take_over(request)) settle(*range);
+  } else if (range != nullptr) {
+    break_off(request, is_refused_whole(transfer, request));
   }
-  end_flight(flight);
-  if (stretch != nullptr && !stretch->is_whole() && !flight.is_complete()) retry(*stretch, flight);
-  flights_.erase(at);
+  end_request(request);
+  if (range != nullptr && !range->is_whole() && !request.is_complete()) retry(*range, request);
+  requests_.erase(at);
 }
 
-void NetworkReader::retry(Stretch& stretch, const Flight& flight) {
-  RemoteStore& store = *stores_[stretch.object];
-  Verdict verdict = store.judge(object_of(stretch).uri, flight.request, *flight.transfer, flight);
+void NetworkReader::retry(PendingRange& range, const InFlightRequest& request) {
+  RemoteStore& store = *stores_[range.object];
+  Verdict verdict =
+      store.judge(object_of(range).uri, request.signed_request, *request.transfer, request);
   if (verdict.again == Again::throttled) share_.throttled(loop_->now());
   add(counters_.retries, 1);
   // A hedge that failed is no loss while the first request goes on.
-  if (stretch.flights != 0 && verdict.again != Again::never) return;
+  if (range.requests != 0 && verdict.again != Again::never) return;
   const bool made_progress =
-      stretch.next > std::max(stretch.furthest_at_failure, flight.wanted().offset);
-  stretch.furthest_at_failure = std::max(stretch.furthest_at_failure, stretch.next);
-  const auto delay = stretch.attempts.next(verdict, made_progress);
+      range.next > std::max(range.furthest_at_failure, request.wanted().offset);
+  range.furthest_at_failure = std::max(range.furthest_at_failure, range.next);
+  const auto delay = range.attempts.next(verdict, made_progress);
   if (!delay || !budget_.take(verdict.again))
-    return core_.fail(stretch.attempts.give_up(std::move(verdict.error)));
-  stretch.not_before = loop_->now() + *delay;
-  stretch.wants_fresh_connection = verdict.wants_fresh_connection;
-  stretch.was_hedged = false;
+    return landing_.fail(range.attempts.give_up(std::move(verdict.error)));
+  range.not_before = loop_->now() + *delay;
+  range.wants_fresh_connection = verdict.wants_fresh_connection;
+  range.was_hedged = false;
 }
 
-void NetworkReader::end_flight(Flight& flight) {
-  if (flight.host != nullptr && !flight.transfer->options().address.empty())
-    flight.host->give_back(flight.transfer->options().address, false, loop_->now());
-  flight.host = nullptr;
-  if (std::exchange(flight.is_hedge, false)) --hedges_in_flight_;
-  Stretch* const stretch = std::exchange(flight.stretch, nullptr);
-  if (stretch == nullptr) return;
-  --stretch->flights;
-  if (stretch->writer == &flight) stretch->writer = nullptr;
+void NetworkReader::end_request(InFlightRequest& request) {
+  if (request.host != nullptr && !request.transfer->options().address.empty())
+    request.host->give_back(request.transfer->options().address, false, loop_->now());
+  request.host = nullptr;
+  if (std::exchange(request.is_hedge, false)) --hedges_in_flight_;
+  PendingRange* const range = std::exchange(request.range, nullptr);
+  if (range == nullptr) return;
+  --range->requests;
+  if (range->writer == &request) range->writer = nullptr;
 }
 
-// Stretches that are whole; and the requests that were made for them and lost the race, or that
+// Ranges that are whole; and the requests that were made for them and lost the race, or that
 // bring what can no longer be used.
 void NetworkReader::drop_finished() {
-  for (auto at = flights_.begin(); at != flights_.end();) {
-    Flight& flight = **at;
-    const bool is_lost = flight.stretch == nullptr || flight.stretch->is_whole();
+  for (auto at = requests_.begin(); at != requests_.end();) {
+    InFlightRequest& request = **at;
+    const bool is_lost = request.range == nullptr || request.range->is_whole();
     if (!is_lost) {
       ++at;
       continue;
     }
-    end_flight(flight);
-    at = flights_.erase(at);
+    end_request(request);
+    at = requests_.erase(at);
   }
-  stretches_.remove_if([](const auto& stretch) { return stretch->is_whole(); });
+  ranges_.remove_if([](const auto& range) { return range->is_whole(); });
 }
 
 SteadyTime NetworkReader::next_event() const {
-  SteadyTime until = flights_.empty() ? SteadyTime::max() : next_watch_;
-  for (const auto& stretch : stretches_) {
-    if (stretch->flights == 0 && stretch->not_before > loop_->now())
-      until = std::min(until, stretch->not_before);
+  SteadyTime until = requests_.empty() ? SteadyTime::max() : next_watch_;
+  for (const auto& range : ranges_) {
+    if (range->requests == 0 && range->not_before > loop_->now())
+      until = std::min(until, range->not_before);
   }
   return until;
 }

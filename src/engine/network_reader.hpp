@@ -3,7 +3,7 @@
 // A thread that claims chunks and brings them over a network: many requests at once in one event
 // loop. Bytes go from the loop's buffer straight to where they belong.
 //
-// A stretch is one or more chunks that follow each other in an object, asked for by one request.
+// A range is one or more chunks that follow each other in an object, asked for by one request.
 // How much of it is there is one number, how much is confirmed another. Bytes are confirmed once
 // their answer ended as announced or brought a guard's length behind them (broken_answer.hpp), and
 // only then are their chunks handed over. When a request fails, the next one asks from what was
@@ -14,31 +14,42 @@
 #include <list>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
-#include "engine/load_core.hpp"
+#include "engine/chunk_queue.hpp"
+#include "engine/landing.hpp"
+#include "engine/network_request.hpp"
 #include "engine/network_share.hpp"
+#include "engine/source_object.hpp"
+#include "engine/staging.hpp"
 #include "http/event_loop.hpp"
 #include "storage/remote_store.hpp"
 
 namespace streamer::core {
 
-class NetworkReader {
+class NetworkReader final : private RangeReceiver {
  public:
-  // All must outlive the reader. number: which of the core's readers this is; network_number: which
-  // of its network readers.
-  NetworkReader(LoadCore& core, NetworkShare& share, const LoadSettings& settings,
-                std::uint32_t number, std::uint32_t network_number);
+  // What its threads have in common. All must outlive them.
+  struct Shared {
+    Landing& landing;
+    Staging* staging;                       // nullptr without a device
+    std::span<const SourceObject> objects;  // by number in the plan
+    ChunkQueue& chunks;                     // that they claim
+    NetworkShare& share;
+    const LoadSettings& settings;
+  };
+
+  // wake: of the landing, and watched by this one alone. number: which of the network's readers.
+  NetworkReader(const Shared& shared, WakeFd& wake, std::uint32_t number, ReaderCounters& mine);
   ~NetworkReader();
 
   // The thread's body: returns once nothing is left to bring or the load stopped, with nothing in
-  // flight.
+  // request.
   void run();
 
  private:
-  class Flight;
-  struct Stretch;
-  using Flights = std::list<std::unique_ptr<Flight>>;
+  using Requests = std::list<std::unique_ptr<InFlightRequest>>;
 
   Result<void> work();
   void step();
@@ -48,66 +59,71 @@ class NetworkReader {
   void claim_more();
   void split_claim(std::uint32_t first, std::uint32_t end);
   [[nodiscard]] std::uint32_t chunks_per_request() const;
-  Stretch* stretch_that_is_due();
-  bool admit(Stretch& stretch);
-  Stretch* split_largest();
-  Stretch* split_at(Stretch& stretch, std::size_t first);
-  [[nodiscard]] bool admits(const Stretch& stretch) const;
-  bool is_quiet(Stretch& stretch);
-  [[nodiscard]] std::uint64_t begin_of(const Stretch& stretch) const;
-  [[nodiscard]] const Object& object_of(const Stretch& stretch) const;
-  [[nodiscard]] const Chunk& chunk_at(const Stretch& stretch, std::size_t index) const;
+  PendingRange* range_that_is_due();
+  bool admit(PendingRange& range);
+  PendingRange* split_largest();
+  PendingRange* split_at(PendingRange& range, std::size_t first);
+  [[nodiscard]] bool admits(const PendingRange& range) const;
+  bool is_quiet(PendingRange& range);
+  [[nodiscard]] std::uint64_t begin_of(const PendingRange& range) const;
+  [[nodiscard]] const Object& object_of(const PendingRange& range) const;
+  [[nodiscard]] const Chunk& chunk_at(const PendingRange& range, std::size_t index) const;
 
   // Doing it.
-  bool fly(Stretch& stretch, bool is_hedge);
-  void land(Flight& flight, std::uint64_t offset, std::string_view bytes);
-  bool may_write(Flight& flight, std::uint64_t offset, std::string_view bytes, bool is_fresh);
-  bool take_over(Flight& flight);
-  void copy_out(Stretch& stretch, std::uint64_t offset, std::string_view bytes);
-  void put(Stretch& stretch, const Chunk& chunk, Place place, std::string_view bytes);
-  void stage(Stretch& stretch, const Chunk& chunk, Place place, std::string_view bytes);
-  void mark(Stretch& stretch);
-  void fill_chunks(Stretch& stretch);
+  bool send(PendingRange& range, bool is_hedge);
+  void bytes_came(InFlightRequest& request, std::uint64_t offset, std::string_view bytes) override;
+  void land(InFlightRequest& request, std::uint64_t offset, std::string_view bytes);
+  bool may_write(InFlightRequest& request, std::uint64_t offset, std::string_view bytes,
+                 bool is_fresh);
+  bool take_over(InFlightRequest& request);
+  void copy_out(PendingRange& range, std::uint64_t offset, std::string_view bytes);
+  void put(PendingRange& range, const Chunk& chunk, Place place, std::string_view bytes);
+  void stage(PendingRange& range, const Chunk& chunk, Place place, std::string_view bytes);
+  void mark(PendingRange& range);
+  void fill_chunks(PendingRange& range);
 
   // What counts.
-  void settle(Stretch& stretch);
-  void land_chunks(Stretch& stretch);
-  void host_chunk_landed(Stretch& stretch, const Chunk& chunk);
-  bool judge_broken(Stretch& stretch);
-  void break_off(Flight& flight, bool is_refused);
-  void go_back(Stretch& stretch, std::uint64_t to);
+  void settle(PendingRange& range);
+  void land_chunks(PendingRange& range);
+  void host_chunk_landed(PendingRange& range, const Chunk& chunk);
+  bool judge_broken(PendingRange& range);
+  void break_off(InFlightRequest& request, bool is_refused);
+  void go_back(PendingRange& range, std::uint64_t to);
 
   // What became of it.
   void finish(Transfer& transfer);
-  void retry(Stretch& stretch, const Flight& flight);
-  void end_flight(Flight& flight);
+  void retry(PendingRange& range, const InFlightRequest& request);
+  void end_request(InFlightRequest& request);
   void drop_finished();
-  void note_first_byte(Flight& flight);
+  void first_byte_came(InFlightRequest& request) override;
   void note_rate(double bytes, double time);
   void measure_rates();
 
   // Now and then.
   void watch();
-  bool is_too_slow(const Flight& flight) const;
-  void hedge_if_slow(Stretch& stretch);
+  bool is_too_slow(const InFlightRequest& request) const;
+  void hedge_if_slow(PendingRange& range);
   [[nodiscard]] SteadyTime next_event() const;
-  [[nodiscard]] std::uint32_t in_flight() const noexcept;
+  [[nodiscard]] std::uint32_t requests_in_flight() const noexcept;
   void count_time();
 
-  LoadCore& core_;
+  Landing& landing_;
+  Staging* const staging_;
+  const std::span<const SourceObject> objects_;
+  ChunkQueue& chunks_;
   NetworkShare& share_;
   ReaderCounters& counters_;
   WakeFd& wake_;
   const LoadSettings settings_;
-  const std::uint32_t network_number_;
+  const std::uint32_t number_;
   const double chunk_bytes_;          // of the largest
   std::vector<RemoteStore*> stores_;  // by object; nullptr: not remote
 
-  std::list<std::unique_ptr<Stretch>> stretches_;  // claimed and not whole
-  Flights flights_;
+  std::list<std::unique_ptr<PendingRange>> ranges_;  // claimed and not whole
+  Requests requests_;
   std::uint32_t hedges_in_flight_ = 0;
   bool all_claimed_ = false;
-  // Whether a window shuts out a stretch that could go else, and how often windows had moved when
+  // Whether a window shuts out a range that could go else, and how often windows had moved when
   // that was found.
   bool is_shut_out_ = false;
   std::uint64_t window_moves_ = 0;

@@ -410,12 +410,12 @@ Plan Plan::make(const ReadingList& list, std::span<const PlanRequest> requests,
     PlanMemory& memory = plan.memories_[i];
     memory.arena_bytes = memory.ring_bytes != 0 ? memory.ring_bytes : lines[i];
   }
-  if (!options.landings) {
+  if (!options.pieces) {
     ChunkCutter(plan, wanted, options).run();
     return plan;
   }
   for (std::size_t i = 0; i < plan.items_.size(); ++i)
-    plan.items_[i].chunks = (*options.landings)[i];
+    plan.items_[i].chunks = (*options.pieces)[i];
   return plan;
 }
 

@@ -45,7 +45,7 @@ struct PlanItem {
   std::uint64_t bytes = 0;
   Place place;
   std::uint32_t request = 0;
-  std::uint32_t chunks = 0;  // how many it waits for, or pieces of a feeder
+  std::uint32_t chunks = 0;  // how many it waits for, or pieces of an ordered source
 };
 
 // Bytes of an object that land densely at one place: count runs, each stride_bytes after the one
@@ -129,7 +129,7 @@ struct PlanOptions {
   std::uint64_t staged_chunk_bytes = 2 * kMiB;  // no chunk for a device is larger
   // If it is there: in how many pieces each item of the list lands. Nothing is cut into chunks
   // then.
-  std::optional<std::span<const std::uint32_t>> landings = std::nullopt;
+  std::optional<std::span<const std::uint32_t>> pieces = std::nullopt;
 };
 
 class Plan {

@@ -13,15 +13,20 @@ namespace {
 
 constexpr std::uint64_t kCacheLine = 64;
 
+std::string_view as_text_of(const std::byte* data, std::uint64_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
+
 }  // namespace
 
-StagedChunk::StagedChunk(Staging& staging, LoadCore& core, const Chunk& chunk, ReaderCounters& mine)
+StagedChunk::StagedChunk(Staging& staging, Landing& landing, const Chunk& chunk,
+                         ReaderCounters& mine)
     : staging_(staging),
-      core_(core),
+      landing_(landing),
       chunk_(chunk),
       counters_(mine),
-      crc_kind_(core.integrity ? core.integrity->crc_of(chunk) : std::nullopt),
-      joiner_(core.plan, chunk) {
+      crc_kind_(landing.crc_of(chunk)),
+      joiner_(landing.plan(), chunk) {
   mark(chunk.offset);
 }
 
@@ -63,7 +68,7 @@ std::size_t StagedChunk::append(Place place, std::string_view bytes) {
     std::memset(segment + used_, 0, padding);
     copies_.back().bytes += padding + taken;
   } else {
-    copies_.push_back({core_.address(place), used_ + padding, taken});
+    copies_.push_back({landing_.address(place), used_ + padding, taken});
   }
   copy_past_caches(segment + used_ + padding, bytes.data(), taken);
   used_ += padding + taken;
@@ -110,9 +115,42 @@ std::uint64_t StagedChunk::take_back(std::uint64_t offset) {
 }
 
 void StagedChunk::finish() {
-  if (is_lost_ || !core_.verify_crc(chunk_, crc_)) return;
+  if (is_lost_ || !landing_.verify_crc(chunk_, crc_)) return;
   flush();
   staging_.end_of(chunk_, counters_);
+}
+
+void deliver(Staging& staging, Landing& landing, const Chunk& chunk, const DenseBytes& bytes,
+             ReaderCounters& mine) {
+  if (!bytes.segment) {
+    StagedChunk gathered(staging, landing, chunk, mine);
+    landing.plan().for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
+      const std::byte* const from = bytes.data + (piece.offset - bytes.offset);
+      gathered.put(piece.place, as_text_of(from, piece.size), [] {});
+    });
+    gathered.finish();
+    return;
+  }
+  const auto crc_kind = landing.crc_of(chunk);
+  std::uint64_t crc = 0;
+  std::vector<DeviceCopy> copies;
+  CopyJoiner joiner(landing.plan(), chunk);
+  landing.plan().for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
+    const std::uint64_t offset = piece.offset - bytes.offset;
+    if (crc_kind) crc = crc_update(*crc_kind, crc, as_text_of(bytes.data + offset, piece.size));
+    // As the object has them, there is no room for padding.
+    const bool joins = joiner.padding_before(piece.place) == 0 &&
+                       copies.back().offset + copies.back().bytes == offset;
+    if (joins) {
+      copies.back().bytes += piece.size;
+    } else {
+      copies.push_back({landing.address(piece.place), offset, piece.size});
+    }
+    joiner.add(piece.place, piece.size);
+  });
+  if (!landing.verify_crc(chunk, crc)) return staging.give_back(chunk, *bytes.segment);
+  staging.submit(chunk, *bytes.segment, std::move(copies), mine);
+  staging.end_of(chunk, mine);
 }
 
 }  // namespace streamer::core

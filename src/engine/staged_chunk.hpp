@@ -17,7 +17,7 @@ namespace streamer::core {
 
 class StagedChunk {
  public:
-  StagedChunk(Staging& staging, LoadCore& core, const Chunk& chunk, ReaderCounters& mine);
+  StagedChunk(Staging& staging, Landing& landing, const Chunk& chunk, ReaderCounters& mine);
   // Gives back what was not submitted.
   ~StagedChunk();
   StagedChunk(const StagedChunk&) = delete;
@@ -57,7 +57,7 @@ class StagedChunk {
   std::size_t append(Place place, std::string_view bytes);
 
   Staging& staging_;
-  LoadCore& core_;
+  Landing& landing_;
   const Chunk& chunk_;
   ReaderCounters& counters_;
   const std::optional<ChecksumKind> crc_kind_;
@@ -70,5 +70,17 @@ class StagedChunk {
   std::vector<Mark> marks_;  // the first is the chunk's beginning
   bool is_lost_ = false;     // the load stopped before all bytes were put
 };
+
+// Bytes of a chunk from the object's byte `offset` on, as the object has them: in a segment of the
+// thread's, which passes on, or in memory of its own.
+struct DenseBytes {
+  const std::byte* data = nullptr;
+  std::uint64_t offset = 0;
+  std::optional<std::uint32_t> segment;
+};
+
+// Brings the whole chunk to its device, to its end. The thread must hold no other segment.
+void deliver(Staging& staging, Landing& landing, const Chunk& chunk, const DenseBytes& bytes,
+             ReaderCounters& mine);
 
 }  // namespace streamer::core

@@ -12,11 +12,11 @@
 
 #include "device/device_copier.hpp"
 #include "device/pinned_segments.hpp"
-#include "engine/load_core.hpp"
+#include "engine/landing.hpp"
 
 namespace streamer::core {
 
-class Staging {
+class Staging final : private StopListener {
  public:
   struct Options {
     std::uint32_t segments = 128;  // of each device, at least 2
@@ -26,10 +26,13 @@ class Staging {
     CudaStream consumer_stream = nullptr;
   };
 
-  // Starts to prepare the devices that the plan names, in the background. core must outlive this,
-  // which is its staging until it ends.
-  static Result<std::unique_ptr<Staging>> make(LoadCore& core, CudaRuntime& runtime,
+  // For the devices that the plan names. landing must outlive this, which listens to it until it
+  // ends.
+  static Result<std::unique_ptr<Staging>> make(Landing& landing, CudaRuntime& runtime,
                                                const Options& options);
+  // Starts to prepare the devices, in the background. From here on the load may fail: whatever is
+  // set up in the landing was set up before.
+  Result<void> start();
   // No reader may be left. Waits for copies under way; keeps the segments for the next load.
   ~Staging();
 
@@ -63,35 +66,29 @@ class Staging {
   // device shall have them, before they are copied.
   [[nodiscard]] static bool needs_gathering(const Chunk& chunk) noexcept;
 
-  // Bytes of the chunk from the object's byte `offset` on, as the object has them: in a segment of
-  // the reader's, which passes on, or in memory of its own.
-  struct Dense {
-    const std::byte* data = nullptr;
-    std::uint64_t offset = 0;
-    std::optional<std::uint32_t> segment;
-  };
-  // The whole chunk, to its end. The reader must hold no other segment.
-  void deliver(const Chunk& chunk, const Dense& bytes, ReaderCounters& mine);
-
   // ---- Anybody ----
 
-  // Whoever waits for a segment looks whether the load stopped.
-  void wake_waiting() noexcept;
+  // What the copiers did.
+  void add_to(LoadStats& stats) const;
   // Of host memory, in all segments.
   [[nodiscard]] std::uint64_t bytes() const noexcept;
 
  private:
   struct Lane;
 
-  Staging(LoadCore& core, std::uint64_t segment_bytes);
-  Result<void> open_lane(CudaRuntime& runtime, std::uint32_t memory, const Options& options);
-  Result<void> start_copier(CudaRuntime& runtime, std::uint32_t memory, const Options& options);
+  Staging(Landing& landing, CudaRuntime& runtime, const Options& options);
+  void load_stopped() noexcept override;
+  Result<void> open_lane(std::uint32_t memory);
+  Result<void> start_copier(std::uint32_t memory);
   void one_less(const Chunk& chunk, ReaderCounters& mine) noexcept;
 
-  LoadCore& core_;
+  Landing& landing_;
+  CudaRuntime& runtime_;
+  const Options options_;
   const std::uint64_t segment_bytes_;
   // By chunk: segments that were not copied yet, and one more until end_of().
   const std::unique_ptr<std::atomic<std::uint32_t>[]> left_;
+  const LoadCounters counters_;               // of the copiers, by memory of the plan
   std::vector<std::unique_ptr<Lane>> lanes_;  // by memory of the plan; the host's is nullptr
 };
 

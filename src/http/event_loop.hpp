@@ -16,7 +16,7 @@
 
 namespace streamer::core {
 
-class EventLoop {
+class EventLoop final : public TransferLoop {
  public:
   // Keeps up to idle_connections open for later transfers. wake, if there is one, must outlive the
   // loop; its notify() ends a turn().
@@ -33,7 +33,7 @@ class EventLoop {
   // The transfer stays the caller's; it begins at the next turn().
   Result<void> add(Transfer& transfer);
   // Ends it, whatever it was doing; closes its connection unless its answer was complete.
-  void remove(Transfer& transfer) noexcept;
+  void remove(Transfer& transfer) noexcept override;
 
   // Sleeps until something happens or the time comes, then lets things happen. Transfers that ended
   // are appended to finished and are no longer in the loop. Of a transfer that got no byte for its
@@ -43,7 +43,7 @@ class EventLoop {
 
   [[nodiscard]] std::size_t active() const noexcept { return active_.size(); }
   // Of the current turn: cheaper than asking the clock again.
-  [[nodiscard]] SteadyTime now() const noexcept { return now_; }
+  [[nodiscard]] SteadyTime now() const noexcept override { return now_; }
 
  private:
   friend struct CurlCallbacks;

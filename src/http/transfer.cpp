@@ -2,7 +2,6 @@
 #include "http/transfer.hpp"
 
 #include "base/text.hpp"
-#include "http/event_loop.hpp"
 
 namespace streamer::core {
 

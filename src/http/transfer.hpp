@@ -63,7 +63,18 @@ struct TransferTimes {
   double first_byte_s = 0;
 };
 
-class EventLoop;
+class Transfer;
+
+// The loop that a transfer is in; its one thread.
+class TransferLoop {
+ public:
+  virtual void remove(Transfer& transfer) noexcept = 0;
+  // When its turn began.
+  [[nodiscard]] virtual SteadyTime now() const noexcept = 0;
+
+ protected:
+  ~TransferLoop() = default;
+};
 
 // Bound to the thread of the loop that it is added to. Destroying it takes it out of the loop.
 class Transfer {
@@ -100,7 +111,7 @@ class Transfer {
   TransferSink& sink_;
   const TransferOptions options_;
 
-  EventLoop* loop_ = nullptr;
+  TransferLoop* loop_ = nullptr;
   void* easy_ = nullptr;     // CURL, of the loop
   void* headers_ = nullptr;  // curl_slist
   void* connect_to_ = nullptr;

@@ -5,27 +5,10 @@
 
 #include <optional>
 
-#include "base/clean_text.hpp"
 #include "base/text.hpp"
 #include "storage/remote_store.hpp"
 
 namespace streamer::core {
-
-bool DoctorSteps::run(std::string name, const std::function<Result<std::string>()>& work) {
-  const auto began = std::chrono::steady_clock::now();
-  auto outcome = work();
-  DoctorStep step;
-  step.name = std::move(name);
-  step.elapsed = std::chrono::steady_clock::now() - began;
-  if (outcome) {
-    step.detail = clean_text(*outcome);
-  } else {
-    failure_ = std::move(outcome).error();
-    step.failure = &*failure_;
-  }
-  report_(step);
-  return step.failure == nullptr;
-}
 
 Result<void> diagnose(Stores& stores, const Uri& uri, const DoctorReport& report) {
   DoctorSteps steps(report);

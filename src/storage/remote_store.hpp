@@ -17,7 +17,7 @@
 #include "http/range_check.hpp"
 #include "http/retry.hpp"
 #include "http/transfer.hpp"
-#include "storage/doctor.hpp"
+#include "storage/doctor_steps.hpp"
 #include "storage/service_error.hpp"
 #include "storage/store.hpp"
 

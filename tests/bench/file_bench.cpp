@@ -18,8 +18,9 @@
 #include <vector>
 
 #include "device/arena.hpp"
+#include "engine/chunk_queue.hpp"
+#include "engine/landing.hpp"
 #include "engine/load.hpp"
-#include "engine/load_core.hpp"
 #include "support/raw_checkpoint.hpp"
 
 #if STREAMER_HAVE_LIBURING
@@ -324,36 +325,35 @@ class Bench {
     Plan plan = Plan::make(*make_reading_list(checkpoint->tensors, requests, false), requests,
                            {.chunk_bytes = 4096, .window_bytes = 64 * kMiB});
     const auto chunks = static_cast<double>(plan.chunks().size());
-    ReaderShares shares{.file_chunks = std::vector<std::uint32_t>(plan.chunks().size()),
-                        .network_chunks = {},
-                        .file_readers = readers};
-    std::iota(shares.file_chunks.begin(), shares.file_chunks.end(), 0U);
-    auto* const core = new LoadCore(checkpoint, std::move(requests), std::move(plan), Arena(), {},
-                                    0, std::move(shares));
-    const Sample sample = measure([&] { race(*core, readers); });
-    core->let_go(1 + static_cast<std::uint32_t>(core->plan.items().size()));
+    std::vector<std::uint32_t> numbers(plan.chunks().size());
+    std::iota(numbers.begin(), numbers.end(), 0U);
+    ChunkQueue queue(std::move(numbers));
+    Landing landing(std::move(plan), LoadMemory{}, 0);
+    const LoadCounters counters(readers);
+    landing.begin(counters, readers);
+    const Sample sample = measure([&] { race(landing, queue, counters); });
     return sample.cpu_seconds * 1e9 / chunks;
   }
 
-  static void race(LoadCore& core, unsigned readers) {
+  static void race(Landing& landing, ChunkQueue& queue, const LoadCounters& counters) {
     std::vector<std::thread> threads;
-    for (unsigned i = 0; i < readers; ++i) {
-      threads.emplace_back([&core, i] {
-        while (const auto claimed = core.file_chunks.claim()) {
-          const Chunk& chunk = core.plan.chunks()[*claimed];
-          while (!core.admits(chunk))
+    for (std::size_t i = 0; i < counters.size(); ++i) {
+      threads.emplace_back([&, i] {
+        while (const auto claimed = queue.claim()) {
+          const Chunk& chunk = landing.plan().chunks()[*claimed];
+          while (!landing.admits(chunk))
             std::this_thread::yield();
-          core.chunk_landed(chunk, core.counters[i]);
+          landing.chunk_landed(chunk, counters[i]);
         }
       });
     }
-    for (std::size_t left = core.plan.items().size(); left > 0;) {
-      const auto item = core.ready.pop();
+    for (std::size_t left = landing.plan().items().size(); left > 0;) {
+      const auto item = landing.take_ready();
       if (!item) {
         std::this_thread::yield();
         continue;
       }
-      core.windows[0]->release(*item);
+      landing.release_item(*item);
       --left;
     }
     for (std::thread& thread : threads)

@@ -138,7 +138,7 @@ TEST_CASE("W1 a store that never ends its answers as announced is an error", "[n
   const NetworkOutcome outcome = lab.load(lab.settings("1"));
   REQUIRE(outcome.error);
   CHECK(outcome.error->kind() == ErrorKind::io);
-  // Two stretches take turns.
+  // Two ranges take turns.
   CHECK(lab.world.ranges() <= 10);
 }
 

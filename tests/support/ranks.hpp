@@ -76,7 +76,7 @@ class RankWorld {
                                   std::span<const core::Incoming> receive,
                                   std::chrono::milliseconds timeout) override {
       return world_.meet(rank_, {{}, {send.begin(), send.end()}, true, true}, timeout, [&] {
-        std::vector<std::size_t> next(size());  // by rank: which of its parcels
+        std::vector<std::size_t> next(size());  // by rank: which of its messages
         for (const core::Incoming& to : receive) {
           const auto& theirs = world_.posts_[to.rank].outgoing;
           std::size_t& at = next[to.rank];

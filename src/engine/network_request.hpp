@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What a network reader has in hand: stretches of an object that it brings, and requests for them.
+// What a network reader has in hand: ranges of objects that it brings, and requests for them.
 
+#include <chrono>
+#include <cstdint>
 #include <deque>
 #include <memory>
+#include <string_view>
+#include <utility>
 #include <vector>
 
-#include "engine/network_reader.hpp"
+#include "engine/plan.hpp"
 #include "engine/staged_chunk.hpp"
 #include "http/broken_answer.hpp"
+#include "http/host_addresses.hpp"
+#include "storage/remote_store.hpp"
 
 namespace streamer::core {
 
@@ -16,8 +22,11 @@ namespace streamer::core {
   return std::chrono::duration<double>(time).count();
 }
 
-struct NetworkReader::Stretch {
-  Stretch(const RetryPolicy& policy) : attempts(policy) {}
+class InFlightRequest;
+
+// Chunks that follow each other in an object, claimed and not yet all handed over.
+struct PendingRange {
+  PendingRange(const RetryPolicy& policy) : attempts(policy) {}
 
   std::uint32_t object = 0;
   std::vector<std::uint32_t> chunks;  // numbers in the plan; of one memory
@@ -26,13 +35,13 @@ struct NetworkReader::Stretch {
   std::uint64_t next = 0;             // of the object: everything before it is there
   std::uint64_t confirmed = 0;        // of the object: everything before it is right
   std::uint64_t end = 0;
-  Flight* writer = nullptr;  // that brought what is between confirmed and next
-  BrokenAnswers broken;      // that brought what is being read again
+  InFlightRequest* writer = nullptr;  // that brought what is between confirmed and next
+  BrokenAnswers broken;               // that brought what is being read again
   Attempts attempts;
   std::uint64_t furthest_at_failure = 0;  // next, whenever a request had failed
   SteadyTime not_before{};
   bool wants_fresh_connection = false;
-  std::uint32_t flights = 0;
+  std::uint32_t requests = 0;
   bool was_hedged = false;
   // Where the next byte goes: a piece of a chunk.
   std::uint64_t piece_begin = 0;
@@ -54,25 +63,37 @@ struct NetworkReader::Stretch {
   [[nodiscard]] std::uint64_t left() const noexcept { return end - next; }
 };
 
-// One request for what is left of a stretch.
-class NetworkReader::Flight final : public RangeSink {
+// Whom requests bring their bytes to. One thread.
+class RangeReceiver {
  public:
-  Flight(NetworkReader& reader, Stretch& of, ByteRange wanted, const Object& object,
-         SignedRequest signed_request)
+  virtual void first_byte_came(InFlightRequest& request) = 0;
+  // Bytes of the object from `offset` on, where the request's range may need them.
+  virtual void bytes_came(InFlightRequest& request, std::uint64_t offset,
+                          std::string_view bytes) = 0;
+
+ protected:
+  ~RangeReceiver() = default;
+};
+
+// One request for what is left of a range.
+class InFlightRequest final : public RangeSink {
+ public:
+  InFlightRequest(RangeReceiver& receiver, PendingRange& of, ByteRange wanted, const Object& object,
+                  SignedRequest signed_by)
       : RangeSink(
             wanted,
             {.size = object.size, .etag = object.etag, .last_modified = object.last_modified}),
-        request(std::move(signed_request)),
-        stretch(&of),
+        signed_request(std::move(signed_by)),
+        range(&of),
         position(wanted.offset),
-        reader_(reader) {}
+        receiver_(receiver) {}
 
-  SignedRequest request;
-  Stretch* stretch;        // nullptr: what it brings is not needed any more
+  SignedRequest signed_request;
+  PendingRange* range;     // nullptr: what it brings is not needed any more
   std::uint64_t position;  // of the object: where what it brings next belongs
   bool has_ended_well = false;
   AnswerSamples samples;
-  std::uint64_t last_difference = 0;  // from the stretch's writer: one byte behind it; 0: none
+  std::uint64_t last_difference = 0;  // from the range's writer: one byte behind it; 0: none
   std::unique_ptr<Transfer> transfer;
   HostAddresses* host = nullptr;
   bool is_hedge = false;
@@ -89,16 +110,11 @@ class NetworkReader::Flight final : public RangeSink {
 
  private:
   void land(std::uint64_t offset, std::string_view bytes) override {
-    if (first_byte_at == SteadyTime{}) reader_.note_first_byte(*this);
-    add(reader_.counters_.bytes_network, bytes.size());
-    if (stretch == nullptr) {
-      add(reader_.counters_.bytes_discarded, bytes.size());
-    } else {
-      reader_.land(*this, offset, bytes);
-    }
+    if (first_byte_at == SteadyTime{}) receiver_.first_byte_came(*this);
+    receiver_.bytes_came(*this, offset, bytes);
   }
 
-  NetworkReader& reader_;
+  RangeReceiver& receiver_;
 };
 
 }  // namespace streamer::core

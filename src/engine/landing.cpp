@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/landing.hpp"
+
+#include <array>
+#include <utility>
+
+#include "engine/reader_clock.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+// Whether the item holds its window up until it is released.
+bool holds_window(const PlanItem& item) {
+  return item.place.in_arena && item.bytes != 0;
+}
+
+std::unique_ptr<Window> make_window(const Plan& plan, std::uint32_t memory) {
+  const std::uint64_t ring_bytes = plan.memories()[memory].ring_bytes;
+  // Where each item begins on the line; without a ring the window needs none.
+  std::vector<std::uint64_t> positions;
+  if (ring_bytes == 0) return std::make_unique<Window>(0, std::move(positions));
+  const auto items = plan.items();
+  const auto is_on_line = [&](const PlanItem& item) {
+    return item.place.in_arena && item.place.memory == memory;
+  };
+  positions.reserve(items.size());
+  std::uint64_t last = 0;
+  for (const PlanItem& item : items) {
+    if (is_on_line(item)) last = item.place.value;
+    positions.push_back(last);
+  }
+  auto window = std::make_unique<Window>(ring_bytes, std::move(positions));
+  // Nothing of the window is behind these; whoever holds them holds nobody up.
+  for (std::uint32_t i = 0; i < items.size(); ++i) {
+    if (!is_on_line(items[i]) || !holds_window(items[i])) window->release(i);
+  }
+  return window;
+}
+
+}  // namespace
+
+Landing::Landing(Plan plan, LoadMemory memory, std::uint64_t bandwidth_bytes_per_s)
+    : plan_(std::move(plan)),
+      memory_(std::move(memory)),
+      throttle_(bandwidth_bytes_per_s),
+      countdowns_(std::make_unique<TensorCountdown[]>(plan_.items().size())),
+      ready_(static_cast<std::uint32_t>(plan_.items().size())),
+      chunks_left_(static_cast<std::uint32_t>(plan_.chunks().size())) {
+  for (std::uint32_t i = 0; i < plan_.memories().size(); ++i)
+    windows_.push_back(make_window(plan_, i));
+  const auto items = plan_.items();
+  for (std::uint32_t i = 0; i < items.size(); ++i)
+    countdowns_[i].start(items[i].chunks);
+}
+
+// ---- Before the threads of sources run ----
+
+void Landing::verify_by(std::unique_ptr<Integrity> integrity) noexcept {
+  integrity_ = std::move(integrity);
+}
+
+Result<WakeFd*> Landing::add_wake() {
+  auto wake = std::make_unique<WakeFd>();
+  TRY(wake->open());
+  wakes_.push_back(std::move(wake));
+  return wakes_.back().get();
+}
+
+Result<Operation*> Landing::open_operation() {
+  if (operation_.fd() < 0) TRY(operation_.open());
+  return &operation_;
+}
+
+void Landing::begin(const LoadCounters& counters, std::uint32_t threads) {
+  counters_ = &counters;
+  threads_ = threads;
+  // relaxed: no thread is there yet.
+  threads_running_.store(threads, std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < plan_.items().size(); ++i) {
+    if (plan_.items()[i].chunks != 0) continue;
+    ready_.push({&i, 1});
+    add(counters[0].items_ready, 1);
+  }
+}
+
+// ---- Sources ----
+
+Result<void> Landing::allocate_devices() const {
+  for (const auto& memory : memory_.devices) {
+    if (memory) TRY(memory->allocate());
+  }
+  return {};
+}
+
+void Landing::begins_to_wait(ReaderCounters& mine, std::uint64_t moves) noexcept {
+  // release: pairs with is_stuck(), which then sees all that this thread finished.
+  mine.waits_since.store(moves + 1, std::memory_order_release);
+  news_.notify();
+}
+
+void Landing::has_waited(ReaderCounters& mine, std::int64_t began_ns) noexcept {
+  // relaxed: who still finds it waiting sees that windows moved, or the stop.
+  mine.waits_since.store(0, std::memory_order_relaxed);
+  add(mine.window_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began_ns));
+}
+
+void Landing::wait_for_window(ReaderCounters& mine, std::uint64_t moves) noexcept {
+  const std::int64_t began = steady_now_ns();
+  begins_to_wait(mine, moves);
+  const std::uint32_t ticket = window_moved_.prepare();
+  if (has_moved_since(moves) || is_stopped()) {
+    window_moved_.retract();
+  } else {
+    window_moved_.wait(ticket, std::nullopt);
+  }
+  has_waited(mine, began);
+}
+
+bool Landing::wait_for_bandwidth(std::uint64_t bytes, ReaderCounters& mine) {
+  const std::int64_t began = steady_now_ns();
+  const SteadyTime start = reserve(bytes, std::chrono::steady_clock::now());
+  while (!is_stopped() && std::chrono::steady_clock::now() < start) {
+    // Only a stop is of interest, and it wakes those who wait for the window.
+    const std::uint32_t ticket = window_moved_.prepare();
+    if (is_stopped()) {
+      window_moved_.retract();
+    } else {
+      window_moved_.wait(ticket, start);
+    }
+  }
+  add(mine.bandwidth_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
+  return !is_stopped();
+}
+
+void Landing::chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
+  if (!integrity_) return hand_over(chunk, mine);
+  auto outcome = integrity_->landed(
+      chunk, [this](Place place) { return address(place); },
+      [&](const Chunk& verified) { hand_over(verified, mine); });
+  if (!outcome) fail(std::move(outcome).error());
+}
+
+void Landing::summed_chunk_landed(const Chunk& chunk, std::uint64_t crc, ReaderCounters& mine) {
+  if (verify_crc(chunk, crc)) hand_over(chunk, mine);
+}
+
+bool Landing::verify_crc(const Chunk& chunk, std::uint64_t crc) {
+  if (!integrity_) return true;
+  auto outcome = integrity_->landed_as(chunk, crc);
+  if (!outcome) fail(std::move(outcome).error());
+  return outcome.has_value();
+}
+
+void Landing::chunk_left_host() noexcept {
+  // relaxed: the thread's own release in begins_to_wait() or threads_ended() publishes it.
+  chunks_on_the_way_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Landing::device_chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
+  hand_over(chunk, mine);
+  // release: who finds no chunk on the way any more finds what became ready with the last.
+  chunks_on_the_way_.fetch_sub(1, std::memory_order_release);
+  news_.notify();
+}
+
+void Landing::hand_over(const Chunk& chunk, ReaderCounters& mine) {
+  std::array<std::uint32_t, 256> completed;
+  std::size_t count = 0;
+  std::uint64_t items_ready = 0;
+  std::uint64_t bytes_ready = 0;
+  for (std::uint32_t item = chunk.first_item; item <= chunk.last_item; ++item) {
+    const std::uint32_t chunks = plan_.items()[item].chunks;
+    if (chunks == 0 || !countdowns_[item].chunk_landed(chunks)) continue;
+    completed[count++] = item;
+    ++items_ready;
+    bytes_ready += plan_.items()[item].bytes;
+    if (count < completed.size()) continue;
+    ready_.push({completed.data(), count});
+    count = 0;
+  }
+  if (count != 0) ready_.push({completed.data(), count});
+  add(mine.items_ready, items_ready);
+  add(mine.bytes_ready, bytes_ready);
+  add(mine.chunks, 1);
+  // relaxed: only the time of the last one is taken.
+  if (chunks_left_.fetch_sub(1, std::memory_order_relaxed) == 1) finish();
+  if (items_ready != 0) news_.notify();
+}
+
+void Landing::item_landed(std::uint32_t item, ReaderCounters& mine) {
+  const PlanItem& landed = plan_.items()[item];
+  add(mine.chunks, 1);
+  if (!countdowns_[item].chunk_landed(landed.chunks)) return;
+  ready_.push({&item, 1});
+  add(mine.items_ready, 1);
+  add(mine.bytes_ready, landed.bytes);
+  news_.notify();
+}
+
+void Landing::finish() noexcept {
+  finished_ns_.store(steady_now_ns(), std::memory_order_relaxed);
+}
+
+// ---- How it ends ----
+
+void Landing::fail(Error error) {
+  failure_.with([&](std::optional<Error>& first) {
+    if (!first) first = std::move(error);
+  });
+  // release: whoever sees the flag finds the failure.
+  stopped_.store(true, std::memory_order_release);
+  operation_.cancel();
+  wake_sources();
+  if (stop_listener_ != nullptr) stop_listener_->load_stopped();
+  news_.notify();
+}
+
+Error Landing::failure() const {
+  return failure_.with([](const std::optional<Error>& failure) { return failure->copy(); });
+}
+
+void Landing::threads_ended(std::uint32_t threads) noexcept {
+  // release: pairs with the acquires in has_threads() and is_stuck(), which then see all that these
+  // threads finished.
+  threads_running_.fetch_sub(threads, std::memory_order_release);
+  news_.notify();
+}
+
+void Landing::wake_sources() noexcept {
+  window_moved_.notify();
+  for (const auto& wake : wakes_)
+    wake->notify();
+}
+
+// ---- The consumer ----
+
+bool Landing::is_stuck() const noexcept {
+  // acquire, here and below: what a thread finished before it began to wait, or ended, is then
+  // visible, so that the caller, who looks for ready items next, finds it.
+  const std::uint32_t running = threads_running_.load(std::memory_order_acquire);
+  const std::uint64_t moves = window_moves();
+  std::uint32_t shut_out = 0;
+  for (std::uint32_t i = 0; i < threads_; ++i) {
+    // One that looked before the last move is about to look again.
+    if ((*counters_)[i].waits_since.load(std::memory_order_acquire) == moves + 1) ++shut_out;
+  }
+  if (running == 0 || shut_out != running) return false;
+  // After the threads: what they put there before they waited is seen.
+  return chunks_on_the_way_.load(std::memory_order_acquire) == 0;
+}
+
+void Landing::release_item(std::uint32_t item) noexcept {
+  const PlanItem& released = plan_.items()[item];
+  if (!holds_window(released)) return;
+  const std::uint32_t memory = released.place.memory;
+  if (plan_.memories()[memory].ring_bytes == 0) {
+    if (memory == 0) memory_.arena.give_back(released.place.value, released.bytes);
+    return;
+  }
+  if (!windows_[memory]->release(item)) return;
+  // release: pairs with the acquire in window_moves().
+  window_moves_.fetch_add(1, std::memory_order_release);
+  wake_sources();
+}
+
+}  // namespace streamer::core

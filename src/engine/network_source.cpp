@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/network_source.hpp"
+
+#include <utility>
+
+#include "base/operation.hpp"
+#include "engine/network_reader.hpp"
+
+namespace streamer::core {
+
+Result<std::unique_ptr<Source>> NetworkSource::make(SourceParts parts) {
+  const std::uint32_t threads = network_reader_count(parts.chunks.size());
+  std::unique_ptr<NetworkSource> made(new NetworkSource(std::move(parts), threads));
+  made->operation_ = TRY(made->landing_.open_operation());
+  for (std::uint32_t i = 0; i < threads; ++i)
+    made->wakes_.push_back(TRY(made->landing_.add_wake()));
+  return std::unique_ptr<Source>(std::move(made));
+}
+
+NetworkSource::NetworkSource(SourceParts parts, std::uint32_t threads)
+    : landing_(parts.landing),
+      staging_(parts.staging),
+      objects_(parts.objects),
+      settings_(parts.settings),
+      chunks_(std::move(parts.chunks)),
+      threads_(threads),
+      share_(parts.sizes.connections, threads, parts.sizes.network_buffer_bytes) {}
+
+void NetworkSource::run(std::uint32_t number, ReaderCounters& mine) {
+  // What it waits for outside its own loop, such as credentials, ends with the load.
+  const Work for_the_load("the load", operation_);
+  const WorkScope scope(&for_the_load);
+  const NetworkReader::Shared shared{.landing = landing_,
+                                     .staging = staging_,
+                                     .objects = objects_,
+                                     .chunks = chunks_,
+                                     .share = share_,
+                                     .settings = settings_};
+  NetworkReader(shared, *wakes_[number], number, mine).run();
+}
+
+void NetworkSource::add_to(LoadStats& stats) const {
+  stats.buffer_bytes += stats.most_connections * share_.receive_buffer_bytes();
+}
+
+}  // namespace streamer::core
