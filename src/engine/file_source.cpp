@@ -15,7 +15,7 @@ FileSource::FileSource(SourceParts parts)
       buffer_bytes_(parts.sizes.reader_buffer_bytes),
       chunks_(std::move(parts.chunks)),
       files_(parts.objects, landing_.plan(), settings_.file_io, parts.cu_file, landing_.notes()),
-      threads_(std::min(parts.sizes.file_readers, chunks_.size())) {}
+      threads_(std::min(parts.threads, chunks_.size())) {}
 
 void FileSource::run(std::uint32_t, ReaderCounters& mine) {
   FileReader(landing_, staging_, files_, chunks_, settings_, buffer_bytes_, mine).run();

@@ -227,6 +227,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
                                         .chunks = {},
                                         .settings = running.settings,
                                         .sizes = running.sizes,
+                                        .threads = 0,
                                         .cu_file = cu_file}));
     if (running.staging) TRY(running.staging->start());
   }

@@ -91,10 +91,10 @@ std::uint64_t wanted_chunk_bytes(const LoadSettings& settings) {
                   std::max(settings.bandwidth_bytes_per_s / kStepsPerSecond, kLeastChunkBytes));
 }
 
-std::uint32_t wanted_file_readers(const LoadSettings& settings) {
+std::uint32_t wanted_file_readers(const LoadSettings& settings, ReadingFrom from) {
   if (settings.concurrency != 0) return settings.concurrency;
-  const bool reads_block =
-      !settings.io_uring || settings.file_io == FileIo::buffered || probe_io_uring() != 0;
+  const bool reads_block = from.reads_block || !settings.io_uring ||
+                           settings.file_io == FileIo::buffered || probe_io_uring() != 0;
   if (reads_block) return kBlockingReaders;
   return std::clamp(std::thread::hardware_concurrency(), 2U, kMostReaders);
 }
@@ -151,7 +151,7 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
   sizes.limit_bytes = limit_bytes(settings.memory_limit, need.largest_bytes);
   sizes.device_window_bytes = TRY(device_window_bytes(settings, list, tensors));
   sizes.chunk_bytes = wanted_chunk_bytes(settings);
-  sizes.file_readers = wanted_file_readers(settings);
+  sizes.file_readers = wanted_file_readers(settings, from);
   sizes.reader_buffer_bytes = kMostReaderBytes;
   sizes.network_buffer_bytes = kUsualNetworkBytes;
   if (sizes.limit_bytes != 0) {

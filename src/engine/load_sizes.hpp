@@ -13,10 +13,11 @@
 
 namespace streamer::core {
 
-// Where a checkpoint's objects are, and whether readers of ours bring them.
+// What a checkpoint's sources need memory for.
 struct ReadingFrom {
-  bool files = false;
-  bool network = false;
+  bool files = false;        // threads that have buffers of their own
+  bool network = false;      // connections
+  bool reads_block = false;  // some of those threads wait for one read at a time
 };
 
 struct LoadSizes {

@@ -23,6 +23,7 @@ struct SourceParts {
   std::vector<std::uint32_t> chunks;      // of the plan, that it brings; they never fall
   const LoadSettings& settings;
   const LoadSizes& sizes;
+  std::uint32_t threads;  // at most, of one that has buffers for each of its threads
   const CuFile* cu_file;  // nullptr, or what reads files past the host
 };
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/blocking_source.hpp"
 #include "engine/file_source.hpp"
 #include "engine/network_source.hpp"
 
@@ -32,7 +33,12 @@ constexpr SourceRow kSources[] = {
      {.network = true},
      NetworkSource::make},
     // A disk's.
-    {[](Store&) { return true; }, 16 * kKiB, {.files = true}, make_file_source},
+    {[](Store& store) { return store.has_files(); }, 16 * kKiB, {.files = true}, make_file_source},
+    // Whatever else there is. Nothing is known of it: between the two.
+    {[](Store&) { return true; },
+     256 * kKiB,
+     {.files = true, .reads_block = true},
+     BlockingSource::make},
 };
 
 const SourceRow& row_of(const SourceObject& one) {
@@ -54,6 +60,7 @@ ReadingFrom reading_from(std::span<const SourceObject> objects) {
   for (const SourceObject& one : objects) {
     from.files = from.files || row_of(one).from.files;
     from.network = from.network || row_of(one).from.network;
+    from.reads_block = from.reads_block || row_of(one).from.reads_block;
   }
   return from;
 }
@@ -70,6 +77,14 @@ Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
 Result<std::vector<std::unique_ptr<Source>>> make_sources(SourceParts parts) {
   std::vector<std::unique_ptr<Source>> sources;
   const auto all = parts.landing.plan().chunks();
+  // The memory limit has room for the buffers of so many threads, of all kinds together.
+  const auto kinds = static_cast<std::uint32_t>(
+      std::count_if(std::begin(kSources), std::end(kSources), [&](const SourceRow& row) {
+        return row.from.files &&
+               std::any_of(parts.objects.begin(), parts.objects.end(),
+                           [&](const SourceObject& one) { return &row_of(one) == &row; });
+      }));
+  parts.threads = std::max(1U, parts.sizes.file_readers / std::max(1U, kinds));
   for (const SourceRow& row : kSources) {
     parts.chunks.clear();
     for (const Chunk& chunk : all) {

@@ -23,7 +23,8 @@ Result<std::vector<SourceObject>> source_objects(const Checkpoint& checkpoint);
 Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
                                          const LoadSettings& settings);
 
-// One for each kind of store that the plan's chunks are in. parts.chunks is theirs to fill.
+// One for each kind of store that the plan's chunks are in. parts.chunks and parts.threads are
+// filled in for each.
 Result<std::vector<std::unique_ptr<Source>>> make_sources(SourceParts parts);
 
 }  // namespace streamer::core

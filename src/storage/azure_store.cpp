@@ -153,7 +153,7 @@ class AzureConfigReader {
     for (const char c : config_.account) {
       const bool is_fine = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
       if (is_fine) continue;
-      return blame(
+      return with_source(
           account ? account->source : connection_source_,
           Error(ErrorKind::invalid_argument,
                 "this cannot be an account's name, which has only lower-case letters and digits"));
@@ -295,8 +295,8 @@ Result<SignedRequest> AzureStore::make_request(const Uri& uri, std::string_view 
                                                std::string query, std::vector<HttpHeader> headers) {
   const Endpoint endpoint = TRY(endpoint_of(uri));
   const Access access = access_to(uri);
-  const bool is_borne = access == Access::token || access == Access::sas;
-  if (is_borne && !keeps_secrets(endpoint)) {
+  const bool is_bearer = access == Access::token || access == Access::sas;
+  if (is_bearer && !keeps_secrets(endpoint)) {
     return Error(ErrorKind::invalid_argument,
                  fmt::format("{} is not https: tokens are only sent over https, or to this machine",
                              endpoint.origin));

@@ -15,6 +15,7 @@ class FileStore final : public Store {
   Result<std::vector<Entry>> list(const Uri& uri, ListDepth depth) override;
   Result<std::vector<BrokenEntry>> broken_entries(const Uri& folder) override;
   Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) override;
+  [[nodiscard]] bool has_files() const noexcept override { return true; }
 
  private:
   static Result<void> list_into(const Uri& folder, ListDepth depth, std::vector<Entry>& entries);

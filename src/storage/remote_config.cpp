@@ -15,7 +15,7 @@
 
 namespace streamer::core {
 
-Error blame(std::string_view source, Error error) {
+Error with_source(std::string_view source, Error error) {
   ErrorFields fields = error.fields();
   fields.message = fmt::format("{}: {}", source, fields.message);
   return Error(std::move(fields));
@@ -154,11 +154,12 @@ Result<void> RemoteConfig::read_client_certificate(TlsFiles& tls) const {
   if (!read) {
     const std::string files =
         key ? fmt::format("{} with {}", certificate->source, key->source) : certificate->source;
-    return blame(fmt::format("the client certificate {} ({})", certificate->value, files),
-                 Error(read.error().kind(),
-                       fmt::format("{}; client_certificate and client_key are PEM files, and the "
-                                   "key is not encrypted",
-                                   read.error().message())));
+    return with_source(
+        fmt::format("the client certificate {} ({})", certificate->value, files),
+        Error(read.error().kind(),
+              fmt::format("{}; client_certificate and client_key are PEM files, and the "
+                          "key is not encrypted",
+                          read.error().message())));
   }
   tls.client_certificate = certificate->value;
   if (key) tls.client_key = key->value;

@@ -22,11 +22,11 @@ struct Sourced {
 };
 
 // An error about a value, with what said so in front.
-[[nodiscard]] Error blame(std::string_view source, Error error);
+[[nodiscard]] Error with_source(std::string_view source, Error error);
 template <typename T>
 Result<T> read_from(std::string_view source, Result<T> read) {
   if (read) return read;
-  return blame(source, std::move(read).error());
+  return with_source(source, std::move(read).error());
 }
 
 // Asks the program for a token, each time that one is needed.

@@ -53,7 +53,20 @@ Stores::Stores(Settings settings) : settings_(std::move(settings)) {
   follow_log_environment();
 }
 
+void Stores::add(std::string scheme, std::shared_ptr<Store> store) {
+  added_.with([&](std::vector<Added>& added) {
+    added.push_back({std::move(scheme), std::move(store)});
+  });
+}
+
 Result<Store*> Stores::of(const Uri& uri) {
+  Store* const own = added_.with([&](const std::vector<Added>& added) -> Store* {
+    for (const Added& one : added) {
+      if (one.scheme == uri.scheme()) return one.store.get();
+    }
+    return nullptr;
+  });
+  if (own != nullptr) return own;
   const SchemeRow* const row = TRY(find_scheme(uri));
   const std::string prefix = settings_.prefix_for(uri.text());
   return made_.with([&](std::vector<Made>& made) -> Result<Store*> {

@@ -113,6 +113,10 @@ class Store {
     return StoredChecksum{std::nullopt, "this kind of store keeps none; use a manifest"};
   }
 
+  // ---- What a load may use in the place of read(), which always will do ----
+
+  // Whether open_pinned() opens its objects.
+  [[nodiscard]] virtual bool has_files() const noexcept { return false; }
   // What readers over the network ask; nullptr if this store is no remote one.
   virtual RemoteStore* remote() noexcept { return nullptr; }
 };
@@ -122,6 +126,10 @@ class Store {
 class Stores {
  public:
   explicit Stores(Settings settings);
+
+  // A store of the caller's, for a scheme in lower case, instead of what the table has. Before any
+  // URI of the scheme is asked for.
+  void add(std::string scheme, std::shared_ptr<Store> store);
 
   // The store for a URI's scheme, with the settings that hold for the URI. Lives as long as this
   // does. unsupported if the scheme has none.
@@ -133,9 +141,14 @@ class Stores {
     std::string prefix;  // of the settings that hold for it
     std::unique_ptr<Store> store;
   };
+  struct Added {
+    std::string scheme;
+    std::shared_ptr<Store> store;
+  };
 
   const Settings settings_;
   Guarded<std::vector<Made>> made_;
+  Guarded<std::vector<Added>> added_;
 };
 
 }  // namespace streamer::core

@@ -55,6 +55,11 @@ def main():
         backend = file.read().split("namespace streamer::core {\n\n")[1].split("\n}  // namespace")[0]
     if backend not in readme:
         wrong.append("the backend in the README is not the one of tests/storage/mirror_store.hpp")
+    with open(os.path.join(root, "tests/storage/memory_store.hpp"), encoding="utf-8") as file:
+        store = file.read().split("namespace streamer::core {\n\n")[1].split("\n}  // namespace")[0]
+    with open(os.path.join(root, "CONTRIBUTING.md"), encoding="utf-8") as file:
+        if store not in file.read():
+            wrong.append("the store in CONTRIBUTING is not the one of tests/storage/memory_store.hpp")
     wrong = [line for line in wrong if line]
     print("\n".join(wrong))
     return 1 if wrong else 0

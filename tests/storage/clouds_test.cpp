@@ -213,10 +213,10 @@ TEST_CASE("Azure: a key is for its own account, a token for https only", "[azure
   const auto refused = plain.store->open(plain.uri, 1);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().kind() == ErrorKind::invalid_argument);
-  const Reached borne(settings_of({{"azure_endpoint", "http://store.example.com"},
-                                   {"azure_sas_token", "sv=1&sig=canary"}}),
-                      "az://c/x");
-  CHECK(borne.store->open(borne.uri, 1).error().kind() == ErrorKind::invalid_argument);
+  const Reached bearer(settings_of({{"azure_endpoint", "http://store.example.com"},
+                                    {"azure_sas_token", "sv=1&sig=canary"}}),
+                       "az://c/x");
+  CHECK(bearer.store->open(bearer.uri, 1).error().kind() == ErrorKind::invalid_argument);
   const Reached nameless(settings_of({{"azure_account_key", "a2V5"}}), "az://c/x");
   CHECK_THAT(nameless.store->open(nameless.uri, 1).error().message(),
              Catch::Contains("azure_account_name"));

@@ -22,6 +22,55 @@ struct NetworkOutcome {
   std::uint32_t wrong_tensors = 0;
 };
 
+// Settings that reach this store and give up soon enough for a test.
+inline core::Settings settings_for(StoreWorld& world, const std::string& connections,
+                                   const std::filesystem::path& folder) {
+  core::Settings made;
+  std::vector<std::pair<std::string, std::string>> values = {{"connections", connections},
+                                                             {"chunk_bytes", "16KiB"},
+                                                             {"stall_timeout_ms", "3000"},
+                                                             {"hedging", "off"}};
+  const std::string url = world.server().url();
+  switch (world.dialect()) {
+    case Dialect::s3:
+      values.insert(values.end(), {{"s3_endpoint", url},
+                                   {"s3_region", "us-east-1"},
+                                   {"s3_access_key_id", StoreKey().id},
+                                   {"s3_secret_access_key", StoreKey().secret}});
+      break;
+    case Dialect::google:
+      values.insert(values.end(), {{"gcs_endpoint", url},
+                                   {"gcs_credential_file",
+                                    write_text(folder / "account.json", service_account_file())}});
+      break;
+    case Dialect::azure:
+      values.insert(values.end(), {{"azure_endpoint", url + world.root()},
+                                   {"azure_account_name", StoreKey().id},
+                                   {"azure_account_key", StoreKey().secret}});
+      break;
+    case Dialect::https:
+      values.insert(values.end(), {{"https_bearer_token", "testtoken"}});
+  }
+  for (const auto& [name, value] : values)
+    REQUIRE(made.set(name, value));
+  return made;
+}
+
+// Of an object in it.
+inline std::string uri_in(StoreWorld& world, const std::string& key) {
+  switch (world.dialect()) {
+    case Dialect::google:
+      return "gs://bucket/" + key;
+    case Dialect::azure:
+      return "az://bucket/" + key;
+    case Dialect::https:
+      return world.server().url() + "/bucket/" + core::percent_encode(key, "/");
+    case Dialect::s3:
+      break;
+  }
+  return "s3://bucket/" + key;
+}
+
 class StoreLab {
  public:
   static constexpr std::uint32_t kTensors = 24;
@@ -41,54 +90,12 @@ class StoreLab {
     world.put(key, safetensors_file(header + "}") + data);
   }
 
-  // Settings that reach this store and give up soon enough for a test.
   core::Settings settings(const std::string& connections) {
-    core::Settings made;
-    std::vector<std::pair<std::string, std::string>> values = {{"connections", connections},
-                                                               {"chunk_bytes", "16KiB"},
-                                                               {"stall_timeout_ms", "3000"},
-                                                               {"hedging", "off"}};
-    const std::string url = world.server().url();
-    switch (world.dialect()) {
-      case Dialect::s3:
-        values.insert(values.end(), {{"s3_endpoint", url},
-                                     {"s3_region", "us-east-1"},
-                                     {"s3_access_key_id", StoreKey().id},
-                                     {"s3_secret_access_key", StoreKey().secret}});
-        break;
-      case Dialect::google:
-        values.insert(values.end(),
-                      {{"gcs_endpoint", url},
-                       {"gcs_credential_file",
-                        write_text(folder_.path() / "account.json", service_account_file())}});
-        break;
-      case Dialect::azure:
-        values.insert(values.end(), {{"azure_endpoint", url + world.root()},
-                                     {"azure_account_name", StoreKey().id},
-                                     {"azure_account_key", StoreKey().secret}});
-        break;
-      case Dialect::https:
-        values.insert(values.end(), {{"https_bearer_token", "testtoken"}});
-    }
-    for (const auto& [name, value] : values)
-      REQUIRE(made.set(name, value));
-    return made;
+    return settings_for(world, connections, folder_.path());
   }
 
   // Of the checkpoint's only file.
-  std::string uri() {
-    switch (world.dialect()) {
-      case Dialect::google:
-        return "gs://bucket/" + key;
-      case Dialect::azure:
-        return "az://bucket/" + key;
-      case Dialect::https:
-        return world.server().url() + "/bucket/" + core::percent_encode(key, "/");
-      case Dialect::s3:
-        break;
-    }
-    return "s3://bucket/" + key;
-  }
+  std::string uri() { return uri_in(world, key); }
 
   core::Result<std::shared_ptr<const core::Checkpoint>> open(const core::Settings& settings) {
     const std::vector<std::string> uris = {uri()};

@@ -99,9 +99,10 @@ class StoreWorld {
     const std::size_t dash = header.find('-');
     Range range;
     range.total = found->second.bytes.size();
+    range.etag = found->second.etag;
+    if (range.total == 0) return {1, 0, {}, 0, range.etag};
     range.first = *core::parse_unsigned(header.substr(6, dash - 6));
     range.last = std::min(*core::parse_unsigned(header.substr(dash + 1)), range.total - 1);
-    range.etag = found->second.etag;
     if (range.first <= range.last)
       range.bytes = found->second.bytes.substr(range.first, range.last - range.first + 1);
     return range;
@@ -238,7 +239,7 @@ class StoreWorld {
     if (request.query.find("list") != std::string::npos) return answer_list(request, wire);
     const Range range = range_of(request);
     if (range.first > range.last) {
-      if (range.total == 0) return answer_error(wire, 404, "NoSuchKey");
+      if (range.etag.empty()) return answer_error(wire, 404, "NoSuchKey");
       return answer_error(wire, 416, "InvalidRange");
     }
     const std::string condition = request.header("if-match");
@@ -249,12 +250,15 @@ class StoreWorld {
   }
 
   void answer_list(const WireRequest& request, Wire& wire) {
-    std::string prefix;
-    const std::size_t at = request.query.find("prefix=");
-    if (at != std::string::npos) {
-      const std::size_t end = std::min(request.query.find('&', at), request.query.size());
-      prefix = *core::percent_decode(request.query.substr(at + 7, end - at - 7));
-    }
+    const auto parameter = [&](const std::string& name) {
+      const std::size_t at = ("&" + request.query).find("&" + name + "=");
+      if (at == std::string::npos) return std::string();
+      const std::string value = request.query.substr(at + name.size() + 1);
+      return *core::percent_decode(value.substr(0, value.find('&')));
+    };
+    const std::string prefix = parameter("prefix");
+    const std::string delimiter = parameter("delimiter");
+    std::string folder;  // the one before
     const bool is_azure = dialect_ == Dialect::azure;
     std::string body = is_azure ? "\xEF\xBB\xBF<EnumerationResults><Blobs>"
                                 : "<ListBucketResult><IsTruncated>false</IsTruncated>";
@@ -263,6 +267,17 @@ class StoreWorld {
       for (const auto& [path, stored] : objects_) {
         const std::string key = *core::percent_decode(path.substr(root().size() + 8));
         if (!key.starts_with(prefix)) continue;
+        const std::size_t slash =
+            delimiter.empty() ? std::string::npos : key.find(delimiter, prefix.size());
+        if (slash != std::string::npos) {
+          if (folder == key.substr(0, slash + 1)) continue;
+          folder = key.substr(0, slash + 1);
+          body += fmt::format(
+              fmt::runtime(is_azure ? "<BlobPrefix><Name>{}</Name></BlobPrefix>"
+                                    : "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>"),
+              folder);
+          continue;
+        }
         const char* const form =
             is_azure ? "<Blob><Name>{}</Name><Properties><Content-Length>{}</Content-Length>"
                        "</Properties></Blob>"

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Brings bytes of any store by Store::read(): threads that each wait for one read at a time. What a
+// store gets that offers nothing else.
+
+#include "engine/chunk_io.hpp"
+#include "engine/chunk_queue.hpp"
+#include "engine/source_parts.hpp"
+
+namespace streamer::core {
+
+class BlockingSource final : public Source {
+ public:
+  static Result<std::unique_ptr<Source>> make(SourceParts parts);
+
+  [[nodiscard]] std::string_view name() const noexcept override { return "wait"; }
+  [[nodiscard]] std::uint32_t threads() const noexcept override { return threads_; }
+  void run(std::uint32_t number, ReaderCounters& mine) override;
+
+ private:
+  explicit BlockingSource(SourceParts parts);
+  bool wait_until_admitted(const Chunk& chunk, ReaderCounters& mine);
+  Result<void> bring(const Chunk& chunk, PageBuffer& buffer, ReaderCounters& mine);
+  Result<void> bring_to_device(const Chunk& chunk, PageBuffer& buffer, ReaderCounters& mine);
+  Result<void> read(const Chunk& chunk, std::byte* to, ReaderCounters& mine);
+
+  Landing& landing_;
+  Staging* const staging_;
+  const std::span<const SourceObject> objects_;
+  ChunkQueue chunks_;
+  const std::uint32_t threads_;
+  Operation* operation_ = nullptr;  // for what stores wait for
+};
+
+}  // namespace streamer::core
