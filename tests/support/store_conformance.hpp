@@ -40,11 +40,14 @@ class StoreUnderTest {
     return false;
   }
 
+  // Any thread, once one had it.
   core::Store& store() {
-    if (!stores_) stores_ = stores();
+    if (store_ != nullptr) return *store_;
+    stores_ = stores();
     const auto found = stores_->of(root());
     REQUIRE(found);
-    return **found;
+    store_ = *found;
+    return *store_;
   }
   std::shared_ptr<core::Stores> all() {
     store();
@@ -56,6 +59,7 @@ class StoreUnderTest {
 
  private:
   std::shared_ptr<core::Stores> stores_;
+  core::Store* store_ = nullptr;
 };
 
 inline std::string random_text(std::size_t size, std::uint64_t seed) {
