@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <future>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -198,11 +201,12 @@ inline void check_cancel(StoreUnderTest& it) {
     const auto read = read_range(it, opened.object, {100, 200});
     CHECK((read || read.error().kind() == core::ErrorKind::cancelled));
   }
-  core::Operation operation;
-  REQUIRE(operation.open());
-  const core::Work work("the test", &operation);
+  // Lives as long as somebody may be asked.
+  const auto operation = std::make_shared<core::Operation>();
+  REQUIRE(operation->open());
+  const core::Work work("the test", operation.get());
   const core::WorkScope scope(&work);
-  if (!it.hang_reads([&] { operation.cancel(); })) return;
+  if (!it.hang_reads([operation] { operation->cancel(); })) return;
   const auto read = read_range(it, opened.object, {100, 200});
   REQUIRE_FALSE(read);
   CHECK(read.error().kind() == core::ErrorKind::cancelled);
@@ -313,20 +317,18 @@ inline void check_loads(StoreUnderTest& it) {
 inline void check_cancelled_load(StoreUnderTest& it) {
   static_cast<void>(put_model(it));
   const auto checkpoint = open_model(it);
-  std::atomic<core::Load*> running{nullptr};
-  const bool hangs = it.hang_reads([&] {
-    if (core::Load* const load = running.load()) load->cancel();
-  });
+  // Lives as long as somebody may be asked.
+  const auto was_asked = std::make_shared<std::promise<void>>();
+  const auto once = std::make_shared<std::once_flag>();
+  const bool hangs =
+      it.hang_reads([was_asked, once] { std::call_once(*once, [&] { was_asked->set_value(); }); });
   auto load = core::Load::start(checkpoint, everything(*checkpoint), {}, {});
   REQUIRE(load);
-  running = load->get();
-  if (!hangs) (*load)->cancel();
-  // Whichever came first, the request or this.
-  if (hangs) (*load)->cancel();
+  if (hangs) was_asked->get_future().wait();
+  (*load)->cancel();
   const auto next = (*load)->next(in(std::chrono::seconds(60)));
   REQUIRE_FALSE(next);
   CHECK(next.error().kind() == core::ErrorKind::cancelled);
-  running = nullptr;
 }
 
 inline void run_conformance(StoreUnderTest& it) {
