@@ -3,8 +3,11 @@
 // Calls that may take as long as a store takes: how the caller's operation and the setting
 // operation_timeout_ms reach what blocks.
 
+#include "base/log_environment.hpp"
 #include "base/operation.hpp"
 #include "boundary.hpp"
+#include "call_settings.hpp"
+#include "misspelt_variables.hpp"
 
 struct streamer_operation {
   mutable streamer::core::Operation operation;  // thread-safe
@@ -22,10 +25,13 @@ streamer_status operate(const char* name, const streamer_settings* settings,
                         streamer_operation* operation, streamer_error** error_out,
                         Body&& body) noexcept {
   return guarded(error_out, [&]() -> Result<streamer_status> {
-    const auto limit = TRY(
-        core::read_operation_timeout(settings == nullptr ? core::Settings() : settings->settings));
+    core::follow_log_environment();
+    warn_of_misspelt_variables();
+    const auto& timeout = core::setting::kOperationTimeoutMs;
+    const auto limit =
+        TRY((settings == nullptr ? core::Settings() : settings->settings).get(timeout));
     const core::Work work(name, operation == nullptr ? nullptr : &operation->operation, limit,
-                          "operation_timeout_ms");
+                          timeout.name());
     const core::WorkScope scope(&work);
     TRY(core::still_wanted("about to begin"));
     Result<streamer_status> outcome = body();

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "runai_submission.hpp"
+#include "storage/s3_settings.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -40,8 +41,9 @@ struct Request {
 };
 
 using Credentials = std::array<std::string, 5>;
-constexpr std::array<const char*, 5> kCredentialSettings = {
-    "s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_region", "s3_endpoint"};
+constexpr std::array<const core::SettingRow*, 5> kCredentialSettings = {
+    &core::setting::kS3AccessKeyId, &core::setting::kS3SecretAccessKey,
+    &core::setting::kS3SessionToken, &core::setting::kS3Region, &core::setting::kS3Endpoint};
 
 class Streamer {
  public:
@@ -114,7 +116,7 @@ class Streamer {
     if (stores_ != nullptr && credentials == credentials_) return {};
     core::Settings settings = settings_;
     for (std::size_t i = 0; i < credentials.size(); ++i) {
-      if (!credentials[i].empty()) TRY(settings.set(kCredentialSettings[i], credentials[i]));
+      if (!credentials[i].empty()) TRY(settings.set(*kCredentialSettings[i], credentials[i]));
     }
     stores_ = std::make_shared<core::Stores>(settings);
     with_credentials_ = std::move(settings);

@@ -15,10 +15,12 @@
 #include "base/fits_in_memory.hpp"
 #include "base/text.hpp"
 #include "base/thread.hpp"
+#include "engine/load_settings.hpp"
 #include "runai.h"
 #include "runai_submission.hpp"
 #include "storage/file_store.hpp"
 #include "storage/pull.hpp"
+#include "storage/s3_settings.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -74,12 +76,12 @@ Result<std::string> file_io_of(std::string_view candidates) {
 
 using Credentials = std::map<std::string, std::string>;
 // As the original calls them, and our settings.
-constexpr std::array<std::pair<const char*, const char*>, 5> kCredentialSettings = {{
-    {"access_key_id", "s3_access_key_id"},
-    {"secret_access_key", "s3_secret_access_key"},
-    {"session_token", "s3_session_token"},
-    {"region", "s3_region"},
-    {"endpoint", "s3_endpoint"},
+constexpr std::array<std::pair<const char*, const core::SettingRow*>, 5> kCredentialSettings = {{
+    {"access_key_id", &core::setting::kS3AccessKeyId},
+    {"secret_access_key", &core::setting::kS3SecretAccessKey},
+    {"session_token", &core::setting::kS3SessionToken},
+    {"region", &core::setting::kS3Region},
+    {"endpoint", &core::setting::kS3Endpoint},
 }};
 
 struct Answer {
@@ -145,7 +147,7 @@ class FileStreamer {
     for (const auto& [key, setting] : kCredentialSettings) {
       const auto given = credentials.find(key);
       if (given == credentials.end() || given->second.empty()) continue;
-      if (!settings_.set(setting, given->second)) return kRunaiInvalid;
+      if (!settings_.set(*setting, given->second)) return kRunaiInvalid;
     }
     credentials_ = std::move(credentials);
     stores_.reset();  // those that are in use keep theirs
@@ -157,7 +159,7 @@ class FileStreamer {
     if (!file_io) return runai_told(file_io.error(), kRunaiInvalid);
     if (candidates == strategy_) return kRunaiSuccess;
     if (!strategy_.empty() || has_read_files_) return kRunaiStrategySet;
-    if (!settings_.set("file_io", *file_io)) return kRunaiInvalid;
+    if (!settings_.set(core::setting::kFileIo, *file_io)) return kRunaiInvalid;
     strategy_ = candidates;
     is_strategy_wrong_ = false;
     return kRunaiSuccess;

@@ -11,7 +11,9 @@
 #include "base/log_environment.hpp"
 #include "base/on_threads.hpp"
 #include "base/text.hpp"
+#include "call_settings.hpp"
 #include "device/cuda_runtime.hpp"
+#include "engine/load_settings.hpp"
 
 namespace streamer::capi {
 
@@ -21,7 +23,7 @@ namespace {
 constexpr std::uint64_t kLeastChunkBytes = 2 * core::kMiB;
 
 // Sets the setting by a variable, if that is set. Blanks before the number are the original's way.
-Result<void> take(core::Settings& settings, const char* setting, const char* variable,
+Result<void> take(core::Settings& settings, const core::SettingRow& setting, const char* variable,
                   std::uint64_t lowest_taken, std::uint64_t lowest, std::uint64_t highest,
                   std::uint64_t factor = 1) {
   const char* const text = ::secure_getenv(variable);
@@ -46,13 +48,12 @@ Result<void> take(core::Settings& settings, const char* setting, const char* var
 // What only stores behind a network are read with says nothing where there are none, be it usable
 // or not.
 void leave_networks_out(core::Settings& settings) {
-  for (const core::SettingRow& row : core::setting_rows()) {
-    const std::string_view variable =
-        row.compatible_variable == nullptr ? "" : row.compatible_variable;
+  for (const core::SettingRow* const row : core::kLoadSettings) {
+    const std::string_view variable = row->also() == nullptr ? "" : row->also();
     if (!variable.starts_with("RUNAI_STREAMER_S3_") && !variable.starts_with("RUNAI_STREAMER_GCS_"))
       continue;
-    if (::secure_getenv(row.variable) == nullptr && !settings.text_in_code(row.name))
-      static_cast<void>(settings.set(row.name, row.default_text));
+    if (::secure_getenv(row->variable()) == nullptr && !settings.is_in_code(*row))
+      static_cast<void>(settings.set(*row, row->default_text()));
   }
 }
 
@@ -85,19 +86,21 @@ bool is_runai_object(std::string_view path) noexcept {
 Result<core::Settings> runai_settings() {
   core::show_errors();
   core::Settings settings;
-  TRY(take(settings, "concurrency", "RUNAI_STREAMER_CONCURRENCY", 1, 1, 1024));
-  TRY(take(settings, "connections", "RUNAI_STREAMER_OBJ_CONCURRENCY", 1, 1, 1024));
+  TRY(take(settings, core::setting::kConcurrency, "RUNAI_STREAMER_CONCURRENCY", 1, 1, 1024));
+  TRY(take(settings, core::setting::kConnections, "RUNAI_STREAMER_OBJ_CONCURRENCY", 1, 1, 1024));
   // It goes before, and one that is no number is only an error where a store is read.
   const char* const most = ::secure_getenv("RUNAI_STREAMER_S3_MAX_CONNECTIONS");
   if (most != nullptr && core::parse_unsigned(most)) {
-    TRY(settings.set("connections", "auto"));
-    TRY(take(settings, "connections", "RUNAI_STREAMER_S3_MAX_CONNECTIONS", 0, 1, 1024));
+    TRY(settings.set(core::setting::kConnections, "auto"));
+    TRY(take(settings, core::setting::kConnections, "RUNAI_STREAMER_S3_MAX_CONNECTIONS", 0, 1,
+             1024));
   }
-  TRY(take(settings, "chunk_bytes", "RUNAI_STREAMER_CHUNK_BYTESIZE", 1, kLeastChunkBytes,
-           core::kGiB));
+  TRY(take(settings, core::setting::kChunkBytes, "RUNAI_STREAMER_CHUNK_BYTESIZE", 1,
+           kLeastChunkBytes, core::kGiB));
   // How long it tries again. With ours, each byte that comes begins that anew.
-  TRY(take(settings, "progress_timeout_ms", "RUNAI_STREAMER_S3_TIMEOUT", 0, 1, 86'400, 1000));
-  TRY(settings.set("memory_limit", "unlimited"));
+  TRY(take(settings, core::setting::kProgressTimeoutMs, "RUNAI_STREAMER_S3_TIMEOUT", 0, 1, 86'400,
+           1000));
+  TRY(settings.set(core::setting::kMemoryLimit, "unlimited"));
   return settings;
 }
 
@@ -146,14 +149,17 @@ Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::make(
 
 Result<void> RunaiSubmission::begin() {
   has_begun_ = true;
-  const auto limit = TRY(core::read_operation_timeout(settings_));
-  const core::Work work("opening the files", &operation_, limit, "operation_timeout_ms");
+  const auto limit = TRY(settings_.get(core::setting::kOperationTimeoutMs));
+  const core::Work work("opening the files", &operation_, limit,
+                        core::setting::kOperationTimeoutMs.name());
   const core::WorkScope scope(&work);
+  // What is wrong with them is told before a store is asked.
+  const core::LoadSettings settings = TRY(core::read_load_settings(settings_));
   std::vector<core::Object> objects;
   std::vector<core::OpenedRange> ranges;
   const std::vector<std::byte*> places = TRY(sort_out(objects, ranges));
   if (ranges.empty()) return {};
-  return start_load(core::checkpoint_of(std::move(objects), ranges, stores_), places);
+  return start_load(core::checkpoint_of(std::move(objects), ranges, stores_), places, settings);
 }
 
 // What is to be read, and where to; what needs no reading is known.
@@ -196,7 +202,8 @@ Result<std::vector<std::byte*>> RunaiSubmission::sort_out(std::vector<core::Obje
 }
 
 Result<void> RunaiSubmission::start_load(std::shared_ptr<const core::Checkpoint> checkpoint,
-                                         const std::vector<std::byte*>& places) {
+                                         const std::vector<std::byte*>& places,
+                                         const core::LoadSettings& settings) {
   has_come_.assign(of_load_.size(), false);
   std::vector<core::PlanRequest> wanted;
   std::uint64_t bytes = 0;
@@ -209,8 +216,7 @@ Result<void> RunaiSubmission::start_load(std::shared_ptr<const core::Checkpoint>
   core::LoadOptions options;
   // What the original reads with one worker comes in the order of the request.
   if (bytes <= kLeastChunkBytes) options.order = core::Order::plan;
-  const core::LoadSettings read = TRY(core::read_load_settings(settings_));
-  auto load = TRY(core::Load::start(std::move(checkpoint), std::move(wanted), options, read));
+  auto load = TRY(core::Load::start(std::move(checkpoint), std::move(wanted), options, settings));
   load_ = load.get();
   state_.with([&](State& state) {
     state.load = std::move(load);

@@ -106,7 +106,8 @@ class RunaiSubmission {
   Result<std::vector<std::byte*>> sort_out(std::vector<core::Object>& objects,
                                            std::vector<core::OpenedRange>& ranges);
   Result<void> start_load(std::shared_ptr<const core::Checkpoint> checkpoint,
-                          const std::vector<std::byte*>& places);
+                          const std::vector<std::byte*>& places,
+                          const core::LoadSettings& settings);
   void fail_the_rest(const Error& error);
   [[nodiscard]] RunaiCode code_of(const Error& error) const;
 

@@ -139,7 +139,8 @@ STREAMER_API void streamer_log_set(int32_t level, streamer_log_callback callback
 /* ---- Settings --------------------------------------------------------------------------------- */
 
 /* Everything that can be tuned, by name. What is set here wins over the environment, which is read
- * when an operation starts, and which wins over the default. */
+ * when an operation starts, and which wins over the default. A load inherits what its checkpoint was
+ * opened with; what is given to the load itself wins over that. */
 typedef struct streamer_settings streamer_settings;
 
 STREAMER_API streamer_status streamer_settings_new(streamer_settings **settings_out,
@@ -147,8 +148,8 @@ STREAMER_API streamer_status streamer_settings_new(streamer_settings **settings_
 /* An unknown name and a value that the setting cannot have are STREAMER_ERROR_INVALID_ARGUMENT. */
 STREAMER_API streamer_status streamer_settings_set(streamer_settings *settings, const char *name,
                                                    const char *value, streamer_error **error_out);
-/* The same for URIs that begin with uri_prefix ("s3://bucket/", "s3://bucket/team/"): wins over a
- * value without a prefix and over one with a shorter prefix. */
+/* The same, of a setting of stores, for URIs that begin with uri_prefix ("s3://bucket/",
+ * "s3://bucket/team/"): wins over a value without a prefix and over one with a shorter prefix. */
 STREAMER_API streamer_status streamer_settings_set_for(streamer_settings *settings,
                                                        const char *uri_prefix, const char *name,
                                                        const char *value,
@@ -179,7 +180,8 @@ STREAMER_API streamer_status streamer_settings_set_credentials_callback(
     void *user, streamer_error **error_out);
 STREAMER_API void streamer_settings_free(streamer_settings *settings);
 
-/* One row of the table of settings. Strings are static; compatible_variable may be NULL. */
+/* One row of the table of settings. Strings are static; compatible_variable may be NULL. What is named
+ * debug.* is for those who look for the cause of something: any version may change or drop it. */
 typedef struct streamer_setting_info {
   size_t struct_size;
   const char *name;
@@ -189,8 +191,9 @@ typedef struct streamer_setting_info {
   const char *values; /* what it may be */
   const char *meaning;
   int32_t is_secret; /* 1: its value is never in a text of the library */
+  const char *scope; /* what it is a setting of: store, checkpoint, load, ranks, call */
 } streamer_setting_info;
-#define STREAMER_SETTING_INFO_INIT {sizeof(streamer_setting_info), 0, 0, 0, 0, 0, 0, 0}
+#define STREAMER_SETTING_INFO_INIT {sizeof(streamer_setting_info), 0, 0, 0, 0, 0, 0, 0, 0}
 STREAMER_API void streamer_setting_info_init(streamer_setting_info *made, size_t size);
 
 STREAMER_API size_t streamer_setting_count(void);
@@ -593,6 +596,8 @@ STREAMER_API void streamer_load_options_init(streamer_load_options *made, size_t
 
 /* Starts reading and returns at once; what a device needs is made in the background, and what fails
  * then is the load's error. plan, options (NULL: the defaults) and settings (may be NULL) are copied.
+ * Settings of the store or of the checkpoint, and credentials, belong to the call that opens the
+ * checkpoint: here they are STREAMER_ERROR_INVALID_ARGUMENT.
  * A memory limit below the largest item that needs memory of the library is
  * STREAMER_ERROR_MEMORY_LIMIT and names the tensor and both sizes. A device that cannot be used is
  * STREAMER_ERROR_DEVICE and says why. The caller's current device stays what it was. */
@@ -827,7 +832,7 @@ STREAMER_API streamer_status streamer_device_copy_rate(int32_t device, int32_t d
                                                        double *bytes_per_second_out,
                                                        streamer_error **error_out);
 /* Gives back to the system the pinned memory that loads to devices keep for the next one (the setting
- * staging_bytes, for each device); returns how many bytes that was. Thread-safe. */
+ * debug.staging_bytes, for each device); returns how many bytes that was. Thread-safe. */
 STREAMER_API uint64_t streamer_trim(void);
 
 #ifdef __cplusplus

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "checkpoint/checkpoint_settings.hpp"
 #include "checkpoint/ranges.hpp"
 #include "checkpoint/rank_parts.hpp"
+#include "engine/load_settings.hpp"
 #include "operation.hpp"
 
 using namespace streamer::capi;
@@ -32,12 +36,22 @@ core::Settings settings_or_default(const streamer_settings* settings) {
   return settings == nullptr ? core::Settings() : settings->settings;
 }
 
+// Loads inherit these settings: what is wrong with one is told before a store is asked. Of files
+// that is when a load starts, because many who open some never load.
+Result<void> check_for_loads(const std::vector<std::string>& uris, const core::Settings& settings) {
+  const auto is_remote = [](const std::string& text) {
+    const auto uri = core::parse_uri(text);
+    return uri && uri->scheme() != "file";
+  };
+  if (std::any_of(uris.begin(), uris.end(), is_remote)) TRY(core::read_load_settings(settings));
+  return {};
+}
+
 Result<streamer_checkpoint*> open_all(const std::vector<std::string>& uris,
                                       std::shared_ptr<core::Stores> stores,
                                       const core::Settings& settings) {
-  core::OpenRules rules;
-  if (settings.text("same_names") == "keep") rules.same_names = core::SameNames::keep;
-  if (settings.text("header_rules") == "lenient") rules.header = core::HeaderRules::lenient;
+  const core::OpenRules rules = TRY(core::read_open_rules(settings));
+  TRY(check_for_loads(uris, settings));
   auto opened = TRY(core::open_checkpoint(uris, std::move(stores), rules));
   std::string notes = joined_lines(opened->notes);
   return new streamer_checkpoint{std::move(opened), std::move(notes)};
@@ -107,6 +121,10 @@ streamer_status streamer_checkpoint_open_ranges(const streamer_object_range* ran
           copied.push_back({range.uri, {range.offset, range.bytes}});
         }
         const core::Settings used = settings_or_default(settings);
+        std::vector<std::string> uris;
+        for (const core::ObjectRange& range : copied)
+          uris.push_back(range.uri);
+        TRY(check_for_loads(uris, used));
         auto opened = TRY(core::open_ranges(copied, std::make_shared<core::Stores>(used)));
         *checkpoint_out = new streamer_checkpoint{std::move(opened), {}};
         return STREAMER_OK;

@@ -8,6 +8,7 @@
 #include "boundary.hpp"
 #include "device/cuda_runtime.hpp"
 #include "distributed/agreement.hpp"
+#include "distributed/distributed_settings.hpp"
 #include "distributed/nccl_communicator.hpp"
 #include "streamer_mpi.h"
 
@@ -118,10 +119,9 @@ void close_owned(void* context) {
 }
 
 // Where libstreamer_mpi.so may be, in order.
-std::vector<std::string> mpi_paths(const core::Settings& settings) {
+std::vector<std::string> mpi_paths(const std::optional<std::string>& chosen) {
   constexpr const char* kName = "libstreamer_mpi.so";
-  const std::string chosen = settings.text("distributed_mpi");
-  if (chosen != "auto") return {chosen};
+  if (chosen) return {*chosen};
   std::vector<std::string> paths;
   Dl_info own{};
   // Any address of ours.
@@ -132,9 +132,9 @@ std::vector<std::string> mpi_paths(const core::Settings& settings) {
   return paths;
 }
 
-Result<streamer_mpi_open_function> load_mpi(const core::Settings& settings) {
+Result<streamer_mpi_open_function> load_mpi(const std::optional<std::string>& chosen) {
   std::string why;
-  for (const std::string& path : mpi_paths(settings)) {
+  for (const std::string& path : mpi_paths(chosen)) {
     // Never closed: MPI is not made for that. Global: MPI itself loads what looks for it.
     void* const library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
     if (library == nullptr) {
@@ -182,12 +182,13 @@ streamer_status streamer_communicator_open_mpi(const void* comm, const streamer_
     STREAMER_REQUIRE(communicator_out);
     const core::DistributedSettings distributed = TRY(distributed_settings(settings));
     const streamer_mpi_open_function open =
-        TRY(load_mpi(settings == nullptr ? core::Settings() : settings->settings));
+        TRY(load_mpi(distributed.get(core::setting::kDistributedMpi)));
     auto table =
         std::make_unique<streamer_communicator>(streamer_communicator STREAMER_COMMUNICATOR_INIT);
     std::array<char, kWhyBytes> why{};
-    const streamer_status status =
-        open(comm, distributed.spans_nodes ? 1 : 0, table.get(), why.data(), why.size());
+    const streamer_status status = open(
+        comm, distributed.get(core::setting::kDistributedScope) == core::RankScope::all ? 1 : 0,
+        table.get(), why.data(), why.size());
     if (status != STREAMER_OK) return Error(static_cast<ErrorKind>(status), why.data());
     *communicator_out = table.release();
     return STREAMER_OK;
@@ -204,15 +205,14 @@ streamer_status streamer_communicator_open_nccl(const streamer_communicator* bas
     STREAMER_REQUIRE(communicator_out);
     const std::int32_t device = TRY(check_device(STREAMER_DEVICE_CUDA, device_number));
     const core::DistributedSettings distributed = TRY(distributed_settings(settings));
-    const core::Settings used = settings == nullptr ? core::Settings() : settings->settings;
-    const std::string library = used.text("distributed_nccl");
+    const auto timeout = distributed.get(core::setting::kDistributedTimeoutS);
     auto owned = std::make_unique<Owned>();
     owned->base = TRY(use_communicator(base));
     auto cuda = core::cuda_runtime();
-    TRY(core::agree(*owned->base, cuda ? nullptr : &cuda.error(), distributed.timeout));
-    owned->communicator =
-        TRY(core::open_nccl(*owned->base, **cuda, device,
-                            library == "auto" ? std::string() : library, distributed.timeout));
+    TRY(core::agree(*owned->base, cuda ? nullptr : &cuda.error(), timeout));
+    owned->communicator = TRY(
+        core::open_nccl(*owned->base, **cuda, device,
+                        distributed.get(core::setting::kDistributedNccl).value_or(""), timeout));
     auto table =
         std::make_unique<streamer_communicator>(streamer_communicator STREAMER_COMMUNICATOR_INIT);
     table->rank = base->rank;
@@ -252,7 +252,8 @@ streamer_status streamer_communicator_agree(const streamer_communicator* communi
       if (error) return *std::move(error);
       return STREAMER_OK;
     }
-    TRY(core::agree(*used, error ? &*error : nullptr, distributed.timeout));
+    TRY(core::agree(*used, error ? &*error : nullptr,
+                    distributed.get(core::setting::kDistributedTimeoutS)));
     return STREAMER_OK;
   });
 }

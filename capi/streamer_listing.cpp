@@ -4,10 +4,12 @@
 #include <memory>
 
 #include "checkpoint/model_sources.hpp"
+#include "engine/load_settings.hpp"
 #include "operation.hpp"
 #include "storage/doctor.hpp"
 #include "storage/pull.hpp"
 #include "storage/snapshot.hpp"
+#include "storage/snapshot_settings.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -19,9 +21,8 @@ core::Stores stores_with(const streamer_settings* settings) {
 }
 
 Result<std::uint64_t> bandwidth_of(const streamer_settings* settings) {
-  const auto read =
-      TRY(core::read_load_settings(settings == nullptr ? core::Settings() : settings->settings));
-  return read.bandwidth_bytes_per_s;
+  return (settings == nullptr ? core::Settings() : settings->settings)
+      .get(core::setting::kMaxBandwidth);
 }
 
 Result<streamer_status> open_listing(const char* uri, const streamer_settings* settings,
@@ -142,8 +143,7 @@ streamer_status streamer_snapshot(const char* uri, const streamer_pull_options* 
         wanted.files = TRY(patterns_of(options));
         wanted.bandwidth_bytes_per_s = TRY(bandwidth_of(settings));
         const core::Settings given = settings == nullptr ? core::Settings() : settings->settings;
-        if (std::string cache = given.text("cache_folder"); cache != "auto")
-          wanted.cache = std::move(cache);
+        wanted.cache = TRY(given.get(core::setting::kCacheFolder)).value_or("");
         core::Stores stores(given);
         const core::Snapshot snapshot = TRY(core::take_snapshot(stores, parsed, wanted));
         *listing_out = listing_of(snapshot.folder, snapshot.files);

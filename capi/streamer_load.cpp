@@ -42,18 +42,21 @@ Result<Chosen> to_options(const streamer_load_options* options) {
 
 // communicator: nullptr if the load is of this process alone.
 Result<std::unique_ptr<core::Load>> start(const streamer_plan& plan, core::LoadOptions options,
-                                          const core::Settings& settings,
+                                          const core::Settings& given,
                                           core::Communicator* communicator) {
-  auto read = core::read_load_settings(settings);
+  const auto settings = plan.checkpoint->stores->settings().for_load(given);
+  auto read = settings ? core::read_load_settings(*settings) : settings.error().copy();
   if (communicator == nullptr || communicator->size() == 1) {
     const core::LoadSettings own = TRY(std::move(read));
     return core::Load::start(plan.checkpoint, plan.requests, std::move(options), own);
   }
-  auto distributed = core::read_distributed_settings(settings);
+  auto distributed =
+      settings ? core::read_distributed_settings(*settings) : settings.error().copy();
   if (!read || !distributed) {
     // The others would wait for this rank.
     const Error& wrong = read ? distributed.error() : read.error();
-    const auto timeout = distributed ? distributed->timeout : core::DistributedSettings().timeout;
+    const auto timeout = (distributed ? *distributed : core::DistributedSettings())
+                             .get(core::setting::kDistributedTimeoutS);
     TRY(core::agree(*communicator, &wrong, timeout));
   }
   return core::start_distributed(*communicator, plan.checkpoint, plan.requests, std::move(options),

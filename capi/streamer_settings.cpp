@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include "all_settings.hpp"
 #include "base/log.hpp"
 #include "boundary.hpp"
 
@@ -8,6 +9,12 @@ using namespace streamer::capi;
 namespace core = streamer::core;
 
 namespace {
+
+const char* scope_name(core::Scope scope) noexcept {
+  // In the order of Scope.
+  constexpr const char* kNames[] = {"store", "checkpoint", "load", "ranks", "call"};
+  return kNames[static_cast<int>(scope)];
+}
 
 Result<core::GivenCredentials> ask(streamer_credentials_callback callback, void* user) {
   streamer_credentials given = STREAMER_CREDENTIALS_INIT;
@@ -62,7 +69,7 @@ streamer_status streamer_settings_set(streamer_settings* settings, const char* n
     STREAMER_REQUIRE(settings);
     STREAMER_REQUIRE(name);
     STREAMER_REQUIRE(value);
-    TRY(settings->settings.set(name, value));
+    TRY(set_by_name(settings->settings, name, value));
     return STREAMER_OK;
   });
 }
@@ -75,7 +82,7 @@ streamer_status streamer_settings_set_for(streamer_settings* settings, const cha
     STREAMER_REQUIRE(uri_prefix);
     STREAMER_REQUIRE(name);
     STREAMER_REQUIRE(value);
-    TRY(settings->settings.set(name, value, uri_prefix));
+    TRY(set_by_name(settings->settings, name, value, uri_prefix));
     return STREAMER_OK;
   });
 }
@@ -99,27 +106,35 @@ void streamer_settings_free(streamer_settings* settings) {
 }
 
 size_t streamer_setting_count(void) {
-  return core::setting_rows().size();
+  return all_settings().size();
 }
 
 streamer_status streamer_setting_get_info(size_t index, streamer_setting_info* info_out,
                                           streamer_error** error_out) {
   return guarded(error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(info_out);
-    if (index >= core::setting_rows().size()) {
+    if (index >= all_settings().size()) {
       return Error(ErrorKind::invalid_argument,
                    fmt::format("setting number {} is not below the count, {}", index,
-                               core::setting_rows().size()));
+                               all_settings().size()));
     }
-    const core::SettingRow& row = core::setting_rows()[index];
+    // Made once: what C gets is static.
+    static const std::vector<std::string> values = [] {
+      std::vector<std::string> all;
+      for (const core::SettingRow* const row : all_settings())
+        all.push_back(row->values());
+      return all;
+    }();
+    const core::SettingRow& row = *all_settings()[index];
     streamer_setting_info info = STREAMER_SETTING_INFO_INIT;
-    info.name = row.name;
-    info.variable = row.variable;
-    info.compatible_variable = row.compatible_variable;
-    info.default_value = row.default_text;
-    info.values = row.values;
-    info.meaning = row.meaning;
-    info.is_secret = row.is_secret ? 1 : 0;
+    info.name = row.name();
+    info.variable = row.variable();
+    info.compatible_variable = row.also();
+    info.default_value = row.default_text();
+    info.values = values[index].c_str();
+    info.meaning = row.meaning();
+    info.is_secret = row.is_secret() ? 1 : 0;
+    info.scope = scope_name(row.scope());
     TRY(copy_out(info, info_out));
     return STREAMER_OK;
   });

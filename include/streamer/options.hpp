@@ -57,7 +57,8 @@ struct LoadOptions {
   ReadOrder read_order = ReadOrder::storage;
   WhenFull when_full = WhenFull::fail;
 
-  // What is not set here comes from the environment or is chosen by the library.
+  // What is not set here is as the checkpoint was opened, else comes from the environment or is
+  // chosen by the library.
   std::optional<MemoryLimit> memory_limit = std::nullopt;
   std::optional<std::uint32_t> concurrency = std::nullopt;    // readers, 1 to 1024
   std::optional<std::uint64_t> chunk_bytes = std::nullopt;    // of one read request, from 4096
@@ -70,7 +71,9 @@ struct LoadOptions {
   void* stream = nullptr;
   // The ranks that share the load; nullptr: it is this process's alone. Must outlive the load.
   const Communicator* communicator = nullptr;
-  // Any other setting of the table (all_settings()), by name; wins over the fields above.
+  // Any other setting of loads (all_settings()), by name; wins over the fields above, and both win
+  // over what the checkpoint was opened with. A setting of the store or of the checkpoint is
+  // invalid_argument: it belongs to Checkpoint::open().
   std::vector<std::pair<std::string, std::string>> settings = {};
 
   // The fields as Settings; the first one that is refused is the error.

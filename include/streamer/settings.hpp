@@ -12,7 +12,7 @@
 namespace streamer {
 
 // What is set here wins over the environment, which is read when an operation starts, and which
-// wins over the default. One thread at a time.
+// wins over the default. Loads inherit what their checkpoint was opened with. One thread at a time.
 class Settings {
  public:
   Settings() = default;
@@ -29,7 +29,8 @@ class Settings {
     return {};
   }
 
-  // For URIs that begin with uri_prefix ("s3://bucket/"): wins over what holds for more.
+  // A setting of stores, for URIs that begin with uri_prefix ("s3://bucket/"): wins over what holds
+  // for more.
   Result<void> set_for(const std::string& uri_prefix, const std::string& name,
                        const std::string& value) {
     auto made = make();

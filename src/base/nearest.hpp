@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace streamer::core {
 
@@ -47,6 +49,20 @@ template <typename Names>
     least = errors;
   }
   return best;
+}
+
+// The same; if no name is near, the nearest of those that begin with prefix, which was left out.
+template <typename Names>
+[[nodiscard]] std::string nearest_or_behind(std::string_view prefix, std::string_view given,
+                                            const Names& names) {
+  std::string_view best = nearest(given, names);
+  if (!best.empty()) return std::string(best);
+  std::vector<std::string_view> behind;
+  for (const std::string_view name : names) {
+    if (name.starts_with(prefix)) behind.push_back(name.substr(prefix.size()));
+  }
+  best = nearest(given, behind);
+  return best.empty() ? std::string() : std::string(prefix) + std::string(best);
 }
 
 }  // namespace streamer::core

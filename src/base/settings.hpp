@@ -1,39 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Everything that can be tuned, in one table: name, environment variables, default, meaning.
-// A value set in code wins over the environment, which wins over the default.
+// Settings that were given, and how they are read. A value set in code wins over the environment,
+// which wins over the default.
 
-#include <chrono>
-#include <cstdint>
+#include <any>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
-#include "base/bytes.hpp"
 #include "base/result.hpp"
 #include "base/secret.hpp"
+#include "base/setting.hpp"
 #include "base/timestamp.hpp"
 
 namespace streamer::core {
-
-struct SettingRow {
-  const char* name;
-  // In order of precedence; the first that is set and not empty counts. Second may be null.
-  const char* variable;
-  const char* compatible_variable;
-  const char* default_text;
-  // What a value may be, for messages and docs.
-  const char* values;
-  const char* meaning;
-  bool is_secret = false;  // its value is never shown
-};
-
-// Static storage; sorted by name.
-[[nodiscard]] std::span<const SettingRow> setting_rows() noexcept;
 
 // Credentials that the program gives, and asks for again when they expire.
 struct GivenCredentials {
@@ -45,36 +30,79 @@ struct GivenCredentials {
 };
 using CredentialsCallback = std::function<Result<GivenCredentials>()>;
 
+// The settings of one scope as they were at one moment, all checked: reading one cannot fail. Made
+// by Settings::read(); without that, all are their defaults.
+template <Scope kScope>
+class SettingValues {
+ public:
+  template <typename Type>
+  [[nodiscard]] typename Type::Value get(const Setting<kScope, Type>& setting) const {
+    const auto found = values_.find(&setting);
+    if (found == values_.end()) return setting.default_value();
+    return std::any_cast<typename Type::Value>(found->second);
+  }
+  // For who makes one load out of another, and for tests. The value is not checked.
+  template <typename Type>
+  SettingValues& put(const Setting<kScope, Type>& setting,
+                     std::type_identity_t<typename Type::Value> value) {
+    values_.insert_or_assign(&setting, std::any(std::move(value)));
+    return *this;
+  }
+
+ private:
+  friend class Settings;
+  std::map<const SettingRow*, std::any> values_;
+};
+
 class Settings {
  public:
-  // Checks name and value at once. With a prefix, the value holds for URIs that begin with it, and
-  // wins over one without or with a shorter one.
-  Result<void> set(std::string_view name, std::string_view value, std::string_view prefix = "");
+  // Checks the value at once. With a prefix, which only settings of stores may have, it holds for
+  // URIs that begin with that, and wins over one without or with a shorter one.
+  Result<void> set(const SettingRow& row, std::string_view value, std::string_view prefix = "");
   void set_credentials_callback(CredentialsCallback callback, std::string_view prefix);
+
+  // What holds for a load: what its checkpoint was opened with (these), and what was given to the
+  // load itself, which wins. Fails on what a load has no use for, and says where that belongs.
+  [[nodiscard]] Result<Settings> for_load(const Settings& given) const;
 
   // The longest prefix among those that were given which uri begins with; empty if there is none.
   [[nodiscard]] std::string prefix_for(std::string_view uri) const;
   // What holds for a URI, without prefixes.
   [[nodiscard]] Settings for_uri(std::string_view uri) const;
 
-  // The text in force: set in code, else in the environment, else the default. Only for names of
-  // the table. The environment is read now, not earlier.
-  [[nodiscard]] std::string text(std::string_view name) const;
+  // The value in force: set in code, else in the environment, else the default. The environment is
+  // read now, not earlier; fails on what it has that set() would refuse, naming the variable.
+  template <Scope kScope, typename Type>
+  [[nodiscard]] Result<typename Type::Value> get(const Setting<kScope, Type>& setting) const {
+    return std::any_cast<typename Type::Value>(TRY(read_one(setting)));
+  }
+  // The same for all rows of one scope at once; rows of others are left alone.
+  template <Scope kScope>
+  [[nodiscard]] Result<SettingValues<kScope>> read(SettingRows rows) const {
+    SettingValues<kScope> read;
+    for (const SettingRow* const row : rows) {
+      if (row->scope() == kScope) read.values_.emplace(row, TRY(read_one(*row)));
+    }
+    return read;
+  }
+
   // What said so, for people: "the setting x", or the variable's name.
-  [[nodiscard]] std::string source_of(std::string_view name) const;
-  // Only what was set in code.
-  [[nodiscard]] std::optional<std::string> text_in_code(std::string_view name) const;
+  [[nodiscard]] std::string source_of(const SettingRow& row) const;
+  // Whether it was set in code, to something else than "auto".
+  [[nodiscard]] bool is_in_code(const SettingRow& row) const;
   // nullptr if there is none.
   [[nodiscard]] std::shared_ptr<const CredentialsCallback> credentials_callback() const noexcept {
     return credentials_callback_;
   }
 
  private:
-  using Values = std::map<std::string, std::string, std::less<>>;
+  using Values = std::map<const SettingRow*, std::string>;
   struct ForPrefix {
     Values values;
     std::shared_ptr<const CredentialsCallback> credentials_callback;
   };
+
+  [[nodiscard]] Result<std::any> read_one(const SettingRow& row) const;
 
   Values values_;
   std::shared_ptr<const CredentialsCallback> credentials_callback_;
@@ -82,64 +110,7 @@ class Settings {
   std::map<std::string, ForPrefix, std::less<>> for_prefix_;
 };
 
-struct MemoryLimit {
-  enum class Mode { automatic, unlimited, minimum, bytes };
-  Mode mode = Mode::automatic;
-  std::uint64_t bytes = 0;  // only for Mode::bytes
-};
-
-enum class FileIo { automatic, direct, buffered };
-// Where memory of a device comes from: cudaMalloc, or its memory pool (cudaMallocAsync).
-enum class DeviceAllocator { malloc, pool };
-
-// The settings of a load, read once when it starts.
-struct LoadSettings {
-  MemoryLimit memory_limit;
-  std::uint32_t concurrency = 0;                    // readers; 0: chosen by us
-  std::uint64_t chunk_bytes = 0;                    // 0: chosen by us
-  std::uint64_t bandwidth_bytes_per_s = 0;          // 0: no cap
-  std::optional<std::uint64_t> coalesce_gap_bytes;  // gaps up to this are dropped; by us if not set
-  std::uint64_t tensor_alignment_bytes = 0;         // 0: the size of the tensor's element
-  std::uint64_t device_memory_limit = 0;            // 0: no limit
-  std::uint64_t device_alignment_bytes = 512;
-  DeviceAllocator device_allocator = DeviceAllocator::malloc;
-  std::uint32_t device_streams = 1;
-  std::string gpudirect = {};                // the library to use; empty: none
-  std::uint64_t staging_bytes = 256 * kMiB;  // of each device
-  std::uint64_t staging_segment_bytes = 2 * kMiB;
-  std::uint32_t direct_depth = 0;  // direct reads in flight per reader; 0: chosen by us
-  FileIo file_io = FileIo::automatic;
-  bool io_uring = true;
-  std::uint32_t target_gbps = 0;            // 0: not known
-  std::uint32_t connections = 0;            // of a load over a network; 0: chosen while it runs
-  std::uint64_t least_connection_rate = 0;  // bytes per second; 0: none
-  std::chrono::milliseconds progress_timeout{120'000};
-  bool hedges = true;
-  std::string verify = {};  // "store", "required", or a manifest; empty: nothing is verified
-};
-
-// The settings of a store behind a network, read once when it is made.
-struct RemoteSettings {
-  std::chrono::milliseconds connect_timeout{5000};
-  std::chrono::milliseconds stall_timeout{10'000};
-  std::uint32_t attempts = 10;
-};
-
-// Of a load that ranks share.
-struct DistributedSettings {
-  std::uint64_t buffer_bytes = 128 * kMiB;
-  bool partition_by_file = false;
-  bool spans_nodes = false;
-  std::chrono::milliseconds timeout{600'000};
-};
-
-// The longest that a call may take that opens, lists, pulls, takes a snapshot or diagnoses;
-// nullopt: as long as it takes.
-Result<std::optional<std::chrono::milliseconds>> read_operation_timeout(const Settings& settings);
-
-// All fail on a value in the environment that set() would refuse, naming the variable.
-Result<RemoteSettings> read_remote_settings(const Settings& settings);
-Result<DistributedSettings> read_distributed_settings(const Settings& settings);
-Result<LoadSettings> read_load_settings(const Settings& settings);
+// The row of that name; an error that names the nearest if there is none.
+Result<const SettingRow*> find_setting(SettingRows rows, std::string_view name);
 
 }  // namespace streamer::core

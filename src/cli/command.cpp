@@ -62,10 +62,16 @@ Device device_named(const std::string& name) {
   return cuda(colon == std::string::npos ? 0 : std::stoi(name.substr(colon + 1)));
 }
 
-Result<LoadOptions> make_options(const LoadArguments& arguments) {
+LoadOptions make_options(const LoadArguments& arguments) {
   LoadOptions options;
   options.device = device_named(arguments.device);
   options.order = arguments.order == "plan" ? Order::plan : Order::completion;
+  return options;
+}
+
+// All that was said, for the checkpoint: its loads inherit it.
+Result<Settings> all_settings_of(const LoadArguments& arguments) {
+  std::vector<std::string> settings;
   const std::array<std::pair<const char*, const std::string*>, 4> common = {{
       {"memory_limit", &arguments.memory_limit},
       {"concurrency", &arguments.concurrency},
@@ -73,11 +79,10 @@ Result<LoadOptions> make_options(const LoadArguments& arguments) {
       {"max_bandwidth", &arguments.max_bandwidth},
   }};
   for (const auto& [name, value] : common) {
-    if (!value->empty()) options.settings.emplace_back(name, *value);
+    if (!value->empty()) settings.push_back(fmt::format("{}={}", name, *value));
   }
-  for (auto& [name, value] : named_values(arguments.settings))
-    options.settings.emplace_back(std::move(name), std::move(value));
-  return options;
+  settings.insert(settings.end(), arguments.settings.begin(), arguments.settings.end());
+  return make_settings(settings);
 }
 
 Error explain_no_match(const Checkpoint& checkpoint, const std::string& glob) {
@@ -130,15 +135,13 @@ Result<Checkpoint> open_checkpoint(const LoadArguments& arguments, const Setting
 }
 
 Result<LoadRequest> make_request(const LoadArguments& arguments) {
-  auto options = make_options(arguments);
-  if (!options) return std::move(options).error();
-  auto settings = options->to_settings();
+  auto settings = all_settings_of(arguments);
   if (!settings) return std::move(settings).error();
   auto checkpoint = open_checkpoint(arguments, *settings);
   if (!checkpoint) return std::move(checkpoint).error();
   auto plan = make_plan(*checkpoint, arguments);
   if (!plan) return std::move(plan).error();
-  return LoadRequest{*std::move(checkpoint), *std::move(plan), *std::move(options)};
+  return LoadRequest{*std::move(checkpoint), *std::move(plan), make_options(arguments)};
 }
 
 void print_notes(std::string_view notes) {

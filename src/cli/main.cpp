@@ -52,6 +52,7 @@ struct Arguments {
   std::string log_level;
   int rounds = 5;
   bool as_json = false;
+  bool with_debug = false;
 };
 
 void add_settings(CLI::App& command, std::vector<std::string>& settings) {
@@ -188,7 +189,15 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   bench->callback(
       [&] { exit_code = run_bench(arguments.load, arguments.rounds, arguments.as_json); });
 
-  for (CLI::App* const command : {ls, inspect, load, digest, bench, pull, snapshot, doctor}) {
+  CLI::App* const settings =
+      app.add_subcommand("settings", "Show every setting, its variables and what it means");
+  settings->add_flag("--debug", arguments.with_debug,
+                     "those without a promise too, which any version may change or drop");
+  settings->add_flag("--json", arguments.as_json, "one JSON object per line");
+  settings->callback([&] { exit_code = run_settings(arguments.with_debug, arguments.as_json); });
+
+  for (CLI::App* const command :
+       {ls, inspect, load, digest, bench, pull, snapshot, doctor, settings}) {
     command->footer(kFooter);
     // Options of all commands are taken behind the command's name too.
     command->fallthrough();
@@ -197,8 +206,8 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
 
 // ---- Mistyped arguments ----
 
-constexpr std::array<std::string_view, 8> kCommands = {"ls",     "inspect", "pull",   "snapshot",
-                                                       "doctor", "load",    "digest", "bench"};
+constexpr std::array<std::string_view, 9> kCommands = {
+    "ls", "inspect", "pull", "snapshot", "doctor", "load", "digest", "bench", "settings"};
 
 bool is_command(std::string_view word) {
   return std::find(kCommands.begin(), kCommands.end(), word) != kCommands.end();

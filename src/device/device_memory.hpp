@@ -5,10 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/settings.hpp"
 #include "device/cuda_runtime.hpp"
 
 namespace streamer::core {
+
+// Where memory of a device comes from: cudaMalloc, or its memory pool (cudaMallocAsync).
+enum class DeviceAllocator { malloc, pool };
 
 class DeviceMemory {
  public:

@@ -8,6 +8,8 @@
 #include <cstring>
 
 #include "base/crypto.hpp"
+#include "distributed/distributed_settings.hpp"
+#include "engine/load_settings.hpp"
 
 namespace streamer::core {
 
@@ -119,10 +121,11 @@ Result<void> compare(const std::vector<Hello>& hellos) {
            a.on_device == b.on_device;
   });
   if (!unlike.empty()) {
-    return Error(ErrorKind::invalid_argument,
-                 fmt::format("{}: distributed_partition, distributed_buffer_bytes, "
-                             "coalesce_gap_bytes or the kind of memory is not that of rank 0",
-                             unlike));
+    return Error(
+        ErrorKind::invalid_argument,
+        fmt::format("{}: {}, {}, {} or the kind of memory is not that of rank 0", unlike,
+                    setting::kDistributedPartition.name(), setting::kDistributedBufferBytes.name(),
+                    setting::kCoalesceGapBytes.name()));
   }
   return {};
 }

@@ -31,7 +31,7 @@ Result<std::vector<Need>> find_needs(const Communicator& communicator, const Che
                     device_name(communicator.device())));
   }
   TRY(coalesce_gap_bytes(checkpoint, settings));
-  if (!settings.verify.empty()) {
+  if (settings.get(setting::kVerify)) {
     return Error(ErrorKind::unsupported,
                  "verify needs whole files, of which each rank reads a share: verify with a load "
                  "of one rank");
@@ -49,18 +49,19 @@ Result<std::unique_ptr<Load>> start_distributed(Communicator& communicator,
                                                 const DistributedSettings& distributed) {
   if (communicator.size() == 1)
     return Load::start(std::move(checkpoint), std::move(requests), options, settings);
+  const auto timeout = distributed.get(setting::kDistributedTimeoutS);
+  const std::uint64_t buffer_bytes = distributed.get(setting::kDistributedBufferBytes);
   for (PlanRequest& request : requests) {
     if (request.destination == nullptr && request.device == kHost) request.device = options.device;
   }
   const auto gap_bytes = coalesce_gap_bytes(*checkpoint, settings);
   auto mine = find_needs(communicator, *checkpoint, requests, settings);
-  TRY(agree(communicator, mine ? nullptr : &mine.error(), distributed.timeout));
-  const ScheduleOptions wanted{
-      .ranks = communicator.size(),
-      .policy = distributed.partition_by_file ? PartitionPolicy::files : PartitionPolicy::chunks,
-      .buffer_bytes = distributed.buffer_bytes,
-      .gap_bytes = *gap_bytes};
-  auto needs = TRY(gather_needs(communicator, *checkpoint, *mine, wanted, distributed.timeout));
+  TRY(agree(communicator, mine ? nullptr : &mine.error(), timeout));
+  const ScheduleOptions wanted{.ranks = communicator.size(),
+                               .policy = distributed.get(setting::kDistributedPartition),
+                               .buffer_bytes = buffer_bytes,
+                               .gap_bytes = *gap_bytes};
+  auto needs = TRY(gather_needs(communicator, *checkpoint, *mine, wanted, timeout));
   const std::vector<Need> united = unite(needs, wanted.gap_bytes);
   Schedule schedule = make_schedule(united, wanted);
 
@@ -69,10 +70,10 @@ Result<std::unique_ptr<Load>> start_distributed(Communicator& communicator,
     CudaRuntime* cuda = options.cuda;
     if (communicator.device() != kHost && cuda == nullptr) cuda = TRY(cuda_runtime());
     auto own = TRY(load_own_units(*checkpoint, schedule, communicator.rank(), communicator.device(),
-                                  options, settings, distributed.buffer_bytes));
+                                  options, settings, buffer_bytes));
     auto exchange = std::make_shared<Exchange>(
         communicator, std::move(schedule), std::move(needs), std::move(own),
-        Exchange::Options{.timeout = distributed.timeout,
+        Exchange::Options{.timeout = timeout,
                           .device = communicator.device(),
                           .cuda = cuda,
                           .consumer_stream = options.consumer_stream});
@@ -82,7 +83,7 @@ Result<std::unique_ptr<Load>> start_distributed(Communicator& communicator,
   };
   auto load = start();
   if (!load) {
-    static_cast<void>(agree(communicator, &load.error(), distributed.timeout));
+    static_cast<void>(agree(communicator, &load.error(), timeout));
   }
   return load;
 }

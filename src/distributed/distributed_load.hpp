@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "distributed/communicator.hpp"
+#include "distributed/distributed_settings.hpp"
 #include "engine/load.hpp"
 
 namespace streamer::core {

@@ -10,6 +10,7 @@
 #include "base/guarded.hpp"
 #include "base/text.hpp"
 #include "distributed/agreement.hpp"
+#include "distributed/distributed_settings.hpp"
 #include "engine/reader_clock.hpp"
 
 namespace streamer::core {
@@ -156,10 +157,10 @@ Result<void> Exchange::check(const Plan& plan) const {
       if (whole_at <= first[i]) continue;
       return Error(
           ErrorKind::memory_limit,
-          fmt::format("the limit of {} bytes ({}) is too small for the tensors that are passed "
-                      "on at once (of several files with distributed_partition=files, or "
-                      "parts that overlap): raise it",
-                      ring_bytes, format_bytes(ring_bytes)));
+          fmt::format(
+              "the limit of {} bytes ({}) is too small for the tensors that are passed "
+              "on at once (of several files with {}=files, or parts that overlap): raise it",
+              ring_bytes, format_bytes(ring_bytes), setting::kDistributedPartition.name()));
     }
   }
   return {};

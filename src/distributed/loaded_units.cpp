@@ -52,12 +52,12 @@ Result<std::unique_ptr<Load>> start_share(Share share, const Schedule& schedule,
                                           const LoadOptions& options, LoadSettings settings,
                                           std::uint64_t buffer_bytes) {
   const std::uint64_t ahead = std::max(buffer_bytes, 2 * schedule.share_bytes);
-  settings.memory_limit = {MemoryLimit::Mode::bytes, ahead};
-  settings.device_memory_limit = ahead;
-  settings.device_alignment_bytes = kReadAlignment;
-  settings.tensor_alignment_bytes = 0;
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, ahead});
+  settings.put(setting::kDeviceMemoryLimit, ahead);
+  settings.put(setting::kDeviceAlignment, kReadAlignment);
+  settings.put(setting::kTensorAlignment, 0);
   // What lies between two units is another rank's.
-  settings.coalesce_gap_bytes = 0;
+  settings.put(setting::kCoalesceGapBytes, 0);
   const LoadOptions reading{.order = Order::plan,
                             .read_order = ReadOrder::item,
                             .when_full = WhenFull::wait,

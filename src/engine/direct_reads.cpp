@@ -28,18 +28,6 @@ constexpr std::uint32_t kFirstInFlight = 4;
 // Of the bytes for buffers, those for first and last pages take an eighth at most.
 constexpr std::uint64_t kEdgesShare = 8;
 
-std::uint32_t most_in_flight(const LoadSettings& settings, std::uint64_t chunk_bytes,
-                             std::uint64_t buffer_bytes) {
-  const std::uint64_t by_edges = buffer_bytes / kEdgesShare / (2 * kPageBytes);
-  const std::uint64_t wanted =
-      settings.direct_depth != 0
-          ? settings.direct_depth
-          : std::clamp<std::uint64_t>(kMostBytesInFlight / std::max<std::uint64_t>(chunk_bytes, 1),
-                                      2, kMostInFlight);
-  return static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(wanted, 1, std::max<std::uint64_t>(by_edges, 1)));
-}
-
 // One buffer less than there is room for: the spare one.
 std::uint32_t most_bounced(std::uint64_t chunk_bytes, std::uint64_t buffer_bytes) {
   const std::uint64_t room =
@@ -57,6 +45,19 @@ std::int64_t now_ns() {
 }
 
 }  // namespace
+
+std::uint32_t most_direct_reads(const LoadSettings& settings, std::uint64_t chunk_bytes,
+                                std::uint64_t buffer_bytes) {
+  const std::uint64_t by_edges = buffer_bytes / kEdgesShare / (2 * kPageBytes);
+  const std::uint64_t given = settings.get(setting::kDirectDepth);
+  const std::uint64_t wanted =
+      given != 0
+          ? given
+          : std::clamp<std::uint64_t>(kMostBytesInFlight / std::max<std::uint64_t>(chunk_bytes, 1),
+                                      2, kMostInFlight);
+  return static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(wanted, 1, std::max<std::uint64_t>(by_edges, 1)));
+}
 
 // One read in flight. Its pages cover the chunk: a first and a last page that the chunk only has
 // part of land in `edges` and are copied from there, all between lands in place. If it cannot,
@@ -152,10 +153,10 @@ DirectReads::DirectReads(Landing& landing, Staging* staging, const LoadSettings&
       staging_(staging),
       counters_(counters),
       spare_(spare),
-      most_(most_in_flight(settings, landing.plan().largest_chunk_bytes(), buffer_bytes)),
+      most_(most_direct_reads(settings, landing.plan().largest_chunk_bytes(), buffer_bytes)),
       most_bounced_(most_bounced(landing.plan().largest_chunk_bytes(), buffer_bytes)),
-      depth_(settings.direct_depth != 0 ? most_ : std::min(kFirstInFlight, most_)),
-      wants_ring_(settings.io_uring) {}
+      depth_(settings.get(setting::kDirectDepth) != 0 ? most_ : std::min(kFirstInFlight, most_)),
+      wants_ring_(settings.get(setting::kIoUring)) {}
 
 DirectReads::~DirectReads() {
   STREAMER_CHECK(in_flight_ == 0);

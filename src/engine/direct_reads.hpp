@@ -9,16 +9,21 @@
 #include <optional>
 #include <vector>
 
-#include "base/settings.hpp"
 #include "engine/chunk_io.hpp"
 #include "engine/file_set.hpp"
 #include "engine/landing.hpp"
+#include "engine/load_settings.hpp"
 #include "engine/staged_chunk.hpp"
 
 namespace streamer::core {
 
 // Whether this kernel and this build can do io_uring; errno if not (ENOSYS without liburing).
 [[nodiscard]] int probe_io_uring() noexcept;
+
+// Of one reader. Pure.
+[[nodiscard]] std::uint32_t most_direct_reads(const LoadSettings& settings,
+                                              std::uint64_t chunk_bytes,
+                                              std::uint64_t buffer_bytes);
 
 class DirectReads {
  public:

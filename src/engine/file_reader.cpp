@@ -18,7 +18,7 @@ FileReader::FileReader(Landing& landing, Staging* staging, FileSet& files, Chunk
       files_(files),
       chunks_(chunks),
       counters_(mine),
-      file_io_(settings.file_io),
+      file_io_(settings.get(setting::kFileIo)),
       bounce_(mine),
       direct_(landing, staging, settings, mine, bounce_, buffer_bytes) {}
 

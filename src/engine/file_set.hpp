@@ -10,9 +10,9 @@
 
 #include "base/guarded.hpp"
 #include "base/result.hpp"
-#include "base/settings.hpp"
 #include "base/unique_fd.hpp"
 #include "device/cu_file.hpp"
+#include "engine/load_settings.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
 #include "engine/source_object.hpp"

@@ -14,7 +14,8 @@ FileSource::FileSource(SourceParts parts)
       settings_(parts.settings),
       buffer_bytes_(parts.sizes.reader_buffer_bytes),
       chunks_(std::move(parts.chunks)),
-      files_(parts.objects, landing_.plan(), settings_.file_io, parts.cu_file, landing_.notes()),
+      files_(parts.objects, landing_.plan(), settings_.get(setting::kFileIo), parts.cu_file,
+             landing_.notes()),
       threads_(std::min(parts.threads, chunks_.size())) {}
 
 void FileSource::run(std::uint32_t, ReaderCounters& mine) {

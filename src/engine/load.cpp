@@ -50,13 +50,13 @@ Staging::Options staging_options(const LoadSettings& settings, const LoadOptions
                                  std::uint64_t host_window) {
   Staging::Options staging;
   // Read as whole pages, a chunk may begin and end within one.
-  staging.segment_bytes = settings.staging_segment_bytes + 2 * kPageBytes;
-  std::uint64_t bytes = settings.staging_bytes;
-  if (host_window != 0 && settings.memory_limit.mode != MemoryLimit::Mode::minimum)
+  staging.segment_bytes = settings.get(setting::kStagingSegmentBytes) + 2 * kPageBytes;
+  std::uint64_t bytes = settings.get(setting::kStagingBytes);
+  if (host_window != 0 && settings.get(setting::kMemoryLimit).mode != MemoryLimit::Mode::minimum)
     bytes = std::min(bytes, host_window);
   staging.segments = static_cast<std::uint32_t>(
       std::clamp<std::uint64_t>(bytes / staging.segment_bytes, kFewestSegments, kMostSegments));
-  staging.streams = settings.device_streams;
+  staging.streams = settings.get(setting::kDeviceStreams);
   if (options.consumer_stream != nullptr) {
     staging.consumer_device = options.device;
     staging.consumer_stream = options.consumer_stream;
@@ -71,7 +71,7 @@ std::vector<std::unique_ptr<DeviceMemory>> device_memories(const Plan& plan, Cud
   for (std::size_t i = 1; i < plan.memories().size(); ++i) {
     const PlanMemory& memory = plan.memories()[i];
     memories[i] = std::make_unique<DeviceMemory>(*cuda, memory.device, memory.arena_bytes,
-                                                 settings.device_allocator);
+                                                 settings.get(setting::kDeviceAllocator));
   }
   return memories;
 }
@@ -183,8 +183,9 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   if (ordered != nullptr) pieces = ordered->arrange(list);
   CudaRuntime* const cuda = TRY(runtime_for(list, options));
   const CuFile* cu_file = nullptr;
-  if (cuda != nullptr && !settings.gpudirect.empty())
-    cu_file = TRY(CuFile::get(settings.gpudirect));
+  const auto gpudirect = settings.get(setting::kGpudirect);
+  if (cuda != nullptr && gpudirect)
+    cu_file = TRY(CuFile::get(gpudirect == "on" ? "libcufile.so.0" : *gpudirect));
   auto objects = TRY(source_objects(*checkpoint));
   // An ordered source has buffers of its own.
   const ReadingFrom from = ordered == nullptr ? reading_from(objects) : ReadingFrom{};
@@ -196,17 +197,18 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
       list, requests,
       {.chunk_bytes = sizes.chunk_bytes,
        .coalesce_gap_bytes = gap_bytes,
-       .tensor_alignment_bytes = settings.tensor_alignment_bytes,
+       .tensor_alignment_bytes = settings.get(setting::kTensorAlignment),
        .window_bytes = sizes.window_bytes,
        .device_window_bytes = sizes.device_window_bytes,
-       .device_alignment_bytes = settings.device_alignment_bytes,
-       .staged_chunk_bytes = settings.staging_segment_bytes,
+       .device_alignment_bytes =
+           std::max<std::uint64_t>(settings.get(setting::kDeviceAlignment), 1),
+       .staged_chunk_bytes = settings.get(setting::kStagingSegmentBytes),
        .pieces = pieces ? std::optional(std::span(std::as_const(*pieces))) : std::nullopt});
   if (ordered != nullptr) TRY(ordered->check(plan));
   LoadMemory memory{.arena = TRY(Arena::reserve(plan.memories()[0].arena_bytes)),
                     .devices = device_memories(plan, cuda, settings)};
   auto* const made = LoadTensors::make(std::move(checkpoint), std::move(requests), std::move(plan),
-                                       std::move(memory), settings.bandwidth_bytes_per_s);
+                                       std::move(memory), settings.get(setting::kMaxBandwidth));
   std::unique_ptr<Load> load(new Load(
       std::make_unique<Running>(made, std::move(objects), settings, std::move(options), sizes)));
   Landing& landing = made->landing();
@@ -214,9 +216,9 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
     ordered->land_in(landing);
   } else {
     Running& running = *load->running_;
-    if (!settings.verify.empty()) {
-      auto integrity = TRY(
-          Integrity::make(made->checkpoint(), landing.plan(), settings.verify, landing.notes()));
+    if (const auto verify = settings.get(setting::kVerify)) {
+      auto integrity =
+          TRY(Integrity::make(made->checkpoint(), landing.plan(), *verify, landing.notes()));
       TRY(check_order(*integrity));
       landing.verify_by(std::move(integrity));
     }

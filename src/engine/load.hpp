@@ -12,9 +12,9 @@
 
 #include "base/futex.hpp"
 #include "base/result.hpp"
-#include "base/settings.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "device/cuda_runtime.hpp"
+#include "engine/load_settings.hpp"
 #include "engine/plan_request.hpp"
 #include "engine/stats.hpp"
 #include "engine/tensor_lease.hpp"

@@ -72,7 +72,7 @@ std::uint64_t limit_bytes(const MemoryLimit& limit, std::uint64_t largest_bytes)
 // The same for each device.
 Result<std::uint64_t> device_window_bytes(const LoadSettings& settings, const ReadingList& list,
                                           const TensorTable& tensors) {
-  const std::uint64_t limit = settings.device_memory_limit;
+  const std::uint64_t limit = settings.get(setting::kDeviceMemoryLimit);
   if (limit == 0) return 0;
   for (const MemoryNeed& need : list.memories) {
     if (need.device != kHost && limit < need.largest_bytes) {
@@ -84,17 +84,18 @@ Result<std::uint64_t> device_window_bytes(const LoadSettings& settings, const Re
 }
 
 std::uint64_t wanted_chunk_bytes(const LoadSettings& settings) {
-  const std::uint64_t chosen =
-      settings.chunk_bytes != 0 ? settings.chunk_bytes : kAutomaticChunkBytes;
-  if (settings.bandwidth_bytes_per_s == 0) return chosen;
-  return std::min(chosen,
-                  std::max(settings.bandwidth_bytes_per_s / kStepsPerSecond, kLeastChunkBytes));
+  const std::uint64_t given = settings.get(setting::kChunkBytes);
+  const std::uint64_t chosen = given != 0 ? given : kAutomaticChunkBytes;
+  const std::uint64_t bytes_per_s = settings.get(setting::kMaxBandwidth);
+  if (bytes_per_s == 0) return chosen;
+  return std::min(chosen, std::max(bytes_per_s / kStepsPerSecond, kLeastChunkBytes));
 }
 
 std::uint32_t wanted_file_readers(const LoadSettings& settings, ReadingFrom from) {
-  if (settings.concurrency != 0) return settings.concurrency;
-  const bool reads_block = from.reads_block || !settings.io_uring ||
-                           settings.file_io == FileIo::buffered || probe_io_uring() != 0;
+  if (const std::uint32_t given = settings.get(setting::kConcurrency); given != 0) return given;
+  const bool reads_block = from.reads_block || !settings.get(setting::kIoUring) ||
+                           settings.get(setting::kFileIo) == FileIo::buffered ||
+                           probe_io_uring() != 0;
   if (reads_block) return kBlockingReaders;
   return std::clamp(std::thread::hardware_concurrency(), 2U, kMostReaders);
 }
@@ -107,16 +108,21 @@ std::uint32_t most_connections() {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(ours, kMostConnections));
 }
 
+// 0: chosen while the load runs.
+std::uint32_t given_connections(const LoadSettings& settings) {
+  const std::uint32_t given = settings.get(setting::kConnections);
+  return given != 0 ? given : settings.get(setting::kConcurrency);
+}
+
 Tuner::Limits tuner_limits(const LoadSettings& settings, std::uint64_t buffer_bytes) {
-  const std::uint32_t fixed =
-      settings.connections != 0 ? settings.connections : settings.concurrency;
+  const std::uint32_t fixed = given_connections(settings);
   const auto most = static_cast<std::uint32_t>(
       std::clamp<std::uint64_t>(buffer_bytes / kLeastConnectionBytes, 1, most_connections()));
   if (fixed != 0) return {.first = std::min(fixed, most), .most = most, .is_fixed = true};
   const std::uint32_t first = std::min(kFirstConnections, most);
-  if (settings.target_gbps == 0) return {.first = first, .most = most};
-  const auto wanted =
-      static_cast<std::uint32_t>(std::ceil(settings.target_gbps / kGbpsPerConnection));
+  const std::uint32_t target_gbps = settings.get(setting::kTargetGbps);
+  if (target_gbps == 0) return {.first = first, .most = most};
+  const auto wanted = static_cast<std::uint32_t>(std::ceil(target_gbps / kGbpsPerConnection));
   return {.first = std::clamp(wanted, first, most), .most = most};
 }
 
@@ -133,8 +139,7 @@ BufferNeed buffer_need(const LoadSettings& settings, std::uint32_t file_readers,
     need.least += file_readers * kLeastReaderBytes;
   }
   if (from.network) {
-    const std::uint32_t fixed =
-        settings.connections != 0 ? settings.connections : settings.concurrency;
+    const std::uint32_t fixed = given_connections(settings);
     need.usual += kUsualNetworkBytes;
     need.least += std::max(fixed, kFirstConnections) * kLeastConnectionBytes;
   }
@@ -148,7 +153,7 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
                             bool limits_tensors_alone) {
   const MemoryNeed& need = list.memories[0];
   LoadSizes sizes;
-  sizes.limit_bytes = limit_bytes(settings.memory_limit, need.largest_bytes);
+  sizes.limit_bytes = limit_bytes(settings.get(setting::kMemoryLimit), need.largest_bytes);
   sizes.device_window_bytes = TRY(device_window_bytes(settings, list, tensors));
   sizes.chunk_bytes = wanted_chunk_bytes(settings);
   sizes.file_readers = wanted_file_readers(settings, from);
@@ -162,7 +167,8 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
     const BufferNeed buffer = buffer_need(settings, sizes.file_readers, from);
     std::uint64_t buffers = std::min(buffer.usual, sizes.limit_bytes / kBuffersPerLimit);
     sizes.window_bytes = sizes.limit_bytes;
-    if (limits_tensors_alone || settings.memory_limit.mode == MemoryLimit::Mode::minimum) {
+    if (limits_tensors_alone ||
+        settings.get(setting::kMemoryLimit).mode == MemoryLimit::Mode::minimum) {
       buffers = std::max(buffers, buffer.least);
     } else {
       const std::uint64_t beside = sizes.limit_bytes - need.largest_bytes;

@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "base/result.hpp"
-#include "base/settings.hpp"
 #include "checkpoint/tensor_table.hpp"
+#include "engine/load_settings.hpp"
 #include "engine/plan.hpp"
 #include "engine/tuner.hpp"
 

@@ -38,7 +38,8 @@ NetworkReader::NetworkReader(const Shared& shared, WakeFd& wake, std::uint32_t n
       number_(number),
       chunk_bytes_(
           static_cast<double>(std::max<std::uint64_t>(landing_.plan().largest_chunk_bytes(), 1))),
-      budget_(settings_.connections != 0 ? settings_.connections : 256) {}
+      budget_(settings_.get(setting::kConnections) != 0 ? settings_.get(setting::kConnections)
+                                                        : 256) {}
 
 NetworkReader::~NetworkReader() = default;
 
@@ -175,7 +176,7 @@ bool NetworkReader::start_next() {
 
 std::uint32_t NetworkReader::chunks_per_request() const {
   // A cap on bandwidth holds at short range only if requests are short.
-  if (settings_.chunk_bytes != 0 || landing_.is_capped()) return 1;
+  if (settings_.get(setting::kChunkBytes) != 0 || landing_.is_capped()) return 1;
   // What each connection would have to bring if all ended at the same time.
   std::uint64_t claimed = 0;
   for (const auto& range : ranges_)
@@ -223,7 +224,7 @@ void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
 // Nothing is left to claim, and a connection is idle: it takes the end of the range that would be
 // whole last. nullptr if none is worth it.
 PendingRange* NetworkReader::split_largest() {
-  if (settings_.chunk_bytes != 0 || rates_ == 0) return nullptr;
+  if (settings_.get(setting::kChunkBytes) != 0 || rates_ == 0) return nullptr;
   PendingRange* largest = nullptr;
   for (const auto& range : ranges_) {
     if (range->requests != 1 || range->chunks.size() - range->filled_chunks < 2) continue;

@@ -76,26 +76,27 @@ void NetworkReader::watch() {
     requests_.erase(std::prev(at));
   }
   measure_rates();
-  if (settings_.hedges && std::min(first_bytes_, rates_) >= kMeasuredBeforeHedges) {
+  if (settings_.get(setting::kHedging) && std::min(first_bytes_, rates_) >= kMeasuredBeforeHedges) {
     for (const auto& range : ranges_)
       hedge_if_slow(*range);
   }
-  if (now - last_progress_ > settings_.progress_timeout && !is_shut_out_) {
+  if (now - last_progress_ > settings_.get(setting::kProgressTimeoutMs) && !is_shut_out_) {
     landing_.fail(
         Error(ErrorKind::timed_out,
               fmt::format("no byte came for {} s over any connection; check the network, or "
                           "raise progress_timeout_ms",
-                          in_seconds(settings_.progress_timeout))));
+                          in_seconds(settings_.get(setting::kProgressTimeoutMs)))));
   }
 }
 
 // By the least rate that was set, over as long as a stall may last.
 bool NetworkReader::is_too_slow(const InFlightRequest& request) const {
-  if (settings_.least_connection_rate == 0 || request.range == nullptr) return false;
+  if (settings_.get(setting::kLowSpeedLimit) == 0 || request.range == nullptr) return false;
   const double lasted = in_seconds(loop_->now() - request.began);
   const double window = in_seconds(request.transfer->options().stall_timeout);
-  return lasted > window && static_cast<double>(request.received()) <
-                                lasted * static_cast<double>(settings_.least_connection_rate);
+  return lasted > window &&
+         static_cast<double>(request.received()) <
+             lasted * static_cast<double>(settings_.get(setting::kLowSpeedLimit));
 }
 
 // A second request pays if it would most likely end well before the first one.

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "base/settings.hpp"
 #include "device/cu_file.hpp"
+#include "engine/load_settings.hpp"
 #include "engine/load_sizes.hpp"
 #include "engine/source.hpp"
 #include "engine/source_object.hpp"

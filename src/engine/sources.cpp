@@ -67,7 +67,7 @@ ReadingFrom reading_from(std::span<const SourceObject> objects) {
 
 Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
                                          const LoadSettings& settings) {
-  if (settings.coalesce_gap_bytes) return *settings.coalesce_gap_bytes;
+  if (const auto chosen = settings.get(setting::kCoalesceGapBytes)) return *chosen;
   std::uint64_t most = 0;
   for (const SourceObject& one : TRY(source_objects(checkpoint)))
     most = std::max(most, row_of(one).gap_bytes);

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "base/settings.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "engine/load_settings.hpp"
 #include "engine/source_parts.hpp"
 
 namespace streamer::core {

@@ -8,6 +8,7 @@
 #include "base/clean_text.hpp"
 #include "base/text.hpp"
 #include "base/xml.hpp"
+#include "storage/azure_settings.hpp"
 #include "storage/remote_config.hpp"
 #include "storage/s3_dialect.hpp"
 
@@ -114,7 +115,7 @@ class AzureConfigReader {
   AzureConfigReader(const RemoteConfig& from, AzureConfig& config) : from_(from), config_(config) {}
 
   Result<void> read() {
-    config_.is_unsigned = from_.flag("azure_unsigned");
+    config_.is_unsigned = from_.get(setting::kAzureUnsigned);
     TRY(read_connection());
     TRY(read_account());
     // What was set in code wins over every variable.
@@ -125,7 +126,7 @@ class AzureConfigReader {
 
  private:
   Result<void> read_connection() {
-    auto text = from_.first_of("azure_connection_string", {});
+    auto text = from_.first_of(setting::kAzureConnectionString, {});
     if (!text && is_true(from_.variable("AZURE_STORAGE_USE_EMULATOR").value_or("")))
       text = Sourced{"UseDevelopmentStorage=true", "AZURE_STORAGE_USE_EMULATOR"};
     if (!text) return {};
@@ -147,8 +148,8 @@ class AzureConfigReader {
   }
 
   Result<void> read_account() {
-    const auto account = from_.first_of("azure_account_name", {"AZURE_STORAGE_ACCOUNT"});
-    if (account && (config_.account.empty() || from_.is_in_code("azure_account_name")))
+    const auto account = from_.first_of(setting::kAzureAccountName, {"AZURE_STORAGE_ACCOUNT"});
+    if (account && (config_.account.empty() || from_.is_in_code(setting::kAzureAccountName)))
       config_.account = account->value;
     for (const char c : config_.account) {
       const bool is_fine = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
@@ -158,9 +159,9 @@ class AzureConfigReader {
           Error(ErrorKind::invalid_argument,
                 "this cannot be an account's name, which has only lower-case letters and digits"));
     }
-    if (const auto suffix = from_.first_of("azure_endpoint_suffix", {}))
+    if (const auto suffix = from_.first_of(setting::kAzureEndpointSuffix, {}))
       config_.suffix = suffix->value;
-    if (const auto endpoint = from_.first_of("azure_endpoint", {"AZURE_STORAGE_ENDPOINT"})) {
+    if (const auto endpoint = from_.first_of(setting::kAzureEndpoint, {"AZURE_STORAGE_ENDPOINT"})) {
       TRY(read_endpoint(*endpoint, endpoint_sas_.value));
       endpoint_sas_.source = endpoint->source;
     }
@@ -177,10 +178,10 @@ class AzureConfigReader {
     return {};
   }
 
-  std::optional<Sourced> find(bool only_in_code, std::string_view name,
+  std::optional<Sourced> find(bool only_in_code, const Setting<Scope::store, SecretText>& secret,
                               std::initializer_list<const char*> names) const {
-    if (only_in_code && !from_.is_in_code(name)) return std::nullopt;
-    return from_.first_of(name, names);
+    if (only_in_code && !from_.is_in_code(secret)) return std::nullopt;
+    return from_.first_of(secret, names);
   }
 
   // True if there are some.
@@ -191,19 +192,20 @@ class AzureConfigReader {
       return true;
     }
     const bool uses_connection =
-        from_.is_in_code("azure_connection_string") == only_in_code && !connection_source_.empty();
+        from_.is_in_code(setting::kAzureConnectionString) == only_in_code &&
+        !connection_source_.empty();
     if (uses_connection && !connection_.key.empty())
       return take_key({connection_.key, connection_source_});
     if (uses_connection && !connection_.sas.empty())
       return take_sas({connection_.sas, connection_source_});
-    if (const auto key = find(only_in_code, "azure_account_key",
+    if (const auto key = find(only_in_code, setting::kAzureAccountKey,
                               {"AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_KEY"}))
       return take_key(*key);
-    if (const auto sas = find(only_in_code, "azure_sas_token", {"AZURE_STORAGE_SAS_KEY"}))
+    if (const auto sas = find(only_in_code, setting::kAzureSasToken, {"AZURE_STORAGE_SAS_KEY"}))
       return take_sas(*sas);
-    const bool brings_sas = from_.is_in_code("azure_endpoint") == only_in_code;
+    const bool brings_sas = from_.is_in_code(setting::kAzureEndpoint) == only_in_code;
     if (brings_sas && !endpoint_sas_.value.empty()) return take_sas(endpoint_sas_);
-    const auto token = find(only_in_code, "azure_bearer_token", {"AZURE_STORAGE_TOKEN"});
+    const auto token = find(only_in_code, setting::kAzureBearerToken, {"AZURE_STORAGE_TOKEN"});
     if (!token) return false;
     TRY(check_header_value(token->source, token->value));
     const BearerToken bearer{.token = Secret(token->value), .expires = {}, .source = token->source};
@@ -249,7 +251,7 @@ Result<std::string> name_of(const XmlElement& element) {
 
 Result<AzureConfig> read_azure_config(const Settings& settings, const Environment& environment,
                                       HttpClient& http) {
-  const RemoteConfig from(settings, environment);
+  const RemoteConfig from = TRY(RemoteConfig::read(settings, environment));
   AzureConfig config;
   config.auth.environment = environment;
   config.auth.http = &http;

@@ -7,6 +7,7 @@
 
 #include "base/crypto.hpp"
 #include "base/text.hpp"
+#include "storage/gcs_settings.hpp"
 #include "storage/remote_config.hpp"
 
 namespace streamer::core {
@@ -39,9 +40,9 @@ bool is_own(std::string_view code) {
 // Where the client libraries of Google let tests put another server. They go without credentials
 // there.
 Result<void> read_endpoint(const RemoteConfig& from, GcsConfig& config) {
-  auto found =
-      from.first_of("gcs_endpoint", {"CLOUD_STORAGE_EMULATOR_ENDPOINT",
-                                     "CLOUD_STORAGE_TESTBENCH_ENDPOINT", "STORAGE_EMULATOR_HOST"});
+  auto found = from.first_of(setting::kGcsEndpoint,
+                             {"CLOUD_STORAGE_EMULATOR_ENDPOINT", "CLOUD_STORAGE_TESTBENCH_ENDPOINT",
+                              "STORAGE_EMULATOR_HOST"});
   if (!found) return {};
   // "localhost:4443" alone is http there.
   if (found->source == "STORAGE_EMULATOR_HOST" && found->value.find("://") == std::string::npos)
@@ -49,29 +50,30 @@ Result<void> read_endpoint(const RemoteConfig& from, GcsConfig& config) {
   config.endpoint = TRY(read_from(found->source, parse_endpoint(found->value)));
   config.endpoint_source = found->source;
   config.is_endpoint_given = true;
-  const bool is_ours = from.is_in_code("gcs_endpoint") || found->source == "STREAMER_GCS_ENDPOINT";
+  const bool is_ours =
+      from.is_in_code(setting::kGcsEndpoint) || found->source == "STREAMER_GCS_ENDPOINT";
   if (!is_ours) config.is_unsigned = true;
   return {};
 }
 
 // What was set in code, or what the caller's callback gives; else the chain.
 Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
-  if (from.flag("gcs_unsigned")) config.is_unsigned = true;
-  const auto id = from.setting("gcs_access_key_id");
-  const auto secret = from.setting("gcs_secret_access_key");
+  if (from.get(setting::kGcsUnsigned)) config.is_unsigned = true;
+  const auto id = from.get(setting::kGcsAccessKeyId);
+  const auto secret = from.get(setting::kGcsSecretAccessKey);
   if (id.has_value() != secret.has_value()) {
     return Error(
         ErrorKind::invalid_argument,
         "only one of gcs_access_key_id and gcs_secret_access_key is set; set both or none");
   }
-  const auto token = from.setting("gcs_bearer_token");
+  const auto token = from.get(setting::kGcsBearerToken);
   if (const auto callback = from.settings().credentials_callback()) {
     config.is_unsigned = false;
     config.fetch_token = token_from_callback(callback);
   } else if (id) {
     config.is_unsigned = false;
     config.hmac = AwsCredentials{.access_key_id = *id,
-                                 .secret_access_key = Secret(*secret),
+                                 .secret_access_key = *secret,
                                  .session_token = Secret(),
                                  .expires = {},
                                  .source = "the settings"};
@@ -79,8 +81,8 @@ Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
   } else if (token) {
     config.is_unsigned = false;
     const BearerToken bearer{
-        .token = Secret(*token), .expires = {}, .source = "the setting gcs_bearer_token"};
-    TRY(check_header_value("gcs_bearer_token", *token));
+        .token = *token, .expires = {}, .source = "the setting gcs_bearer_token"};
+    TRY(check_header_value("gcs_bearer_token", token->reveal()));
     config.fetch_token = [bearer]() -> Result<BearerToken> { return bearer; };
   }
   const bool uses_chain = !config.is_unsigned && !config.hmac && config.fetch_token == nullptr;
@@ -114,13 +116,13 @@ Result<void> check_host(const BearerToken& token, const Endpoint& endpoint, bool
 
 Result<GcsConfig> read_gcs_config(const Settings& settings, const Environment& environment,
                                   HttpClient& http) {
-  const RemoteConfig from(settings, environment);
+  const RemoteConfig from = TRY(RemoteConfig::read(settings, environment));
   GcsConfig config;
   config.auth.environment = environment;
   config.auth.http = &http;
   config.auth.tls = TRY(from.tls_files());
-  config.auth.credential_file = from.setting("gcs_credential_file").value_or("");
-  config.user_project = from.setting("gcs_user_project").value_or("");
+  config.auth.credential_file = from.text(setting::kGcsCredentialFile);
+  config.user_project = from.text(setting::kGcsUserProject);
   TRY(check_header_value("gcs_user_project", config.user_project));
   TRY(read_endpoint(from, config));
   TRY(read_credentials(from, config));

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "storage/https_settings.hpp"
 #include "storage/s3_dialect.hpp"
 
 namespace streamer::core {
@@ -40,9 +41,9 @@ Result<std::unique_ptr<Store>> make_https_store(const Settings& settings) {
   const RemoteLimits limits = TRY(read_remote_limits(settings));
   HttpsConfig config;
   const Environment environment = process_environment();
-  const RemoteConfig from(settings, environment);
+  const RemoteConfig from = TRY(RemoteConfig::read(settings, environment));
   config.auth.tls = TRY(from.tls_files());
-  config.bearer_token = Secret(from.setting("https_bearer_token").value_or(""));
+  config.bearer_token = from.secret(setting::kHttpsBearerToken);
   TRY(check_header_value("https_bearer_token", config.bearer_token.reveal()));
   return std::unique_ptr<Store>(
       std::make_unique<HttpsStore>(std::move(config), limits, std::move(http)));

@@ -12,6 +12,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "http/system_authorities.hpp"
+#include "storage/remote_settings.hpp"
 
 namespace streamer::core {
 
@@ -34,22 +35,12 @@ std::function<Result<BearerToken>()> token_from_callback(
   };
 }
 
-std::optional<std::string> RemoteConfig::setting(std::string_view name) const {
-  std::string text = settings_.text(name);
-  if (text.empty() || text == "auto") return std::nullopt;
-  return text;
-}
-
-bool RemoteConfig::flag(std::string_view name) const {
-  return is_true(setting(name).value_or(""));
-}
-
-std::optional<Sourced> RemoteConfig::first_of(std::string_view setting_name,
+std::optional<Sourced> RemoteConfig::first_of(const SettingRow& row,
+                                              std::optional<std::string> value,
                                               std::initializer_list<const char*> names) const {
-  if (auto value = setting(setting_name))
-    return Sourced{*std::move(value), settings_.source_of(setting_name)};
+  if (value) return Sourced{*std::move(value), settings_.source_of(row)};
   for (const char* name : names) {
-    if (auto value = environment_(name)) return Sourced{*std::move(value), name};
+    if (auto found = environment_(name)) return Sourced{*std::move(found), name};
   }
   return std::nullopt;
 }
@@ -101,7 +92,7 @@ Result<void> check_folders(const Sourced& folders) {
 
 Result<void> RemoteConfig::read_authorities(std::optional<Sourced> from_profile,
                                             TlsFiles& tls) const {
-  auto path = first_of("ca_bundle", {"AWS_CA_BUNDLE"});
+  auto path = first_of(setting::kCaBundle, {"AWS_CA_BUNDLE"});
   if (!path) path = std::move(from_profile);
   for (const char* const variable : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}) {
     if (!path && environment_(variable)) path = Sourced{*environment_(variable), variable};
@@ -136,8 +127,8 @@ Result<void> RemoteConfig::read_authorities(std::optional<Sourced> from_profile,
 }
 
 Result<void> RemoteConfig::read_client_certificate(TlsFiles& tls) const {
-  const auto certificate = first_of("client_certificate", {});
-  const auto key = first_of("client_key", {});
+  const auto certificate = first_of(setting::kClientCertificate, {});
+  const auto key = first_of(setting::kClientKey, {});
   if (!certificate && !key) return {};
   if (!certificate) {
     return Error(ErrorKind::invalid_argument,

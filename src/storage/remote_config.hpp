@@ -7,11 +7,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "auth/bearer_token.hpp"
 #include "base/environment.hpp"
 #include "base/settings.hpp"
 #include "http/request.hpp"
+#include "storage/store_settings.hpp"
 
 namespace streamer::core {
 
@@ -35,22 +37,37 @@ Result<T> read_from(std::string_view source, Result<T> read) {
 
 class RemoteConfig {
  public:
-  // Both must outlive it.
-  RemoteConfig(const Settings& settings, const Environment& environment)
-      : settings_(settings), environment_(environment) {}
-
-  // A setting that was set, in code or by a variable of its own; nullopt for "auto" and nothing.
-  [[nodiscard]] std::optional<std::string> setting(std::string_view name) const;
-  [[nodiscard]] bool flag(std::string_view name) const;
-  [[nodiscard]] bool is_in_code(std::string_view name) const {
-    return settings_.text_in_code(name).has_value();
+  // The settings of stores as they are now. Both must outlive what it returns.
+  static Result<RemoteConfig> read(const Settings& settings, const Environment& environment) {
+    return RemoteConfig(settings, environment, TRY(read_store_settings(settings)));
   }
+
+  template <typename Type>
+  [[nodiscard]] typename Type::Value get(const Setting<Scope::store, Type>& setting) const {
+    return values_.get(setting);
+  }
+  // Of a text: empty if there is none.
+  [[nodiscard]] std::string text(const Setting<Scope::store, Text>& setting) const {
+    return get(setting).value_or("");
+  }
+  [[nodiscard]] Secret secret(const Setting<Scope::store, SecretText>& setting) const {
+    return get(setting).value_or(Secret());
+  }
+  [[nodiscard]] bool is_in_code(const SettingRow& row) const { return settings_.is_in_code(row); }
   [[nodiscard]] std::optional<std::string> variable(const char* name) const {
     return environment_(name);
   }
   // The setting, else the first variable that is set.
-  [[nodiscard]] std::optional<Sourced> first_of(std::string_view setting_name,
-                                                std::initializer_list<const char*> names) const;
+  [[nodiscard]] std::optional<Sourced> first_of(const Setting<Scope::store, Text>& setting,
+                                                std::initializer_list<const char*> names) const {
+    return first_of(setting, get(setting), names);
+  }
+  [[nodiscard]] std::optional<Sourced> first_of(const Setting<Scope::store, SecretText>& setting,
+                                                std::initializer_list<const char*> names) const {
+    std::optional<std::string> value;
+    if (const auto secret = get(setting)) value = std::string(secret->reveal());
+    return first_of(setting, std::move(value), names);
+  }
 
   // Authorities: ca_bundle, AWS_CA_BUNDLE, from_profile, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, each a
   // PEM file or a folder of hashed ones; else the system's, with SSL_CERT_FILE for its file and
@@ -62,12 +79,19 @@ class RemoteConfig {
   [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
 
  private:
+  RemoteConfig(const Settings& settings, const Environment& environment, StoreSettings values)
+      : settings_(settings), environment_(environment), values_(std::move(values)) {}
+
+  [[nodiscard]] std::optional<Sourced> first_of(const SettingRow& row,
+                                                std::optional<std::string> value,
+                                                std::initializer_list<const char*> names) const;
   [[nodiscard]] Result<void> read_authorities(std::optional<Sourced> from_profile,
                                               TlsFiles& tls) const;
   [[nodiscard]] Result<void> read_client_certificate(TlsFiles& tls) const;
 
   const Settings& settings_;
   const Environment& environment_;
+  StoreSettings values_;
 };
 
 }  // namespace streamer::core

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/remote_store.hpp"
+#include "storage/remote_settings.hpp"
 
 #include <fmt/format.h>
 
@@ -366,11 +367,11 @@ Verdict RemoteStore::failure(const SignedRequest& request, const HttpAnswer& ans
 }
 
 Result<RemoteLimits> read_remote_limits(const Settings& settings) {
-  const RemoteSettings read = TRY(read_remote_settings(settings));
+  const StoreSettings read = TRY(read_store_settings(settings));
   RemoteLimits limits;
-  limits.connect_timeout = read.connect_timeout;
-  limits.stall_timeout = read.stall_timeout;
-  limits.retry.attempts = read.attempts;
+  limits.connect_timeout = read.get(setting::kConnectTimeoutMs);
+  limits.stall_timeout = read.get(setting::kStallTimeoutMs);
+  limits.retry.attempts = read.get(setting::kMaxAttempts);
   return limits;
 }
 

@@ -8,6 +8,7 @@
 #include "base/crypto.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "storage/s3_settings.hpp"
 
 namespace streamer::core {
 
@@ -15,11 +16,8 @@ namespace {
 
 class S3ConfigReader {
  public:
-  S3ConfigReader(const Settings& settings, const Environment& environment, AwsConfig profile)
-      : settings_(settings),
-        environment_(environment),
-        shared_(settings, environment),
-        profile_(std::move(profile)) {}
+  S3ConfigReader(const RemoteConfig& from, const Environment& environment, AwsConfig profile)
+      : environment_(environment), from_(from), profile_(std::move(profile)) {}
 
   Result<void> read_endpoint(S3Config& config) const {
     const auto found = endpoint_text();
@@ -40,10 +38,11 @@ class S3ConfigReader {
     config.endpoint.uses_dual_stack = variant.dual_stack;
     config.endpoint.uses_acceleration =
         is_true(profile_.nested("s3", "use_accelerate_endpoint").value_or(""));
-    std::string style = setting("s3_addressing").value_or("");
-    if (style.empty()) style = profile_.nested("s3", "addressing_style").value_or("auto");
-    if (style == "path" || style == "0") config.endpoint.addressing = S3Addressing::path;
-    if (style == "virtual" || style == "1") config.endpoint.addressing = S3Addressing::virtual_host;
+    config.endpoint.addressing = from_.get(setting::kS3Addressing);
+    if (config.endpoint.addressing != S3Addressing::automatic) return {};
+    const auto style = profile_.nested("s3", "addressing_style");
+    if (style == "path") config.endpoint.addressing = S3Addressing::path;
+    if (style == "virtual") config.endpoint.addressing = S3Addressing::virtual_host;
     return {};
   }
 
@@ -58,29 +57,28 @@ class S3ConfigReader {
 
   Result<TlsFiles> tls_files() const {
     const auto of_profile = profile_.value("ca_bundle");
-    if (!of_profile) return shared_.tls_files();
-    return shared_.tls_files(
+    if (!of_profile) return from_.tls_files();
+    return from_.tls_files(
         Sourced{*of_profile, fmt::format("ca_bundle of profile \"{}\"", profile_.profile())});
   }
-  std::optional<std::string> setting(std::string_view name) const { return shared_.setting(name); }
 
   Result<void> read_headers(S3Config& config) const {
-    const bool pays = is_true(setting("s3_requester_pays").value_or("")) ||
-                      environment_("AWS_REQUEST_PAYER") == "requester";
+    const bool pays =
+        from_.get(setting::kS3RequesterPays) || environment_("AWS_REQUEST_PAYER") == "requester";
     if (pays) config.extra_headers.push_back({"x-amz-request-payer", "requester"});
-    if (const auto owner = setting("s3_expected_bucket_owner")) {
+    if (const auto owner = from_.get(setting::kS3ExpectedBucketOwner)) {
       TRY(check_header_value("s3_expected_bucket_owner", *owner));
       config.extra_headers.push_back({"x-amz-expected-bucket-owner", *owner});
     }
-    if (const auto key = setting("s3_sse_customer_key")) {
-      const auto bytes = base64_decode(*key);
+    if (const Secret key = from_.secret(setting::kS3SseCustomerKey); !key.empty()) {
+      const auto bytes = base64_decode(key.reveal());
       if (!bytes || bytes->size() != 32) {
         return Error(ErrorKind::invalid_argument,
                      "s3_sse_customer_key must be the base64 of 32 bytes");
       }
       const std::string prefix = "x-amz-server-side-encryption-customer-";
       config.extra_headers.push_back({prefix + "algorithm", "AES256"});
-      config.extra_headers.push_back({prefix + "key", *key});
+      config.extra_headers.push_back({prefix + "key", std::string(key.reveal())});
       config.extra_headers.push_back({prefix + "key-MD5", base64_encode(md5_bytes(*bytes))});
     }
     return {};
@@ -88,8 +86,8 @@ class S3ConfigReader {
 
   // Keys that were set in code, or what the caller's callback gives; else the chain.
   Result<void> read_credentials(S3Config& config) const {
-    config.is_unsigned = is_true(setting("s3_unsigned").value_or(""));
-    if (const auto callback = settings_.credentials_callback()) {
+    config.is_unsigned = from_.get(setting::kS3Unsigned);
+    if (const auto callback = from_.settings().credentials_callback()) {
       config.fetch_credentials = [callback]() -> Result<AwsCredentials> {
         const GivenCredentials given = TRY((*callback)());
         if (given.access_key_id.empty() || given.secret_access_key.empty()) {
@@ -106,20 +104,19 @@ class S3ConfigReader {
       };
       return {};
     }
-    const auto id = setting("s3_access_key_id");
-    const auto secret = setting("s3_secret_access_key");
+    const auto id = from_.get(setting::kS3AccessKeyId);
+    const auto secret = from_.get(setting::kS3SecretAccessKey);
     if (id.has_value() != secret.has_value()) {
       return Error(
           ErrorKind::invalid_argument,
           "only one of s3_access_key_id and s3_secret_access_key is set; set both or none");
     }
     if (id) {
-      const AwsCredentials credentials{
-          .access_key_id = *id,
-          .secret_access_key = Secret(*secret),
-          .session_token = Secret(setting("s3_session_token").value_or("")),
-          .expires = {},
-          .source = "the settings"};
+      const AwsCredentials credentials{.access_key_id = *id,
+                                       .secret_access_key = *secret,
+                                       .session_token = from_.secret(setting::kS3SessionToken),
+                                       .expires = {},
+                                       .source = "the settings"};
       TRY(check_credentials(credentials));
       config.fetch_credentials = [credentials]() -> Result<AwsCredentials> { return credentials; };
       return {};
@@ -130,10 +127,8 @@ class S3ConfigReader {
 
  private:
   std::optional<Sourced> endpoint_text() const {
-    if (const auto in_code = settings_.text_in_code("s3_endpoint"))
-      return Sourced{*in_code, "the setting s3_endpoint"};
-    if (const auto own = environment_("STREAMER_S3_ENDPOINT"))
-      return Sourced{*own, "STREAMER_S3_ENDPOINT"};
+    if (auto own = from_.first_of(setting::kS3Endpoint, {setting::kS3Endpoint.variable()}))
+      return own;
     const bool ignores = ignores_aws_endpoint_urls(environment_, profile_) ||
                          environment_("RUNAI_STREAMER_OVERRIDE_ENDPOINT_URL") == "0";
     const auto runai = environment_("RUNAI_STREAMER_S3_ENDPOINT");
@@ -150,7 +145,8 @@ class S3ConfigReader {
   }
 
   Sourced region_text() const {
-    if (const auto in_code = setting("s3_region")) return {*in_code, "the setting s3_region"};
+    if (const auto in_code = from_.get(setting::kS3Region))
+      return {*in_code, "the setting s3_region"};
     for (const char* variable : {"AWS_REGION", "AWS_DEFAULT_REGION"}) {
       if (const auto value = environment_(variable)) return {*value, variable};
     }
@@ -159,9 +155,8 @@ class S3ConfigReader {
     return {"us-east-1", "the default"};
   }
 
-  const Settings& settings_;
   const Environment& environment_;
-  const RemoteConfig shared_;
+  const RemoteConfig& from_;
   const AwsConfig profile_;
 };
 
@@ -169,18 +164,18 @@ class S3ConfigReader {
 
 Result<S3Config> read_s3_config(const Settings& settings, const Environment& environment,
                                 HttpClient& http) {
-  std::string profile = settings.text("aws_profile");
-  if (profile == "auto") profile.clear();
-  const S3ConfigReader reader(settings, environment, TRY(AwsConfig::read(environment, profile)));
+  const RemoteConfig from = TRY(RemoteConfig::read(settings, environment));
+  std::string profile = from.text(setting::kAwsProfile);
+  const S3ConfigReader reader(from, environment, TRY(AwsConfig::read(environment, profile)));
   S3Config config;
   TRY(reader.read_endpoint(config));
   TRY(reader.read_region(config));
   TRY(reader.read_headers(config));
-  config.version_id = reader.setting("s3_version_id").value_or("");
+  config.version_id = from.text(setting::kS3VersionId);
   config.auth.environment = environment;
   config.auth.http = &http;
   config.auth.profile = profile;
-  config.auth.region = reader.setting("s3_region").value_or("");
+  config.auth.region = from.text(setting::kS3Region);
   config.auth.tls = TRY(reader.tls_files());
   TRY(reader.read_credentials(config));
   return config;

@@ -3,12 +3,19 @@
 #include <fmt/format.h>
 
 #include "base/log_environment.hpp"
+#include "storage/azure_settings.hpp"
 #include "storage/azure_store.hpp"
 #include "storage/file_store.hpp"
+#include "storage/gcs_settings.hpp"
 #include "storage/gcs_store.hpp"
+#include "storage/https_settings.hpp"
 #include "storage/https_store.hpp"
+#include "storage/remote_settings.hpp"
+#include "storage/s3_settings.hpp"
 #include "storage/s3_store.hpp"
+#include "storage/snapshot_settings.hpp"
 #include "storage/store.hpp"
+#include "storage/store_settings.hpp"
 
 namespace streamer::core {
 
@@ -47,6 +54,12 @@ Result<const SchemeRow*> find_scheme(const Uri& uri) {
 }
 
 }  // namespace
+
+SettingRows store_settings() {
+  static const auto all = joined({kRemoteSettings, kSnapshotSettings, kS3Settings, kGcsSettings,
+                                  kAzureSettings, kHttpsSettings});
+  return all;
+}
 
 // Whatever reads or lists comes by here first.
 Stores::Stores(Settings settings) : settings_(std::move(settings)) {

@@ -135,6 +135,9 @@ class Stores {
   // does. unsupported if the scheme has none.
   Result<Store*> of(const Uri& uri);
 
+  // What they were made with.
+  [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
+
  private:
   struct Made {
     std::string scheme;

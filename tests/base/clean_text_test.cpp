@@ -11,6 +11,7 @@
 #include "base/secret.hpp"
 #include "base/settings.hpp"
 #include "base/text.hpp"
+#include "capi/all_settings.hpp"
 #include "support/catch.hpp"
 
 using namespace streamer::core;
@@ -155,10 +156,11 @@ TEST_CASE("errors and the log are clean, whoever wrote their texts", "[clean]") 
 }
 
 TEST_CASE("a setting is marked secret exactly if its meaning says so", "[clean]") {
-  for (const SettingRow& row : setting_rows()) {
-    INFO(row.name);
-    const bool says_so = std::string_view(row.meaning).find("Never logged.") != std::string::npos;
-    CHECK(row.is_secret == says_so);
+  for (const SettingRow* const row : streamer::capi::all_settings()) {
+    INFO(row->name());
+    const bool says_so =
+        std::string_view(row->meaning()).find("Never logged.") != std::string::npos;
+    CHECK(row->is_secret() == says_so);
   }
 }
 

@@ -4,9 +4,15 @@
 #include <cstdlib>
 
 #include "base/bytes.hpp"
+#include "capi/all_settings.hpp"
+#include "capi/misspelt_variables.hpp"
+#include "distributed/distributed_settings.hpp"
+#include "engine/load_settings.hpp"
 #include "support/catch.hpp"
 
 using namespace streamer::core;
+using streamer::capi::all_settings;
+using streamer::capi::set_by_name;
 
 namespace {
 
@@ -32,21 +38,21 @@ LoadSettings read(const Settings& settings = {}) {
 
 TEST_CASE("without anything set the defaults are in force", "[settings]") {
   const LoadSettings defaults = read();
-  CHECK(defaults.memory_limit.mode == MemoryLimit::Mode::automatic);
-  CHECK(defaults.concurrency == 0);
-  CHECK_FALSE(defaults.coalesce_gap_bytes);
-  CHECK(defaults.io_uring);
+  CHECK(defaults.get(setting::kMemoryLimit).mode == MemoryLimit::Mode::automatic);
+  CHECK(defaults.get(setting::kConcurrency) == 0);
+  CHECK_FALSE(defaults.get(setting::kCoalesceGapBytes));
+  CHECK(defaults.get(setting::kIoUring));
 }
 
 TEST_CASE("code wins over our variable, that over the compatible one, that over the default",
           "[settings]") {
   const Variable compatible("RUNAI_STREAMER_CONCURRENCY", "3");
-  CHECK(read().concurrency == 3);
+  CHECK(read().get(setting::kConcurrency) == 3);
   const Variable own("STREAMER_CONCURRENCY", "4");
-  CHECK(read().concurrency == 4);
+  CHECK(read().get(setting::kConcurrency) == 4);
   Settings settings;
-  REQUIRE(settings.set("concurrency", "5"));
-  CHECK(read(settings).concurrency == 5);
+  REQUIRE(set_by_name(settings, "concurrency", "5"));
+  CHECK(read(settings).get(setting::kConcurrency) == 5);
 }
 
 TEST_CASE("a memory limit means what it meant to users of the variable", "[settings]") {
@@ -57,13 +63,13 @@ TEST_CASE("a memory limit means what it meant to users of the variable", "[setti
       {"1.5GiB", Mode::bytes}};
   for (const auto& [text, mode] : cases) {
     const Variable variable("RUNAI_STREAMER_MEMORY_LIMIT", text);
-    CHECK(read().memory_limit.mode == mode);
+    CHECK(read().get(setting::kMemoryLimit).mode == mode);
   }
 }
 
 TEST_CASE("an empty variable is one that is not set", "[settings]") {
   const Variable empty("STREAMER_CONCURRENCY", "");
-  CHECK(read().concurrency == 0);
+  CHECK(read().get(setting::kConcurrency) == 0);
 }
 
 TEST_CASE("a variable with a wrong value is an error that names it and what it may be",
@@ -80,47 +86,166 @@ TEST_CASE("a variable with a wrong value is an error that names it and what it m
 
 TEST_CASE("names that do not exist and values that cannot be are refused when set", "[settings]") {
   Settings settings;
-  CHECK_FALSE(settings.set("nonsense", "1"));
-  CHECK_FALSE(settings.set("tensor_alignment", "3"));
-  CHECK_FALSE(settings.set("tensor_alignment", "8192"));
-  CHECK_FALSE(settings.set("max_bandwidth", "1"));
-  CHECK_FALSE(settings.set("file_io", "mmap"));
-  CHECK(settings.set("tensor_alignment", " 64 "));
-  CHECK(read(settings).tensor_alignment_bytes == 64);
+  CHECK_FALSE(set_by_name(settings, "nonsense", "1"));
+  CHECK_FALSE(set_by_name(settings, "debug.tensor_alignment", "3"));
+  CHECK_FALSE(set_by_name(settings, "debug.tensor_alignment", "8192"));
+  CHECK_FALSE(set_by_name(settings, "max_bandwidth", "1"));
+  CHECK_FALSE(set_by_name(settings, "file_io", "mmap"));
+  CHECK(set_by_name(settings, "debug.tensor_alignment", " 64 "));
+  CHECK(read(settings).get(setting::kTensorAlignment) == 64);
 }
 
 TEST_CASE("counts are whole numbers and sizes are sizes", "[settings]") {
   Settings settings;
-  for (const char* const name : {"concurrency", "connections", "direct_depth", "target_gbps",
-                                 "device_streams", "max_attempts", "distributed_timeout_s",
-                                 "stall_timeout_ms", "connect_timeout_ms", "progress_timeout_ms"}) {
+  for (const char* const name :
+       {"concurrency", "connections", "debug.direct_depth", "debug.target_gbps",
+        "debug.device_streams", "max_attempts", "distributed_timeout_s", "stall_timeout_ms",
+        "debug.connect_timeout_ms", "progress_timeout_ms"}) {
     for (const char* const value :
          {"2.9", "0.5k", "4k", "2.0", "1e1", "3 ", "", "+3", "0x3", "4b"}) {
       INFO(name << "=" << value);
-      CHECK(static_cast<bool>(settings.set(name, value)) == (std::string_view(value) == "3 "));
+      CHECK(static_cast<bool>(set_by_name(settings, name, value)) ==
+            (std::string_view(value) == "3 "));
     }
   }
   for (const char* const value : {"5000.5", "5000.5b"})
-    CHECK_FALSE(settings.set("chunk_bytes", value));
+    CHECK_FALSE(set_by_name(settings, "chunk_bytes", value));
   for (const char* const value : {"8192", "8192b", "0.5MiB", "1.5MB", "64k"})
-    CHECK(settings.set("chunk_bytes", value));
+    CHECK(set_by_name(settings, "chunk_bytes", value));
 }
 
 TEST_CASE("a mistyped setting names the nearest, and what is no name is not shown", "[settings]") {
   Settings settings;
   const auto text = [&](std::string_view name) {
-    return settings.set(name, "1").error().message();
+    return set_by_name(settings, name, "1").error().message();
   };
   CHECK_THAT(text("stall_timeout"), Catch::Contains("did you mean stall_timeout_ms?"));
   CHECK_THAT(text("concurency"), Catch::Contains("did you mean concurrency?"));
   CHECK_THAT(text("Memory-Limit"), Catch::Contains("did you mean memory_limit?"));
+  CHECK_THAT(text("hedging"), Catch::Contains("did you mean debug.hedging?"));
+  CHECK_THAT(text("staging_byte"), Catch::Contains("did you mean debug.staging_bytes?"));
   CHECK_THAT(text("nonsense"), Catch::Contains("nonsense") && !Catch::Contains("did you mean"));
   CHECK_THAT(text("s3_secret_access_key:HUSH"), !Catch::Contains("HUSH"));
 }
 
 TEST_CASE("the table is sorted and has no name twice", "[settings]") {
-  const auto rows = setting_rows();
+  const SettingRows rows = all_settings();
   for (std::size_t i = 1; i < rows.size(); ++i) {
-    CHECK(std::string_view(rows[i - 1].name) < rows[i].name);
+    CHECK(std::string_view(rows[i - 1]->name()) < rows[i]->name());
   }
+}
+
+TEST_CASE("every row's default is a value that it takes, and its variable fits", "[settings]") {
+  for (const SettingRow* const row : all_settings()) {
+    INFO(row->name());
+    CHECK(row->read(row->default_text()).has_value());
+    CHECK_FALSE(row->read("").has_value());
+    CHECK(std::string_view(row->name()).size() + std::string_view("STREAMER_").size() <
+          SettingRow::kMostVariableBytes);
+    CHECK_FALSE(row->values().empty());
+  }
+}
+
+TEST_CASE("a value is of its setting's type", "[settings]") {
+  Settings settings;
+  REQUIRE(settings.set(setting::kDistributedBufferBytes, "1"));
+  CHECK(settings.get(setting::kDistributedBufferBytes).has_value());
+  CHECK(*settings.get(setting::kDistributedBufferBytes) == kMiB);
+  REQUIRE(settings.set(setting::kDistributedScope, "1"));
+  CHECK(*settings.get(setting::kDistributedScope) == RankScope::all);
+  REQUIRE(settings.set(setting::kVerify, "off"));
+  CHECK_FALSE(*settings.get(setting::kVerify));
+  REQUIRE(settings.set(setting::kCoalesceGapBytes, "0"));
+  CHECK(**settings.get(setting::kCoalesceGapBytes) == 0);
+  CHECK_FALSE(settings.set(setting::kStagingSegmentBytes, "5000"));
+}
+
+TEST_CASE("a load inherits what its checkpoint was opened with, and what it is given itself wins",
+          "[settings]") {
+  Settings opened;
+  REQUIRE(set_by_name(opened, "memory_limit", "minimum"));
+  REQUIRE(set_by_name(opened, "max_bandwidth", "1MiB"));
+  REQUIRE(set_by_name(opened, "s3_endpoint", "http://127.0.0.1:1"));
+  REQUIRE(set_by_name(opened, "stall_timeout_ms", "500", "s3://bucket/"));
+  Settings given;
+  REQUIRE(set_by_name(given, "max_bandwidth", "2MiB"));
+  REQUIRE(set_by_name(given, "distributed_timeout_s", "7"));
+  const auto both = opened.for_load(given);
+  REQUIRE(both);
+  const LoadSettings load = *read_load_settings(*both);
+  CHECK(load.get(setting::kMemoryLimit).mode == MemoryLimit::Mode::minimum);
+  CHECK(load.get(setting::kMaxBandwidth) == 2 * kMiB);
+  CHECK(both->get(setting::kDistributedTimeoutS)->count() == 7000);
+}
+
+TEST_CASE("a setting out of its scope is an error of the load that says where it belongs",
+          "[settings]") {
+  for (const SettingRow* const row : all_settings()) {
+    INFO(row->name());
+    Settings given;
+    REQUIRE(given.set(*row, row->default_text()));
+    const auto both = Settings().for_load(given);
+    if (row->scope() != Scope::store && row->scope() != Scope::checkpoint) {
+      CHECK(both);
+      continue;
+    }
+    REQUIRE_FALSE(both);
+    CHECK(both.error().kind() == ErrorKind::invalid_argument);
+    CHECK_THAT(both.error().message(), Catch::StartsWith(row->name()) &&
+                                           Catch::Contains("is a setting of the") &&
+                                           Catch::Contains("opened"));
+  }
+  Settings for_prefix;
+  REQUIRE(set_by_name(for_prefix, "s3_region", "eu-west-1", "s3://bucket/"));
+  CHECK_THAT(Settings().for_load(for_prefix).error().message(), Catch::Contains("prefix"));
+  Settings with_callback;
+  with_callback.set_credentials_callback([] { return GivenCredentials(); }, "");
+  CHECK_THAT(Settings().for_load(with_callback).error().message(), Catch::Contains("credentials"));
+}
+
+TEST_CASE("only a setting of stores may be for a prefix", "[settings]") {
+  for (const SettingRow* const row : all_settings()) {
+    INFO(row->name());
+    Settings settings;
+    const auto set = settings.set(*row, row->default_text(), "s3://bucket/");
+    CHECK(set.has_value() == (row->scope() == Scope::store));
+    if (!set) CHECK_THAT(set.error().message(), Catch::StartsWith(row->name()));
+  }
+}
+
+TEST_CASE("credentials for a prefix win over a callback that holds for more, other settings do not",
+          "[settings]") {
+  const auto callback_of = [](const char* name, const char* value) {
+    Settings settings;
+    settings.set_credentials_callback([] { return GivenCredentials(); }, "");
+    REQUIRE(set_by_name(settings, name, value, "az://team/"));
+    return settings.for_uri("az://team/model").credentials_callback();
+  };
+  CHECK(callback_of("s3_access_key_id", "ID") == nullptr);
+  CHECK(callback_of("azure_account_key", "a2V5") == nullptr);
+  CHECK(callback_of("s3_sse_customer_key", "a2V5") != nullptr);
+  CHECK(callback_of("stall_timeout_ms", "500") != nullptr);
+}
+
+TEST_CASE("a misspelt variable is told with the nearest, and what is not ours is left alone",
+          "[settings]") {
+  using streamer::capi::misspelt_variables;
+  const auto found =
+      misspelt_variables({"STREAMER_MEMRY_LIMIT", "STREAMER_S3_ENDPONT", "STREAMER_LOG_LEVL"});
+  REQUIRE(found.size() == 3);
+  CHECK(found[0] == "STREAMER_MEMRY_LIMIT is no setting; did you mean STREAMER_MEMORY_LIMIT?");
+  CHECK_THAT(found[1], Catch::Contains("did you mean STREAMER_S3_ENDPOINT?"));
+  CHECK_THAT(found[2], Catch::Contains("did you mean STREAMER_LOG_LEVEL?"));
+  CHECK_THAT(misspelt_variables({"STREAMER_HEDGING"}).at(0),
+             Catch::Contains("did you mean STREAMER_DEBUG_HEDGING?"));
+  std::vector<std::string_view> ours = {"STREAMER_LIBRARY", "STREAMER_LOG_FILE",
+                                        "STREAMER_LOG_LEVEL", "STREAMER_TEST_DEVICE",
+                                        "STREAMER_TEST_MEMRY_LIMIT"};
+  for (const SettingRow* const row : all_settings())
+    ours.emplace_back(row->variable());
+  CHECK(misspelt_variables(ours).empty());
+  const std::string endless = "STREAMER_" + std::string(1000, 'A');
+  CHECK(misspelt_variables({"STREAMER_", "STREAMER_XYZZY_PLUGH", "MEMORY_LIMIT", "PATH",
+                            "RUNAI_STREAMER_MEMRY_LIMIT", endless})
+            .empty());
 }

@@ -84,7 +84,7 @@ void compare_methods(std::string_view memory, std::size_t piece, int rounds) {
 class LoadOverHttp {
  public:
   LoadOverHttp(const std::string& verify, std::byte* to) : to_(to) {
-    if (!verify.empty()) require(bool(settings_.set("verify", verify)), "verify");
+    if (!verify.empty()) require(bool(settings_.set(setting::kVerify, verify)), "verify");
     const std::vector<std::string> uris = {
         fmt::format("http://127.0.0.1:{}/bucket/m.safetensors", Nginx::port(false))};
     auto opened = open_checkpoint(uris, std::make_shared<Stores>(settings_));
@@ -105,7 +105,8 @@ class LoadOverHttp {
       next->lease->release();
     }
     const bool is_verified = (*load)->stats().objects_verified == 1;
-    require(is_verified == !read_load_settings(settings_)->verify.empty(), "not verified");
+    require(is_verified == read_load_settings(settings_)->get(setting::kVerify).has_value(),
+            "not verified");
   }
 
  private:

@@ -152,7 +152,7 @@ class Bench {
     warm();
     const auto checkpoint = tensors_of(4 * kMiB);
     LoadSettings limited;
-    limited.memory_limit = {MemoryLimit::Mode::bytes, 64 * kMiB};
+    limited.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, 64 * kMiB});
     const auto samples = take_turns(
         {[&] { load(checkpoint, {}); }, [&] { load(checkpoint, limited); }}, [] {}, rounds_);
     print_row("no limit", samples[0], gigabytes());

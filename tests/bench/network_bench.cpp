@@ -25,6 +25,7 @@
 #include "base/crypto.hpp"
 #include "base/text.hpp"
 #include "bench/loopback_nginx.hpp"
+#include "capi/all_settings.hpp"
 #include "device/arena.hpp"
 #include "engine/load.hpp"
 
@@ -204,8 +205,8 @@ class Ours {
         {"ca_bundle", (folder / "crt.pem").string()},
         {"connections", connections == 0 ? "auto" : std::to_string(connections)}};
     for (const auto& [name, value] : values)
-      require(bool(settings_.set(name, value)), name);
-    if (!verify.empty()) require(bool(settings_.set("verify", verify)), "verify");
+      require(bool(streamer::capi::set_by_name(settings_, name, value)), name);
+    if (!verify.empty()) require(bool(settings_.set(setting::kVerify, verify)), "verify");
     const std::string root =
         scheme == Scheme::https ? url + "/" : std::string(name_of(scheme)) + "://";
     const std::vector<std::string> uris = {root + "bucket/m.safetensors"};

@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <new>
+#include <set>
 #include <stdexcept>
+#include <string>
 
 #include "base/log.hpp"
 #include "support/catch.hpp"
@@ -304,6 +306,8 @@ TEST_CASE("settings can be listed, and refuse what they cannot have", "[boundary
     REQUIRE(streamer_setting_get_info(i, &info, nullptr) == STREAMER_OK);
     streamer_settings* settings = nullptr;
     REQUIRE(streamer_settings_new(&settings, nullptr) == STREAMER_OK);
+    CHECK(
+        std::set<std::string>{"store", "checkpoint", "load", "ranks", "call"}.contains(info.scope));
     // Each default is a value that the setting may be given.
     CHECK(streamer_settings_set(settings, info.name, info.default_value, nullptr) == STREAMER_OK);
     // Only whoever uses a text can say what it must not be.

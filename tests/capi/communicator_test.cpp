@@ -140,7 +140,7 @@ struct Outcome {
 Outcome load(const std::string& path, const Communicator& ranks, LoadOptions options = {}) {
   Outcome outcome;
   options.communicator = &ranks;
-  options.settings.emplace_back("distributed_buffer_bytes", "1MiB");
+  options.settings.emplace_back("debug.distributed_buffer_bytes", "1MiB");
   auto checkpoint = Checkpoint::open({path});
   auto load = Load::start(*checkpoint, everything(), options);
   if (!load) {

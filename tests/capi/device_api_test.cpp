@@ -167,7 +167,7 @@ TEST_CASE("what loads keep is given back on demand, and nothing is left", "[devi
   const GpuModel model;
   LoadOptions options;
   options.device = cuda();
-  options.settings = {{"staging_bytes", "8MiB"}, {"device_allocator", "pool"}};
+  options.settings = {{"debug.staging_bytes", "8MiB"}, {"debug.device_allocator", "pool"}};
   {
     const auto checkpoint = Checkpoint::open({model.path}).value();
     auto load = Load::start(checkpoint, everything(), options).value();

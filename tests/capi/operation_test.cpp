@@ -52,7 +52,7 @@ class BadStore {
                                                           {"s3_unsigned", "yes"},
                                                           // Whatever ends early was not waited out.
                                                           {"stall_timeout_ms", "600000"},
-                                                          {"connect_timeout_ms", "600000"}}) {
+                                                          {"debug.connect_timeout_ms", "600000"}}) {
       REQUIRE(settings.set(name, value));
     }
     return settings;

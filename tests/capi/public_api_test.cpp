@@ -264,6 +264,54 @@ TEST_CASE("a plan brings slices and byte ranges to where the caller wants them",
   }
 }
 
+TEST_CASE("a load inherits what its checkpoint was opened with, and its own options win", "[api]") {
+  const Model model;
+  Settings settings;
+  REQUIRE(settings.set("memory_limit", "1MiB"));
+  REQUIRE(settings.set("s3_region", "eu-west-1"));
+  const auto checkpoint = Checkpoint::open({model.path}, settings).value();
+  const auto inherits = Load::start(checkpoint);
+  REQUIRE(inherits);
+  CHECK(inherits->stats().memory_limit == 1024 * 1024);
+  LoadOptions options;
+  options.memory_limit = MemoryLimit::bytes(2 * 1024 * 1024);
+  const auto own = Load::start(checkpoint, everything(), options);
+  REQUIRE(own);
+  CHECK(own->stats().memory_limit == 2 * 1024 * 1024);
+}
+
+TEST_CASE("a load refuses what belongs to the opening of its checkpoint", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  for (const char* const name : {"s3_endpoint", "same_names", "header_rules", "stall_timeout_ms"}) {
+    LoadOptions options;
+    const std::string value = name == std::string("same_names")     ? "keep"
+                              : name == std::string("header_rules") ? "lenient"
+                              : name == std::string("s3_endpoint")  ? "http://127.0.0.1:1"
+                                                                    : "500";
+    options.settings = {{name, value}};
+    const auto refused = Load::start(checkpoint, everything(), options);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().kind() == ErrorKind::invalid_argument);
+    CHECK_THAT(std::string(refused.error().message()),
+               Catch::Contains(name) && Catch::Contains("opened"));
+  }
+}
+
+TEST_CASE("same_names=keep keeps several tensors of one name", "[api]") {
+  const Model model;
+  const std::string other = model.path + ".other.safetensors";
+  std::filesystem::copy_file(model.path, other);
+  CHECK(Checkpoint::open({model.path, other}).error().kind() == ErrorKind::corrupt);
+  Settings settings;
+  REQUIRE(settings.set("same_names", "keep"));
+  const auto one = Checkpoint::open({model.path}).value();
+  const auto both = Checkpoint::open({model.path, other}, settings);
+  REQUIRE(both);
+  CHECK(both->tensors().size() == 2 * one.tensors().size());
+  std::filesystem::remove(other);
+}
+
 TEST_CASE("a plan with a mistake is refused and stays as it was", "[api]") {
   const Model model;
   const auto checkpoint = Checkpoint::open({model.path}).value();

@@ -174,12 +174,41 @@ class Command(unittest.TestCase):
             self.assertEqual(run("inspect", folder, *wrong).returncode, 2, wrong)
         self.assertEqual(run("inspect", folder, "--rank", "0", "--pattern", "x").returncode, 2)
 
+    def test_set_takes_settings_of_every_scope(self):
+        done = run("load", self.model, "--json", "--set", "memory_limit=minimum", "--set",
+                   "same_names=keep", "--set", "s3_region=eu-west-1", "--set", "max_bandwidth=1GiB",
+                   "--memory-limit", "1GiB")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertLess(json.loads(done.stdout.splitlines()[-1])["memory_limit"], 1 << 30)
+
     def test_settings_come_from_the_environment(self):
         done = run("load", self.model, env={**os.environ, "RUNAI_STREAMER_MEMORY_LIMIT": "0"})
         self.assertEqual(done.returncode, 0, done.stderr)
         done = run("load", self.model, env={**os.environ, "STREAMER_CONCURRENCY": "lots"})
         self.assertEqual(done.returncode, 2)
         self.assertIn("STREAMER_CONCURRENCY", done.stderr)
+
+    def test_settings_shows_each_with_its_variables_and_meaning(self):
+        rows = [json.loads(line) for line in run("settings", "--json").stdout.splitlines()]
+        by_name = {row["name"]: row for row in rows}
+        self.assertEqual(by_name["memory_limit"]["compatible_variable"],
+                         "RUNAI_STREAMER_MEMORY_LIMIT")
+        self.assertEqual(by_name["s3_endpoint"]["scope"], "store")
+        self.assertFalse([name for name in by_name if name.startswith("debug.")])
+        every = [json.loads(line)["name"]
+                 for line in run("settings", "--json", "--debug").stdout.splitlines()]
+        self.assertIn("debug.hedging", every)
+        self.assertEqual([name for name in every if not name.startswith("debug.")], list(by_name))
+        self.assertIn("memory_limit=auto  (auto, unlimited", run("settings").stdout)
+
+    def test_a_misspelt_variable_is_one_warning(self):
+        done = run("load", self.model, env={**os.environ, "STREAMER_MEMRY_LIMIT": "1GiB",
+                                            "STREAMER_CONCURENCY": "4", "STREAMER_XYZZY": "1"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr.count("did you mean STREAMER_MEMORY_LIMIT?"), 1, done.stderr)
+        self.assertEqual(done.stderr.count("did you mean STREAMER_CONCURRENCY?"), 1, done.stderr)
+        self.assertNotIn("XYZZY", done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
 
     def test_the_environment_says_where_the_log_goes(self):
         line = (r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\] \[INFO   \] \[\d+ \d+\] load: 354 of 354 "

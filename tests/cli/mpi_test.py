@@ -158,7 +158,7 @@ class Mpi(unittest.TestCase):
                 for policy in ("chunks", "files"):
                     with self.subTest(ranks=ranks, uri=uris[0], policy=policy):
                         done = self.run_ranks(ranks, "digest", *uris,
-                                              STREAMER_DISTRIBUTED_PARTITION=policy)
+                                              STREAMER_DEBUG_DISTRIBUTED_PARTITION=policy)
                         self.assertEqual(done.returncode, 0, done.stderr)
                         self.assertEqual(collections.Counter(done.stdout.splitlines()),
                                          collections.Counter(self.lines * ranks))
@@ -225,7 +225,7 @@ class Mpi(unittest.TestCase):
         line, environment = self.command(
             3, "load", self.local(), "--max-bandwidth", "300kB",
             options=("--enable-recovery",), STREAMER_DISTRIBUTED_TIMEOUT_S="2",
-            STREAMER_DISTRIBUTED_BUFFER_BYTES="1MiB")
+            STREAMER_DEBUG_DISTRIBUTED_BUFFER_BYTES="1MiB")
         with open(os.path.join(self.folder, "dying"), "w+", encoding="utf-8") as said:
             runs = subprocess.Popen(line, env=environment, stdout=said, stderr=said)
 

@@ -22,15 +22,12 @@ STREAMER, ROOT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 LIBRARY = (os.path.abspath(sys.argv[3]) if len(sys.argv) > 3 and not sys.argv[3].startswith("-")
            else None)
 sys.path.insert(0, os.path.join(ROOT, "tests", "servers"))
-
 import certificates  # noqa: E402
 import fake_aws  # noqa: E402
 import ports  # noqa: E402
-
 DOCS = os.path.join(ROOT, "docs", "symptoms.md")
 SCENARIOS = {}
 KEY = base64.b64encode(b"no real key at all").decode()
-
 
 def scenario(function):
     SCENARIOS[function.__name__.replace("_", "-")] = function
@@ -254,6 +251,11 @@ def setting_mistyped(world):
 @scenario
 def setting_with_wrong_value(world):
     return world.run("load", world.write("m.safetensors", MODEL), STREAMER_CONCURRENCY="2.9")
+
+
+@scenario
+def variable_misspelt(world):
+    return world.run("load", world.write("m.safetensors", MODEL), STREAMER_MEMRY_LIMIT="1GiB")
 
 
 @scenario

@@ -56,11 +56,12 @@ TEST_CASE("loads to a real device bring every byte", "[cuda]") {
     const Lab lab(random_files(seed, 2, 60, 3'000'000));
     if (seed % 2 == 0) make_cold(lab.path(0));
     LoadSettings settings;
-    settings.device_allocator = seed % 3 == 0 ? DeviceAllocator::pool : DeviceAllocator::malloc;
-    settings.device_streams = static_cast<std::uint32_t>(1 + random() % 4);
-    settings.staging_bytes = 4 * kMiB << random() % 5;
+    settings.put(setting::kDeviceAllocator,
+                 seed % 3 == 0 ? DeviceAllocator::pool : DeviceAllocator::malloc);
+    settings.put(setting::kDeviceStreams, static_cast<std::uint32_t>(1 + random() % 4));
+    settings.put(setting::kStagingBytes, 4 * kMiB << random() % 5);
     const bool is_limited = seed % 4 == 0;
-    if (is_limited) settings.device_memory_limit = 8 * kMiB;
+    if (is_limited) settings.put(setting::kDeviceMemoryLimit, 8 * kMiB);
     LoadOptions options;
     options.device = last;
     if (seed % 4 < 2) options.consumer_stream = stream;

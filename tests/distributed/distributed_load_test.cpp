@@ -129,7 +129,9 @@ std::vector<PlanRequest> parallel_requests(const Checkpoint& checkpoint, std::ui
 }
 
 DistributedSettings small_rounds() {
-  return {.buffer_bytes = kMiB, .timeout = 30s};
+  return DistributedSettings()
+      .put(setting::kDistributedBufferBytes, kMiB)
+      .put(setting::kDistributedTimeoutS, 30s);
 }
 
 }  // namespace
@@ -142,15 +144,17 @@ TEST_CASE("every rank gets every byte of what it asked for, whatever each of the
     const Lab lab(random_files(seed, 1 + static_cast<std::uint32_t>(random() % 4), 30, 600'000));
     RankWorld world(2 + static_cast<std::uint32_t>(random() % 5));
     DistributedSettings distributed = small_rounds();
-    distributed.partition_by_file = random() % 2 == 0;
+    const bool by_file = random() % 2 == 0;
+    if (by_file) distributed.put(setting::kDistributedPartition, PartitionPolicy::files);
     std::vector<Rank> ranks(world.size());
     const bool all_alike = random() % 3 == 0;
     for (Rank& rank : ranks) {
       rank.checkpoint = lab.checkpoint;
       rank.requests =
           all_alike ? everything(*lab.checkpoint) : random_requests(*lab.checkpoint, random);
-      if (!distributed.partition_by_file && random() % 2 == 0)
-        rank.settings.memory_limit = {MemoryLimit::Mode::bytes, 3'000'000 + random() % 2'000'000};
+      if (!by_file && random() % 2 == 0)
+        rank.settings.put(setting::kMemoryLimit,
+                          {MemoryLimit::Mode::bytes, 3'000'000 + random() % 2'000'000});
       for (PlanRequest& request : rank.requests) {
         if (random() % 5 != 0) continue;
         auto wanted = requested_bytes(lab.checkpoint->tensors[request.tensor], request);
@@ -188,7 +192,7 @@ TEST_CASE("what is needed at all is read once, and no rank receives more than it
         ranks[r].checkpoint = lab.checkpoint;
         ranks[r].requests =
             in_slices ? parallel_requests(*lab.checkpoint, r, count) : everything(*lab.checkpoint);
-        ranks[r].settings.file_io = FileIo::buffered;
+        ranks[r].settings.put(setting::kFileIo, FileIo::buffered);
       }
       run_all(world, ranks, small_rounds());
       REQUIRE(world.violations().empty());
@@ -229,7 +233,7 @@ TEST_CASE("many small parts far from each other are passed on too", "[distribute
         ranks[r].requests.push_back(
             {.tensor = t, .part = Part::bytes, .start = 5, .stop = 5 + bytes});
       }
-      ranks[r].settings.coalesce_gap_bytes = 0;
+      ranks[r].settings.put(setting::kCoalesceGapBytes, 0);
       if (!on_devices) continue;
       ranks[r].options.device = static_cast<std::int32_t>(r);
       ranks[r].options.cuda = &cuda;
@@ -255,8 +259,8 @@ TEST_CASE("slices that leave gaps are read without them", "[distributed]") {
                           .dimension = 1,
                           .start = r * 20'000,
                           .stop = r * 20'000 + 3'000}};
-    ranks[r].settings.file_io = FileIo::buffered;
-    ranks[r].settings.coalesce_gap_bytes = 0;
+    ranks[r].settings.put(setting::kFileIo, FileIo::buffered);
+    ranks[r].settings.put(setting::kCoalesceGapBytes, 0);
   }
   run_all(world, ranks, small_rounds());
   for (const Rank& rank : ranks)
@@ -287,7 +291,7 @@ TEST_CASE("an error of one rank is every rank's, with its number and cause", "[d
   }
   SECTION("a rank that gives up") {
     ranks[1].stop_after = 3;
-    ranks[1].settings.memory_limit = {MemoryLimit::Mode::bytes, 300'000};
+    ranks[1].settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, 300'000});
     run_all(world, ranks, small_rounds());
     for (const std::uint32_t r : {0U, 2U, 3U}) {
       REQUIRE(ranks[r].error);
@@ -296,7 +300,7 @@ TEST_CASE("an error of one rank is every rank's, with its number and cause", "[d
     }
   }
   SECTION("a limit that is too small on one of them") {
-    ranks[3].settings.memory_limit = {MemoryLimit::Mode::bytes, 99'999};
+    ranks[3].settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, 99'999});
     run_all(world, ranks, small_rounds());
     for (const Rank& rank : ranks) {
       REQUIRE(rank.error);
@@ -306,7 +310,7 @@ TEST_CASE("an error of one rank is every rank's, with its number and cause", "[d
     CHECK_THAT(ranks[0].error->message(), Catch::StartsWith("rank 3: "));
   }
   SECTION("verify") {
-    ranks[0].settings.verify = "store";
+    ranks[0].settings.put(setting::kVerify, "store");
     run_all(world, ranks, small_rounds());
     for (const Rank& rank : ranks) {
       REQUIRE(rank.error);
@@ -335,13 +339,13 @@ TEST_CASE("an error of one rank is every rank's, with its number and cause", "[d
   SECTION("other settings") {
     on_ranks(4, [&](std::uint32_t r) {
       DistributedSettings distributed = small_rounds();
-      distributed.partition_by_file = r == 1;
+      if (r == 1) distributed.put(setting::kDistributedPartition, PartitionPolicy::files);
       run(ranks[r], world.of(r), distributed);
     });
     for (const Rank& rank : ranks) {
       REQUIRE(rank.error);
       CHECK(rank.error->kind() == ErrorKind::invalid_argument);
-      CHECK_THAT(rank.error->message(), Catch::Contains("rank 1: distributed_partition"));
+      CHECK_THAT(rank.error->message(), Catch::Contains("rank 1: debug.distributed_partition"));
     }
   }
   CHECK(world.violations().empty());
@@ -358,7 +362,7 @@ TEST_CASE("a rank that never comes, or goes, is an error on all others within th
     rank.requests = everything(*lab.checkpoint);
   }
   DistributedSettings distributed = small_rounds();
-  distributed.timeout = 300ms;
+  distributed.put(setting::kDistributedTimeoutS, 300ms);
   on_ranks(3, [&](std::uint32_t r) {
     if (r != 1) return run(ranks[r], world.of(r), distributed);
     if (!has_begun) return;
@@ -418,10 +422,10 @@ TEST_CASE("whole files need room for the tensors of several at once, or say so",
     for (Rank& rank : ranks) {
       rank.checkpoint = lab.checkpoint;
       rank.requests = everything(*lab.checkpoint);
-      rank.settings.memory_limit = {MemoryLimit::Mode::bytes, limit};
+      rank.settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, limit});
     }
     DistributedSettings distributed = small_rounds();
-    distributed.partition_by_file = true;
+    distributed.put(setting::kDistributedPartition, PartitionPolicy::files);
     run_all(world, ranks, distributed);
     for (const Rank& rank : ranks) {
       if (limit == 30 * kMiB) {
@@ -430,7 +434,7 @@ TEST_CASE("whole files need room for the tensors of several at once, or say so",
       } else {
         REQUIRE(rank.error);
         CHECK(rank.error->kind() == ErrorKind::memory_limit);
-        CHECK_THAT(rank.error->message(), Catch::Contains("distributed_partition"));
+        CHECK_THAT(rank.error->message(), Catch::Contains("debug.distributed_partition"));
       }
     }
   }
@@ -452,9 +456,9 @@ TEST_CASE("ranks with a device each exchange from device to device", "[distribut
                                             : random_requests(*lab.checkpoint, random);
       ranks[r].options.device = static_cast<std::int32_t>(r);
       ranks[r].options.cuda = &cuda;
-      ranks[r].settings.staging_segment_bytes = 64 * kKiB;
-      ranks[r].settings.staging_bytes = 256 * kKiB;
-      if (random() % 2 == 0) ranks[r].settings.device_memory_limit = 1'500'000;
+      ranks[r].settings.put(setting::kStagingSegmentBytes, 64 * kKiB);
+      ranks[r].settings.put(setting::kStagingBytes, 256 * kKiB);
+      if (random() % 2 == 0) ranks[r].settings.put(setting::kDeviceMemoryLimit, 1'500'000);
     }
     run_all(world, ranks, small_rounds());
     for (const Rank& rank : ranks)

@@ -66,13 +66,16 @@ Outcome load(const Lab& lab, Communicator& base, CudaStandIn& cuda, const std::s
     return outcome;
   }
   LoadSettings settings;
-  settings.staging_segment_bytes = 64 * kKiB;
-  settings.staging_bytes = 256 * kKiB;
+  settings.put(setting::kStagingSegmentBytes, 64 * kKiB);
+  settings.put(setting::kStagingBytes, 256 * kKiB);
   LoadOptions options;
   options.device = device;
   options.cuda = &cuda;
+  DistributedSettings distributed;
+  distributed.put(setting::kDistributedBufferBytes, kMiB)
+      .put(setting::kDistributedTimeoutS, timeout);
   auto started = start_distributed(**opened, lab.checkpoint, everything(*lab.checkpoint), options,
-                                   settings, {.buffer_bytes = kMiB, .timeout = timeout});
+                                   settings, distributed);
   if (!started) {
     outcome.error = std::move(started).error();
     return outcome;

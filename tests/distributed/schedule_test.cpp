@@ -26,10 +26,10 @@ void for_each_byte(const StridedRange& range, Visit&& visit) {
   }
 }
 
-using Bytes = std::map<std::pair<std::uint32_t, std::uint64_t>, int>;
+using ByteSet = std::map<std::pair<std::uint32_t, std::uint64_t>, int>;
 
-Bytes count_bytes(const std::vector<Need>& needs) {
-  Bytes bytes;
+ByteSet count_bytes(const std::vector<Need>& needs) {
+  ByteSet bytes;
   for (const Need& need : needs)
     for_each_byte(need.range, [&](std::uint64_t at) { ++bytes[{need.object, at}]; });
   return bytes;
@@ -111,11 +111,11 @@ TEST_CASE("what ranks need becomes ranges that have each byte once", "[needs]") 
       of_rank = needs_of(as_wanted(of_rank));
     }
     const std::vector<Need> united = unite(needs, gap_bytes);
-    const Bytes read = count_bytes(united);
+    const ByteSet read = count_bytes(united);
     for (const auto& [byte, count] : read) {
       if (count != 1) FAIL("byte " << byte.second << " is read " << count << " times");
     }
-    Bytes needed;
+    ByteSet needed;
     for (const auto& of_rank : needs)
       needed.merge(count_bytes(of_rank));
     for (const auto& [byte, count] : needed) {

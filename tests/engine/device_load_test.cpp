@@ -78,19 +78,22 @@ struct Trial {
       largest_item = std::max(largest_item, requested_bytes(tensor, request)->total_bytes());
     }
     const FileIo ways[] = {FileIo::automatic, FileIo::direct, FileIo::buffered};
-    settings.file_io = ways[random() % 3];
-    settings.io_uring = random() % 2 == 0;
-    settings.concurrency = static_cast<std::uint32_t>(random() % 9);
-    settings.chunk_bytes = random() % 2 == 0 ? 0 : 4096 + random() % 200'000;
-    settings.coalesce_gap_bytes = random() % 2 == 0 ? 16 * kKiB : 0;
-    settings.device_streams = static_cast<std::uint32_t>(1 + random() % 4);
-    settings.device_alignment_bytes = random() % 4 == 0 ? 1 : 512;
-    settings.device_allocator = random() % 2 == 0 ? DeviceAllocator::malloc : DeviceAllocator::pool;
-    settings.staging_segment_bytes = kPageBytes << random() % 6;
-    settings.staging_bytes =
-        (2 + random() % 63) * (settings.staging_segment_bytes + 2 * kPageBytes);
-    if (random() % 3 == 0) settings.device_memory_limit = largest_item + 1 + random() % 500'000;
-    if (random() % 3 == 0) settings.memory_limit = {MemoryLimit::Mode::minimum, 0};
+    settings.put(setting::kFileIo, ways[random() % 3]);
+    settings.put(setting::kIoUring, random() % 2 == 0);
+    settings.put(setting::kConcurrency, static_cast<std::uint32_t>(random() % 9));
+    settings.put(setting::kChunkBytes, random() % 2 == 0 ? 0 : 4096 + random() % 200'000);
+    settings.put(setting::kCoalesceGapBytes, random() % 2 == 0 ? 16 * kKiB : 0);
+    settings.put(setting::kDeviceStreams, static_cast<std::uint32_t>(1 + random() % 4));
+    settings.put(setting::kDeviceAlignment, random() % 4 == 0 ? 1 : 512);
+    settings.put(setting::kDeviceAllocator,
+                 random() % 2 == 0 ? DeviceAllocator::malloc : DeviceAllocator::pool);
+    settings.put(setting::kStagingSegmentBytes, kPageBytes << random() % 6);
+    settings.put(
+        setting::kStagingBytes,
+        (2 + random() % 63) * (settings.get(setting::kStagingSegmentBytes) + 2 * kPageBytes));
+    if (random() % 3 == 0)
+      settings.put(setting::kDeviceMemoryLimit, largest_item + 1 + random() % 500'000);
+    if (random() % 3 == 0) settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum, 0});
     options.order = random() % 2 == 0 ? Order::completion : Order::plan;
     options.read_order = random() % 2 == 0 ? ReadOrder::storage : ReadOrder::item;
   }
@@ -121,9 +124,10 @@ struct Trial {
     auto load = Load::start(lab.checkpoint, requests, options, settings);
     if (!load) FAIL(load.error().line());
     const std::uint64_t staging_bytes = (*load)->stats().staging_bytes;
-    CHECK(staging_bytes <= static_cast<std::uint64_t>(devices) *
-                               std::max(settings.staging_bytes,
-                                        2 * (settings.staging_segment_bytes + 2 * kPageBytes)));
+    CHECK(staging_bytes <=
+          static_cast<std::uint64_t>(devices) *
+              std::max(settings.get(setting::kStagingBytes),
+                       2 * (settings.get(setting::kStagingSegmentBytes) + 2 * kPageBytes)));
     take_at_random(*std::move(load), lab, requests, random, [&](const TensorLease& lease) {
       const PlanRequest& request = requests[lease.item()];
       const bool has_own = request.device != kHost || request.destination != nullptr;
@@ -152,8 +156,8 @@ void check_clean(CudaStandIn& cuda) {
 
 LoadSettings small_segments() {
   LoadSettings settings;
-  settings.staging_segment_bytes = 16 * kKiB;
-  settings.staging_bytes = 8 * (16 * kKiB + 2 * kPageBytes);
+  settings.put(setting::kStagingSegmentBytes, 16 * kKiB);
+  settings.put(setting::kStagingBytes, 8 * (16 * kKiB + 2 * kPageBytes));
   return settings;
 }
 
@@ -232,7 +236,7 @@ TEST_CASE("whatever call fails, a load ends with one clear error and leaves noth
           requests[5].destination = caller.data();
           LoadSettings settings = small_segments();
           const bool uses_pool = n == 2 || function.find("Async") != std::string::npos;
-          if (uses_pool) settings.device_allocator = DeviceAllocator::pool;
+          if (uses_pool) settings.put(setting::kDeviceAllocator, DeviceAllocator::pool);
           cuda.fail(function, cuda.calls(function) + n, is_sticky);
           auto load = Load::start(lab.checkpoint, requests, to_device(cuda), settings);
           if (!load) {
@@ -311,7 +315,7 @@ TEST_CASE("a device that is not there, and limits that are too small, are errors
                                  Catch::Contains("device_memory_limit"));
 
   LoadSettings limited = small_segments();
-  limited.device_memory_limit = 9'999;
+  limited.put(setting::kDeviceMemoryLimit, 9'999);
   const Error limit = error_of(to_device(cuda), limited);
   CHECK(limit.kind() == ErrorKind::memory_limit);
   CHECK_THAT(limit.message(), Catch::Contains("\"0.0\"") && Catch::Contains("10000") &&
@@ -324,7 +328,7 @@ TEST_CASE("a device's memory limit holds, and who holds all of it is told", "[de
   const Lab lab(equal_tensors(40, 50'000));
   CudaStandIn cuda({.longest_delay_us = 100, .memory_bytes = 220'000});
   LoadSettings settings = small_segments();
-  settings.device_memory_limit = 200'000;
+  settings.put(setting::kDeviceMemoryLimit, 200'000);
   {
     auto load = start(lab, settings, to_device(cuda));
     std::vector<TensorLease*> held;
@@ -369,8 +373,8 @@ TEST_CASE("tensors that are ordered by the consumer's stream need no wait on the
     std::vector<std::vector<std::byte>> seen(60, std::vector<std::byte>(30'000));
     {
       LoadSettings settings = small_segments();
-      settings.device_memory_limit = limit;
-      settings.device_streams = 3;
+      settings.put(setting::kDeviceMemoryLimit, limit);
+      settings.put(setting::kDeviceStreams, 3);
       LoadOptions options = to_device(cuda);
       options.consumer_stream = consumer;
       auto load = start(lab, settings, options);
@@ -408,8 +412,8 @@ TEST_CASE("many small tensors are few copies", "[device-load]") {
     CudaStandIn cuda({.longest_delay_us = 20});
     {
       LoadSettings settings;
-      settings.file_io = way;
-      settings.staging_segment_bytes = 256 * kKiB;
+      settings.put(setting::kFileIo, way);
+      settings.put(setting::kStagingSegmentBytes, 256 * kKiB);
       auto load = start(lab, settings, to_device(cuda));
       CHECK(drain(*load, lab) == 3000);
       const LoadStats stats = load->stats();
@@ -432,8 +436,8 @@ TEST_CASE("reading and copying overlap", "[device-load]") {
     // because both sides sleep, and a busy machine wakes them late.
     const auto seconds = [&](bool is_held_back, const LoadOptions& options) {
       LoadSettings settings;
-      if (is_held_back) settings.bandwidth_bytes_per_s = static_cast<std::uint64_t>(kRate);
-      settings.staging_segment_bytes = 256 * kKiB;
+      if (is_held_back) settings.put(setting::kMaxBandwidth, static_cast<std::uint64_t>(kRate));
+      settings.put(setting::kStagingSegmentBytes, 256 * kKiB);
       const auto began = std::chrono::steady_clock::now();
       auto load = start(lab, settings, options);
       CHECK(drain(*load, lab) == 12);
@@ -460,7 +464,7 @@ TEST_CASE("a full ring stops readers, who neither drop nor spin", "[device-load]
   CudaStandIn cuda({.longest_delay_us = 0, .copy_seconds_per_byte = 1 / 30e6});
   {
     LoadSettings settings = small_segments();
-    settings.staging_bytes = 0;  // two
+    settings.put(setting::kStagingBytes, 0);  // two
     auto load = start(lab, settings, to_device(cuda));
     CHECK(drain(*load, lab) == 16);
     const LoadStats stats = load->stats();
@@ -489,7 +493,7 @@ TEST_CASE("the caller's device stays what it was, and segments are pinned once f
   }
   CHECK(pinned > 0);
   CHECK(cuda.calls("cudaHostRegister") == pinned);
-  CHECK(kept_segments_bytes() == small_segments().staging_bytes);
+  CHECK(kept_segments_bytes() == small_segments().get(setting::kStagingBytes));
   drop_kept_segments();
   // Not even for a moment: it would give a context to the device that is the thread's own.
   CHECK(cuda.devices_set_here() == 1);
@@ -505,8 +509,8 @@ TEST_CASE("uncached chunks go past the host where GPUDirect Storage takes them",
   REQUIRE(library != nullptr);
   CudaStandIn cuda({});
   LoadSettings settings;
-  settings.gpudirect = library;
-  settings.staging_bytes = 8 * kMiB;
+  settings.put(setting::kGpudirect, library);
+  settings.put(setting::kStagingBytes, 8 * kMiB);
   const auto run = [&](const char* fails) {
     ::setenv("FAKE_CUFILE_FAILS", fails, 1);
     make_cold(lab.path(0));
@@ -532,7 +536,7 @@ TEST_CASE("uncached chunks go past the host where GPUDirect Storage takes them",
   const auto [cached, none] = [&] {
     ::setenv("FAKE_CUFILE_FAILS", "", 1);
     LoadSettings buffered;
-    buffered.file_io = FileIo::buffered;
+    buffered.put(setting::kFileIo, FileIo::buffered);
     auto load = start(lab, buffered);
     CHECK(drain(*load, lab) == 16);
     load = start(lab, settings, to_device(cuda));
@@ -542,7 +546,7 @@ TEST_CASE("uncached chunks go past the host where GPUDirect Storage takes them",
   CHECK(cached.bytes_past_host == 0);
   ::unsetenv("FAKE_CUFILE_FAILS");
 
-  settings.gpudirect = "/nowhere/libcufile.so.0";
+  settings.put(setting::kGpudirect, "/nowhere/libcufile.so.0");
   const auto load =
       Load::start(lab.checkpoint, everything(*lab.checkpoint), to_device(cuda), settings);
   REQUIRE_FALSE(load);

@@ -34,11 +34,11 @@ constexpr WayToRead kWaysToRead[] = {{"page cache", FileIo::automatic, false, tr
 struct HalfDone {
   HalfDone(const Lab& of, const WayToRead& way) : lab(of) {
     LoadSettings settings;
-    settings.concurrency = 1;
-    settings.chunk_bytes = 64 * kKiB;
-    settings.memory_limit.mode = MemoryLimit::Mode::minimum;
-    settings.file_io = way.file_io;
-    settings.io_uring = way.io_uring;
+    settings.put(setting::kConcurrency, 1);
+    settings.put(setting::kChunkBytes, 64 * kKiB);
+    settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
+    settings.put(setting::kFileIo, way.file_io);
+    settings.put(setting::kIoUring, way.io_uring);
     if (way.is_cold) make_cold(lab.path(0));
     load = start(lab, settings);
     first = next(*load);
@@ -107,7 +107,7 @@ TEST_CASE("W2 a file rewritten in place is found out although its time was put b
   SECTION("between opening and loading") {
     rewrite_in_place(lab.path(0));
     LoadSettings settings;
-    settings.file_io = way.file_io;
+    settings.put(setting::kFileIo, way.file_io);
     auto load = start(lab, settings);
     CHECK(load->next(in(30s)).error().kind() == ErrorKind::object_changed);
   }
@@ -176,8 +176,8 @@ TEST_CASE("N13 a load goes on with the readers that could be started, and says s
     if (::setrlimit(RLIMIT_NPROC, &limit) != 0) return 10;
     if (::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0) return 11;
     LoadSettings settings;
-    settings.concurrency = 8;
-    settings.chunk_bytes = 64 * kKiB;
+    settings.put(setting::kConcurrency, 8);
+    settings.put(setting::kChunkBytes, 64 * kKiB);
     auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, settings);
     if (allowed == 0) {
       if (load) return 12;

@@ -80,7 +80,7 @@ TEST_CASE("a manifest's checksums are found right, over a network and in any ord
       const auto manifest =
           write_text(folder.path() / "sums",
                      "# made by a test\n\n" + manifest_line(kind, stored_bytes(lab), lab.key));
-      REQUIRE(settings.set("verify", manifest.string()));
+      REQUIRE(settings.set(setting::kVerify, manifest.string()));
       const NetworkOutcome outcome = lab.load(settings);
       if (outcome.error) FAIL(outcome.error->line());
       CHECK(outcome.stats.objects_verified == 1);
@@ -103,11 +103,12 @@ TEST_CASE("checksums are found right where answers break off and are read again"
       });
       Settings settings = lab.settings("2");
       // Several chunks by one answer.
-      REQUIRE(settings.set("chunk_bytes", "auto"));
-      REQUIRE(settings.set("stall_timeout_ms", "300"));
-      REQUIRE(settings.set("verify", write_text(folder.path() / "sums",
-                                                manifest_line(kind, stored_bytes(lab), lab.key))
-                                         .string()));
+      REQUIRE(settings.set(setting::kChunkBytes, "auto"));
+      REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+      REQUIRE(settings.set(
+          setting::kVerify,
+          write_text(folder.path() / "sums", manifest_line(kind, stored_bytes(lab), lab.key))
+              .string()));
       const NetworkOutcome outcome = lab.load(settings);
       if (outcome.error) FAIL(outcome.error->line());
       CHECK(outcome.stats.retries >= 1);
@@ -124,7 +125,7 @@ TEST_CASE("N27 one wrong byte is an error that names the file", "[integrity]") {
     Settings settings = lab.settings("8");
     const auto manifest =
         write_text(folder.path() / "sums", manifest_line(kind, stored_bytes(lab), lab.key));
-    REQUIRE(settings.set("verify", manifest.string()));
+    REQUIRE(settings.set(setting::kVerify, manifest.string()));
     lab.world.set_fault(flip_one_byte(lab));
     const auto checkpoint = lab.open(settings);
     REQUIRE(checkpoint);
@@ -155,7 +156,7 @@ TEST_CASE("the store's own checksum is asked for with one HEAD", "[integrity]") 
     lab.world.set_head_headers(
         fmt::format("x-amz-checksum-{}: {}\r\nx-amz-checksum-type: FULL_OBJECT\r\n", name, value));
     Settings settings = lab.settings("8");
-    REQUIRE(settings.set("verify", "store"));
+    REQUIRE(settings.set(setting::kVerify, "store"));
     const NetworkOutcome outcome = lab.load(settings);
     if (outcome.error) FAIL(outcome.error->line());
     CHECK(outcome.stats.objects_verified == 1);
@@ -189,7 +190,7 @@ TEST_CASE("what cannot be verified is a warning, or an error where that is requi
     lab.world.set_head_headers(row.headers);
     for (const char* const verify : {"store", "required"}) {
       Settings settings = lab.settings("8");
-      REQUIRE(settings.set("verify", verify));
+      REQUIRE(settings.set(setting::kVerify, verify));
       const auto checkpoint = lab.open(settings);
       REQUIRE(checkpoint);
       Warnings warnings;
@@ -220,7 +221,7 @@ TEST_CASE("a flipped bit is found where verifying is required", "[integrity]") {
   lab.world.set_head_headers("x-amz-checksum-crc64nvme: " + value +
                              "\r\nx-amz-checksum-type: FULL_OBJECT\r\n");
   Settings settings = lab.settings("8");
-  REQUIRE(settings.set("verify", "required"));
+  REQUIRE(settings.set(setting::kVerify, "required"));
   const NetworkOutcome good = lab.load(settings);
   if (good.error) FAIL(good.error->line());
   CHECK(good.stats.objects_verified == 1);
@@ -245,7 +246,7 @@ TEST_CASE("a manifest that does not fit is an error", "[integrity]") {
   const TemporaryFolder folder;
   const auto fails_with = [&](const std::string& text, ErrorKind kind) {
     Settings settings = lab.settings("8");
-    REQUIRE(settings.set("verify", write_text(folder.path() / "sums", text).string()));
+    REQUIRE(settings.set(setting::kVerify, write_text(folder.path() / "sums", text).string()));
     const auto checkpoint = lab.open(settings);
     REQUIRE(checkpoint);
     const auto load =
@@ -271,10 +272,10 @@ TEST_CASE("files are verified too, whichever way they are read", "[integrity]") 
       const TemporaryFolder folder;
       const auto path = write_text(folder.path() / "m.safetensors", bytes);
       Settings settings;
-      REQUIRE(settings.set("file_io", file_io));
-      REQUIRE(settings.set(
-          "verify", write_text(folder.path() / "sums", manifest_line(kind, bytes, "m.safetensors"))
-                        .string()));
+      REQUIRE(settings.set(setting::kFileIo, file_io));
+      REQUIRE(settings.set(setting::kVerify, write_text(folder.path() / "sums",
+                                                        manifest_line(kind, bytes, "m.safetensors"))
+                                                 .string()));
       const std::vector<std::string> uris = {path.string()};
       const auto checkpoint = open_checkpoint(uris, std::make_shared<Stores>(settings));
       REQUIRE(checkpoint);
@@ -299,8 +300,8 @@ TEST_CASE("bytes are verified on their way to a device, by CRC", "[integrity]") 
         if (is_damaged && is_local) bytes[bytes.size() / 2] ^= 1;
         const auto path = write_text(folder.path() / "m.safetensors", bytes);
         Settings settings = is_local ? Settings() : lab.settings("8");
-        REQUIRE(settings.set("verify", manifest.string()));
-        REQUIRE(settings.set("staging_segment_bytes", "16384"));
+        REQUIRE(settings.set(setting::kVerify, manifest.string()));
+        REQUIRE(settings.set(setting::kStagingSegmentBytes, "16384"));
         if (is_damaged && !is_local) lab.world.set_fault(flip_one_byte(lab));
         const std::vector<std::string> uris = {is_local ? path.string() : lab.uri()};
         const auto checkpoint = open_checkpoint(uris, std::make_shared<Stores>(settings));

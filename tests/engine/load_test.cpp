@@ -62,13 +62,13 @@ TEST_CASE("every item of every load is byte for byte what was stored, whatever t
     const MemoryLimit::Mode modes[] = {MemoryLimit::Mode::automatic, MemoryLimit::Mode::unlimited,
                                        MemoryLimit::Mode::minimum, MemoryLimit::Mode::bytes};
     const FileIo ways[] = {FileIo::automatic, FileIo::direct, FileIo::buffered};
-    const LoadSettings settings{
-        .memory_limit = {modes[engine() % 4], 400'000 + engine() % 2'000'000},
-        .concurrency = static_cast<std::uint32_t>(engine() % 9),
-        .chunk_bytes = engine() % 2 == 0 ? 0 : 4096 + engine() % 200'000,
-        .coalesce_gap_bytes = engine() % 2 == 0 ? 16 * kKiB : 0,
-        .file_io = ways[engine() % 3],
-        .io_uring = engine() % 2 == 0};
+    LoadSettings settings;
+    settings.put(setting::kMemoryLimit, {modes[engine() % 4], 400'000 + engine() % 2'000'000})
+        .put(setting::kConcurrency, static_cast<std::uint32_t>(engine() % 9))
+        .put(setting::kChunkBytes, engine() % 2 == 0 ? 0 : 4096 + engine() % 200'000)
+        .put(setting::kCoalesceGapBytes, engine() % 2 == 0 ? 16 * kKiB : 0)
+        .put(setting::kFileIo, ways[engine() % 3])
+        .put(setting::kIoUring, engine() % 2 == 0);
     const LoadOptions options{engine() % 2 == 0 ? Order::completion : Order::plan,
                               engine() % 2 == 0 ? ReadOrder::storage : ReadOrder::item};
     auto load = Load::start(lab.checkpoint, requests, options, settings);
@@ -125,7 +125,7 @@ TEST_CASE("where io_uring is forbidden the load does without and says so", "[loa
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 10;
     if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) return 11;
     LoadSettings settings;
-    settings.file_io = FileIo::direct;
+    settings.put(setting::kFileIo, FileIo::direct);
     auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, settings);
     if (!load) return 12;
     for (int i = 0; i < 8; ++i) {
@@ -183,8 +183,8 @@ bool fail_direct_opens() {
 
 LoadSettings one_buffered_reader() {
   LoadSettings settings;
-  settings.concurrency = 1;
-  settings.file_io = FileIo::buffered;
+  settings.put(setting::kConcurrency, 1);
+  settings.put(setting::kFileIo, FileIo::buffered);
   return settings;
 }
 
@@ -237,8 +237,8 @@ TEST_CASE("a file system without O_DIRECT is read buffered, and the notes say so
     const bool is_set = at_open ? fail_direct_opens() : fail_reads(EINVAL, buffered_fd + 1);
     if (!is_set) return 10;
     LoadSettings settings = one_buffered_reader();
-    settings.file_io = FileIo::automatic;
-    settings.io_uring = false;
+    settings.put(setting::kFileIo, FileIo::automatic);
+    settings.put(setting::kIoUring, false);
     auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, settings);
     if (!load) return 11;
     for (int i = 0; i < 4; ++i) {
@@ -272,7 +272,7 @@ TEST_CASE("running out of descriptors is an error that says what to raise", "[lo
 TEST_CASE("a limit below the largest tensor names the tensor and both sizes", "[load]") {
   const Lab lab(equal_tensors(2, 100'000));
   LoadSettings settings;
-  settings.memory_limit = {MemoryLimit::Mode::bytes, 99'999};
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, 99'999});
   const auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, settings);
   REQUIRE_FALSE(load);
   CHECK(load.error().kind() == ErrorKind::memory_limit);
@@ -284,7 +284,7 @@ TEST_CASE("a consumer that holds all the memory gets an error, and goes on once 
           "[load]") {
   const Lab lab(equal_tensors(10, 100'000));
   LoadSettings settings;
-  settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
   auto load = start(lab, settings);
   for (int i = 0; i < 10; ++i) {
     TensorLease* const lease = next(*load);
@@ -302,7 +302,7 @@ TEST_CASE("a consumer that holds all the memory gets an error, and goes on once 
 TEST_CASE("a consumer that asked to wait is served when another thread releases", "[load]") {
   const Lab lab(equal_tensors(10, 100'000));
   LoadSettings settings;
-  settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
   auto load = start(lab, settings, {.when_full = WhenFull::wait});
   TensorLease* held = next(*load);
   const auto waited = load->next(in(20ms));
@@ -319,8 +319,8 @@ TEST_CASE("a consumer that asked to wait is served when another thread releases"
 TEST_CASE("plan order yields items as they are read, completion order any way", "[load]") {
   const Lab lab(equal_tensors(200, 10'000));
   LoadSettings settings;
-  settings.concurrency = 8;
-  settings.chunk_bytes = 4096;
+  settings.put(setting::kConcurrency, 8);
+  settings.put(setting::kChunkBytes, 4096);
   auto load = start(lab, settings, {.order = Order::plan});
   for (std::uint32_t i = 0; i < 200; ++i) {
     TensorLease* const lease = next(*load);
@@ -360,9 +360,9 @@ TEST_CASE("a file that is cut or written to in the middle of a load fails the lo
   const bool cut = GENERATE(true, false);
   const Lab lab(equal_tensors(100, 100'000));
   LoadSettings settings;
-  settings.concurrency = 1;
-  settings.chunk_bytes = 64 * kKiB;
-  settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+  settings.put(setting::kConcurrency, 1);
+  settings.put(setting::kChunkBytes, 64 * kKiB);
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
   auto load = start(lab, settings);
   TensorLease* const first = next(*load);
   if (cut) {
@@ -412,9 +412,9 @@ TEST_CASE(
   for (int round = 0; round < 60; ++round) {
     if (round % 3 == 0) make_cold(lab.path(0));
     LoadSettings settings;
-    settings.concurrency = 4;
-    if (round % 2 == 0) settings.memory_limit.mode = MemoryLimit::Mode::minimum;
-    if (round % 10 == 1) settings.bandwidth_bytes_per_s = 64 * kMiB / kSecondsLeft;
+    settings.put(setting::kConcurrency, 4);
+    if (round % 2 == 0) settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
+    if (round % 10 == 1) settings.put(setting::kMaxBandwidth, 64 * kMiB / kSecondsLeft);
     auto load = start(lab, settings);
     std::vector<TensorLease*> held;
     for (std::uint64_t i = round % 10 == 1 ? 0 : engine() % 20; i > 0; --i) {
@@ -438,7 +438,7 @@ TEST_CASE(
 TEST_CASE("a cancelled load says that it was cancelled, also to who waits for it", "[load][L01]") {
   const Lab lab(equal_tensors(4, kMiB));
   LoadSettings settings;
-  settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
   auto load = start(lab, settings, {.when_full = WhenFull::wait});
   TensorLease* const held = next(*load);
   std::thread other([&] { load->cancel(); });
@@ -476,7 +476,7 @@ TEST_CASE("several loads of one checkpoint run at once", "[load][L12]") {
 TEST_CASE("the bandwidth cap holds", "[load]") {
   const Lab lab(equal_tensors(4, kMiB));
   LoadSettings settings;
-  settings.bandwidth_bytes_per_s = 4 * kMiB;
+  settings.put(setting::kMaxBandwidth, 4 * kMiB);
   auto load = start(lab, settings);
   CHECK(drain(*load, lab) == 4);
   const LoadStats stats = load->stats();
@@ -490,7 +490,7 @@ TEST_CASE("a load from before fork() says so in the child and leaves the parent'
           "[load][L04]") {
   const Lab lab(equal_tensors(20, kMiB));
   LoadSettings settings;
-  settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
   auto load = start(lab, settings);
   const int status = in_child([&] {
     const auto refused = load->next(in(1s));

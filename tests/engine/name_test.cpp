@@ -36,7 +36,8 @@ Settings settings_by_name(StoreLab& lab) {
   const std::string url = fmt::format("http://{}:{}", kName, lab.world.server().port());
   const std::map<Dialect, const char*> names = {{Dialect::s3, "s3_endpoint"},
                                                 {Dialect::azure, "azure_endpoint"}};
-  REQUIRE(settings.set(names.at(lab.world.dialect()), url + lab.world.root()));
+  REQUIRE(
+      streamer::capi::set_by_name(settings, names.at(lab.world.dialect()), url + lab.world.root()));
   return settings;
 }
 

@@ -224,7 +224,7 @@ TEST_CASE("a cap on bandwidth holds over a network, and the wait is counted", "[
   for (const std::string& connections : connection_counts()) {
     StoreLab lab;
     Settings settings = lab.settings(connections);
-    REQUIRE(settings.set("max_bandwidth", std::to_string(kBytesPerSecond)));
+    REQUIRE(settings.set(setting::kMaxBandwidth, std::to_string(kBytesPerSecond)));
     const auto began = std::chrono::steady_clock::now();
     const NetworkOutcome outcome = lab.load(settings);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;

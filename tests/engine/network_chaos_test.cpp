@@ -78,9 +78,9 @@ void run(std::uint32_t seeds, std::uint32_t tensors) {
     lab.world.set_fault(chaos(lab, seed, 0.05));
     Settings settings = lab.settings("32");
     const bool has_chunks = seed % 4 != 0;
-    REQUIRE(settings.set("chunk_bytes", has_chunks ? "8KiB" : "auto"));
-    REQUIRE(settings.set("stall_timeout_ms", "300"));
-    REQUIRE(settings.set("hedging", seed % 2 == 0 ? "auto" : "off"));
+    REQUIRE(settings.set(setting::kChunkBytes, has_chunks ? "8KiB" : "auto"));
+    REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+    REQUIRE(settings.set(setting::kHedging, seed % 2 == 0 ? "auto" : "off"));
     const NetworkOutcome outcome = lab.load(settings);
     if (outcome.error) FAIL(outcome.error->line());
     if (has_chunks) CHECK(outcome.stats.chunks >= tensors * 12);
@@ -103,8 +103,8 @@ TEST_CASE("N32 chaos, with hardly any memory", "[brief]") {
     StoreLab lab("127.0.0.1", 40, 100'003);
     lab.world.set_fault(chaos(lab, seed, 0.1));
     Settings settings = lab.settings("4");
-    REQUIRE(settings.set("stall_timeout_ms", "300"));
-    REQUIRE(settings.set("memory_limit", "minimum"));
+    REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+    REQUIRE(settings.set(setting::kMemoryLimit, "minimum"));
     const NetworkOutcome outcome = lab.load(settings);
     if (outcome.error) FAIL(outcome.error->line());
   }
@@ -120,9 +120,9 @@ TEST_CASE("N32 chaos with junk that is longer than what is held back", "[brief]"
     lab.may_be_wrong_and_fail = true;
     lab.world.set_fault(chaos(lab, seed, 0.2, 4e6));
     Settings settings = lab.settings(std::to_string(1 + seed % 8));
-    REQUIRE(settings.set("chunk_bytes", seed % 3 == 0 ? "256KiB" : "auto"));
-    REQUIRE(settings.set("stall_timeout_ms", "300"));
-    REQUIRE(settings.set("hedging", seed % 2 == 0 ? "auto" : "off"));
+    REQUIRE(settings.set(setting::kChunkBytes, seed % 3 == 0 ? "256KiB" : "auto"));
+    REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+    REQUIRE(settings.set(setting::kHedging, seed % 2 == 0 ? "auto" : "off"));
     const NetworkOutcome outcome = lab.load(settings);
     if (!outcome.error) continue;
     ++errors;

@@ -123,7 +123,7 @@ TEST_CASE("N06 a server that goes silent is left and asked again", "[network]") 
         wire.stall();
       }));
       Settings settings = lab.settings(connections);
-      REQUIRE(settings.set("stall_timeout_ms", "400"));
+      REQUIRE(settings.set(setting::kStallTimeoutMs, "400"));
       const NetworkOutcome outcome = lab.load(settings);
       if (outcome.error) FAIL(outcome.error->line());
       // What came whole is not asked for again, whatever the server forgot.
@@ -136,8 +136,8 @@ TEST_CASE("N12 each attempt at a silent store is a warning with its number", "[n
   StoreLab lab;
   lab.world.set_fault(always([](const WireRequest&, Wire& wire) { wire.stall(); }));
   Settings settings = lab.settings("1");
-  REQUIRE(settings.set("stall_timeout_ms", "200"));
-  REQUIRE(settings.set("max_attempts", "3"));
+  REQUIRE(settings.set(setting::kStallTimeoutMs, "200"));
+  REQUIRE(settings.set(setting::kMaxAttempts, "3"));
   Warnings warnings;
   const NetworkOutcome outcome = lab.load(settings);
   REQUIRE(outcome.error);
@@ -155,7 +155,7 @@ TEST_CASE("N12 an attempt that fails in another way, but after long, is a warnin
     wire.reset();
   }));
   Settings settings = lab.settings("1");
-  REQUIRE(settings.set("max_attempts", "2"));
+  REQUIRE(settings.set(setting::kMaxAttempts, "2"));
   Warnings warnings;
   const NetworkOutcome outcome = lab.load(settings);
   REQUIRE(outcome.error);
@@ -178,7 +178,7 @@ TEST_CASE("N6 an endpoint's other machine is followed, and signed for", "[networ
   });
   for (const std::string& connections : connection_counts()) {
     Settings settings = lab.settings(connections);
-    REQUIRE(settings.set("s3_endpoint", gateway.url()));
+    REQUIRE(settings.set(setting::kS3Endpoint, gateway.url()));
     const NetworkOutcome outcome = lab.load(settings);
     if (outcome.error) FAIL(outcome.error->line());
   }
@@ -214,7 +214,7 @@ TEST_CASE("N6 a machine that another one names gets no credential, and loops end
       send_to(wire, second.url() + (to == "key" ? "/bucket/other" : request.target));
     });
     Settings settings = lab.settings("1");
-    REQUIRE(settings.set("s3_endpoint", gateway.url()));
+    REQUIRE(settings.set(setting::kS3Endpoint, gateway.url()));
     const NetworkOutcome outcome = lab.load(settings);
     REQUIRE(outcome.error);
     CHECK(leaked == 0);
@@ -237,8 +237,8 @@ TEST_CASE("N07 a trickling connection is overtaken by a second request", "[netwo
     return true;
   });
   Settings settings = lab.settings("8");
-  REQUIRE(settings.set("hedging", "auto"));
-  REQUIRE(settings.set("stall_timeout_ms", "60000"));
+  REQUIRE(settings.set(setting::kHedging, "auto"));
+  REQUIRE(settings.set(setting::kStallTimeoutMs, "60000"));
   const NetworkOutcome outcome = lab.load(settings);
   if (outcome.error) FAIL(outcome.error->line());
   CHECK(outcome.stats.hedges >= 1);
@@ -276,7 +276,7 @@ TEST_CASE("N08 throttling backs off, and Retry-After is honoured", "[network]") 
 TEST_CASE("N08 a store that stays down is an error with the last code", "[network]") {
   StoreLab lab;
   Settings settings = lab.settings("4");
-  REQUIRE(settings.set("max_attempts", "3"));
+  REQUIRE(settings.set(setting::kMaxAttempts, "3"));
   lab.world.set_fault(always(
       [&](const WireRequest&, Wire& wire) { lab.world.answer_error(wire, 500, "InternalError"); }));
   const NetworkOutcome outcome = lab.load(settings);
@@ -354,7 +354,7 @@ TEST_CASE("N11 a token that expires in a load is asked for again where it came f
           fmt::format(R"({{"type":"authorized_user","client_id":"i","client_secret":"canary",)"
                       R"("refresh_token":"r","token_uri":"{}/token"}})",
                       tokens.url());
-      REQUIRE(settings.set("gcs_credential_file",
+      REQUIRE(settings.set(setting::kGcsCredentialFile,
                            write_text(folder.path() / "user.json", file).string()));
     } else {
       // As the environment says it; the key of the lab is left out.
@@ -364,7 +364,7 @@ TEST_CASE("N11 a token that expires in a load is asked for again where it came f
                {"chunk_bytes", "16KiB"},
                {"azure_endpoint", lab.world.server().url() + lab.world.root()},
                {"azure_account_name", StoreKey().id}})
-        REQUIRE(settings.set(name, value));
+        REQUIRE(streamer::capi::set_by_name(settings, name, value));
       ::setenv("AZURE_TENANT_ID", "t", 1);
       ::setenv("AZURE_CLIENT_ID", "app", 1);
       ::setenv("AZURE_CLIENT_SECRET", "canary", 1);
@@ -479,8 +479,8 @@ TEST_CASE("N26 an IPv6 address is asked with its brackets signed", "[network]") 
 TEST_CASE("N30 a consumer that pauses is no stall", "[network]") {
   StoreLab lab;
   Settings settings = lab.settings("8");
-  REQUIRE(settings.set("memory_limit", "200000"));
-  REQUIRE(settings.set("stall_timeout_ms", "400"));
+  REQUIRE(settings.set(setting::kMemoryLimit, "200000"));
+  REQUIRE(settings.set(setting::kStallTimeoutMs, "400"));
   const auto checkpoint = lab.open(settings);
   REQUIRE(checkpoint);
   auto load = Load::start(*checkpoint, everything(**checkpoint), {.when_full = WhenFull::wait},
@@ -530,8 +530,8 @@ TEST_CASE("cancelling a load over a network ends it at once", "[network]") {
 TEST_CASE("a load to which nothing comes any more fails in time", "[network]") {
   StoreLab lab;
   Settings settings = lab.settings("4");
-  REQUIRE(settings.set("progress_timeout_ms", "600"));
-  REQUIRE(settings.set("stall_timeout_ms", "60000"));
+  REQUIRE(settings.set(setting::kProgressTimeoutMs, "600"));
+  REQUIRE(settings.set(setting::kStallTimeoutMs, "60000"));
   lab.world.set_fault(always([](const WireRequest&, Wire& wire) { wire.stall(); }));
   const NetworkOutcome outcome = lab.load(settings);
   REQUIRE(outcome.error);
@@ -541,8 +541,8 @@ TEST_CASE("a load to which nothing comes any more fails in time", "[network]") {
 TEST_CASE("a connection that stays too slow is given up", "[network]") {
   StoreLab lab;
   Settings settings = lab.settings("4");
-  REQUIRE(settings.set("low_speed_limit", "10000"));
-  REQUIRE(settings.set("stall_timeout_ms", "400"));
+  REQUIRE(settings.set(setting::kLowSpeedLimit, "10000"));
+  REQUIRE(settings.set(setting::kStallTimeoutMs, "400"));
   lab.world.set_fault(first_hits(1, [&](const WireRequest& request, Wire& wire) {
     const Range range = lab.world.range_of(request);
     wire.send(lab.world.head_206(range));
@@ -563,8 +563,8 @@ TEST_CASE("of a host's addresses, one that is dead is left alone", "[network]") 
   StoreLab lab;
   Settings settings = lab.settings("16");
   if (lab.world.dialect() != Dialect::s3) return skip("run for S3 alone");
-  REQUIRE(
-      settings.set("s3_endpoint", "http://localhost:" + std::to_string(lab.world.server().port())));
+  REQUIRE(settings.set(setting::kS3Endpoint,
+                       "http://localhost:" + std::to_string(lab.world.server().port())));
   const NetworkOutcome outcome = lab.load(settings);
   if (outcome.error) FAIL(outcome.error->line());
   CHECK(outcome.stats.retries <= 16);
@@ -573,7 +573,7 @@ TEST_CASE("of a host's addresses, one that is dead is left alone", "[network]") 
 TEST_CASE("wanted bytes that are near each other are asked for together", "[network]") {
   StoreLab lab;
   Settings settings = lab.settings("4");
-  REQUIRE(settings.set("chunk_bytes", "auto"));
+  REQUIRE(settings.set(setting::kChunkBytes, "auto"));
   const auto checkpoint = lab.open(settings);
   REQUIRE(checkpoint);
   std::vector<PlanRequest> requests;

@@ -45,8 +45,8 @@ TEST_CASE("W1 what is written into an answer before it breaks off is in no tenso
         StoreLab lab("127.0.0.1", kTensors, kTensorBytes);
         lab.world.set_fault(junk_fault(lab, 3, framing, junk, size));
         Settings settings = lab.settings("4");
-        REQUIRE(settings.set("chunk_bytes", chunk));
-        REQUIRE(settings.set("stall_timeout_ms", "300"));
+        REQUIRE(settings.set(setting::kChunkBytes, chunk));
+        REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
         const NetworkOutcome outcome = lab.load(settings);
         if (outcome.error) FAIL(outcome.error->line());
         CHECK(outcome.stats.retries >= 1);
@@ -69,8 +69,8 @@ TEST_CASE("W1 junk that is longer than what is held back is in no tensor, or an 
         lab.may_be_wrong_and_fail = true;
         lab.world.set_fault(junk_fault(lab, 2, framing, junk, size));
         Settings settings = lab.settings("2");
-        REQUIRE(settings.set("chunk_bytes", "auto"));
-        REQUIRE(settings.set("stall_timeout_ms", "300"));
+        REQUIRE(settings.set(setting::kChunkBytes, "auto"));
+        REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
         const NetworkOutcome outcome = lab.load(settings);
         ++loads;
         if (!outcome.error) continue;
@@ -101,7 +101,7 @@ TEST_CASE("W1 a broken answer's end is read again, and a warning says what it wa
       return true;
     });
     Settings settings = lab.settings("1");
-    REQUIRE(settings.set("chunk_bytes", "auto"));
+    REQUIRE(settings.set(setting::kChunkBytes, "auto"));
     Warnings warnings;
     const NetworkOutcome outcome = lab.load(settings);
     if (outcome.error) FAIL(outcome.error->line());
@@ -124,7 +124,7 @@ TEST_CASE("W1 every answer may break off, if each brings more than is held back"
     return true;
   });
   Settings settings = lab.settings("2");
-  REQUIRE(settings.set("chunk_bytes", "auto"));
+  REQUIRE(settings.set(setting::kChunkBytes, "auto"));
   const NetworkOutcome outcome = lab.load(settings);
   if (outcome.error) FAIL(outcome.error->line());
   CHECK(outcome.stats.retries >= kTensors * kTensorBytes / 200'000);
@@ -149,7 +149,7 @@ TEST_CASE("W1 bytes that are read while the caller waits are the object's too", 
         INFO(name(framing, junk, size, "-"));
         StoreLab lab("127.0.0.1", 2, kTensorBytes);
         Settings settings = lab.settings("1");
-        REQUIRE(settings.set("stall_timeout_ms", "300"));
+        REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
         const auto checkpoint = lab.open(settings);
         REQUIRE(checkpoint);
         const CheckpointObject& entry = (*checkpoint)->objects[0];
@@ -183,9 +183,9 @@ TEST_CASE("W1 a hedge vouches for what a slow answer brought, or both are droppe
       return true;
     });
     Settings settings = lab.settings("8");
-    REQUIRE(settings.set("hedging", "auto"));
-    REQUIRE(settings.set("chunk_bytes", "100KiB"));
-    REQUIRE(settings.set("stall_timeout_ms", "60000"));
+    REQUIRE(settings.set(setting::kHedging, "auto"));
+    REQUIRE(settings.set(setting::kChunkBytes, "100KiB"));
+    REQUIRE(settings.set(setting::kStallTimeoutMs, "60000"));
     const NetworkOutcome outcome = lab.load(settings);
     if (outcome.error) FAIL(outcome.error->line());
     CHECK(outcome.stats.hedges >= 1);

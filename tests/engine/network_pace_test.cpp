@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "capi/all_settings.hpp"
 #include "support/lab.hpp"
 #include "support/safetensors_text.hpp"
 #include "support/wire_server.hpp"
@@ -49,7 +50,7 @@ class PacedStore {
                                                           {"s3_unsigned", "yes"},
                                                           {"memory_limit", "unlimited"},
                                                           {"connections", connections}}) {
-      REQUIRE(settings.set(name, value));
+      REQUIRE(streamer::capi::set_by_name(settings, name, value));
     }
     const std::vector<std::string> uris = {"s3://bucket/m.safetensors"};
     const auto checkpoint = open_checkpoint(uris, std::make_shared<Stores>(settings));

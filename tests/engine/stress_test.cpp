@@ -87,12 +87,12 @@ TEST_CASE("1,000 rounds of 16 readers with tiny chunks and random cancels end we
   for (int round = 0; round < 1000; ++round) {
     CAPTURE(round);
     LoadSettings settings;
-    settings.concurrency = 16;
-    settings.chunk_bytes = 4096;
-    settings.io_uring = engine() % 4 == 0;
+    settings.put(setting::kConcurrency, 16);
+    settings.put(setting::kChunkBytes, 4096);
+    settings.put(setting::kIoUring, engine() % 4 == 0);
     const FileIo ways[] = {FileIo::automatic, FileIo::buffered, FileIo::direct};
-    settings.file_io = ways[engine() % 8 == 0 ? 2 : engine() % 2];
-    if (engine() % 2 == 0) settings.memory_limit.mode = MemoryLimit::Mode::minimum;
+    settings.put(setting::kFileIo, ways[engine() % 8 == 0 ? 2 : engine() % 2]);
+    if (engine() % 2 == 0) settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
     auto load = start(lab, settings,
                       {.order = engine() % 2 == 0 ? Order::completion : Order::plan,
                        .when_full = engine() % 2 == 0 ? WhenFull::fail : WhenFull::wait});
@@ -134,10 +134,10 @@ TEST_CASE("W4 tensors and the buffers of reading are within the limit together",
     return skip("the file system of the temporary folder does not have O_DIRECT");
   CAPTURE(is_misaligned, is_direct, limit, readers, chunk_bytes);
   LoadSettings settings;
-  settings.memory_limit = {MemoryLimit::Mode::bytes, limit};
-  settings.concurrency = readers;
-  settings.chunk_bytes = chunk_bytes;
-  settings.file_io = file_io;
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, limit});
+  settings.put(setting::kConcurrency, readers);
+  settings.put(setting::kChunkBytes, chunk_bytes);
+  settings.put(setting::kFileIo, file_io);
   const int status = in_child([&] {
     const Peak peak = peak_of_load(lab, settings);
     if (peak.stats.items_ready != 24) return 10;
@@ -160,7 +160,7 @@ TEST_CASE("W4 buffers of a load to a device are within the limit too", "[limits]
   if (is_cold) make_cold(lab.path(0));
   CAPTURE(is_cold);
   LoadSettings settings;
-  settings.memory_limit = {MemoryLimit::Mode::bytes, 64 * kMiB};
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, 64 * kMiB});
   const int status = in_child([&] {
     CudaStandIn cuda({.longest_delay_us = 0});
     LoadOptions options;
@@ -176,7 +176,7 @@ TEST_CASE("W4 what a load keeps of each of many small tensors counts, too", "[li
   static const Lab lab(equal_tensors(kTensors, 1024));
   constexpr std::uint64_t kLimit = 32 * kMiB;
   LoadSettings settings;
-  settings.memory_limit = {MemoryLimit::Mode::bytes, kLimit};
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, kLimit});
   const int status = in_child([&] {
     const Peak peak = peak_of_load(lab, settings);
     if (peak.stats.items_ready != kTensors) return 10;
@@ -189,7 +189,7 @@ TEST_CASE("W4 what a load keeps of each of many small tensors counts, too", "[li
 TEST_CASE("memory of released tensors goes back while a load without a limit runs", "[limits]") {
   const Lab lab(equal_tensors(8, 8 * kMiB));
   LoadSettings settings;
-  settings.memory_limit.mode = MemoryLimit::Mode::unlimited;
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::unlimited});
   auto load = start(lab, settings);
   while (TensorLease* const lease = next(*load)) {
     const auto page = reinterpret_cast<std::uintptr_t>(lease->data()) / kPageBytes * kPageBytes;

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The README says what is true: check_docs.py SOURCE_ROOT LIBRARY COMPILER...
+"""The README says what is true: check_docs.py SOURCE_ROOT LIBRARY COMPILER... | --write SOURCE_ROOT
+LIBRARY
 
-Its table of settings is the library's own; its code compiles.
+Its tables of settings are the library's own (--write makes them); its code compiles.
 """
 import ctypes
 import os
@@ -13,19 +14,51 @@ import tempfile
 
 
 class SettingInfo(ctypes.Structure):
-    _fields_ = [("struct_size", ctypes.c_size_t)] + [
-        (name, ctypes.c_char_p)
-        for name in ("name", "variable", "compatible_variable", "default_value", "values", "meaning")]
+    _fields_ = [("struct_size", ctypes.c_size_t),
+                *((name, ctypes.c_char_p) for name in (
+                    "name", "variable", "compatible_variable", "default_value", "values", "meaning")),
+                ("is_secret", ctypes.c_int32), ("scope", ctypes.c_char_p)]
+
+
+BEGIN, END = "<!-- settings: made by tests/house/check_docs.py -->\n", "<!-- end of settings -->\n"
 
 
 def settings_of(library):
+    """Headings to rows, of each table."""
     library.streamer_setting_count.restype = ctypes.c_size_t
+    tables = {"": [], "### Of stores\nFor all URIs, or for those with a prefix.\n\n": [],
+              "### For debugging\nWithout a promise: any version may change or drop them.\n\n": []}
+    common, of_stores, debug = tables.values()
     for index in range(library.streamer_setting_count()):
         info = SettingInfo(ctypes.sizeof(SettingInfo))
         assert library.streamer_setting_get_info(ctypes.c_size_t(index), ctypes.byref(info), None) == 0
+        name, scope = info.name.decode(), info.scope.decode()
         variables = [v.decode() for v in (info.variable, info.compatible_variable) if v]
-        yield (f"| `{info.name.decode()}` | {', '.join(f'`{v}`' for v in variables)} | "
-               f"{info.values.decode()} | {info.default_value.decode()} | {info.meaning.decode()} |")
+        table = debug if name.startswith("debug.") else of_stores if scope == "store" else common
+        table.append(f"| `{name}` | {', '.join(f'`{v}`' for v in variables)} | {scope} | "
+                     f"{info.values.decode()} | {info.default_value.decode()} | "
+                     f"{info.meaning.decode()} |\n")
+    return tables
+
+
+def settings_text(library):
+    head = "| name | environment | of the | values | default | meaning |\n|---|---|---|---|---|---|\n"
+    return "\n".join(heading + head + "".join(rows) for heading, rows in settings_of(library).items())
+
+
+def around_settings(readme):
+    """What stands before the tables, the tables, and what stands behind."""
+    before, rest = readme.split(BEGIN)
+    return before, *rest.split(END)
+
+
+def write(root, library):
+    path = os.path.join(root, "README.md")
+    with open(path, encoding="utf-8") as file:
+        before, _, behind = around_settings(file.read())
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(before + BEGIN + settings_text(library) + END + behind)
+    return 0
 
 
 def compiles(root, language, code, compiler):
@@ -41,11 +74,16 @@ def compiles(root, language, code, compiler):
 
 
 def main():
+    if sys.argv[1] == "--write":
+        return write(sys.argv[2], ctypes.CDLL(sys.argv[3]))
     root, library = sys.argv[1], ctypes.CDLL(sys.argv[2])
     compiler = sys.argv[3:]
     with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
         readme = file.read()
-    wrong = [f"not in the README: {row}" for row in settings_of(library) if row not in readme]
+    wrong = []
+    if around_settings(readme)[1] != settings_text(library):
+        wrong.append("the README's settings are not the library's: run check_docs.py --write "
+                     "SOURCE_ROOT LIBRARY")
     blocks = re.findall(r"^```(cpp|c)\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     if {language for language, _ in blocks} != {"cpp", "c"}:
         wrong.append("the README has no C++ or no C example")

@@ -38,11 +38,23 @@ def texts_of(source):
             yield literal
 
 
-def table_of(source):
-    """Names and variables of the rows of src/base/settings.cpp."""
-    rows = source.split("kRows[] = {")[1].split("\n};")[0]
-    names = set(re.findall(r'^    \{"(\w+)"', rows, re.MULTILINE))
-    return names, set(re.findall(r'"((?:STREAMER|RUNAI)_\w+)"', rows))
+def rows_of(source):
+    """Of a room's *_settings.hpp: constant, name and other variable of each row, and the constants
+    that the room's list at its end has."""
+    rows = re.findall(r'^inline constexpr Setting (k\w+)\{\s*RowOf<[^>]*>\{\s*\.name = "([\w.]+)",'
+                      r'(?:\s*\.also = "(\w+)",)?', source, re.MULTILINE)
+    listed = re.findall(r"&setting::(k\w+)", source[source.rfind("SettingRow* k"):])
+    return rows, listed
+
+
+def rooms_settings(root):
+    for top in ("src", "capi"):
+        for folder, _, files in os.walk(os.path.join(root, top)):
+            for name in sorted(files):
+                if name.endswith("_settings.hpp"):
+                    path = os.path.join(folder, name)
+                    with open(path, encoding="utf-8") as file:
+                        yield path, *rows_of(file.read())
 
 
 def wrong_words(text, names, variables):
@@ -58,8 +70,15 @@ def wrong_words(text, names, variables):
 
 
 def check_tree(root):
-    with open(os.path.join(root, "src/base/settings.cpp"), encoding="utf-8") as file:
-        names, variables = table_of(file.read())
+    names, variables = set(), set()
+    for path, rows, listed in rooms_settings(root):
+        for constant, name, also in rows:
+            names.add(name)
+            variables.add("STREAMER_" + name.upper().replace(".", "_"))
+            if also:
+                variables.add(also)
+            if constant not in listed:
+                yield f"{os.path.relpath(path, root)}: {constant} is not in the list at the end"
     assert len(names) > 50, names
     with open(os.path.join(root, "include/streamer/error_kinds.inc"), encoding="utf-8") as file:
         OTHERS.update(re.findall(r"^STREAMER_ERROR_KIND\((\w+),", file.read(), re.MULTILINE))
@@ -78,6 +97,9 @@ def check_tree(root):
 
 
 def self_test():
+    row = 'inline constexpr Setting kA{RowOf<Scope::load>{.name = "a", .also = "RUNAI_A", .meaning'
+    assert rows_of(row) == ([("kA", "a", "RUNAI_A")], [])
+    assert rows_of(row + "\ninline constexpr const SettingRow* kRoom[] = {&setting::kA};")[1] == ["kA"]
     names, variables = {"stall_timeout_ms", "s3_endpoint"}, {"STREAMER_S3_ENDPOINT"}
     for bad in ('f("raise stall_timeout if");', 'f("set "\n  "s3_endpont now");',
                 'f("set STREAMER_ENDPOINT now");'):

@@ -122,7 +122,7 @@ class LibstreamerOnRanks(Ranks):
             def body(_rank):
                 group = libstreamer.TorchRanks()
                 running = libstreamer.start(self.paths, group=group, settings={
-                    "distributed_buffer_bytes": "1MiB", "file_io": "buffered"})
+                    "debug.distributed_buffer_bytes": "1MiB", "file_io": "buffered"})
                 tensors = [seen(name, tensor.torch()) for name, tensor in running]
                 stats = running.stats()
                 running.close()
@@ -192,7 +192,7 @@ class LibstreamerOnRanks(Ranks):
         for dies in (False, True):
             def body(rank):
                 running = libstreamer.start(self.paths, group=True, settings={
-                    "max_bandwidth": "300kB", "distributed_buffer_bytes": "1MiB",
+                    "max_bandwidth": "300kB", "debug.distributed_buffer_bytes": "1MiB",
                     "distributed_timeout_s": 10})
                 if rank == 1:
                     next(iter(running))

@@ -295,6 +295,33 @@ class Package(unittest.TestCase):
         with self.assertRaises(libstreamer.InvalidArgumentError):
             next(libstreamer.load(self.path, device="tpu:0"))
 
+    def test_a_load_inherits_what_its_checkpoint_was_opened_with(self):
+        opened = libstreamer.open(self.big, {"memory_limit": 6 << 20, "s3_region": "eu-west-1"})
+        with libstreamer.start(opened) as load:
+            self.assertEqual(load.stats()["memory_limit"], 6 << 20)
+            self.assertEqual(sum(1 for _ in load), 64)
+        with libstreamer.start(opened, memory_limit=7 << 20) as load:
+            self.assertEqual(load.stats()["memory_limit"], 7 << 20)
+        # What opens and loads in one takes all of them.
+        with libstreamer.start(self.big, memory_limit=6 << 20,
+                               settings={"same_names": "keep", "s3_region": "eu-west-1"}) as load:
+            self.assertEqual(load.stats()["memory_limit"], 6 << 20)
+        into = {f"b{i}": bytearray(1 << 20) for i in range(64)}
+        libstreamer.load_into(into, self.big, settings={"stall_timeout_ms": 500})
+        self.assertEqual(into["b7"], bytes([7]) * (1 << 20))
+
+    def test_a_setting_out_of_its_scope_says_where_it_belongs(self):
+        opened = libstreamer.open(self.big)
+        for name, value in (("s3_endpoint", "http://127.0.0.1:1"), ("same_names", "keep"),
+                            ("stall_timeout_ms", 500)):
+            with self.assertRaisesRegex(libstreamer.InvalidArgumentError,
+                                        f"{name} is a setting of the .* opened"):
+                libstreamer.start(opened, settings={name: value})
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "credentials are the store's"):
+            libstreamer.start(opened, credentials=dict)
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "memory_limit .* no prefix"):
+            libstreamer.open(self.big, prefixes={"s3://bucket/": {"memory_limit": "minimum"}})
+
     def test_a_limit_that_is_held_is_an_error_and_released_memory_is_used_again(self):
         with libstreamer.start(self.big, memory_limit=6 << 20) as load:
             held = []

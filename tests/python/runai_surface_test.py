@@ -371,7 +371,8 @@ class Environment(Case):
         self.environment(STREAMER_CONNECTIONS=3)  # ours goes before
         self.assertNotIn("connections", _environment.settings_by_environment(True))
         self.environment(RUNAI_STREAMER_PARTITION_POLICY="spans")
-        self.assertEqual(_environment.settings_by_environment(True)["distributed_partition"], "chunks")
+        values = _environment.settings_by_environment(True)
+        self.assertEqual(values["debug.distributed_partition"], "chunks")
 
     def test_the_strategy(self):
         for names, file_io in (("sync_buffered", "buffered"),
@@ -391,7 +392,8 @@ class Environment(Case):
         for value, taken in (("0", 0), ("1", 1), ("500", 512), ("513", 1024), ("1048576", 1 << 20),
                              ("x", "512"), ("-1", "512"), ("1048577", "512")):
             self.environment(RUNAI_STREAMER_CUDA_ALIGNMENT=value)
-            self.assertEqual(_environment.settings_by_environment(True)["device_alignment"], taken)
+            values = _environment.settings_by_environment(True)
+            self.assertEqual(values["debug.device_alignment"], taken)
 
     def test_the_log_on_stderr(self):
         script = ("import sys; import runai_model_streamer as r\n"

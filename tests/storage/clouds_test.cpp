@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Google, Azure and plain servers do their own way: listings, checksums, redirects, and where
 // credentials may go.
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <map>
 #include <mutex>
 #include <thread>
 
+#include "base/unique_fd.hpp"
+#include "capi/all_settings.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "storage/azure_store.hpp"
 #include "storage/gcs_store.hpp"
@@ -24,7 +29,7 @@ using Values = std::vector<std::pair<std::string, std::string>>;
 Settings settings_of(const Values& values) {
   Settings settings;
   for (const auto& [name, value] : values)
-    REQUIRE(settings.set(name, value));
+    REQUIRE(streamer::capi::set_by_name(settings, name, value));
   return settings;
 }
 
@@ -495,4 +500,34 @@ TEST_CASE("a checkpoint of shards is opened by the URL of its index", "[https]")
   CHECK((*checkpoint)->tensors.size() == 2);
   CHECK((*checkpoint)->objects[1].object.uri.text() ==
         world.server().url() + "/bucket/m/shard%20b.safetensors");
+}
+
+TEST_CASE("connect_timeout_ms ends a connection that nobody accepts", "[https]") {
+  // A queue of one that is full: the kernel drops who comes next.
+  const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
+  REQUIRE(::listen(listener.get(), 0) == 0);
+  REQUIRE(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  std::vector<UniqueFd> waiting;
+  for (int i = 0; i < 4; ++i) {
+    waiting.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    static_cast<void>(::connect(waiting.back().get(), reinterpret_cast<sockaddr*>(&address), size));
+  }
+  const std::string uri = fmt::format("http://127.0.0.1:{}/x", ntohs(address.sin_port));
+  const auto time_of = [&](const char* timeout_ms) {
+    const Reached reached(
+        settings_of({{"debug.connect_timeout_ms", timeout_ms}, {"max_attempts", "1"}}), uri);
+    const auto began = std::chrono::steady_clock::now();
+    const auto opened = reached.store->open(reached.uri, 1);
+    REQUIRE_FALSE(opened);
+    CHECK(opened.error().kind() == ErrorKind::io);
+    return std::chrono::steady_clock::now() - began;
+  };
+  const auto longer = time_of("3000");
+  CHECK(longer >= std::chrono::milliseconds(3000));
+  CHECK(time_of("100") < longer);
 }

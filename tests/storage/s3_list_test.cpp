@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Listing, against a server that answers what a test wants.
+#include "capi/all_settings.hpp"
 #include "storage/cloud_hosts.hpp"
 #include "storage/s3_config.hpp"
 #include "storage/s3_endpoint.hpp"
@@ -36,7 +37,7 @@ Result<std::vector<Entry>> list(const std::function<void(const WireRequest&, Wir
                                                         {"s3_access_key_id", "ID"},
                                                         {"s3_secret_access_key", "secret"},
                                                         {"stall_timeout_ms", "500"}}) {
-    REQUIRE(settings.set(name, value));
+    REQUIRE(streamer::capi::set_by_name(settings, name, value));
   }
   Stores stores(settings);
   const auto uri = parse_uri("s3://bucket/m/");

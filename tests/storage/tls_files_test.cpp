@@ -5,6 +5,7 @@
 
 #include "http/system_authorities.hpp"
 #include "storage/remote_config.hpp"
+#include "storage/remote_settings.hpp"
 #include "support/catch.hpp"
 #include "support/raw_checkpoint.hpp"
 #include "support/safetensors_text.hpp"
@@ -42,7 +43,8 @@ class TlsWorld {
       if (found == variables.end()) return std::nullopt;
       return found->second;
     };
-    return RemoteConfig(settings, environment).tls_files(std::move(from_profile));
+    const RemoteConfig from = TRY(RemoteConfig::read(settings, environment));
+    return from.tls_files(std::move(from_profile));
   }
   std::string refusal() const {
     const auto found = read();
@@ -81,7 +83,7 @@ TEST_CASE("authorities: each variable in its turn, files and folders", "[tls]") 
   CHECK(world.read(profile)->ca_file == world.path("one.crt"));
   world.variables["AWS_CA_BUNDLE"] = world.path("two.crt");
   CHECK(world.read(profile)->ca_file == world.path("two.crt"));
-  REQUIRE(world.settings.set("ca_bundle", world.path("hashed")));
+  REQUIRE(world.settings.set(setting::kCaBundle, world.path("hashed")));
   CHECK(world.read(profile)->ca_folder == world.path("hashed"));
 }
 
@@ -103,8 +105,8 @@ TEST_CASE("client certificates: a file of both or two, that belong together", "[
   TlsWorld world;
   const auto set = [&](const std::string& certificate, const std::string& key) {
     world.settings = Settings();
-    if (!certificate.empty()) REQUIRE(world.settings.set("client_certificate", certificate));
-    if (!key.empty()) REQUIRE(world.settings.set("client_key", key));
+    if (!certificate.empty()) REQUIRE(world.settings.set(setting::kClientCertificate, certificate));
+    if (!key.empty()) REQUIRE(world.settings.set(setting::kClientKey, key));
   };
   set(world.path("one.crt"), world.path("one.key"));
   const auto two = world.read();

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/operation.hpp"
+#include "capi/all_settings.hpp"
 #include "support/lab.hpp"
 #include "support/safetensors_text.hpp"
 
@@ -299,7 +300,7 @@ inline void check_loads(StoreUnderTest& it) {
                                                         {"max_bandwidth", "100MB"}}) {
     INFO(name << "=" << value);
     core::Settings settings;
-    REQUIRE(settings.set(name, value));
+    REQUIRE(streamer::capi::set_by_name(settings, name, value));
     const auto error = load_model(it, settings, expected);
     if (error) FAIL(error->line());
   }

@@ -6,8 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "capi/all_settings.hpp"
 #include "device/kept_segments.hpp"
 #include "engine/load.hpp"
+#include "storage/gcs_settings.hpp"
+#include "storage/remote_settings.hpp"
+#include "storage/s3_settings.hpp"
 #include "support/cuda_stand_in.hpp"
 #include "support/lab.hpp"
 #include "support/raw_checkpoint.hpp"
@@ -29,7 +33,7 @@ inline core::Settings settings_for(StoreWorld& world, const std::string& connect
   std::vector<std::pair<std::string, std::string>> values = {{"connections", connections},
                                                              {"chunk_bytes", "16KiB"},
                                                              {"stall_timeout_ms", "3000"},
-                                                             {"hedging", "off"}};
+                                                             {"debug.hedging", "off"}};
   const std::string url = world.server().url();
   switch (world.dialect()) {
     case Dialect::s3:
@@ -52,7 +56,7 @@ inline core::Settings settings_for(StoreWorld& world, const std::string& connect
       values.insert(values.end(), {{"https_bearer_token", "testtoken"}});
   }
   for (const auto& [name, value] : values)
-    REQUIRE(made.set(name, value));
+    REQUIRE(streamer::capi::set_by_name(made, name, value));
   return made;
 }
 

@@ -117,6 +117,7 @@ def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
     if not isinstance(source, Checkpoint):
         try:
             source = Checkpoint(source, values, prefixes=prefixes, credentials=credentials)
+            values, prefixes, credentials = {}, None, None  # the load inherits them
         except Exception as error:
             # The other ranks would wait for this one.
             if group is not None and group.size > 1:
@@ -146,7 +147,8 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     ranks that share the load, so that each byte is read once between them: True for torch's default
     process group, a group of it (gloo for the host, nccl for GPUs), or a RankGroup; every rank
     calls this then, and each gets what it asks for. Others: read_order, stream, settings, prefixes,
-    credentials.
+    credentials. A load of a Checkpoint inherits what that was opened with, and takes settings of
+    loads only: others belong to open().
     """
     convert = _converter(framework)
     with start(source, **options) as running:
@@ -187,6 +189,9 @@ def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, str
             raise InvalidArgumentError(
                 f"names differ: not in the checkpoint {missing[:5]}, not in the target "
                 f"{unexpected[:5]}; strict=False leaves them alone")
+    if checkpoint is not source:
+        for inherited in ("settings", "prefixes", "credentials"):
+            options.pop(inherited, None)
     both = {name: memory[name] for name in memory if name in checkpoint}
     return [name for name, _ in load(checkpoint, into=both, **options)]
 

@@ -31,7 +31,7 @@ Credentials = _struct(
 SettingInfo = _struct(
     "SettingInfo", ("name", c_char_p), ("variable", c_char_p), ("compatible_variable", c_char_p),
     ("default_value", c_char_p), ("values", c_char_p), ("meaning", c_char_p),
-    ("is_secret", c_int32))
+    ("is_secret", c_int32), ("scope", c_char_p))
 EntryInfo = _struct("EntryInfo", ("uri", c_char_p), ("bytes", c_uint64), ("is_folder", c_int32),
                     ("etag", c_char_p), ("skipped", c_int32))
 Progress = _struct("Progress", *((name, c_uint64) for name in (

@@ -58,6 +58,7 @@ class Checkpoint(collections.abc.Mapping):
     def __init__(self, uris, settings: Optional[Mapping] = None, *, prefixes=None,
                  credentials=None, timeout=None, operation=None):
         self._settings = NativeSettings(settings, prefixes, credentials)
+        self._values = dict(settings or {})  # which loads inherit
         self.uris = as_uris(uris)
         self._operation = operation_of(timeout, operation)
         self.handle = self._open()

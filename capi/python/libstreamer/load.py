@@ -171,7 +171,7 @@ class Load:
         self._last = lambda: None  # the tensor that was yielded last, if somebody holds it
         values = dict(settings or {})
         if order is None:
-            order = _usual_order(values)
+            order = _usual_order({**checkpoint._values, **values})
         try:
             self._start(device, select, slices, into, order, read_order, stream, values, prefixes,
                         credentials)
@@ -215,13 +215,14 @@ class Load:
 
     def _prepare(self, plan, device, order, read_order, stream, values, prefixes, credentials):
         try:
+            in_force = {**self.checkpoint._values, **values}
             # A tensor may need all of the ring: the one before it cannot stay there.
-            self.moves_out = _limit_of(values) in ("minimum", "0") and \
+            self.moves_out = _limit_of(in_force) in ("minimum", "0") and \
                 parse_device(device)[0] == _native.DEVICE_HOST
             self._settings = NativeSettings(values, prefixes, credentials)
             # With a limit, what was taken and not yet asked for would stand in the way.
-            is_limited = _limit_of(values) not in ("auto", "unlimited", "-1") or \
-                "device_memory_limit" in values
+            is_limited = _limit_of(in_force) not in ("auto", "unlimited", "-1") or \
+                "device_memory_limit" in in_force
             self._at_once = 1 if is_limited else _AT_ONCE
             self.total = library.plan_item_count(plan)
             self.total_bytes = library.plan_bytes(plan)

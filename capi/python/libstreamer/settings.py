@@ -10,7 +10,7 @@ from .errors import AccessError, StreamerError, call
 
 def all_settings():
     """Every setting there is: a list of dicts with name, variable, compatible_variable,
-    default_value, values, meaning, and is_secret (a bool)."""
+    default_value, values, meaning, scope, and is_secret (a bool)."""
     rows = []
     for index in range(library.setting_count()):
         info = SettingInfo()

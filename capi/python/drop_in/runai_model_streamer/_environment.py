@@ -21,7 +21,7 @@ _NUMBERS = (
 # row of the same setting wins; 0 is as if it were not set.
 _NUMBERS_OF_STORES = (
     ("connections", "RUNAI_STREAMER_S3_MAX_CONNECTIONS", None, 1, 1024, 1),
-    ("target_gbps", "RUNAI_STREAMER_S3_TARGET_GBPS", None, 1, 1000, 1),
+    ("debug.target_gbps", "RUNAI_STREAMER_S3_TARGET_GBPS", None, 1, 1000, 1),
     ("stall_timeout_ms", "RUNAI_STREAMER_S3_REQUEST_TIMEOUT_MS", None, 1, 600_000, 1),
 )
 _STRATEGIES = {"io_uring_direct": "direct", "libaio_direct": "direct", "io_uring_buffered": "buffered",
@@ -62,7 +62,7 @@ def settings_by_environment(is_remote: bool) -> Dict[str, Any]:
 def settings_of_ranks() -> Dict[str, Any]:
     """What holds for those that share a load."""
     if os.environ.get("RUNAI_STREAMER_PARTITION_POLICY") == "spans":
-        return {"distributed_partition": "chunks"}  # even, and what follows each other together
+        return {"debug.distributed_partition": "chunks"}  # even, and what follows each other together
     return {}
 
 
@@ -101,13 +101,13 @@ def _take_alignment(values):
     """RUNAI_STREAMER_CUDA_ALIGNMENT: of the original only ranks that share a load look at it, and
     DistributedStreamer refuses what it cannot be."""
     text = os.environ.get("RUNAI_STREAMER_CUDA_ALIGNMENT")
-    if not text or os.environ.get(_OWN_VARIABLES["device_alignment"]):
+    if not text or os.environ.get(_OWN_VARIABLES["debug.device_alignment"]):
         return
     number = _number(text)
     if number is None or number > _MOST_ALIGNMENT:
-        values["device_alignment"] = _DEFAULTS["device_alignment"]
+        values["debug.device_alignment"] = _DEFAULTS["debug.device_alignment"]
     else:
-        values["device_alignment"] = 1 << (number - 1).bit_length() if number else 0
+        values["debug.device_alignment"] = 1 << (number - 1).bit_length() if number else 0
 
 
 def _number(text: str) -> Optional[int]:

@@ -235,12 +235,12 @@ class FileStreamer:
         self._moves_to = device if kind not in ("cpu", "cuda") else None
         # What is limited is used again at once, so that what is yielded is a copy.
         self._is_copied = window != "unlimited"
-        values = dict(settings, memory_limit=window)
+        values = {"memory_limit": window}  # all else is as the checkpoint was opened
         stream = 0
         if ranks is not None:
             # Of what ranks share the original keeps RUNAI_STREAMER_CUDA_ALIGNMENT on the host too.
-            wish = int(values.get("device_alignment", 512))
-            values["tensor_alignment"] = min(wish, 4096) if wish else "auto"
+            wish = int(settings.get("debug.device_alignment", 512))
+            values["debug.tensor_alignment"] = min(wish, 4096) if wish else "auto"
         if kind == "cuda":
             self._is_copied = True
             values["memory_limit"] = "auto"

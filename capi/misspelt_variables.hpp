@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Variables of the environment that look like ours and are not: a typo there changes nothing, and
+// nothing says so.
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace streamer::capi {
+
+// One sentence for each of `names` that begins with STREAMER_, that nothing of ours reads, and that
+// is close to what something reads. Others may be another program's.
+[[nodiscard]] std::vector<std::string> misspelt_variables(
+    const std::vector<std::string_view>& names);
+
+// Warns of those of the process's environment, in one line of the log, once in its life.
+// Thread-safe.
+void warn_of_misspelt_variables();
+
+}  // namespace streamer::capi

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/setting_types.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/bytes.hpp"
+#include "base/text.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+bool is_word(std::string_view word, std::string_view text) {
+  return !word.empty() && text == word;
+}
+
+std::string or_word(std::string_view word, std::string_view rest) {
+  if (word.empty()) return std::string(rest);
+  const bool is_list = rest.find(", or ") != std::string_view::npos;
+  return fmt::format("{}, {}{}", word, is_list ? "" : "or ", rest);
+}
+
+}  // namespace
+
+std::optional<std::uint32_t> Count::read(std::string_view text) const {
+  if (is_word(word, text)) return 0;
+  const auto number = parse_unsigned(text);
+  if (!number || *number < lowest || *number > highest) return std::nullopt;
+  return static_cast<std::uint32_t>(*number);
+}
+
+std::string Count::values() const {
+  return or_word(word, fmt::format("{} to {}{}", lowest, highest, unit));
+}
+
+std::optional<std::uint64_t> Bytes::read(std::string_view text) const {
+  if (is_word(word, text) || is_word(second_word, text)) return 0;
+  const auto number = parse_bytes(text);
+  if (!number) return std::nullopt;
+  if (bounds.are_soft) return std::clamp(*number, bounds.lowest, bounds.highest);
+  if (*number < bounds.lowest || *number > bounds.highest) return std::nullopt;
+  if (*number % bounds.multiple_of != 0) return std::nullopt;
+  return number;
+}
+
+std::string Bytes::values() const {
+  const std::string words =
+      *second_word == '\0' ? word : fmt::format("{} (or {})", word, second_word);
+  std::string rest = what;
+  if (!bounds.are_soft && bounds.lowest > 1) rest += fmt::format(" from {}", bounds.lowest);
+  if (!bounds.are_soft && bounds.highest != UINT64_MAX)
+    rest += fmt::format(" to {}", bounds.highest);
+  if (bounds.multiple_of == kPageBytes) rest += ", in whole pages";
+  return or_word(words, rest);
+}
+
+std::optional<std::optional<std::uint64_t>> OptionalBytes::read(std::string_view text) const {
+  if (text == word) return std::optional<std::uint64_t>();
+  const auto number = parse_bytes(text);
+  if (!number) return std::nullopt;
+  return number;
+}
+
+std::string OptionalBytes::values() const {
+  return or_word(word, "bytes");
+}
+
+std::optional<std::uint64_t> PowerOfTwo::read(std::string_view text) const {
+  if (text == word) return 0;
+  const auto number = parse_bytes(text);
+  if (!number || *number == 0 || *number > highest || (*number & (*number - 1)) != 0)
+    return std::nullopt;
+  return number;
+}
+
+std::string PowerOfTwo::values() const {
+  return or_word(word, fmt::format("a power of two up to {}", highest));
+}
+
+std::optional<std::chrono::milliseconds> Duration::read(std::string_view text) const {
+  const auto number = parse_unsigned(text);
+  if (!number || *number == 0 || *number > highest) return std::nullopt;
+  return std::chrono::milliseconds(*number * unit_ms);
+}
+
+std::string Duration::values() const {
+  return fmt::format("{}, 1 to {}", unit_ms == 1 ? "milliseconds" : "seconds", highest);
+}
+
+std::optional<OptionalDuration::Value> OptionalDuration::read(std::string_view text) const {
+  if (text == word) return Value();
+  const auto read = duration.read(text);
+  if (!read) return std::nullopt;
+  return Value(read);
+}
+
+std::string OptionalDuration::values() const {
+  return or_word(word, duration.values());
+}
+
+std::optional<bool> YesOrNo::read(std::string_view text) const {
+  for (const char* const yes : {"yes", "1", "true"}) {
+    if (equal_ignoring_case(text, yes)) return true;
+  }
+  for (const char* const no : {"no", "0", "false"}) {
+    if (equal_ignoring_case(text, no)) return false;
+  }
+  return std::nullopt;
+}
+
+std::string YesOrNo::values() const {
+  return "yes (or 1), no (or 0)";
+}
+
+std::optional<Text::Value> Text::read(std::string_view text) const {
+  if (text.empty()) return std::nullopt;
+  return text == word ? Value() : Value(text);
+}
+
+std::string Text::values() const {
+  return or_word(word, what);
+}
+
+std::optional<SecretText::Value> SecretText::read(std::string_view text) const {
+  if (text.empty()) return std::nullopt;
+  return text == "auto" ? Value() : Value(Secret(std::string(text)));
+}
+
+std::string SecretText::values() const {
+  return or_word("auto", what);
+}
+
+}  // namespace streamer::core

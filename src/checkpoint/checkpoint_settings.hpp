@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Settings of opening a checkpoint.
+
+#include "base/settings.hpp"
+#include "checkpoint/checkpoint.hpp"
+
+namespace streamer::core {
+
+namespace setting {
+
+inline constexpr Setting kHeaderRules{
+    RowOf<Scope::checkpoint>{
+        .name = "header_rules",
+        .default_text = "strict",
+        .meaning = "How safetensors headers are read. lenient: of a name that is there twice "
+                   "the last counts, __metadata__ may hold anything, bytes may follow the last "
+                   "tensor, a header may have 100 MiB."},
+    Choice<HeaderRules, 2>({{"strict", HeaderRules::strict}, {"lenient", HeaderRules::lenient}})};
+
+inline constexpr Setting kSameNames{
+    RowOf<Scope::checkpoint>{
+        .name = "same_names",
+        .default_text = "refuse",
+        .meaning = "What happens if several files of a checkpoint have a tensor of the same "
+                   "name: an error, or all of them are there, and the name stands for the first."},
+    Choice<SameNames, 2>({{"refuse", SameNames::refuse}, {"keep", SameNames::keep}})};
+
+}  // namespace setting
+
+inline constexpr const SettingRow* kCheckpointSettings[] = {&setting::kHeaderRules,
+                                                            &setting::kSameNames};
+
+inline Result<OpenRules> read_open_rules(const Settings& settings) {
+  const auto read = TRY(settings.read<Scope::checkpoint>(kCheckpointSettings));
+  return OpenRules{read.get(setting::kSameNames), read.get(setting::kHeaderRules)};
+}
+
+}  // namespace streamer::core

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Settings of plain web servers.
+
+#include "base/setting.hpp"
+
+namespace streamer::core {
+
+namespace setting {
+
+inline constexpr Setting kHttpsBearerToken{
+    RowOf<Scope::store>{
+        .name = "https_bearer_token",
+        .meaning = "What plain https:// URLs are asked with; sent to the host that the URL "
+                   "names and to no other. Never logged.",
+        .is_credential = true},
+    SecretText("a token")};
+
+}  // namespace setting
+
+inline constexpr const SettingRow* kHttpsSettings[] = {&setting::kHttpsBearerToken};
+
+}  // namespace streamer::core

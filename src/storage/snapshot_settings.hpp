@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Settings of snapshots.
+
+#include "base/setting.hpp"
+
+namespace streamer::core {
+
+namespace setting {
+
+inline constexpr Setting kCacheFolder{
+    RowOf<Scope::store>{
+        .name = "cache_folder",
+        .meaning = "Where snapshots of models' small files are kept. auto is "
+                   "$XDG_CACHE_HOME/libstreamer, else ~/.cache/libstreamer. Whoever may write "
+                   "to it decides what programs read from it."},
+    Text("a path")};
+
+}  // namespace setting
+
+inline constexpr const SettingRow* kSnapshotSettings[] = {&setting::kCacheFolder};
+
+}  // namespace streamer::core
