@@ -82,6 +82,8 @@ class Comparison:
         self.machine["cpu_s_per_gb_of_fresh_memory"] = {
             name: world.back(int(max(options.back, 1) * 1e9))
             for name in ("first touch", "touched again")}
+        if "OMP_NUM_THREADS" in os.environ:
+            self.machine["OMP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
         self.server, self.no_server = None, ""
         if set(options.rows) & set(REMOTE):
             try:
@@ -142,9 +144,9 @@ class Comparison:
                 env=self.environment(peer, row), stdout=said, stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL, start_new_session=True)
             try:
-                status = process.wait(self.options.timeout)
+                status = f"ended with {process.wait(self.options.timeout)} and no result"
             except subprocess.TimeoutExpired:
-                status = f"nothing after {self.options.timeout:.0f} s"
+                status = f"no result after {self.options.timeout:.0f} s"
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
@@ -154,15 +156,13 @@ class Comparison:
                     return json.load(file)
             said.seek(0)
             last = ([line.strip() for line in said if line.strip()] or ["said nothing"])[-1]
-            return {"failed": f"ended with {status}: {last[:300]}"}
+            return {"failed": f"{status}: {last[:300]}"}
 
     def why_not(self, peer, row):
         if row not in PEERS[peer][2]:
             return "reads files only" if row in REMOTE else "reads S3 only"
         if row in REMOTE and not self.server:
             return self.no_server
-        if row == "cold" and self.machine["file_system"] in ("tmpfs", "ramfs"):
-            return f"{self.root} is on {self.machine['file_system']}: name a disk with --folder"
         return self.not_run.get((peer, row))
 
     def measure(self, peer, row, number):
@@ -171,6 +171,10 @@ class Comparison:
             return
         paths = [self.serialized] if peer == "tensorizer" else self.files
         stayed = world.drop(paths) if row == "cold" else world.warm(paths)
+        if stayed and stayed > 0.01:
+            self.not_run[peer, row] = (f"{stayed:.0%} of the files stayed in memory, on "
+                                       f"{self.machine['file_system']}: name a disk with --folder")
+            return
         if self.options.back:
             world.back(int(self.options.back * 1e9))
         load_average = os.getloadavg()[0]
@@ -229,7 +233,7 @@ class Comparison:
             if (peer, row) not in self.failures:
                 found.setdefault(peer, {}).setdefault(why, []).append(row)
         for (peer, row), texts in self.failures.items():
-            times = f"failed {len(texts)} times" if len(texts) > 1 else "failed once"
+            times = "failed twice, and was not tried again" if len(texts) > 1 else "failed once"
             found.setdefault(peer, {}).setdefault(f"{times}: {texts[-1]}", []).append(row)
         return found
 
@@ -245,25 +249,32 @@ def spread(values, digits):
     return median if least == most else f"{median} ({least} to {most})"
 
 
-def table(found):
-    """Two tables of Markdown, what they stand on, and what is not in them."""
-    options, machine = found.options, found.machine
+def conditions(found):
+    """Where and how it was measured, in one paragraph."""
+    options, machine, files = found.options, found.machine, len(found.files)
     touch = machine["cpu_s_per_gb_of_fresh_memory"]
     known = {name: version for one in found.measurements for name, version in one["versions"].items()}
-    yield (f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, "
-           f"{machine['memory_gb']} GB, Linux {machine['kernel']}, {machine['file_system']}"
-           + (f", {machine['nginx']}" if "nginx" in machine else "") + f"; {options.device}; "
-           f"{found.model['bytes'] / 1e9:.2f} GB, {len(found.model['tensors'])} tensors, "
-           f"{len(found.files)} files; "
-           + ("one round. " if options.rounds == 1 else
-              f"medians of {options.rounds} rounds (least to most). ")
-           + "; ".join(f"{name} {version}" for name, version in sorted(known.items()))
-           + f". Fresh memory cost {touch['first touch']:.2f} CPU-s/GB at the first touch and "
-           f"{touch['touched again']:.2f} at the second; "
-           + (f"{options.back:.1f} GB were touched before each measurement." if options.back else
-              "none was touched before.")
-           + f" Load average {machine['load_average']:.1f} before and "
-           f"{machine['load_average_at_the_end']:.1f} after.")
+    setting = [machine["date"], machine["processor"], f"{machine['cores']} cores",
+               f"{machine['memory_gb']} GB", f"Linux {machine['kernel']}", machine["file_system"]]
+    if "nginx" in machine:
+        setting.append(machine["nginx"])
+    if "OMP_NUM_THREADS" in machine:
+        setting.append(f"OMP_NUM_THREADS={machine['OMP_NUM_THREADS']}")
+    rounds = "One round" if options.rounds == 1 else \
+        f"Medians of {options.rounds} rounds (least to most)"
+    backed = f"{options.back:.1f} GB were" if options.back else "none was"
+    return (f"{', '.join(setting)}. To {options.device}: {found.model['bytes'] / 1e9:.2f} GB, "
+            f"{len(found.model['tensors'])} tensors in {files} file{'s' if files > 1 else ''}. "
+            f"{rounds}. {', '.join(' '.join(one) for one in sorted(known.items())) or 'Nothing came'}. "
+            f"Fresh memory cost {touch['first touch']:.2f} CPU-s/GB at the first touch and "
+            f"{touch['touched again']:.2f} at the second; {backed} touched before each measurement. "
+            f"Load average {machine['load_average']:.1f} before and "
+            f"{machine['load_average_at_the_end']:.1f} after.")
+
+
+def table(found):
+    """Two tables of Markdown, what they stand on, and what is not in them."""
+    yield conditions(found)
     yield from ("", "| row | peer | GB/s | CPU-s/GB | peak, MB | first tensor, s |",
                 "|---|---|---|---|---|---|")
     for one in found.summary():
@@ -271,6 +282,7 @@ def table(found):
                f"{spread(one['cpu_s_per_gb'], 2)} | {spread(one['peak_mb'], 0)} | "
                f"{spread(one.get('first_tensor_s'), 3)} |")
     yield from ratios(found)
+    yield ""
     for peer, reasons in found.reasons().items():
         for why, rows in reasons.items():
             yield f"- {PEERS[peer][0]}, {', '.join(ROWS[row] for row in rows)}: {why}"
@@ -278,20 +290,19 @@ def table(found):
 
 def ratios(found):
     ours = [peer for peer in OURS if any(one["peer"] == peer for one in found.measurements)]
-    if not ours:
+    others = [one for one in found.summary() if one["peer"] not in OURS]
+    if not ours or not others:
         return
     yield from ("", "Ours over each peer: speed, and CPU; medians of each round's own ratio.", "",
                 "| row | peer | " + " | ".join(PEERS[peer][0] for peer in ours) + " |",
                 "|---|---|" + "---|" * len(ours))
-    for one in found.summary():
-        if one["peer"] not in OURS:
-            cells = []
-            for peer in ours:
-                both = [found.ratio(peer, one["peer"], one["row"], field)
-                        for field in ("gb_per_s", "cpu_s_per_gb")]
-                cells.append("-" if None in both else f"{both[0]:.2f}, {both[1]:.2f}")
-            yield f"| {ROWS[one['row']]} | {PEERS[one['peer']][0]} | " + " | ".join(cells) + " |"
-    yield ""
+    for one in others:
+        cells = []
+        for peer in ours:
+            both = [found.ratio(peer, one["peer"], one["row"], field)
+                    for field in ("gb_per_s", "cpu_s_per_gb")]
+            cells.append("-" if None in both else f"{both[0]:.2f}, {both[1]:.2f}")
+        yield f"| {ROWS[one['row']]} | {PEERS[one['peer']][0]} | " + " | ".join(cells) + " |"
 
 
 def plot(found, path):

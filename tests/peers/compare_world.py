@@ -187,11 +187,14 @@ def back(size):
 
 
 def file_system_of(folder):
-    try:
-        return subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "-T", folder], capture_output=True,
-                              text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    device, found = os.stat(folder).st_dev, "unknown"
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        for _, point, kind, *_ in map(str.split, file):
+            try:
+                found = kind if os.stat(point).st_dev == device else found
+            except OSError:
+                pass  # of somebody else, or its name has escapes
+    return found
 
 
 def machine(folder):
