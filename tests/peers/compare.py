@@ -72,6 +72,7 @@ class Comparison:
     def __init__(self, options, root):
         self.options, self.root, self.work = options, root, os.path.join(root, "work")
         self.measurements, self.not_run, self.failures = [], {}, {}
+        self.is_interrupted = False
         os.makedirs(os.path.join(self.work, "home"))
         folder = os.path.join(root, "served", world.BUCKET, world.FOLDER)
         say(f"making a model of {options.gb} GB in {folder}")
@@ -197,10 +198,13 @@ class Comparison:
             result = self.run("tensorizer", "serialize")
             why = result.get("refused") or result.get("failed")
             self.not_run.update({("tensorizer", row): why for row in rows if why})
-        for number in range(self.options.rounds):
-            for row in rows:
-                for at in range(len(peers)):
-                    self.measure(peers[(at + number) % len(peers)], row, number + 1)
+        try:
+            for number in range(self.options.rounds):
+                for row in rows:
+                    for at in range(len(peers)):
+                        self.measure(peers[(at + number) % len(peers)], row, number + 1)
+        except KeyboardInterrupt:
+            self.is_interrupted = True
         self.machine["load_average_at_the_end"] = os.getloadavg()[0]
 
     def summary(self):
@@ -262,6 +266,8 @@ def conditions(found):
         setting.append(f"OMP_NUM_THREADS={machine['OMP_NUM_THREADS']}")
     rounds = "One round" if options.rounds == 1 else \
         f"Medians of {options.rounds} rounds (least to most)"
+    if found.is_interrupted:
+        rounds += ", of which not all were measured: it was interrupted"
     backed = f"{options.back:.1f} GB were" if options.back else "none was"
     return (f"{', '.join(setting)}. To {options.device}: {found.model['bytes'] / 1e9:.2f} GB, "
             f"{len(found.model['tensors'])} tensors in {files} file{'s' if files > 1 else ''}. "
@@ -340,6 +346,7 @@ def write(found, options):
             json.dump({"machine": found.machine,
                        "model": {"bytes": found.model["bytes"], "files": len(found.files),
                                  "tensors": len(found.model["tensors"])},
+                       "is_interrupted": found.is_interrupted,
                        "device": options.device, "backed_gb": options.back,
                        "summary": found.summary(), "measurements": found.measurements,
                        "not_measured": found.reasons()}, file, indent=1)
@@ -349,7 +356,8 @@ def write(found, options):
 
 def main():
     options = parse()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the server and the model go too
+    # What was measured is printed; the server and the model go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     root = tempfile.mkdtemp(prefix="compare-", dir=options.folder)
     found = None
     try:
@@ -362,7 +370,7 @@ def main():
             found.stop()
         shutil.rmtree(root, ignore_errors=True)
     # A peer of others may fail; ours may not.
-    return 1 if any(peer in OURS for peer, _ in found.failures) else 0
+    return 1 if found.is_interrupted or any(peer in OURS for peer, _ in found.failures) else 0
 
 
 if __name__ == "__main__":
