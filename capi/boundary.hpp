@@ -66,8 +66,11 @@ using core::Error;
 using core::ErrorKind;
 using core::Result;
 
-// core::kHost, or the number of a CUDA device.
-Result<std::int32_t> check_device(std::int32_t device, std::int32_t number);
+// As the rooms below know it. Whether the device is there is not looked at.
+Result<core::Device> check_device(streamer_device device);
+inline streamer_device to_c(core::Device device) noexcept {
+  return {device.kind, device.number};
+}
 
 // The caller's communicator, whose functions are there.
 Result<std::unique_ptr<core::Communicator>> use_communicator(const streamer_communicator* table);
@@ -135,7 +138,8 @@ struct FieldProbe {
 
   template <typename Field>
   constexpr operator Field() const {  // NOLINT: implicit, as the aggregate wants it
-    static_assert(std::is_scalar_v<Field>, "what crosses the boundary are numbers and pointers");
+    static_assert(std::is_scalar_v<Field> || std::is_same_v<Field, streamer_device>,
+                  "what crosses the boundary are numbers, pointers and devices");
     const std::size_t before = number == 0 ? 0 : (*ends)[number - 1];
     (*begins)[number] = (before + alignof(Field) - 1) / alignof(Field) * alignof(Field);
     (*ends)[number] = (*begins)[number] + sizeof(Field);

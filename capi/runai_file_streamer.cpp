@@ -171,7 +171,7 @@ class FileStreamer {
   [[nodiscard]] bool is_strategy_wrong() const noexcept { return is_strategy_wrong_; }
 
   // Of a failure nothing is left behind. Files are opened by the thread that waits for them.
-  Result<std::uint64_t> submit(std::vector<RunaiFile> files, std::int32_t device) {
+  Result<std::uint64_t> submit(std::vector<RunaiFile> files, core::Device device) {
     auto running = std::make_unique<Running>();
     running->submission = TRY(RunaiSubmission::make(std::move(files), device, settings_, stores()));
     const std::uint64_t id = ++last_id_;
@@ -275,15 +275,15 @@ RunaiCode submit(FileStreamer& streamer, std::vector<RunaiFile> files,
   for (const RunaiFile& file : files)
     schemes.insert(scheme_of(file.path));
   if (schemes.size() > 1) return kRunaiMixedStores;
-  std::int32_t number = core::kHost;
+  core::Device whose;
   if (device.type != RUNAI_FILE_STREAMER_DEVICE_CPU) {
     if (device.type != RUNAI_FILE_STREAMER_DEVICE_CUDA) return kRunaiNoSuchDeviceType;
     if (device.id < 0) return kRunaiNoSuchDevice;
-    number = device.id;
+    whose = {core::kCudaKind, device.id};
   }
   const bool are_local = schemes.contains("file");
   if (are_local && streamer.is_strategy_wrong()) return kRunaiInvalid;
-  auto submitted = streamer.submit(std::move(files), number);
+  auto submitted = streamer.submit(std::move(files), whose);
   if (!submitted) {
     const bool is_invalid = submitted.error().kind() == ErrorKind::invalid_argument;
     return runai_told(submitted.error(),

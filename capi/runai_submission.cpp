@@ -12,8 +12,8 @@
 #include "base/on_threads.hpp"
 #include "base/text.hpp"
 #include "call_settings.hpp"
-#include "device/cuda_runtime.hpp"
 #include "engine/load_settings.hpp"
+#include "gpu/gpu_kinds.hpp"
 
 namespace streamer::capi {
 
@@ -127,7 +127,7 @@ RunaiCode runai_told(const Error& error, RunaiCode code) {
 }
 
 Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::make(
-    std::vector<RunaiFile> files, std::int32_t device, const core::Settings& settings,
+    std::vector<RunaiFile> files, core::Device device, const core::Settings& settings,
     std::shared_ptr<core::Stores> stores) {
   auto made = std::make_unique<RunaiSubmission>();
   for (const RunaiFile& file : files) {
@@ -261,10 +261,11 @@ RunaiCode RunaiSubmission::code_of(const Error& error) const {
   if (device_ == core::kHost) return runai_code_of(error);
   if (error.kind() == ErrorKind::out_of_memory) return kRunaiDeviceMemory;
   if (error.kind() != ErrorKind::device) return runai_code_of(error);
-  const auto runtime = core::cuda_runtime();
+  // Whether it has any at all, and whether it has this one.
+  const auto runtime = core::find_gpu_kind(device_.kind)->runtime();
   const auto count = runtime ? (*runtime)->device_count() : Result<int>(0);
   if (!count || *count == 0) return kRunaiNoDevice;
-  return device_ < *count ? kRunaiDeviceFailed : kRunaiNoSuchDevice;
+  return device_.number < *count ? kRunaiDeviceFailed : kRunaiNoSuchDevice;
 }
 
 void RunaiSubmission::fail_the_rest(const Error& error) {

@@ -79,10 +79,10 @@ RunaiCode runai_told(const Error& error, RunaiCode code);
 
 class RunaiSubmission {
  public:
-  // Nothing is read yet. device: where all places are, core::kHost or the number of a GPU.
+  // Nothing is read yet. device: where all places are.
   // invalid_argument for what cannot be the URI of an object.
   static Result<std::unique_ptr<RunaiSubmission>> make(std::vector<RunaiFile> files,
-                                                       std::int32_t device,
+                                                       core::Device device,
                                                        const core::Settings& settings,
                                                        std::shared_ptr<core::Stores> stores);
 
@@ -113,7 +113,7 @@ class RunaiSubmission {
 
   std::vector<RunaiFile> files_;
   std::vector<core::Uri> uris_;  // of the files
-  std::int32_t device_ = core::kHost;
+  core::Device device_;
   core::Settings settings_;
   std::shared_ptr<core::Stores> stores_;
   bool has_begun_ = false;

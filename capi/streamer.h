@@ -358,6 +358,35 @@ STREAMER_API streamer_status streamer_diagnose(const char *uri, const streamer_s
                                                streamer_step_callback callback, void *user,
                                                streamer_error **error_out);
 
+/* ---- Devices ---------------------------------------------------------------------------------- */
+
+/* Whose memory something is in. kind: STREAMER_DEVICE_HOST, or what DLPack calls the device
+ * (DLDeviceType of dlpack.h). number: that of the kind's runtime, which counts what it is shown
+ * (CUDA_VISIBLE_DEVICES); 0 for the host. */
+typedef struct streamer_device {
+  int32_t kind; /* STREAMER_DEVICE_* */
+  int32_t number;
+} streamer_device;
+#define STREAMER_DEVICE_HOST 0
+#define STREAMER_DEVICE_CUDA 2
+
+/* "host" or "cpu"; "cuda", "cuda:1", or another kind that this library was built for.
+ * STREAMER_ERROR_INVALID_ARGUMENT names the kinds. Whether the device is there is not looked at. */
+STREAMER_API streamer_status streamer_device_parse(const char *text, streamer_device *device_out,
+                                                   streamer_error **error_out);
+/* "cuda" for a device of that kind, "host" for the host; "unknown" for a kind that this library was not
+ * built for. Static storage. */
+STREAMER_API const char *streamer_device_kind_name(int32_t kind);
+/* How fast pinned host memory is copied to the device, in bytes per second, by the calls that a load
+ * makes and nothing else: the ceiling of every load to it. Takes half a second and 64 MiB of the
+ * device. */
+STREAMER_API streamer_status streamer_device_copy_rate(streamer_device device,
+                                                       double *bytes_per_second_out,
+                                                       streamer_error **error_out);
+/* Gives back to the system the pinned memory that loads to devices keep for the next one (the setting
+ * debug.staging_bytes, for each device); returns how many bytes that was. */
+STREAMER_API uint64_t streamer_trim(void);
+
 /* ---- Checkpoint ------------------------------------------------------------------------------- */
 
 /* One or more safetensors objects read as one set of tensors, each pinned to the version it had when
@@ -495,11 +524,6 @@ STREAMER_API streamer_status streamer_checkpoint_get_metadata(const streamer_che
 
 /* ---- Plan ------------------------------------------------------------------------------------- */
 
-/* Where memory is. A device is a kind and a number: that of the CUDA runtime (CUDA_VISIBLE_DEVICES
- * counts), 0 for the host. */
-#define STREAMER_DEVICE_HOST 0
-#define STREAMER_DEVICE_CUDA 1
-
 /* What a load shall bring, and where to: a list of items. Made from a checkpoint, filled by its one
  * owner, then given to any number of loads. */
 typedef struct streamer_plan streamer_plan;
@@ -524,10 +548,9 @@ typedef struct streamer_plan_item {
   uint64_t tag; /* the caller's own; comes back with the tensor */
   /* Whose memory: destination's, or the library's; the host without a destination is what the load's
    * options say. A destination on a device may not be used by anybody until its tensor was yielded. */
-  int32_t device; /* STREAMER_DEVICE_* */
-  int32_t device_number;
+  streamer_device device;
 } streamer_plan_item;
-#define STREAMER_PLAN_ITEM_INIT {sizeof(streamer_plan_item), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define STREAMER_PLAN_ITEM_INIT {sizeof(streamer_plan_item), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0}}
 STREAMER_API void streamer_plan_item_init(streamer_plan_item *made, size_t size);
 
 STREAMER_API streamer_status streamer_plan_new(const streamer_checkpoint *checkpoint,
@@ -581,17 +604,16 @@ typedef struct streamer_load_options {
   int32_t read_order; /* STREAMER_READ_* */
   int32_t when_full;  /* STREAMER_WHEN_FULL_* */
   /* Where items go that name neither a destination nor a device. */
-  int32_t device; /* STREAMER_DEVICE_* */
-  int32_t device_number;
-  /* A cudaStream_t of that device, valid until the load ended, or NULL. NULL: a tensor's bytes are
-   * there for every stream once it is yielded. Else a tensor is yielded as soon as its copies are on
+  streamer_device device;
+  /* A stream of that device (cudaStream_t), valid until the load ended, or NULL: a tensor's bytes are
+   * then there for every stream once it is yielded. Else a tensor is yielded as soon as its copies are on
    * their way, and what the caller puts into the stream from then on finds its bytes there; the host
    * waits for nothing. Tensors on other devices are as without it. */
   void *stream;
   /* The ranks that share the load, or NULL: see "Ranks". Must outlive the load. */
   const struct streamer_communicator *communicator;
 } streamer_load_options;
-#define STREAMER_LOAD_OPTIONS_INIT {sizeof(streamer_load_options), 0, 0, 0, 0, 0, 0, 0}
+#define STREAMER_LOAD_OPTIONS_INIT {sizeof(streamer_load_options), 0, 0, 0, {0, 0}, 0, 0}
 STREAMER_API void streamer_load_options_init(streamer_load_options *made, size_t size);
 
 /* Starts reading and returns at once; what a device needs is made in the background, and what fails
@@ -713,15 +735,14 @@ typedef struct streamer_tensor_view {
   const uint64_t *shape; /* of the part: a slice's dimension is cut; a byte range is one U8 row */
   void *data;            /* the bytes, row-major and dense, in the device's memory; NULL: none */
   uint64_t bytes;
-  int32_t device; /* STREAMER_DEVICE_* */
-  int32_t part;   /* STREAMER_PART_* */
-  size_t tensor;  /* its number in the checkpoint */
-  size_t item;    /* its number in the plan */
-  uint64_t tag;   /* of the plan's item */
-  int32_t device_number;
+  streamer_device device;
+  size_t tensor; /* its number in the checkpoint */
+  size_t item;   /* its number in the plan */
+  uint64_t tag;  /* of the plan's item */
+  int32_t part;  /* STREAMER_PART_* */
 } streamer_tensor_view;
 #define STREAMER_TENSOR_VIEW_INIT \
-  {sizeof(streamer_tensor_view), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  {sizeof(streamer_tensor_view), 0, 0, 0, 0, 0, 0, 0, {0, 0}, 0, 0, 0, 0}
 STREAMER_API void streamer_tensor_view_init(streamer_tensor_view *made, size_t size);
 
 /* Any number of threads at once. The memory may be written by its holder; it is never written by the
@@ -781,8 +802,7 @@ typedef struct streamer_communicator {
   size_t struct_size;
   uint32_t rank; /* from 0 to size - 1 */
   uint32_t size;
-  int32_t device; /* STREAMER_DEVICE_*: where memory of all_to_all() is */
-  int32_t device_number;
+  streamer_device device; /* where memory of all_to_all() is */
   void *context; /* given to each function */
   /* Host memory: `bytes` of each rank, to all + rank * bytes. */
   streamer_status (*all_gather)(void *context, const void *mine, void *all, uint64_t bytes,
@@ -795,7 +815,7 @@ typedef struct streamer_communicator {
                                 uint64_t timeout_ms, char *why, size_t why_size);
   void (*close)(void *context); /* called by streamer_communicator_close(); may be NULL */
 } streamer_communicator;
-#define STREAMER_COMMUNICATOR_INIT {sizeof(streamer_communicator), 0, 0, 0, 0, 0, 0, 0, 0}
+#define STREAMER_COMMUNICATOR_INIT {sizeof(streamer_communicator), 0, 0, {0, 0}, 0, 0, 0, 0}
 STREAMER_API void streamer_communicator_init(streamer_communicator *made, size_t size);
 
 /* Over MPI, in host memory. comm is the address of an MPI_Comm, or NULL for MPI_COMM_WORLD; of its
@@ -806,11 +826,11 @@ STREAMER_API void streamer_communicator_init(streamer_communicator *made, size_t
 STREAMER_API streamer_status streamer_communicator_open_mpi(
     const void *comm, const streamer_settings *settings, streamer_communicator **communicator_out,
     streamer_error **error_out);
-/* Over NCCL, from device to device: this rank's is CUDA device device_number. base is what its ranks
+/* Over NCCL, from device to device: this rank's is device, of kind CUDA. base is what its ranks
  * reach each other by on the host, for what is small; it must outlive this. Collective over base.
  * NCCL is loaded now (see the setting distributed_nccl). settings may be NULL. */
 STREAMER_API streamer_status streamer_communicator_open_nccl(
-    const streamer_communicator *base, int32_t device_number, const streamer_settings *settings,
+    const streamer_communicator *base, streamer_device device, const streamer_settings *settings,
     streamer_communicator **communicator_out, streamer_error **error_out);
 STREAMER_API void streamer_communicator_close(streamer_communicator *communicator);
 
@@ -822,18 +842,6 @@ STREAMER_API streamer_status streamer_communicator_agree(const streamer_communic
                                                          const streamer_settings *settings,
                                                          const streamer_error *mine,
                                                          streamer_error **error_out);
-
-/* ---- Devices ---------------------------------------------------------------------------------- */
-
-/* How fast pinned host memory is copied to the device, in bytes per second, by the calls that a load
- * makes and nothing else: the ceiling of every load to it. Takes half a second and 64 MiB of the
- * device. Thread-safe. */
-STREAMER_API streamer_status streamer_device_copy_rate(int32_t device, int32_t device_number,
-                                                       double *bytes_per_second_out,
-                                                       streamer_error **error_out);
-/* Gives back to the system the pinned memory that loads to devices keep for the next one (the setting
- * debug.staging_bytes, for each device); returns how many bytes that was. Thread-safe. */
-STREAMER_API uint64_t streamer_trim(void);
 
 #ifdef __cplusplus
 }

@@ -6,10 +6,10 @@
 #include <filesystem>
 
 #include "boundary.hpp"
-#include "device/cuda_runtime.hpp"
 #include "distributed/agreement.hpp"
 #include "distributed/distributed_settings.hpp"
 #include "distributed/nccl_communicator.hpp"
+#include "gpu/gpu_kinds.hpp"
 #include "streamer_mpi.h"
 
 using namespace streamer::capi;
@@ -30,8 +30,8 @@ class TableCommunicator final : public core::Communicator {
 
   [[nodiscard]] std::uint32_t rank() const noexcept override { return table_.rank; }
   [[nodiscard]] std::uint32_t size() const noexcept override { return table_.size; }
-  [[nodiscard]] std::int32_t device() const noexcept override {
-    return table_.device == STREAMER_DEVICE_HOST ? core::kHost : table_.device_number;
+  [[nodiscard]] core::Device device() const noexcept override {
+    return {table_.device.kind, table_.device.number};
   }
   Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                           std::chrono::milliseconds timeout) override {
@@ -169,7 +169,7 @@ Result<std::unique_ptr<core::Communicator>> streamer::capi::use_communicator(
   }
   STREAMER_REQUIRE(given.all_gather);
   STREAMER_REQUIRE(given.all_to_all);
-  TRY(check_device(given.device, given.device_number));
+  TRY(check_device(given.device));
   return std::unique_ptr<core::Communicator>(std::make_unique<TableCommunicator>(given));
 }
 
@@ -196,29 +196,29 @@ streamer_status streamer_communicator_open_mpi(const void* comm, const streamer_
 }
 
 streamer_status streamer_communicator_open_nccl(const streamer_communicator* base,
-                                                int32_t device_number,
+                                                streamer_device device,
                                                 const streamer_settings* settings,
                                                 streamer_communicator** communicator_out,
                                                 streamer_error** error_out) {
   return guarded(error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(base);
     STREAMER_REQUIRE(communicator_out);
-    const std::int32_t device = TRY(check_device(STREAMER_DEVICE_CUDA, device_number));
+    if (TRY(check_device(device)).kind != core::kCudaKind)
+      return Error(ErrorKind::invalid_argument, "NCCL passes bytes on between CUDA devices only");
     const core::DistributedSettings distributed = TRY(distributed_settings(settings));
     const auto timeout = distributed.get(core::setting::kDistributedTimeoutS);
     auto owned = std::make_unique<Owned>();
     owned->base = TRY(use_communicator(base));
-    auto cuda = core::cuda_runtime();
+    auto cuda = core::runtime_of({device.kind, device.number});
     TRY(core::agree(*owned->base, cuda ? nullptr : &cuda.error(), timeout));
     owned->communicator = TRY(
-        core::open_nccl(*owned->base, **cuda, device,
+        core::open_nccl(*owned->base, **cuda, device.number,
                         distributed.get(core::setting::kDistributedNccl).value_or(""), timeout));
     auto table =
         std::make_unique<streamer_communicator>(streamer_communicator STREAMER_COMMUNICATOR_INIT);
     table->rank = base->rank;
     table->size = base->size;
-    table->device = STREAMER_DEVICE_CUDA;
-    table->device_number = device_number;
+    table->device = device;
     table->all_gather = gather_owned;
     table->all_to_all = pass_owned;
     table->close = close_owned;

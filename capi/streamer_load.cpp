@@ -30,12 +30,12 @@ Result<Chosen> to_options(const streamer_load_options* options) {
   if (TRY(check_choice("order", given.order))) chosen.order = core::Order::plan;
   if (TRY(check_choice("read_order", given.read_order))) chosen.read_order = core::ReadOrder::item;
   if (TRY(check_choice("when_full", given.when_full))) chosen.when_full = core::WhenFull::wait;
-  chosen.device = TRY(check_device(given.device, given.device_number));
+  chosen.device = TRY(check_device(given.device));
   chosen.consumer_stream = given.stream;
   if (given.stream != nullptr && chosen.device == core::kHost)
     return Error(ErrorKind::invalid_argument,
-                 "there is a stream and the device is the host; set device to "
-                 "STREAMER_DEVICE_CUDA, or leave stream NULL");
+                 "there is a stream and the device is the host; set device to that of the stream, "
+                 "or leave stream NULL");
   if (given.communicator != nullptr) all.communicator = TRY(use_communicator(given.communicator));
   return all;
 }

@@ -241,8 +241,8 @@ streamer_status streamer_mpi_open_1(const void *comm, int32_t all_nodes,
   MPI_Comm_size(ranks->comm, &ranks->size);
   communicator_out->rank = (uint32_t)ranks->rank;
   communicator_out->size = (uint32_t)ranks->size;
-  communicator_out->device = STREAMER_DEVICE_HOST;
-  communicator_out->device_number = 0;
+  communicator_out->device.kind = STREAMER_DEVICE_HOST;
+  communicator_out->device.number = 0;
   communicator_out->context = ranks;
   communicator_out->all_gather = all_gather;
   communicator_out->all_to_all = all_to_all;

@@ -35,7 +35,7 @@ Result<core::PlanRequest> to_request(const core::Checkpoint& checkpoint,
                  fmt::format("tensor number {} is not below the count, {}", item.tensor,
                              checkpoint.tensors.size()));
   }
-  const std::int32_t device = TRY(check_device(item.device, item.device_number));
+  const core::Device device = TRY(check_device(item.device));
   core::PlanRequest request{.tensor = static_cast<std::uint32_t>(item.tensor),
                             .part = part,
                             .device = device,

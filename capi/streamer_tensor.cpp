@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "boundary.hpp"
-#include "device/dlpack.hpp"
+#include "memory/dlpack.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -11,15 +11,14 @@ core::DlpackSource dlpack_source(core::TensorLease& lease) {
   const core::DtypeRow& dtype = core::dtype_row(lease.tensor().dtype);
   // A byte range has no elements of the tensor's dtype, only bytes.
   const bool is_bytes = lease.part() == core::Part::bytes;
-  return {
-      .data = lease.data(),
-      .bytes = lease.bytes(),
-      .cuda_device = lease.device() == core::kHost ? std::nullopt : std::optional(lease.device()),
-      .shape = lease.shape(),
-      .bits = is_bytes ? 8 : dtype.bits,
-      .code = is_bytes ? std::nullopt : dtype.dlpack_code,
-      .holder = &lease,
-      .release = [](void* holder) { static_cast<core::TensorLease*>(holder)->release(); }};
+  return {.data = lease.data(),
+          .bytes = lease.bytes(),
+          .device = lease.device(),
+          .shape = lease.shape(),
+          .bits = is_bytes ? 8 : dtype.bits,
+          .code = is_bytes ? std::nullopt : dtype.dlpack_code,
+          .holder = &lease,
+          .release = [](void* holder) { static_cast<core::TensorLease*>(holder)->release(); }};
 }
 
 template <typename Managed, typename Export>
@@ -53,9 +52,7 @@ void streamer_tensor_get_view(const streamer_tensor* tensor, streamer_tensor_vie
   view.shape = shape.data();
   view.data = lease.data();
   view.bytes = lease.bytes();
-  const bool is_on_host = lease.device() == core::kHost;
-  view.device = is_on_host ? STREAMER_DEVICE_HOST : STREAMER_DEVICE_CUDA;
-  view.device_number = is_on_host ? 0 : lease.device();
+  view.device = to_c(lease.device());
   view.part = static_cast<int32_t>(lease.part());
   view.tensor = lease.tensor_number();
   view.item = lease.item();

@@ -32,12 +32,11 @@ struct TensorView {
     shape: *const u64,
     data: *mut c_void,
     bytes: u64,
-    device: i32,
-    part: i32,
+    device: [i32; 2],
     tensor: usize,
     item: usize,
     tag: u64,
-    device_number: i32,
+    part: i32,
 }
 
 type Handle = *mut c_void;

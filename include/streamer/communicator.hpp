@@ -33,7 +33,7 @@ class Communicator {
                                    const Settings& settings = {}) {
     streamer_communicator* made = nullptr;
     streamer_error* error = nullptr;
-    if (streamer_communicator_open_nccl(base.get(), device.number, settings.get(), &made, &error) !=
+    if (streamer_communicator_open_nccl(base.get(), device.c(), settings.get(), &made, &error) !=
         STREAMER_OK) {
       return Error(error);
     }

@@ -69,8 +69,7 @@ class Load {
     wanted.order = static_cast<std::int32_t>(options.order);
     wanted.read_order = static_cast<std::int32_t>(options.read_order);
     wanted.when_full = static_cast<std::int32_t>(options.when_full);
-    wanted.device = static_cast<std::int32_t>(options.device.kind);
-    wanted.device_number = options.device.number;
+    wanted.device = options.device.c();
     wanted.stream = options.stream;
     if (options.communicator != nullptr) wanted.communicator = options.communicator->get();
     streamer_load* load = nullptr;

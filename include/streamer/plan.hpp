@@ -142,8 +142,7 @@ class Plan {
     item.tensor = tensor.number;
     item.destination = destination.memory();
     item.destination_bytes = destination.bytes();
-    item.device = static_cast<std::int32_t>(destination.device().kind);
-    item.device_number = destination.device().number;
+    item.device = destination.device().c();
     item.tag = tag;
     return item;
   }

@@ -73,9 +73,7 @@ class Tensor {
   std::span<std::byte> bytes() const noexcept {
     return {static_cast<std::byte*>(view_.data), static_cast<std::size_t>(view_.bytes)};
   }
-  Device device() const noexcept {
-    return {static_cast<Device::Kind>(view_.device), view_.device_number};
-  }
+  Device device() const noexcept { return Device::of(view_.device); }
   std::size_t number() const noexcept { return view_.tensor; }  // in the checkpoint
   std::size_t item() const noexcept { return view_.item; }      // in the plan
   std::uint64_t tag() const noexcept { return view_.tag; }      // of the plan's item

@@ -55,16 +55,11 @@ NamedValues named_values(const std::vector<std::string>& settings) {
   return values;
 }
 
-// "host", "cuda" or "cuda:1", as CLI11 let it through.
-Device device_named(const std::string& name) {
-  if (name == "host" || name == "cpu") return host();
-  const std::size_t colon = name.find(':');
-  return cuda(colon == std::string::npos ? 0 : std::stoi(name.substr(colon + 1)));
-}
-
-LoadOptions make_options(const LoadArguments& arguments) {
+Result<LoadOptions> make_options(const LoadArguments& arguments) {
   LoadOptions options;
-  options.device = device_named(arguments.device);
+  auto device = device_named(arguments.device);
+  if (!device) return std::move(device).error();
+  options.device = *device;
   options.order = arguments.order == "plan" ? Order::plan : Order::completion;
   return options;
 }
@@ -141,7 +136,9 @@ Result<LoadRequest> make_request(const LoadArguments& arguments) {
   if (!checkpoint) return std::move(checkpoint).error();
   auto plan = make_plan(*checkpoint, arguments);
   if (!plan) return std::move(plan).error();
-  return LoadRequest{*std::move(checkpoint), *std::move(plan), make_options(arguments)};
+  auto options = make_options(arguments);
+  if (!options) return std::move(options).error();
+  return LoadRequest{*std::move(checkpoint), *std::move(plan), *std::move(options)};
 }
 
 void print_notes(std::string_view notes) {

@@ -102,11 +102,10 @@ void add_load_arguments(CLI::App& command, LoadArguments& load) {
 
 void add_device(CLI::App& command, LoadArguments& load) {
   const auto is_device = [](const std::string& text) {
-    const bool has_number = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
-                            text.find_first_not_of("0123456789", 5) == std::string::npos;
-    const bool is_known =
-        text == "host" || text == "cpu" || text == "cuda" || text == "cuda:rank" || has_number;
-    return is_known ? std::string() : "is host, cuda:NUMBER or cuda:rank, not " + text;
+    const std::string of_rank = ":rank";  // of the load's ranks, each takes its own
+    const auto device =
+        device_named(text.ends_with(of_rank) ? text.substr(0, text.size() - of_rank.size()) : text);
+    return device ? std::string() : std::string(device.error().message());
   };
   command.add_option("--device", load.device, "where tensors go: host, or cuda:0")
       ->check(CLI::Validator(is_device, ""));

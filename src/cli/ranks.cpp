@@ -29,7 +29,10 @@ Result<Ranks> Ranks::open(const LoadArguments& arguments) {
 Result<LoadRequest> Ranks::make_request(const LoadArguments& arguments) {
   if (is_alone()) return cli::make_request(arguments);
   LoadArguments own = arguments;
-  if (own.device == "cuda:rank") own.device = fmt::format("cuda:{}", communicator_->rank());
+  const std::string of_rank = "rank";
+  if (own.device.ends_with(":" + of_rank))
+    own.device.replace(own.device.size() - of_rank.size(), of_rank.size(),
+                       std::to_string(communicator_->rank()));
   auto request = cli::make_request(own);
   auto agreed = communicator_->agree(request ? nullptr : &request.error(), settings_);
   if (!agreed) return std::move(agreed).error();

@@ -34,8 +34,8 @@ class Communicator {
 
   [[nodiscard]] virtual std::uint32_t rank() const noexcept = 0;
   [[nodiscard]] virtual std::uint32_t size() const noexcept = 0;
-  // Where the memory of all_to_all() is: kHost, or a device.
-  [[nodiscard]] virtual std::int32_t device() const noexcept = 0;
+  // Where the memory of all_to_all() is.
+  [[nodiscard]] virtual Device device() const noexcept = 0;
 
   // Host memory: mine.size() bytes of each rank, in the order of ranks.
   virtual Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all,

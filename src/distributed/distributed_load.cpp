@@ -9,14 +9,11 @@
 #include "distributed/exchange.hpp"
 #include "distributed/loaded_units.hpp"
 #include "engine/sources.hpp"
+#include "gpu/gpu_kinds.hpp"
 
 namespace streamer::core {
 
 namespace {
-
-std::string device_name(std::int32_t device) {
-  return device == kHost ? "host memory" : fmt::format("cuda:{}", device);
-}
 
 // What this rank needs, and whether it can be had this way.
 Result<std::vector<Need>> find_needs(const Communicator& communicator, const Checkpoint& checkpoint,
@@ -67,15 +64,15 @@ Result<std::unique_ptr<Load>> start_distributed(Communicator& communicator,
 
   // From here on a failure is told to the others, who agree before the first round.
   const auto start = [&]() -> Result<std::unique_ptr<Load>> {
-    CudaRuntime* cuda = options.cuda;
-    if (communicator.device() != kHost && cuda == nullptr) cuda = TRY(cuda_runtime());
+    GpuRuntime* gpu = nullptr;
+    if (!communicator.device().is_host()) gpu = TRY(runtime_of(communicator.device(), options.gpu));
     auto own = TRY(load_own_units(*checkpoint, schedule, communicator.rank(), communicator.device(),
                                   options, settings, buffer_bytes));
     auto exchange = std::make_shared<Exchange>(
         communicator, std::move(schedule), std::move(needs), std::move(own),
         Exchange::Options{.timeout = timeout,
                           .device = communicator.device(),
-                          .cuda = cuda,
+                          .gpu = gpu,
                           .consumer_stream = options.consumer_stream});
     options.order = Order::plan;
     options.source = std::move(exchange);

@@ -202,7 +202,7 @@ Result<void> Exchange::open_memory() {
   if (options_.device == kHost) {
     memory_ = host_exchange_memory();
   } else {
-    memory_ = TRY(device_exchange_memory(*options_.cuda, options_.device));
+    memory_ = TRY(device_exchange_memory(*options_.gpu, options_.device.number));
     TRY(landing_->allocate_devices());
   }
   send_buffer_ = TRY(memory_->allocate(send_bytes_));

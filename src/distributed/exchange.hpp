@@ -29,9 +29,9 @@ class Exchange final : public OrderedSource {
  public:
   struct Options {
     std::chrono::milliseconds timeout{600'000};
-    std::int32_t device = kHost;
-    CudaRuntime* cuda = nullptr;           // of the device
-    CudaStream consumer_stream = nullptr;  // of the load that this is the source of
+    Device device = {};
+    GpuRuntime* gpu = nullptr;            // of the device
+    GpuStream consumer_stream = nullptr;  // of the load that this is the source of
   };
 
   // communicator must outlive it. needs: of each rank, or one list that is that of all. own: this

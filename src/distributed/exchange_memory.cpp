@@ -4,8 +4,8 @@
 #include <cstring>
 #include <vector>
 
-#include "device/arena.hpp"
-#include "device/device_thread.hpp"
+#include "gpu/device_thread.hpp"
+#include "memory/arena.hpp"
 
 namespace streamer::core {
 
@@ -24,7 +24,7 @@ class HostExchangeMemory final : public ExchangeMemory {
     return {};
   }
   Result<void> finish_copies() override { return {}; }
-  Result<void> follow(CudaStream) override { return {}; }
+  Result<void> follow(GpuStream) override { return {}; }
 
  private:
   std::vector<Arena> arenas_;
@@ -32,7 +32,7 @@ class HostExchangeMemory final : public ExchangeMemory {
 
 class DeviceExchangeMemory final : public ExchangeMemory {
  public:
-  DeviceExchangeMemory(CudaRuntime& runtime, int device) : runtime_(runtime), device_(device) {}
+  DeviceExchangeMemory(GpuRuntime& runtime, int device) : runtime_(runtime), device_(device) {}
   ~DeviceExchangeMemory() override {
     memories_.clear();
     if (stream_ == nullptr && event_ == nullptr) return;
@@ -63,16 +63,16 @@ class DeviceExchangeMemory final : public ExchangeMemory {
     TRY(runtime_.record(event_, stream_));
     return runtime_.wait_for(event_);
   }
-  Result<void> follow(CudaStream consumer) override {
+  Result<void> follow(GpuStream consumer) override {
     TRY(runtime_.record(event_, consumer));
     return runtime_.wait_in_stream(stream_, event_);
   }
 
  private:
-  CudaRuntime& runtime_;
+  GpuRuntime& runtime_;
   const int device_;
-  CudaStream stream_ = nullptr;
-  CudaEvent event_ = nullptr;
+  GpuStream stream_ = nullptr;
+  GpuEvent event_ = nullptr;
   std::vector<std::unique_ptr<DeviceMemory>> memories_;
 };
 
@@ -82,7 +82,7 @@ std::unique_ptr<ExchangeMemory> host_exchange_memory() {
   return std::make_unique<HostExchangeMemory>();
 }
 
-Result<std::unique_ptr<ExchangeMemory>> device_exchange_memory(CudaRuntime& runtime, int device) {
+Result<std::unique_ptr<ExchangeMemory>> device_exchange_memory(GpuRuntime& runtime, int device) {
   auto memory = std::make_unique<DeviceExchangeMemory>(runtime, device);
   TRY(memory->open());
   return std::unique_ptr<ExchangeMemory>(std::move(memory));

@@ -8,9 +8,9 @@
 #include <memory>
 
 #include "base/result.hpp"
-#include "device/cuda_runtime.hpp"
-#include "device/device_memory.hpp"
 #include "engine/plan_request.hpp"
+#include "gpu/device_memory.hpp"
+#include "gpu/gpu_runtime.hpp"
 
 namespace streamer::core {
 
@@ -35,10 +35,10 @@ class ExchangeMemory {
   virtual Result<void> copy(const Rows& rows) = 0;
   virtual Result<void> finish_copies() = 0;
   // Copies from now on come after what the consumer put into its stream so far.
-  virtual Result<void> follow(CudaStream consumer) = 0;
+  virtual Result<void> follow(GpuStream consumer) = 0;
 };
 
 std::unique_ptr<ExchangeMemory> host_exchange_memory();
-Result<std::unique_ptr<ExchangeMemory>> device_exchange_memory(CudaRuntime& runtime, int device);
+Result<std::unique_ptr<ExchangeMemory>> device_exchange_memory(GpuRuntime& runtime, int device);
 
 }  // namespace streamer::core

@@ -18,7 +18,7 @@ struct Share {
 };
 
 Share make_share(const Checkpoint& all, const Schedule& schedule, std::uint32_t rank,
-                 std::int32_t device) {
+                 Device device) {
   auto checkpoint = std::make_shared<Checkpoint>();
   checkpoint->stores = all.stores;
   for (const CheckpointObject& entry : all.objects)
@@ -62,7 +62,7 @@ Result<std::unique_ptr<Load>> start_share(Share share, const Schedule& schedule,
                             .read_order = ReadOrder::item,
                             .when_full = WhenFull::wait,
                             .limits_tensors_alone = true,
-                            .cuda = options.cuda};
+                            .gpu = options.gpu};
   return Load::start(std::move(share.checkpoint), std::move(share.requests), reading, settings);
 }
 
@@ -100,7 +100,7 @@ class LoadedUnits final : public OwnUnits {
 
 Result<std::unique_ptr<OwnUnits>> load_own_units(const Checkpoint& checkpoint,
                                                  const Schedule& schedule, std::uint32_t rank,
-                                                 std::int32_t device, const LoadOptions& options,
+                                                 Device device, const LoadOptions& options,
                                                  const LoadSettings& settings,
                                                  std::uint64_t buffer_bytes) {
   auto load = TRY(start_share(make_share(checkpoint, schedule, rank, device), schedule, options,

@@ -16,7 +16,7 @@ namespace streamer::core {
 // the load that they are for.
 Result<std::unique_ptr<OwnUnits>> load_own_units(const Checkpoint& checkpoint,
                                                  const Schedule& schedule, std::uint32_t rank,
-                                                 std::int32_t device, const LoadOptions& options,
+                                                 Device device, const LoadOptions& options,
                                                  const LoadSettings& settings,
                                                  std::uint64_t buffer_bytes);
 

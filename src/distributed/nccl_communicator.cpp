@@ -9,8 +9,8 @@
 #include <optional>
 #include <thread>
 
-#include "device/device_thread.hpp"
 #include "distributed/agreement.hpp"
+#include "gpu/device_thread.hpp"
 
 namespace streamer::core {
 
@@ -36,9 +36,9 @@ struct Calls {
   NcclResult (*group_start)() = nullptr;
   NcclResult (*group_end)() = nullptr;
   NcclResult (*send)(const void* from, std::size_t count, int type, int peer, NcclComm comm,
-                     CudaStream stream) = nullptr;
+                     GpuStream stream) = nullptr;
   NcclResult (*recv)(void* to, std::size_t count, int type, int peer, NcclComm comm,
-                     CudaStream stream) = nullptr;
+                     GpuStream stream) = nullptr;
   const char* (*get_error_string)(NcclResult result) = nullptr;
 };
 
@@ -76,7 +76,7 @@ Result<Calls> load_nccl(const std::string& library) {
 
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(Communicator& base, CudaRuntime& runtime, int device, const Calls& calls)
+  NcclCommunicator(Communicator& base, GpuRuntime& runtime, int device, const Calls& calls)
       : base_(base), runtime_(runtime), device_(device), calls_(calls) {}
   ~NcclCommunicator() override {
     if (stream_ == nullptr && event_ == nullptr && comm_ == nullptr) return;
@@ -106,7 +106,7 @@ class NcclCommunicator final : public Communicator {
 
   [[nodiscard]] std::uint32_t rank() const noexcept override { return base_.rank(); }
   [[nodiscard]] std::uint32_t size() const noexcept override { return base_.size(); }
-  [[nodiscard]] std::int32_t device() const noexcept override { return device_; }
+  [[nodiscard]] Device device() const noexcept override { return {kCudaKind, device_}; }
 
   Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                           std::chrono::milliseconds timeout) override {
@@ -173,18 +173,18 @@ class NcclCommunicator final : public Communicator {
   }
 
   Communicator& base_;
-  CudaRuntime& runtime_;
+  GpuRuntime& runtime_;
   const int device_;
   const Calls calls_;
   NcclComm comm_ = nullptr;  // nullptr: not joined yet, or aborted
-  CudaStream stream_ = nullptr;
-  CudaEvent event_ = nullptr;
+  GpuStream stream_ = nullptr;
+  GpuEvent event_ = nullptr;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Communicator>> open_nccl(Communicator& base, CudaRuntime& runtime,
-                                                int device, const std::string& library,
+Result<std::unique_ptr<Communicator>> open_nccl(Communicator& base, GpuRuntime& runtime, int device,
+                                                const std::string& library,
                                                 std::chrono::milliseconds timeout) {
   std::unique_ptr<NcclCommunicator> made;
   UniqueId id{};

@@ -6,15 +6,15 @@
 #include <memory>
 #include <string>
 
-#include "device/cuda_runtime.hpp"
 #include "distributed/communicator.hpp"
+#include "gpu/gpu_runtime.hpp"
 
 namespace streamer::core {
 
 // Collective over base, which must outlive it. library: a path, or empty for libnccl.so.2. Errors:
 // unsupported if there is none, device, and those of base.
-Result<std::unique_ptr<Communicator>> open_nccl(Communicator& base, CudaRuntime& runtime,
-                                                int device, const std::string& library,
+Result<std::unique_ptr<Communicator>> open_nccl(Communicator& base, GpuRuntime& runtime, int device,
+                                                const std::string& library,
                                                 std::chrono::milliseconds timeout);
 
 }  // namespace streamer::core

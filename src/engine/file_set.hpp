@@ -11,11 +11,11 @@
 #include "base/guarded.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
-#include "device/cu_file.hpp"
 #include "engine/load_settings.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
 #include "engine/source_object.hpp"
+#include "gpu/cu_file.hpp"
 #include "storage/file_store.hpp"
 
 namespace streamer::core {

@@ -16,8 +16,6 @@
 #include "base/operation.hpp"
 #include "base/throttle.hpp"
 #include "base/wake_fd.hpp"
-#include "device/arena.hpp"
-#include "device/device_memory.hpp"
 #include "engine/counters.hpp"
 #include "engine/integrity.hpp"
 #include "engine/notes.hpp"
@@ -26,6 +24,8 @@
 #include "engine/ready_signal.hpp"
 #include "engine/tensor_countdown.hpp"
 #include "engine/window.hpp"
+#include "gpu/device_memory.hpp"
+#include "memory/arena.hpp"
 
 namespace streamer::core {
 

@@ -18,6 +18,7 @@
 #include "engine/source.hpp"
 #include "engine/sources.hpp"
 #include "engine/staging.hpp"
+#include "gpu/gpu_kinds.hpp"
 
 namespace streamer::core {
 
@@ -27,22 +28,25 @@ namespace {
 constexpr std::uint64_t kFewestSegments = 2;
 constexpr std::uint64_t kMostSegments = 1 << 20;
 
-// nullptr if the list needs none. Errors: device.
-Result<CudaRuntime*> runtime_for(const ReadingList& list, const LoadOptions& options) {
-  if (list.memories.size() == 1) return static_cast<CudaRuntime*>(nullptr);
-  CudaRuntime* cuda = options.cuda;
-  if (cuda == nullptr) cuda = TRY(cuda_runtime());
-  const int count = TRY(cuda->device_count());
+// By memory of the list; the host's is nullptr. Errors: device, invalid_argument.
+Result<std::vector<GpuRuntime*>> runtimes_for(const ReadingList& list, const LoadOptions& options) {
+  std::vector<GpuRuntime*> runtimes;
   for (const MemoryNeed& need : list.memories) {
-    if (need.device < count) continue;
-    return Error(
-        ErrorKind::invalid_argument,
-        fmt::format("there is no cuda:{}: this machine shows {} ({} to cuda:{}); mind "
-                    "CUDA_VISIBLE_DEVICES",
-                    need.device, count == 1 ? "one device" : fmt::format("{} devices", count),
-                    "cuda:0", count - 1));
+    GpuRuntime* runtime = nullptr;
+    if (!need.device.is_host()) runtime = TRY(runtime_of(need.device, options.gpu));
+    runtimes.push_back(runtime);
   }
-  return cuda;
+  return runtimes;
+}
+
+// GPUDirect Storage is NVIDIA's: nullptr if it is not wanted, or if memory of another kind is.
+Result<const CuFile*> cu_file_for(const ReadingList& list, const LoadSettings& settings) {
+  const auto gpudirect = settings.get(setting::kGpudirect);
+  bool is_wanted = list.memories.size() > 1 && gpudirect.has_value();
+  for (const MemoryNeed& need : list.memories)
+    is_wanted = is_wanted && (need.device.is_host() || need.device.kind == kCudaKind);
+  if (!is_wanted) return static_cast<const CuFile*>(nullptr);
+  return TRY(CuFile::get(gpudirect == "on" ? "libcufile.so.0" : *gpudirect));
 }
 
 // host_window: how much host memory the load may take; 0: no limit.
@@ -65,13 +69,15 @@ Staging::Options staging_options(const LoadSettings& settings, const LoadOptions
 }
 
 // By memory of the plan; none for the host's.
-std::vector<std::unique_ptr<DeviceMemory>> device_memories(const Plan& plan, CudaRuntime* cuda,
+std::vector<std::unique_ptr<DeviceMemory>> device_memories(const Plan& plan,
+                                                           const std::vector<GpuRuntime*>& runtimes,
                                                            const LoadSettings& settings) {
   std::vector<std::unique_ptr<DeviceMemory>> memories(plan.memories().size());
   for (std::size_t i = 1; i < plan.memories().size(); ++i) {
     const PlanMemory& memory = plan.memories()[i];
-    memories[i] = std::make_unique<DeviceMemory>(*cuda, memory.device, memory.arena_bytes,
-                                                 settings.get(setting::kDeviceAllocator));
+    memories[i] =
+        std::make_unique<DeviceMemory>(*runtimes[i], memory.device.number, memory.arena_bytes,
+                                       settings.get(setting::kDeviceAllocator));
   }
   return memories;
 }
@@ -181,11 +187,8 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   ReadingList list = TRY(make_reading_list(tensors, requests, in_request_order));
   std::optional<std::vector<std::uint32_t>> pieces;
   if (ordered != nullptr) pieces = ordered->arrange(list);
-  CudaRuntime* const cuda = TRY(runtime_for(list, options));
-  const CuFile* cu_file = nullptr;
-  const auto gpudirect = settings.get(setting::kGpudirect);
-  if (cuda != nullptr && gpudirect)
-    cu_file = TRY(CuFile::get(gpudirect == "on" ? "libcufile.so.0" : *gpudirect));
+  const std::vector<GpuRuntime*> runtimes = TRY(runtimes_for(list, options));
+  const CuFile* const cu_file = TRY(cu_file_for(list, settings));
   auto objects = TRY(source_objects(*checkpoint));
   // An ordered source has buffers of its own.
   const ReadingFrom from = ordered == nullptr ? reading_from(objects) : ReadingFrom{};
@@ -206,7 +209,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
        .pieces = pieces ? std::optional(std::span(std::as_const(*pieces))) : std::nullopt});
   if (ordered != nullptr) TRY(ordered->check(plan));
   LoadMemory memory{.arena = TRY(Arena::reserve(plan.memories()[0].arena_bytes)),
-                    .devices = device_memories(plan, cuda, settings)};
+                    .devices = device_memories(plan, runtimes, settings)};
   auto* const made = LoadTensors::make(std::move(checkpoint), std::move(requests), std::move(plan),
                                        std::move(memory), settings.get(setting::kMaxBandwidth));
   std::unique_ptr<Load> load(new Load(
@@ -222,7 +225,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
       TRY(check_order(*integrity));
       landing.verify_by(std::move(integrity));
     }
-    if (cuda != nullptr) running.staging = TRY(Staging::make(landing, *cuda, staging));
+    if (runtimes.size() > 1) running.staging = TRY(Staging::make(landing, staging));
     running.sources = TRY(make_sources({.landing = landing,
                                         .staging = running.staging.get(),
                                         .objects = running.objects,

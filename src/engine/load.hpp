@@ -13,11 +13,11 @@
 #include "base/futex.hpp"
 #include "base/result.hpp"
 #include "checkpoint/checkpoint.hpp"
-#include "device/cuda_runtime.hpp"
 #include "engine/load_settings.hpp"
 #include "engine/plan_request.hpp"
 #include "engine/stats.hpp"
 #include "engine/tensor_lease.hpp"
+#include "gpu/gpu_runtime.hpp"
 
 namespace streamer::core {
 
@@ -34,12 +34,12 @@ struct LoadOptions {
   // memory_limit is for tensors, and the buffers of reading come on top.
   bool limits_tensors_alone = false;
   // Where requests that name neither a device nor a destination bring their bytes.
-  std::int32_t device = kHost;
+  Device device = {};
   // A stream of that device, by which its tensors are ordered; nullptr: they are there when they
   // are yielded.
-  CudaStream consumer_stream = nullptr;
-  // nullptr: the real one, if a device is named.
-  CudaRuntime* cuda = nullptr;
+  GpuStream consumer_stream = nullptr;
+  // Instead of the runtime of every GPU's kind; nullptr: those.
+  GpuRuntime* gpu = nullptr;
   // Brings everything, in its own order; nullptr: the sources of the checkpoint's stores do.
   std::shared_ptr<OrderedSource> source = nullptr;
 };

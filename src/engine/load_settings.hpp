@@ -9,7 +9,7 @@
 
 #include "base/bytes.hpp"
 #include "base/settings.hpp"
-#include "device/device_memory.hpp"
+#include "gpu/device_memory.hpp"
 
 namespace streamer::core {
 

@@ -9,8 +9,8 @@
 #include <thread>
 
 #include "base/text.hpp"
-#include "device/host_memory.hpp"
 #include "engine/direct_reads.hpp"
+#include "memory/host_memory.hpp"
 
 namespace streamer::core {
 

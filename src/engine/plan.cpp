@@ -28,7 +28,7 @@ bool comes_before(const Wanted& a, const Wanted& b) {
 }
 
 // The number of the device's memory, which is added if it is not there.
-std::uint32_t memory_of(std::int32_t device, std::vector<MemoryNeed>& memories) {
+std::uint32_t memory_of(Device device, std::vector<MemoryNeed>& memories) {
   const auto found = std::find_if(memories.begin(), memories.end(),
                                   [&](const MemoryNeed& m) { return m.device == device; });
   if (found == memories.end()) {

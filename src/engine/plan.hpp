@@ -24,7 +24,7 @@ namespace streamer::core {
 
 // The host's memory, or a device's.
 struct PlanMemory {
-  std::int32_t device = kHost;
+  Device device = {};
   std::uint64_t ring_bytes = 0;  // 0: no ring
   std::uint64_t arena_bytes = 0;
 };
@@ -102,7 +102,7 @@ struct Wanted {
 
 // What is wanted of one memory.
 struct MemoryNeed {
-  std::int32_t device = kHost;
+  Device device = {};
   // The largest item that needs memory of the library.
   std::uint64_t largest_bytes = 0;
   std::uint32_t largest_tensor = 0;

@@ -10,13 +10,11 @@
 #include "base/result.hpp"
 #include "checkpoint/slice.hpp"
 #include "checkpoint/tensor_table.hpp"
+#include "memory/device.hpp"
 
 namespace streamer::core {
 
 enum class Part : std::uint8_t { whole, slice, bytes };
-
-// Instead of a device's number.
-inline constexpr std::int32_t kHost = -1;
 
 struct PlanRequest {
   std::uint32_t tensor = 0;
@@ -25,8 +23,7 @@ struct PlanRequest {
   std::uint32_t dimension = 0;
   std::uint64_t start = 0;
   std::uint64_t stop = 0;
-  // Whose memory the bytes shall be in: kHost, or a device.
-  std::int32_t device = kHost;
+  Device device = {};  // whose memory the bytes shall be in
   // Memory of the caller, there, with room for the part; or nullptr for the load's own.
   std::byte* destination = nullptr;
   std::uint64_t tag = 0;  // the caller's own

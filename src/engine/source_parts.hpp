@@ -6,12 +6,12 @@
 #include <span>
 #include <vector>
 
-#include "device/cu_file.hpp"
 #include "engine/load_settings.hpp"
 #include "engine/load_sizes.hpp"
 #include "engine/source.hpp"
 #include "engine/source_object.hpp"
 #include "engine/staging.hpp"
+#include "gpu/cu_file.hpp"
 
 namespace streamer::core {
 

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "device/kept_segments.hpp"
 #include "engine/reader_clock.hpp"
+#include "gpu/kept_segments.hpp"
 
 namespace streamer::core {
 
@@ -26,12 +26,11 @@ bool Staging::needs_gathering(const Chunk& chunk) noexcept {
 struct Staging::Lane {
   std::unique_ptr<PinnedSegments> segments;
   std::unique_ptr<DeviceCopier> copier;
-  int device = 0;
+  Device device;
 };
 
-Staging::Staging(Landing& landing, CudaRuntime& runtime, const Options& options)
+Staging::Staging(Landing& landing, const Options& options)
     : landing_(landing),
-      runtime_(runtime),
       options_(options),
       segment_bytes_(round_up(options.segment_bytes, kPageBytes)),
       left_(std::make_unique<std::atomic<std::uint32_t>[]>(landing.plan().chunks().size())),
@@ -42,9 +41,8 @@ Staging::Staging(Landing& landing, CudaRuntime& runtime, const Options& options)
     left_[i].store(1, std::memory_order_relaxed);
 }
 
-Result<std::unique_ptr<Staging>> Staging::make(Landing& landing, CudaRuntime& runtime,
-                                               const Options& options) {
-  std::unique_ptr<Staging> made(new Staging(landing, runtime, options));
+Result<std::unique_ptr<Staging>> Staging::make(Landing& landing, const Options& options) {
+  std::unique_ptr<Staging> made(new Staging(landing, options));
   for (std::uint32_t memory = 1; memory < made->lanes_.size(); ++memory)
     TRY(made->open_lane(memory));
   return made;
@@ -61,17 +59,18 @@ Result<void> Staging::start() {
 Result<void> Staging::open_lane(std::uint32_t memory) {
   auto lane = std::make_unique<Lane>();
   lane->device = landing_.plan().memories()[memory].device;
-  lane->segments = take_kept_segments(runtime_, lane->device, options_.segments, segment_bytes_);
+  GpuRuntime& runtime = landing_.memory().devices[memory]->runtime();
+  const int number = lane->device.number;
+  lane->segments = take_kept_segments(runtime, number, options_.segments, segment_bytes_);
   if (!lane->segments)
-    lane->segments =
-        TRY(PinnedSegments::make(runtime_, lane->device, options_.segments, segment_bytes_));
+    lane->segments = TRY(PinnedSegments::make(runtime, number, options_.segments, segment_bytes_));
   lanes_[memory] = std::move(lane);
   return {};
 }
 
 Result<void> Staging::start_copier(std::uint32_t memory) {
   Lane& lane = *lanes_[memory];
-  DeviceCopier::Options wanted{.device = lane.device, .streams = options_.streams};
+  DeviceCopier::Options wanted{.device = lane.device.number, .streams = options_.streams};
   if (lane.device == options_.consumer_device) {
     wanted.consumer_stream = options_.consumer_stream;
     wanted.overwrites = landing_.plan().memories()[memory].ring_bytes != 0;
@@ -84,8 +83,9 @@ Result<void> Staging::start_copier(std::uint32_t memory) {
   };
   callbacks.failed = [this](Error error) { landing_.fail(std::move(error)); };
   callbacks.noted = [this](std::string note) { landing_.notes().add(std::move(note)); };
-  lane.copier = TRY(DeviceCopier::start(*landing_.memory().devices[memory], runtime_,
-                                        *lane.segments, wanted, std::move(callbacks)));
+  DeviceMemory& target = *landing_.memory().devices[memory];
+  lane.copier = TRY(
+      DeviceCopier::start(target, target.runtime(), *lane.segments, wanted, std::move(callbacks)));
   return {};
 }
 
@@ -101,7 +101,7 @@ Staging::~Staging() {
     const bool is_as_good_as_new =
         !lane->copier->has_failed() && lane->segments->note().empty() && lane->segments->close();
     lane->copier.reset();
-    if (is_as_good_as_new) kept.emplace_back(lane->device, std::move(lane->segments));
+    if (is_as_good_as_new) kept.emplace_back(lane->device.number, std::move(lane->segments));
   }
   landing_.set_stop_listener(nullptr);
   for (auto& [device, segments] : kept)
@@ -140,7 +140,7 @@ std::byte* Staging::data(const Chunk& chunk, std::uint32_t segment) const noexce
 
 Result<void> Staging::use_device(const Chunk& chunk) {
   const Lane& lane = *lanes_[chunk.memory];
-  return lane.segments->runtime().use_device(lane.device);
+  return lane.segments->runtime().use_device(lane.device.number);
 }
 
 void Staging::submit(const Chunk& chunk, std::uint32_t segment, std::vector<DeviceCopy> copies,

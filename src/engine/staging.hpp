@@ -10,9 +10,9 @@
 #include <optional>
 #include <vector>
 
-#include "device/device_copier.hpp"
-#include "device/pinned_segments.hpp"
 #include "engine/landing.hpp"
+#include "gpu/device_copier.hpp"
+#include "gpu/pinned_segments.hpp"
 
 namespace streamer::core {
 
@@ -22,14 +22,13 @@ class Staging final : private StopListener {
     std::uint32_t segments = 128;  // of each device, at least 2
     std::uint64_t segment_bytes = 2 * kMiB;
     std::uint32_t streams = 1;
-    std::int32_t consumer_device = kHost;  // whose stream consumer_stream is
-    CudaStream consumer_stream = nullptr;
+    Device consumer_device = {};  // whose stream consumer_stream is
+    GpuStream consumer_stream = nullptr;
   };
 
   // For the devices that the plan names. landing must outlive this, which listens to it until it
   // ends.
-  static Result<std::unique_ptr<Staging>> make(Landing& landing, CudaRuntime& runtime,
-                                               const Options& options);
+  static Result<std::unique_ptr<Staging>> make(Landing& landing, const Options& options);
   // Starts to prepare the devices, in the background. From here on the load may fail: whatever is
   // set up in the landing was set up before.
   Result<void> start();
@@ -76,14 +75,13 @@ class Staging final : private StopListener {
  private:
   struct Lane;
 
-  Staging(Landing& landing, CudaRuntime& runtime, const Options& options);
+  Staging(Landing& landing, const Options& options);
   void load_stopped() noexcept override;
   Result<void> open_lane(std::uint32_t memory);
   Result<void> start_copier(std::uint32_t memory);
   void one_less(const Chunk& chunk, ReaderCounters& mine) noexcept;
 
   Landing& landing_;
-  CudaRuntime& runtime_;
   const Options options_;
   const std::uint64_t segment_bytes_;
   // By chunk: segments that were not copied yet, and one more until end_of().

@@ -62,7 +62,7 @@ std::byte* TensorLease::data() const noexcept {
   return of_->landing_.address(planned().place);
 }
 
-std::int32_t TensorLease::device() const noexcept {
+Device TensorLease::device() const noexcept {
   return of_->landing_.plan().memories()[planned().place.memory].device;
 }
 

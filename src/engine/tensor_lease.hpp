@@ -29,8 +29,8 @@ class TensorLease {
   [[nodiscard]] std::uint32_t tensor_number() const noexcept;
   [[nodiscard]] Part part() const noexcept;
   [[nodiscard]] std::span<const std::uint64_t> shape() const noexcept;  // of the part
-  [[nodiscard]] std::byte* data() const noexcept;      // nullptr if there are no bytes
-  [[nodiscard]] std::int32_t device() const noexcept;  // kHost, or whose memory data() is
+  [[nodiscard]] std::byte* data() const noexcept;  // nullptr if there are no bytes
+  [[nodiscard]] Device device() const noexcept;    // whose memory data() is
   [[nodiscard]] std::uint64_t bytes() const noexcept;
   [[nodiscard]] std::uint32_t item() const noexcept;  // number of its request
   [[nodiscard]] std::uint64_t tag() const noexcept;

@@ -11,8 +11,8 @@
 #include "base/crypto.hpp"
 #include "base/text.hpp"
 #include "bench/loopback_nginx.hpp"
-#include "device/arena.hpp"
 #include "engine/load.hpp"
+#include "memory/arena.hpp"
 
 using namespace streamer::core;
 using namespace streamer::bench;

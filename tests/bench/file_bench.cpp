@@ -17,10 +17,10 @@
 #include <thread>
 #include <vector>
 
-#include "device/arena.hpp"
 #include "engine/chunk_queue.hpp"
 #include "engine/landing.hpp"
 #include "engine/load.hpp"
+#include "memory/arena.hpp"
 #include "support/raw_checkpoint.hpp"
 
 #if STREAMER_HAVE_LIBURING

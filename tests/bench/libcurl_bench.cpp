@@ -13,7 +13,7 @@
 #include "base/copy_past_caches.hpp"
 #include "base/text.hpp"
 #include "bench/loopback_nginx.hpp"
-#include "device/arena.hpp"
+#include "memory/arena.hpp"
 
 using namespace streamer::core;
 using namespace streamer::bench;

@@ -26,8 +26,8 @@
 #include "base/text.hpp"
 #include "bench/loopback_nginx.hpp"
 #include "capi/all_settings.hpp"
-#include "device/arena.hpp"
 #include "engine/load.hpp"
+#include "memory/arena.hpp"
 
 using namespace streamer::core;
 using namespace streamer::bench;

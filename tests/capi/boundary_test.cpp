@@ -249,7 +249,7 @@ TEST_CASE("NULL where it may not be is an error that names the parameter", "[bou
         STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_checkpoint_open_rank(nullptr, nullptr, 0, nullptr, nullptr, &checkpoint,
                                       nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
-  CHECK(streamer_device_copy_rate(STREAMER_DEVICE_CUDA, 0, nullptr, nullptr) ==
+  CHECK(streamer_device_copy_rate({STREAMER_DEVICE_CUDA, 0}, nullptr, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_settings_set(nullptr, "a", "b", nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_tensor_to_dlpack(nullptr, nullptr, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);

@@ -237,7 +237,7 @@ TEST_CASE("a communicator that cannot be one is refused, and one that fails is t
   CHECK_THAT(error_of([](auto& t) { t.rank = 3; }), Catch::Contains("rank is 3"));
   CHECK_THAT(error_of([](auto& t) { t.all_gather = nullptr; }), Catch::Contains("all_gather"));
   CHECK_THAT(error_of([](auto& t) { t.all_to_all = nullptr; }), Catch::Contains("all_to_all"));
-  CHECK_THAT(error_of([](auto& t) { t.device = 9; }), Catch::Contains("device"));
+  CHECK_THAT(error_of([](auto& t) { t.device.kind = 9; }), Catch::Contains("device"));
   CHECK_THAT(error_of([](auto& t) { t.all_gather = refuse; }), Catch::StartsWith("xxxxxxxx"));
   // Alone, a rank asks nobody.
   const auto alone = [](auto& t) {

@@ -6,7 +6,8 @@
 #include <fstream>
 #include <map>
 
-#include "device/dlpack.hpp"
+#include "gpu/gpu_kinds.hpp"
+#include "memory/dlpack.hpp"
 #include "support/catch.hpp"
 #include "support/cuda_stand_in.hpp"
 #include "support/raw_checkpoint.hpp"
@@ -33,8 +34,8 @@ struct GpuModel {
   std::string data;
 };
 
-CudaStandIn& cuda_stand_in() {
-  return static_cast<CudaStandIn&>(**core::cuda_runtime());
+CudaStandIn& cuda_stand_in(std::int32_t kind = core::kCudaKind) {
+  return static_cast<CudaStandIn&>(**core::runtime_of({kind, 0}));
 }
 
 // The stand-in's devices have host memory.
@@ -161,6 +162,44 @@ TEST_CASE("wrong devices and streams are refused", "[device-api]") {
         ErrorKind::invalid_argument);
   CHECK(copy_rate(host()).error().kind() == ErrorKind::invalid_argument);
   CHECK(copy_rate(cuda(2)).error().kind() == ErrorKind::invalid_argument);
+}
+
+TEST_CASE("another vendor's GPUs are devices like all others, beside the first one's",
+          "[device-api]") {
+  const GpuModel model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  const Device other = device_named("rocm:1").value();
+  CHECK(name(other) == "rocm:1");
+  CHECK(other != cuda(1));
+  auto plan = Plan::of(checkpoint).value();
+  plan.add(checkpoint.find("a").value(), other).value();
+  plan.add(checkpoint.find("b").value(), cuda(1)).value();
+  std::map<std::string, Device> devices;
+  {
+    auto load = Load::start(plan).value();
+    while (auto tensor = load.next().value()) {
+      devices.emplace(tensor->name(), tensor->device());
+      const bool is_first = tensor->name() == "a";
+      CHECK(text_at(*tensor) == (is_first ? model.data.substr(0, 800) : model.data.substr(800)));
+      DLManagedTensorVersioned* const shared = tensor->to_dlpack_versioned().value();
+      CHECK(shared->dl_tensor.device.device_type == (is_first ? 10 : 2));  // kDLROCM, kDLCUDA
+      CHECK(shared->dl_tensor.device.device_id == 1);
+      shared->deleter(shared);
+    }
+  }
+  CHECK(devices == std::map<std::string, Device>{{"a", other}, {"b", cuda(1)}});
+  CHECK(cuda_stand_in(10).calls("cudaMemcpyAsync") > 0);
+  CHECK(copy_rate(other).value() > 0);
+  const Error none = copy_rate(device_named("rocm:7").value()).error();
+  CHECK(none.kind() == ErrorKind::invalid_argument);
+  CHECK_THAT(none.line(), Catch::Contains("no such device: rocm:7") &&
+                              Catch::Contains("rocm:0 to rocm:1") &&
+                              Catch::Contains("ROCR_VISIBLE_DEVICES"));
+  CHECK_THAT(device_named("tpu:0").error().line(),
+             Catch::Contains("tpu:0") && Catch::Contains("rocm:NUMBER"));
+  CHECK(trim() > 0);
+  CHECK(cuda_stand_in(10).things_alive() == 0);
+  CHECK(cuda_stand_in(10).violations() == std::vector<std::string>());
 }
 
 TEST_CASE("what loads keep is given back on demand, and nothing is left", "[device-api]") {

@@ -10,7 +10,7 @@
 #include <optional>
 #include <set>
 
-#include "device/dlpack.hpp"
+#include "memory/dlpack.hpp"
 #include "streamer/streamer.hpp"
 #include "support/catch.hpp"
 #include "support/raw_checkpoint.hpp"

@@ -20,7 +20,7 @@
 #include <thread>
 #include <vector>
 
-#include "device/cuda_runtime.hpp"
+#include "gpu/gpu_kinds.hpp"
 #include "support/catch.hpp"
 #include "support/raw_checkpoint.hpp"
 
@@ -55,7 +55,8 @@ struct Streamer {
 
 // For the length of the process.
 char* allocate_on(int device, std::size_t bytes) {
-  streamer::core::CudaRuntime& runtime = **streamer::core::cuda_runtime();
+  streamer::core::GpuRuntime& runtime =
+      **streamer::core::runtime_of({streamer::core::kCudaKind, 0});
   REQUIRE(runtime.use_device(device));
   return static_cast<char*>(*runtime.allocate(bytes));
 }

@@ -5,8 +5,8 @@
 #include <optional>
 #include <random>
 
-#include "device/kept_segments.hpp"
 #include "distributed/agreement.hpp"
+#include "gpu/kept_segments.hpp"
 #include "support/cuda_stand_in.hpp"
 #include "support/lab.hpp"
 #include "support/ranks.hpp"
@@ -235,8 +235,8 @@ TEST_CASE("many small parts far from each other are passed on too", "[distribute
       }
       ranks[r].settings.put(setting::kCoalesceGapBytes, 0);
       if (!on_devices) continue;
-      ranks[r].options.device = static_cast<std::int32_t>(r);
-      ranks[r].options.cuda = &cuda;
+      ranks[r].options.device = {kCudaKind, static_cast<std::int32_t>(r)};
+      ranks[r].options.gpu = &cuda;
     }
     run_all(world, ranks, small_rounds());
     for (const Rank& rank : ranks)
@@ -318,7 +318,7 @@ TEST_CASE("an error of one rank is every rank's, with its number and cause", "[d
     }
   }
   SECTION("a device, where bytes pass in host memory") {
-    ranks[1].options.device = 0;
+    ranks[1].options.device = {kCudaKind, 0};
     run_all(world, ranks, small_rounds());
     for (const Rank& rank : ranks) {
       REQUIRE(rank.error);
@@ -454,8 +454,8 @@ TEST_CASE("ranks with a device each exchange from device to device", "[distribut
       ranks[r].checkpoint = lab.checkpoint;
       ranks[r].requests = random() % 2 == 0 ? everything(*lab.checkpoint)
                                             : random_requests(*lab.checkpoint, random);
-      ranks[r].options.device = static_cast<std::int32_t>(r);
-      ranks[r].options.cuda = &cuda;
+      ranks[r].options.device = {kCudaKind, static_cast<std::int32_t>(r)};
+      ranks[r].options.gpu = &cuda;
       ranks[r].settings.put(setting::kStagingSegmentBytes, 64 * kKiB);
       ranks[r].settings.put(setting::kStagingBytes, 256 * kKiB);
       if (random() % 2 == 0) ranks[r].settings.put(setting::kDeviceMemoryLimit, 1'500'000);

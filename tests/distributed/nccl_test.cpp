@@ -5,10 +5,10 @@
 #include <cstdlib>
 #include <optional>
 
-#include "device/kept_segments.hpp"
 #include "distributed/agreement.hpp"
 #include "distributed/distributed_load.hpp"
 #include "distributed/nccl_communicator.hpp"
+#include "gpu/kept_segments.hpp"
 #include "support/cuda_stand_in.hpp"
 #include "support/fake_nccl.hpp"
 #include "support/lab.hpp"
@@ -59,8 +59,8 @@ struct Outcome {
 Outcome load(const Lab& lab, Communicator& base, CudaStandIn& cuda, const std::string& library,
              std::chrono::milliseconds timeout) {
   Outcome outcome;
-  const auto device = static_cast<std::int32_t>(base.rank());
-  auto opened = open_nccl(base, cuda, device, library, timeout);
+  const Device device{kCudaKind, static_cast<std::int32_t>(base.rank())};
+  auto opened = open_nccl(base, cuda, device.number, library, timeout);
   if (!opened) {
     outcome.error = std::move(opened).error();
     return outcome;
@@ -70,7 +70,7 @@ Outcome load(const Lab& lab, Communicator& base, CudaStandIn& cuda, const std::s
   settings.put(setting::kStagingBytes, 256 * kKiB);
   LoadOptions options;
   options.device = device;
-  options.cuda = &cuda;
+  options.gpu = &cuda;
   DistributedSettings distributed;
   distributed.put(setting::kDistributedBufferBytes, kMiB)
       .put(setting::kDistributedTimeoutS, timeout);

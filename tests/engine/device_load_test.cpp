@@ -11,7 +11,7 @@
 #include <random>
 #include <thread>
 
-#include "device/kept_segments.hpp"
+#include "gpu/kept_segments.hpp"
 #include "support/cuda_stand_in.hpp"
 #include "support/lab.hpp"
 #include "support/sanitized.hpp"
@@ -101,16 +101,17 @@ struct Trial {
   // Where every request goes: the load's device, another one, memory of the caller there, or the
   // host's.
   void spread(CudaStandIn& cuda) {
-    options.cuda = &cuda;
-    options.device = 0;
+    options.gpu = &cuda;
+    options.device = {kCudaKind, 0};
     if (random() % 3 == 0) return;
     for (PlanRequest& request : requests) {
-      request.device = static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(devices));
+      request.device = {kCudaKind,
+                        static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(devices))};
       const std::uint64_t bytes =
           requested_bytes(lab.checkpoint->tensors[request.tensor], request)->total_bytes();
       const std::uint64_t kind = random() % 6;
       if (kind == 0) {
-        callers.emplace_back(cuda, request.device, bytes + 8);
+        callers.emplace_back(cuda, request.device.number, bytes + 8);
         request.destination = callers.back().data() + random() % 8;
       } else if (kind == 1) {
         request.device = kHost;
@@ -163,8 +164,8 @@ LoadSettings small_segments() {
 
 LoadOptions to_device(CudaStandIn& cuda) {
   LoadOptions options;
-  options.device = 0;
-  options.cuda = &cuda;
+  options.device = {kCudaKind, 0};
+  options.gpu = &cuda;
   return options;
 }
 
@@ -232,7 +233,7 @@ TEST_CASE("whatever call fails, a load ends with one clear error and leaves noth
         {
           std::vector<PlanRequest> requests = everything(*lab.checkpoint);
           CallersMemory caller(cuda, 0, 40'000);
-          requests[5].device = 0;
+          requests[5].device = {kCudaKind, 0};
           requests[5].destination = caller.data();
           LoadSettings settings = small_segments();
           const bool uses_pool = n == 2 || function.find("Async") != std::string::npos;
@@ -304,7 +305,7 @@ TEST_CASE("a device that is not there, and limits that are too small, are errors
     return std::move(yielded).error();
   };
   LoadOptions options = to_device(cuda);
-  options.device = 2;
+  options.device = {kCudaKind, 2};
   const Error none = error_of(options, small_segments());
   CHECK(none.kind() == ErrorKind::invalid_argument);
   CHECK_THAT(none.message(), Catch::Contains("cuda:2") && Catch::Contains("2 devices"));
@@ -369,7 +370,7 @@ TEST_CASE("tensors that are ordered by the consumer's stream need no wait on the
     CAPTURE(limit);
     CudaStandIn cuda({.longest_delay_us = 300});
     REQUIRE(cuda.use_device(0));
-    const CudaStream consumer = *cuda.create_stream();
+    const GpuStream consumer = *cuda.create_stream();
     std::vector<std::vector<std::byte>> seen(60, std::vector<std::byte>(30'000));
     {
       LoadSettings settings = small_segments();
@@ -484,7 +485,7 @@ TEST_CASE("the caller's device stays what it was, and segments are pinned once f
   int pinned = 0;
   for (int round = 0; round < 3; ++round) {
     LoadOptions options = to_device(cuda);
-    options.device = 1;
+    options.device = {kCudaKind, 1};
     auto load = start(lab, small_segments(), options);
     CHECK(drain(*load, lab) == 4);
     load.reset();

@@ -48,8 +48,8 @@ NetworkOutcome load_unchecked_to_device(const std::shared_ptr<const Checkpoint>&
   CudaStandIn cuda({});
   NetworkOutcome outcome;
   LoadOptions options;
-  options.device = 0;
-  options.cuda = &cuda;
+  options.device = {kCudaKind, 0};
+  options.gpu = &cuda;
   auto load =
       Load::start(checkpoint, everything(*checkpoint), options, *read_load_settings(settings));
   while (load && !outcome.error) {

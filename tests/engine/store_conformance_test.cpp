@@ -5,8 +5,8 @@
 
 #include <numeric>
 
-#include "device/kept_segments.hpp"
 #include "distributed/distributed_load.hpp"
+#include "gpu/kept_segments.hpp"
 #include "storage/memory_store.hpp"
 #include "support/cuda_stand_in.hpp"
 #include "support/ranks.hpp"
@@ -148,7 +148,8 @@ TEST_CASE("a store of another kind brings bytes to a device", "[conformance]") {
   CudaStandIn cuda({.longest_delay_us = 100});
   {
     const auto checkpoint = open_model(it);
-    auto load = Load::start(checkpoint, everything(*checkpoint), {.device = 0, .cuda = &cuda}, {});
+    auto load = Load::start(checkpoint, everything(*checkpoint),
+                            {.device = {kCudaKind, 0}, .gpu = &cuda}, {});
     if (!load) FAIL(load.error().line());
     const auto error = take_all(**load, expected);
     if (error) FAIL(error->line());

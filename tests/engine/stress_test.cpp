@@ -8,8 +8,8 @@
 #include <random>
 #include <thread>
 
-#include "device/kept_segments.hpp"
 #include "engine/reader_clock.hpp"
+#include "gpu/kept_segments.hpp"
 #include "support/cuda_stand_in.hpp"
 #include "support/lab.hpp"
 #include "support/sanitized.hpp"
@@ -164,8 +164,8 @@ TEST_CASE("W4 buffers of a load to a device are within the limit too", "[limits]
   const int status = in_child([&] {
     CudaStandIn cuda({.longest_delay_us = 0});
     LoadOptions options;
-    options.device = 0;
-    options.cuda = &cuda;
+    options.device = {kCudaKind, 0};
+    options.gpu = &cuda;
     return peak_of_load(lab, settings, options).growth <= 64 * kMiB + kBesideLimit ? 0 : 1;
   });
   CHECK(status == 0);

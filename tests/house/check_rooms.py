@@ -12,10 +12,11 @@ ARROWS = {
     "auth": {"base", "http"},
     "storage": {"base", "http", "auth"},
     "checkpoint": {"base", "storage"},
-    "device": {"base"},
-    "engine": {"base", "http", "storage", "checkpoint", "device"},
-    "distributed": {"base", "checkpoint", "device", "engine"},
-    "capi": {"base", "storage", "checkpoint", "device", "engine", "distributed"},
+    "memory": {"base"},
+    "gpu": {"base", "memory"},
+    "engine": {"base", "http", "storage", "checkpoint", "memory", "gpu"},
+    "distributed": {"base", "checkpoint", "memory", "gpu", "engine"},
+    "capi": {"base", "storage", "checkpoint", "memory", "gpu", "engine", "distributed"},
     "cli": {"streamer"},
     "streamer": set(),  # include/streamer
 }
@@ -28,12 +29,12 @@ THIRD_PARTY = {
                  "src/base/openssl.hpp", "src/base/openssl_refusal.hpp", "src/base/rs256.cpp",
                  "src/http/tls_session.cpp"),
     "curl/": ("src/http/",),
-    "cuda": ("src/device/cuda_static.cpp",),
+    "cuda": ("src/gpu/cuda_static.cpp",),
     "pugixml": ("src/base/xml.cpp",),
 }
 NAMELESS = {"utils", "util", "common", "misc", "helpers", "helper", "impl", "manager", "types"}
 CLOUD_WORDS = re.compile(r"\b(s3|gcs|azure|aws)\b", re.IGNORECASE)
-CLOUDLESS = ("engine", "device", "checkpoint")
+CLOUDLESS = ("engine", "memory", "gpu", "checkpoint")
 # What rooms may take from include/: the one list of error kinds, and that of dtypes.
 SHARED_LISTS = {("base", "streamer/error_kinds.inc"), ("checkpoint", "streamer/dtypes.inc")}
 # Pure, and needed by a room that sees nothing else of the other.
@@ -91,7 +92,7 @@ def check_tree(root):
 def self_test():
     bad = [
         ("src/base/x.cpp", '#include "storage/uri.hpp"'),
-        ("src/device/x.cpp", '#include "engine/plan.hpp"'),
+        ("src/memory/x.cpp", '#include "gpu/gpu_kinds.hpp"'),
         ("src/checkpoint/x.cpp", '#include "engine/plan.hpp"'),
         ("src/cli/x.cpp", '#include "engine/load.hpp"'),
         ("src/engine/x.cpp", "#include <simdjson.h>"),
@@ -101,7 +102,7 @@ def self_test():
         ("src/base/x.cpp", "#include <curl/curl.h>"),
     ]
     good = [
-        ("src/engine/x.cpp", '#include "device/arena.hpp"\n#include <vector>'),
+        ("src/engine/x.cpp", '#include "memory/arena.hpp"\n#include <vector>'),
         ("src/base/error.hpp", '#include "streamer/error_kinds.inc"'),
         ("capi/x.cpp", '#include "engine/load.hpp"\n#include "streamer.h"'),
         ("src/cli/x.cpp", '#include "streamer/load.hpp"\n#include "cli/command.hpp"'),

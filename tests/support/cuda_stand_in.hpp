@@ -18,11 +18,11 @@
 #include <thread>
 #include <vector>
 
-#include "device/cuda_runtime.hpp"
+#include "gpu/gpu_runtime.hpp"
 
 namespace streamer::test {
 
-class CudaStandIn final : public core::CudaRuntime {
+class CudaStandIn final : public core::GpuRuntime {
  public:
   struct Options {
     int devices = 1;
@@ -30,6 +30,7 @@ class CudaStandIn final : public core::CudaRuntime {
     std::uint32_t longest_delay_us = 200;     // before each copy; 0: none
     double copy_seconds_per_byte = 0;         // and so long for each copy, if it is not 0
     std::uint64_t memory_bytes = UINT64_MAX;  // of each device
+    std::string_view kind = "cuda";
   };
   explicit CudaStandIn(Options options) : options_(options), random_(options.seed) {}
 
@@ -81,12 +82,13 @@ class CudaStandIn final : public core::CudaRuntime {
   };
 
   // Puts work of the test into a stream.
-  void enqueue(core::CudaStream stream, std::function<void(Stream&)> what) {
+  void enqueue(core::GpuStream stream, std::function<void(Stream&)> what) {
     const std::lock_guard lock(mutex_);
     static_cast<Stream*>(stream)->work.push_back(std::move(what));
     has_work_.notify_all();
   }
 
+  [[nodiscard]] std::string_view kind_name() const noexcept override { return options_.kind; }
   core::Result<int> device_count() override {
     TRY(call("cudaGetDeviceCount"));
     return options_.devices;
@@ -126,11 +128,11 @@ class CudaStandIn final : public core::CudaRuntime {
     give_memory_back(memory, false);
     return {};
   }
-  core::Result<void*> allocate_async(std::uint64_t bytes, core::CudaStream) override {
+  core::Result<void*> allocate_async(std::uint64_t bytes, core::GpuStream) override {
     TRY(call("cudaMallocAsync"));
     return take_memory("cudaMallocAsync", bytes, true);
   }
-  core::Result<void> free_async(void* memory, core::CudaStream stream) override {
+  core::Result<void> free_async(void* memory, core::GpuStream stream) override {
     TRY(call("cudaFreeAsync"));
     enqueue(stream, [this, memory](Stream&) { give_memory_back(memory, true); });
     return {};
@@ -150,7 +152,7 @@ class CudaStandIn final : public core::CudaRuntime {
     return {};
   }
 
-  core::Result<core::CudaStream> create_stream() override {
+  core::Result<core::GpuStream> create_stream() override {
     TRY(call("cudaStreamCreateWithFlags"));
     auto state = std::make_unique<Stream>();
     state->device = current();
@@ -159,9 +161,9 @@ class CudaStandIn final : public core::CudaRuntime {
     made.random.seed(random_());
     made.thread = std::thread([this, &made] { run(made); });
     streams_[&made] = std::move(state);
-    return static_cast<core::CudaStream>(&made);
+    return static_cast<core::GpuStream>(&made);
   }
-  core::Result<void> destroy_stream(core::CudaStream stream) override {
+  core::Result<void> destroy_stream(core::GpuStream stream) override {
     std::unique_ptr<Stream> state;
     {
       const std::lock_guard lock(mutex_);
@@ -176,15 +178,15 @@ class CudaStandIn final : public core::CudaRuntime {
     end(*state);
     return call("cudaStreamDestroy");
   }
-  core::Result<core::CudaEvent> create_event() override {
+  core::Result<core::GpuEvent> create_event() override {
     TRY(call("cudaEventCreateWithFlags"));
     const std::lock_guard lock(mutex_);
     auto event = std::make_unique<Event>();
     Event* const made = event.get();
     events_[made] = std::move(event);
-    return static_cast<core::CudaEvent>(made);
+    return static_cast<core::GpuEvent>(made);
   }
-  core::Result<void> destroy_event(core::CudaEvent event) override {
+  core::Result<void> destroy_event(core::GpuEvent event) override {
     TRY(call("cudaEventDestroy"));
     const std::lock_guard lock(mutex_);
     const auto found = events_.find(static_cast<Event*>(event));
@@ -199,7 +201,7 @@ class CudaStandIn final : public core::CudaRuntime {
   }
 
   core::Result<void> copy_to_device(void* to, const void* from, std::uint64_t bytes,
-                                    core::CudaStream stream) override {
+                                    core::GpuStream stream) override {
     TRY(call("cudaMemcpyAsync"));
     const std::string_view source(static_cast<const char*>(from), bytes);
     enqueue(stream, [this, to, source, before = std::hash<std::string_view>()(source)](Stream& in) {
@@ -221,7 +223,7 @@ class CudaStandIn final : public core::CudaRuntime {
   }
   core::Result<void> copy_on_device(void* to, std::uint64_t to_pitch, const void* from,
                                     std::uint64_t from_pitch, std::uint64_t row_bytes,
-                                    std::uint64_t rows, core::CudaStream stream) override {
+                                    std::uint64_t rows, core::GpuStream stream) override {
     TRY(call("cudaMemcpy2DAsync"));
     auto* const target = static_cast<std::byte*>(to);
     const auto* const source = static_cast<const std::byte*>(from);
@@ -240,7 +242,7 @@ class CudaStandIn final : public core::CudaRuntime {
     return {};
   }
 
-  core::Result<void> record(core::CudaEvent event, core::CudaStream stream) override {
+  core::Result<void> record(core::GpuEvent event, core::GpuStream stream) override {
     TRY(call("cudaEventRecord"));
     auto* const recorded = static_cast<Event*>(event);
     {
@@ -254,7 +256,7 @@ class CudaStandIn final : public core::CudaRuntime {
     });
     return {};
   }
-  core::Result<void> wait_in_stream(core::CudaStream stream, core::CudaEvent event) override {
+  core::Result<void> wait_in_stream(core::GpuStream stream, core::GpuEvent event) override {
     TRY(call("cudaStreamWaitEvent"));
     auto* const wanted = static_cast<Event*>(event);
     // What was recorded until now, and not what is later: events are used again.
@@ -273,7 +275,7 @@ class CudaStandIn final : public core::CudaRuntime {
     wait_for_streams_of(current());
     return call("cudaDeviceSynchronize");
   }
-  core::Result<void> wait_for(core::CudaEvent event) override {
+  core::Result<void> wait_for(core::GpuEvent event) override {
     {
       std::unique_lock lock(mutex_);
       auto* const wanted = static_cast<Event*>(event);
@@ -281,13 +283,13 @@ class CudaStandIn final : public core::CudaRuntime {
     }
     return call("cudaEventSynchronize");
   }
-  core::Result<bool> is_done(core::CudaEvent event) override {
+  core::Result<bool> is_done(core::GpuEvent event) override {
     TRY(call("cudaEventQuery"));
     const std::lock_guard lock(mutex_);
     auto* const wanted = static_cast<Event*>(event);
     return wanted->happened == wanted->recorded;
   }
-  core::Result<void> synchronize(core::CudaStream stream) override {
+  core::Result<void> synchronize(core::GpuStream stream) override {
     std::unique_lock lock(mutex_);
     auto* const state = static_cast<Stream*>(stream);
     happened_.wait(lock, [&] { return state->work.empty() && !state->is_busy; });
@@ -416,7 +418,7 @@ class CudaStandIn final : public core::CudaRuntime {
 // For what a test does with a device itself: puts the thread's device back as it was.
 class UseDevice {
  public:
-  static core::Result<UseDevice> make(core::CudaRuntime& runtime, int device) {
+  static core::Result<UseDevice> make(core::GpuRuntime& runtime, int device) {
     const int before = TRY(runtime.current_device());
     if (before != device) TRY(runtime.use_device(device));
     return UseDevice(runtime, before, before != device);
@@ -432,10 +434,10 @@ class UseDevice {
   }
 
  private:
-  UseDevice(core::CudaRuntime& runtime, int before, bool is_changed) noexcept
+  UseDevice(core::GpuRuntime& runtime, int before, bool is_changed) noexcept
       : runtime_(runtime), before_(before), is_changed_(is_changed) {}
 
-  core::CudaRuntime& runtime_;
+  core::GpuRuntime& runtime_;
   int before_;
   bool is_changed_;
 };

@@ -57,8 +57,9 @@ class RankWorld {
     Member(RankWorld& world, std::uint32_t rank) : world_(world), rank_(rank) {}
     std::uint32_t rank() const noexcept override { return rank_; }
     std::uint32_t size() const noexcept override { return world_.size(); }
-    std::int32_t device() const noexcept override {
-      return world_.on_devices_ ? static_cast<std::int32_t>(rank_) : core::kHost;
+    core::Device device() const noexcept override {
+      if (!world_.on_devices_) return core::kHost;
+      return {core::kCudaKind, static_cast<std::int32_t>(rank_)};
     }
     core::Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                                   std::chrono::milliseconds timeout) override {

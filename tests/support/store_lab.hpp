@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "capi/all_settings.hpp"
-#include "device/kept_segments.hpp"
 #include "engine/load.hpp"
+#include "gpu/kept_segments.hpp"
 #include "storage/gcs_settings.hpp"
 #include "storage/remote_settings.hpp"
 #include "storage/s3_settings.hpp"
@@ -119,8 +119,8 @@ class StoreLab {
     CudaStandIn cuda({.longest_delay_us = 100});
     core::LoadOptions options;
     if (is_for_device) {
-      options.device = 0;
-      options.cuda = &cuda;
+      options.device = {core::kCudaKind, 0};
+      options.gpu = &cuda;
     }
     NetworkOutcome outcome = load_with(checkpoint, settings, options);
     core::drop_kept_segments();

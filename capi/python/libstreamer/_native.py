@@ -20,6 +20,12 @@ def _struct(name, *fields):
     return type(name, (Struct,), {"_fields_": [("struct_size", c_size_t), *fields]})
 
 
+class Device(ctypes.Structure):
+    """A kind, STREAMER_DEVICE_*, and a number."""
+
+    _fields_ = [("kind", c_int32), ("number", c_int32)]
+
+
 ErrorInfo = _struct(
     "ErrorInfo", ("status", c_int32), ("os_error", c_int32), ("http_status", c_int32),
     ("attempts", c_uint32), ("message", c_char_p), ("uri", c_char_p), ("range_offset", c_uint64),
@@ -54,10 +60,10 @@ PlanItem = _struct(
     "PlanItem", ("tensor", c_size_t), ("part", c_int32), ("slice_dimension", c_uint32),
     ("slice_start", c_uint64), ("slice_stop", c_uint64), ("bytes_offset", c_uint64),
     ("bytes_size", c_uint64), ("destination", c_void_p), ("destination_bytes", c_size_t),
-    ("tag", c_uint64), ("device", c_int32), ("device_number", c_int32))
+    ("tag", c_uint64), ("device", Device))
 LoadOptions = _struct(
     "LoadOptions", ("order", c_int32), ("read_order", c_int32), ("when_full", c_int32),
-    ("device", c_int32), ("device_number", c_int32), ("stream", c_void_p),
+    ("device", Device), ("stream", c_void_p),
     ("communicator", c_void_p))
 LoadStats = _struct(
     "LoadStats", *((name, c_uint64) for name in (
@@ -68,10 +74,8 @@ StatInfo = _struct("StatInfo", ("name", c_char_p), ("meaning", c_char_p))
 TensorView = _struct(
     "TensorView", ("name", POINTER(ctypes.c_char)), ("name_size", c_size_t), ("dtype", c_int32),
     ("rank", c_uint32), ("shape", POINTER(c_uint64)), ("data", c_void_p), ("bytes", c_uint64),
-    ("device", c_int32), ("part", c_int32), ("tensor", c_size_t), ("item", c_size_t),
-    ("tag", c_uint64), ("device_number", c_int32))
-
-
+    ("device", Device), ("tensor", c_size_t), ("item", c_size_t), ("tag", c_uint64),
+    ("part", c_int32))
 
 class Outgoing(ctypes.Structure):
     """What goes to one rank."""
@@ -89,8 +93,8 @@ AllGather = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_uint64, c_uint64,
 AllToAll = CFUNCTYPE(c_int32, c_void_p, POINTER(Outgoing), c_size_t, POINTER(Incoming), c_size_t,
                      c_uint64, c_void_p, c_size_t)
 Communicator = _struct(
-    "Communicator", ("rank", c_uint32), ("size", c_uint32), ("device", c_int32),
-    ("device_number", c_int32), ("context", c_void_p), ("all_gather", AllGather),
+    "Communicator", ("rank", c_uint32), ("size", c_uint32), ("device", Device),
+    ("context", c_void_p), ("all_gather", AllGather),
     ("all_to_all", AllToAll), ("close", c_void_p))
 CredentialsCallback = CFUNCTYPE(c_int32, POINTER(Credentials), c_void_p)
 LogCallback = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
@@ -98,7 +102,7 @@ StepCallback = CFUNCTYPE(None, POINTER(StepInfo), c_void_p)
 
 OK, END, NOT_READY = 0, 1, 2
 PART_WHOLE, PART_SLICE, PART_BYTES = 0, 1, 2
-DEVICE_HOST, DEVICE_CUDA = 0, 1
+DEVICE_HOST, DEVICE_CUDA = 0, 2
 
 _handle = c_void_p
 _error_out = POINTER(c_void_p)
@@ -176,11 +180,13 @@ _FUNCTIONS = {
     "tensor_to_dlpack_versioned": (_STATUS, _handle, POINTER(c_void_p)),
     "tensor_to_dlpack": (_STATUS, _handle, POINTER(c_void_p)),
     "communicator_open_mpi": (_STATUS, c_void_p, _handle, POINTER(POINTER(Communicator))),
-    "communicator_open_nccl": (_STATUS, POINTER(Communicator), c_int32, _handle,
+    "communicator_open_nccl": (_STATUS, POINTER(Communicator), Device, _handle,
                                POINTER(POINTER(Communicator))),
     "communicator_close": (None, POINTER(Communicator)),
     "communicator_agree": (_STATUS, POINTER(Communicator), _handle, _handle),
-    "device_copy_rate": (_STATUS, c_int32, c_int32, POINTER(c_double)),
+    "device_parse": (_STATUS, c_char_p, POINTER(Device)),
+    "device_kind_name": (c_char_p, c_int32),
+    "device_copy_rate": (_STATUS, Device, POINTER(c_double)),
     "trim": (c_uint64,),
 }
 

@@ -4,6 +4,7 @@ import asyncio
 import collections
 import ctypes
 import fnmatch
+import functools
 import os
 import struct
 import weakref
@@ -23,8 +24,8 @@ _TICK_MS = 100
 
 # How many tensors one call of the library brings at most, if all of the load is in memory anyway.
 _AT_ONCE = 256
-# TensorView for struct: its last eight fields are data, bytes, device, part, tensor, item, tag,
-# device_number.
+# TensorView for struct: its last eight fields are data, bytes, device.kind, device.number, tensor,
+# item, tag, part.
 _VIEW = struct.Struct("@NPNiIPPQiiNNQi4x")
 assert _VIEW.size == ctypes.sizeof(_native.TensorView)
 
@@ -40,16 +41,23 @@ def all_stats() -> Dict[str, str]:
     return found
 
 
+@functools.lru_cache(maxsize=None)
+def _parse_device(text):
+    found = _native.Device()
+    call(library.device_parse, text.encode("utf-8", "replace"), ctypes.byref(found))
+    return found.kind, found.number
+
+
 def parse_device(device) -> Tuple[int, int]:
     """The kind and number of "cpu", "cuda", "cuda:1", or of a torch.device."""
-    text = str(device if device is not None else "cpu")
-    kind, _, number = text.partition(":")
-    if kind == "cpu" and number in ("", "0"):
-        return _native.DEVICE_HOST, 0
-    if kind == "cuda" and (number == "" or number.isdigit()):
-        return _native.DEVICE_CUDA, int(number or 0)
-    raise InvalidArgumentError(f"device is {text!r}; it may be cpu, or cuda:0 and so on",
-                               kind="invalid_argument", code=100)
+    return _parse_device(str(device if device is not None else "cpu"))
+
+
+@functools.lru_cache(maxsize=None)
+def _device_name(kind, number):
+    """As torch spells it."""
+    return "cpu" if kind == _native.DEVICE_HOST else \
+        f"{library.device_kind_name(kind).decode()}:{number}"
 
 
 def _limit_of(values) -> str:
@@ -232,8 +240,9 @@ class Load:
                 communicator = ctypes.cast(self._ranks.communicator, ctypes.c_void_p)
             return _native.LoadOptions(
                 order={"completion": 0, "plan": 1}[order],
-                read_order={"storage": 0, "item": 1}[read_order], device=kind,
-                device_number=number, stream=stream or None, communicator=communicator)
+                read_order={"storage": 0, "item": 1}[read_order],
+                device=_native.Device(kind, number), stream=stream or None,
+                communicator=communicator)
         except Exception as error:
             raise _NotStarted() from error
 
@@ -268,7 +277,7 @@ class Load:
         self._destinations[tensor.number] = destination
         item.destination = destination.address or None
         item.destination_bytes = destination.nbytes
-        item.device, item.device_number = destination.device
+        item.device = _native.Device(*destination.device)
 
     def __iter__(self) -> Iterator[Tuple[str, Tensor]]:
         return self
@@ -376,11 +385,11 @@ class Load:
         # Once for each tensor of a checkpoint that may have 100,000: every step counts.
         tensors, shapes, append = self.checkpoint.tensors, self._shapes, self._ready.append
         views = _VIEW.iter_unpack(memoryview(self._views).cast("B")[:count * _VIEW.size])
-        for handle, (_, _, _, _, _, _, data, nbytes, device, _, number, _, _, device_number) in zip(
+        for handle, (_, _, _, _, _, _, data, nbytes, kind, device, number, _, _, _) in zip(
                 self._handles, views):
             name, dtype, shape, *_ = tensors[number]
             append(Tensor(handle, name, dtype, shapes.get(number, shape) if shapes else shape, nbytes,
-                          f"cuda:{device_number}" if device else "cpu", number, data))
+                          _device_name(kind, device), number, data))
 
     def _move_out(self):
         last = self._last()

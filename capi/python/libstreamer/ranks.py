@@ -112,7 +112,8 @@ class TorchRanks(RankGroup):
         self.interrupt: Optional[BaseException] = None
         self._callbacks = (_native.AllGather(self._all_gather), _native.AllToAll(self._all_to_all))
         self._table = Communicator(
-            rank=group.rank(), size=group.size(), device=int(self._on_device), device_number=number,
+            rank=group.rank(), size=group.size(), device=_native.Device(
+                _native.DEVICE_CUDA if self._on_device else _native.DEVICE_HOST, number),
             all_gather=self._callbacks[0], all_to_all=self._callbacks[1])
         super().__init__(ctypes.pointer(self._table), settings)
 
@@ -140,7 +141,7 @@ class TorchRanks(RankGroup):
         if not self._on_device:
             return self._host(address, nbytes)
         return self._torch.as_tensor(_CudaBytes(address, nbytes),
-                                     device=f"cuda:{self._table.device_number}")
+                                     device=f"cuda:{self._table.device.number}")
 
     def _all_gather(self, _context, mine, everything, nbytes, timeout_ms, why, why_size):
         def body():
@@ -154,7 +155,7 @@ class TorchRanks(RankGroup):
                 self._exchange([(rank, own) for rank in others],
                                [(rank, rows[rank]) for rank in others], timeout_ms)
                 return
-            staged = own.cuda(self._table.device_number)
+            staged = own.cuda(self._table.device.number)
             received = {rank: self._torch.empty_like(staged) for rank in others}
             self._exchange([(rank, staged) for rank in others], list(received.items()), timeout_ms)
             for rank, row in received.items():
@@ -204,7 +205,7 @@ class TorchRanks(RankGroup):
         return _RankFailed(_IO, f"rank {rank} is gone: {error}")
 
     def _exchange_on_device(self, outgoing, incoming, until, timeout_ms):
-        device = self._table.device_number
+        device = self._table.device.number
         with self._torch.cuda.device(device):
             dist = self._torch.distributed
             operations = [dist.P2POp(dist.irecv, tensor, self._everywhere(rank), self._group)

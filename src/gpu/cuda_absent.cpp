@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Instead of the CUDA runtime, where the library was built without it.
+#include "gpu/gpu_kinds.hpp"
+
+namespace streamer::core {
+
+GpuKind cuda_gpus() noexcept;
+
+GpuKind cuda_gpus() noexcept {
+  return {kCudaKind, "cuda", "CUDA_VISIBLE_DEVICES", []() -> Result<GpuRuntime*> {
+            return Error(ErrorKind::device,
+                         "this libstreamer was built without CUDA; build it where the CUDA "
+                         "toolkit is, with -Dcuda=enabled");
+          }};
+}
+
+}  // namespace streamer::core

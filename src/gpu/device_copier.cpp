@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gpu/device_copier.hpp"
+
+#include <fmt/format.h>
+
+#include <deque>
+#include <utility>
+
+#include "base/fits_in_memory.hpp"
+#include "memory/numa.hpp"
+
+namespace streamer::core {
+
+// Segments whose copies stand in streams, the oldest first.
+struct DeviceCopier::InFlight {
+  std::deque<std::uint32_t> segments;
+  std::size_t next_stream = 0;
+};
+
+DeviceCopier::DeviceCopier(DeviceMemory& memory, GpuRuntime& runtime, PinnedSegments& segments,
+                           Options options, Callbacks callbacks)
+    : memory_(memory),
+      runtime_(runtime),
+      segments_(segments),
+      options_(options),
+      callbacks_(std::move(callbacks)),
+      jobs_(segments.count()),
+      submitted_(segments.count()) {}
+
+Result<std::unique_ptr<DeviceCopier>> DeviceCopier::start(DeviceMemory& memory, GpuRuntime& runtime,
+                                                          PinnedSegments& segments, Options options,
+                                                          Callbacks callbacks) {
+  std::unique_ptr<DeviceCopier> made(
+      new DeviceCopier(memory, runtime, segments, options, std::move(callbacks)));
+  made->thread_ = TRY(Thread::start(fmt::format("streamer-gpu{}", options.device),
+                                    [copier = made.get()] { copier->work(); }));
+  return made;
+}
+
+DeviceCopier::~DeviceCopier() {
+  end();
+}
+
+void DeviceCopier::end() noexcept {
+  stop();
+  thread_.join();
+}
+
+void DeviceCopier::submit(std::uint32_t segment, std::vector<DeviceCopy> copies,
+                          std::uint64_t token) noexcept {
+  jobs_[segment].copies = std::move(copies);
+  jobs_[segment].token = token;
+  // Passes on the job and the segment's bytes (see SlotStack).
+  submitted_.push(segment);
+  submitted_or_stopped_.notify();
+}
+
+void DeviceCopier::stop() noexcept {
+  // relaxed: says only that nobody waits for more; what was done is passed on by joining.
+  stopped_.store(true, std::memory_order_relaxed);
+  submitted_or_stopped_.notify();
+}
+
+void DeviceCopier::work() {
+  Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for copies to a device");
+  const bool fits = fits_in_memory([&] {
+    auto opened = open();
+    if (!opened) fail(std::move(opened).error());
+    InFlight flight;
+    for (;;) {
+      start_submitted(flight);
+      const bool may_pin = !has_failed_ && !stopped_.load(std::memory_order_relaxed);
+      if (may_pin && !segments_.is_all_there()) {
+        pin_more();
+      } else if (!flight.segments.empty()) {
+        finish_oldest(flight);
+      } else if (stopped_.load(std::memory_order_relaxed) && submitted_.is_empty()) {
+        return;
+      } else {
+        sleep();
+      }
+    }
+  });
+  if (!fits) fail(std::move(out_of_memory));
+  close();
+}
+
+Result<void> DeviceCopier::open() {
+  // The thread is ours: its device stays as it is set.
+  TRY(memory_.allocate());
+  for (std::uint32_t i = 0; i < options_.streams; ++i)
+    streams_.push_back(TRY(runtime_.create_stream()));
+  for (Job& job : jobs_)
+    job.done = TRY(runtime_.create_event());
+  if (options_.overwrites && options_.consumer_stream != nullptr)
+    consumer_read_ = TRY(runtime_.create_event());
+  // Only now: whoever takes a segment relies on the memory.
+  segments_.open();
+  // Pages that are there already stay where they are.
+  if (segments_.pinned_bytes() != 0) return {};
+  const auto address = runtime_.pci_address();
+  const auto node = address ? numa_node_of(*address) : std::nullopt;
+  if (node) segments_.prefer_node(*node);
+  return {};
+}
+
+void DeviceCopier::close() {
+  // What a device in trouble keeps is lost with its context.
+  for (GpuStream stream : streams_) {
+    // After a failure, something whose event nobody waited for may still be on its way.
+    if (has_failed_) static_cast<void>(runtime_.synchronize(stream).has_value());
+  }
+  for (const Job& job : jobs_) {
+    if (job.done != nullptr) static_cast<void>(runtime_.destroy_event(job.done).has_value());
+  }
+  if (consumer_read_ != nullptr)
+    static_cast<void>(runtime_.destroy_event(consumer_read_).has_value());
+  for (GpuStream stream : streams_)
+    static_cast<void>(runtime_.destroy_stream(stream).has_value());
+}
+
+void DeviceCopier::pin_more() {
+  const bool was_quiet = segments_.note().empty();
+  segments_.pin_more();
+  if (was_quiet && !segments_.note().empty()) callbacks_.noted(segments_.note());
+}
+
+// All that was submitted stands in streams before any of it is waited for.
+void DeviceCopier::start_submitted(InFlight& flight) {
+  // The last one comes first, so that the order is turned round.
+  std::vector<std::uint32_t> segments;
+  for (std::uint32_t at = submitted_.take_all(); at != SlotStack::kNone; at = submitted_.below(at))
+    segments.push_back(at);
+  for (auto at = segments.rbegin(); at != segments.rend(); ++at) {
+    if (has_failed_ || stopped_.load(std::memory_order_relaxed)) {
+      segments_.give_back(*at);
+      continue;
+    }
+    const GpuStream stream = streams_[flight.next_stream++ % streams_.size()];
+    auto started = start(*at, stream);
+    if (!started) fail(std::move(started).error());
+    // Even then: some of its copies may stand in the stream.
+    flight.segments.push_back(*at);
+    if (!has_failed_ && options_.consumer_stream != nullptr) callbacks_.copied(jobs_[*at].token);
+  }
+}
+
+Result<void> DeviceCopier::start(std::uint32_t segment, GpuStream stream) {
+  const Job& job = jobs_[segment];
+  auto outcome = copy_all(segment, stream);
+  auto recorded = runtime_.record(job.done, stream);
+  if (!recorded) {
+    // Without its event nothing says when the segment is free: now, then.
+    static_cast<void>(runtime_.synchronize(stream).has_value());
+    return outcome ? std::move(recorded) : std::move(outcome);
+  }
+  if (outcome && options_.consumer_stream != nullptr)
+    outcome = runtime_.wait_in_stream(options_.consumer_stream, job.done);
+  return outcome;
+}
+
+Result<void> DeviceCopier::copy_all(std::uint32_t segment, GpuStream stream) {
+  if (consumer_read_ != nullptr) {
+    TRY(runtime_.record(consumer_read_, options_.consumer_stream));
+    TRY(runtime_.wait_in_stream(stream, consumer_read_));
+  }
+  for (const DeviceCopy& copy : jobs_[segment].copies) {
+    TRY(runtime_.copy_to_device(copy.to, segments_.data(segment) + copy.offset, copy.bytes,
+                                stream));
+  }
+  return {};
+}
+
+void DeviceCopier::finish_oldest(InFlight& flight) {
+  const std::uint32_t segment = flight.segments.front();
+  flight.segments.pop_front();
+  const std::uint64_t token = jobs_[segment].token;
+  auto done = runtime_.wait_for(jobs_[segment].done);
+  if (!done) fail(std::move(done).error());
+  // Before the next one who needs a segment is told: his bytes may be what the consumer waits for.
+  if (!has_failed_ && options_.consumer_stream == nullptr) callbacks_.copied(token);
+  segments_.give_back(segment);
+}
+
+void DeviceCopier::sleep() {
+  const std::uint32_t ticket = submitted_or_stopped_.prepare();
+  if (!submitted_.is_empty() || stopped_.load(std::memory_order_relaxed)) {
+    submitted_or_stopped_.retract();
+  } else {
+    submitted_or_stopped_.wait(ticket, std::nullopt);
+  }
+}
+
+void DeviceCopier::fail(Error error) {
+  if (std::exchange(has_failed_, true)) return;
+  callbacks_.failed(std::move(error));
+}
+
+}  // namespace streamer::core

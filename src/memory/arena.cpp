@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "memory/arena.hpp"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "base/bytes.hpp"
+#include "base/text.hpp"
+
+namespace streamer::core {
+
+namespace {
+
+// The size of a transparent huge page on x86-64 and on arm64 with 4 KiB pages.
+constexpr std::uint64_t kHugePageBytes = 2 * kMiB;
+
+std::byte* plus(void* address, std::uint64_t bytes) {
+  return static_cast<std::byte*>(address) + bytes;
+}
+
+}  // namespace
+
+Result<Arena> Arena::reserve(std::uint64_t bytes) {
+  Arena arena;
+  if (bytes == 0) return arena;
+  const std::uint64_t wanted = round_up(bytes, kPageBytes);
+  // One huge page more than wanted, so that an aligned start can be cut out of it.
+  const std::uint64_t mapped = wanted + kHugePageBytes;
+  // No MAP_NORESERVE: a machine that promises no more than it has refuses here, where it is an
+  // error, and not at the first touch, where it is the end of the process.
+  void* const start =
+      ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (start == MAP_FAILED) {
+    return os_failure(fmt::format("reserving {} of host memory for a load", format_bytes(wanted)),
+                      errno);
+  }
+  const auto address = reinterpret_cast<std::uintptr_t>(start);
+  const std::uint64_t before = round_up(address, kHugePageBytes) - address;
+  const std::uint64_t after = kHugePageBytes - before;
+  if (before != 0) ::munmap(start, before);
+  if (after != 0) ::munmap(plus(start, before + wanted), after);
+  arena.data_ = plus(start, before);
+  arena.bytes_ = wanted;
+  // Advice: where huge pages are switched off the load only takes more page faults.
+  ::madvise(arena.data_, wanted, MADV_HUGEPAGE);
+  return arena;
+}
+
+Arena::~Arena() {
+  if (data_ != nullptr) ::munmap(data_, bytes_);
+}
+
+void Arena::give_back(std::uint64_t offset, std::uint64_t size) const noexcept {
+  const std::uint64_t begin = round_up(offset, kHugePageBytes);
+  const std::uint64_t end = round_down(offset + size, kHugePageBytes);
+  if (begin < end) ::madvise(data_ + begin, end - begin, MADV_DONTNEED);
+}
+
+}  // namespace streamer::core

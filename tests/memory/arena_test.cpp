@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "memory/arena.hpp"
+
+#include <sys/mman.h>
+
+#include <cstring>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "support/catch.hpp"
+
+using namespace streamer::core;
+
+namespace {
+
+std::size_t resident_pages(const Arena& arena) {
+  std::vector<unsigned char> pages(arena.bytes() / kPageBytes);
+  REQUIRE(::mincore(arena.data(), arena.bytes(), pages.data()) == 0);
+  std::size_t resident = 0;
+  for (const unsigned char page : pages)
+    resident += page & 1U;
+  return resident;
+}
+
+}  // namespace
+
+TEST_CASE("an arena starts on a huge page and takes no memory until it is touched", "[arena]") {
+  auto arena = Arena::reserve(64 * kMiB + 1);
+  REQUIRE(arena);
+  CHECK(reinterpret_cast<std::uintptr_t>(arena->data()) % (2 * kMiB) == 0);
+  CHECK(arena->bytes() == 64 * kMiB + kPageBytes);
+  CHECK(resident_pages(*arena) == 0);
+  arena->data()[64 * kMiB] = std::byte{1};
+  CHECK(resident_pages(*arena) > 0);
+}
+
+TEST_CASE("memory that is given back is no longer resident, and its neighbours keep theirs",
+          "[arena]") {
+  auto arena = Arena::reserve(8 * kMiB);
+  REQUIRE(arena);
+  std::memset(arena->data(), 7, arena->bytes());
+  arena->give_back(2 * kMiB - 1, 4 * kMiB + 2);
+  CHECK(resident_pages(*arena) == 4 * kMiB / kPageBytes);
+  CHECK(arena->data()[2 * kMiB - 1] == std::byte{7});
+  CHECK(arena->data()[6 * kMiB] == std::byte{7});
+}
+
+TEST_CASE("less than a huge page is not given back", "[arena]") {
+  auto arena = Arena::reserve(4 * kMiB);
+  REQUIRE(arena);
+  std::memset(arena->data(), 7, arena->bytes());
+  arena->give_back(kMiB, 2 * kMiB);
+  CHECK(resident_pages(*arena) == 4 * kMiB / kPageBytes);
+}
+
+TEST_CASE("what no machine has is an error that says how much was asked for", "[arena]") {
+  const auto arena = Arena::reserve(1ULL << 60);
+  REQUIRE_FALSE(arena);
+  CHECK(arena.error().kind() == ErrorKind::out_of_memory);
+  CHECK_THAT(arena.error().message(), Catch::Contains("TiB"));
+}
+
+TEST_CASE("an empty arena is no error", "[arena]") {
+  const auto arena = Arena::reserve(0);
+  REQUIRE(arena);
+  CHECK(arena->bytes() == 0);
+}
