@@ -36,7 +36,17 @@ struct streamer_listing {
   std::string root;
   std::vector<streamer::core::Entry> entries;
   std::string notes;
-  std::vector<bool> skipped = {};  // of a pull, by entry; else empty
+};
+
+struct streamer_files {
+  struct File {
+    std::string path;
+    std::uint64_t bytes;
+    std::string etag;
+    bool was_there;
+  };
+  std::string folder;
+  std::vector<File> files;
 };
 
 struct streamer_checkpoint {

@@ -68,16 +68,14 @@ Result<core::PullOptions> patterns_of(const streamer_pull_options* options) {
   return patterns;
 }
 
-streamer_listing* listing_of(const std::string& folder,
-                             const std::vector<core::PulledFile>& files) {
-  auto listing = std::make_unique<streamer_listing>();
-  listing->root = folder;
+streamer_files* files_of(const std::string& folder, const std::vector<core::PulledFile>& pulled) {
+  auto files = std::make_unique<streamer_files>();
+  files->folder = folder;
   const core::Uri root("file", folder);
-  for (const core::PulledFile& file : files) {
-    listing->entries.push_back({core::child(root, file.path), file.bytes, false, file.etag});
-    listing->skipped.push_back(file.was_there);
-  }
-  return listing.release();
+  for (const core::PulledFile& file : pulled)
+    files->files.push_back(
+        {core::child(root, file.path).text(), file.bytes, file.etag, file.was_there});
+  return files.release();
 }
 
 }  // namespace
@@ -115,29 +113,29 @@ const char* streamer_listing_notes(const streamer_listing* listing) {
 streamer_status streamer_pull(const char* uri, const char* folder,
                               const streamer_pull_options* options,
                               const streamer_settings* settings, streamer_operation* operation,
-                              streamer_listing** listing_out, streamer_error** error_out) {
+                              streamer_files** files_out, streamer_error** error_out) {
   return operate("the pull", settings, operation, error_out, [&]() -> Result<streamer_status> {
     STREAMER_REQUIRE(uri);
     STREAMER_REQUIRE(folder);
-    STREAMER_REQUIRE(listing_out);
+    STREAMER_REQUIRE(files_out);
     const core::Uri parsed = TRY(core::parse_uri(uri));
     const core::PullOptions patterns = TRY(patterns_of(options));
     core::PullTarget target;
     target.bandwidth_bytes_per_s = TRY(bandwidth_of(settings));
     core::Stores stores = stores_with(settings);
     const auto pulled = TRY(core::pull(stores, parsed, folder, patterns, target));
-    *listing_out = listing_of(folder, pulled);
+    *files_out = files_of(folder, pulled);
     return STREAMER_OK;
   });
 }
 
 streamer_status streamer_snapshot(const char* uri, const streamer_pull_options* options,
                                   const streamer_settings* settings, streamer_operation* operation,
-                                  streamer_listing** listing_out, streamer_error** error_out) {
+                                  streamer_files** files_out, streamer_error** error_out) {
   return operate(
       "taking the snapshot", settings, operation, error_out, [&]() -> Result<streamer_status> {
         STREAMER_REQUIRE(uri);
-        STREAMER_REQUIRE(listing_out);
+        STREAMER_REQUIRE(files_out);
         const core::Uri parsed = TRY(core::parse_uri(uri));
         core::SnapshotOptions wanted;
         wanted.files = TRY(patterns_of(options));
@@ -146,7 +144,7 @@ streamer_status streamer_snapshot(const char* uri, const streamer_pull_options* 
         wanted.cache = TRY(given.get(core::setting::kCacheFolder)).value_or("");
         core::Stores stores(given);
         const core::Snapshot snapshot = TRY(core::take_snapshot(stores, parsed, wanted));
-        *listing_out = listing_of(snapshot.folder, snapshot.files);
+        *files_out = files_of(snapshot.folder, snapshot.files);
         return STREAMER_OK;
       });
 }
@@ -194,7 +192,6 @@ streamer_status streamer_listing_get_info(const streamer_listing* listing, size_
     info.bytes = entry.size;
     info.is_folder = entry.is_folder ? 1 : 0;
     info.etag = entry.etag.c_str();
-    info.skipped = !listing->skipped.empty() && listing->skipped[index] ? 1 : 0;
     TRY(copy_out(info, info_out));
     return STREAMER_OK;
   });
@@ -204,8 +201,40 @@ const char* streamer_listing_root(const streamer_listing* listing) {
   return listing == nullptr ? "" : listing->root.c_str();
 }
 
-void streamer_listing_free(streamer_listing* listing) {
+void streamer_listing_close(streamer_listing* listing) {
   delete listing;
+}
+
+const char* streamer_files_folder(const streamer_files* files) {
+  return files == nullptr ? "" : files->folder.c_str();
+}
+
+size_t streamer_files_count(const streamer_files* files) {
+  return files == nullptr ? 0 : files->files.size();
+}
+
+streamer_status streamer_files_get_info(const streamer_files* files, size_t index,
+                                        streamer_file_info* info_out, streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(files);
+    STREAMER_REQUIRE(info_out);
+    if (index >= files->files.size())
+      return Error(
+          ErrorKind::invalid_argument,
+          fmt::format("file number {} is not below the count, {}", index, files->files.size()));
+    const streamer_files::File& file = files->files[index];
+    streamer_file_info info = STREAMER_FILE_INFO_INIT;
+    info.path = file.path.c_str();
+    info.bytes = file.bytes;
+    info.etag = file.etag.c_str();
+    info.was_there = file.was_there ? 1 : 0;
+    TRY(copy_out(info, info_out));
+    return STREAMER_OK;
+  });
+}
+
+void streamer_files_close(streamer_files* files) {
+  delete files;
 }
 
 }  // extern "C"

@@ -36,6 +36,10 @@ Result<Chosen> to_options(const streamer_load_options* options) {
     return Error(ErrorKind::invalid_argument,
                  "there is a stream and the device is the host; set device to that of the stream, "
                  "or leave stream NULL");
+  if ((given.allocate == nullptr) != (given.release == nullptr))
+    return Error(ErrorKind::invalid_argument,
+                 "allocate and release belong together: set both, or none");
+  chosen.host_allocator = {given.allocate, given.release, given.allocator_user};
   if (given.communicator != nullptr) all.communicator = TRY(use_communicator(given.communicator));
   return all;
 }
@@ -169,7 +173,7 @@ void streamer_load_cancel(streamer_load* load) {
   static_cast<void>(status);
 }
 
-void streamer_load_free(streamer_load* load) {
+void streamer_load_close(streamer_load* load) {
   delete load;
 }
 

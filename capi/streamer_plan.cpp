@@ -40,7 +40,8 @@ Result<core::PlanRequest> to_request(const core::Checkpoint& checkpoint,
                             .part = part,
                             .device = device,
                             .destination = static_cast<std::byte*>(item.destination),
-                            .tag = item.tag};
+                            .tag = item.tag,
+                            .priority = item.priority};
   const core::TensorView tensor = checkpoint.tensors[request.tensor];
   if (part == core::Part::slice) {
     request.dimension = item.slice_dimension;
@@ -150,6 +151,27 @@ streamer_status streamer_plan_add_matching(streamer_plan* plan, const char* glob
     plan->requests.insert(plan->requests.end(), added.begin(), added.end());
     plan->bytes += total;
     if (added_out != nullptr) *added_out = added.size();
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_plan_prioritize(streamer_plan* plan, const char* const* globs,
+                                         size_t count, streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(plan);
+    if (count != 0) STREAMER_REQUIRE(globs);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (globs[i] == nullptr)
+        return Error(ErrorKind::invalid_argument, fmt::format("globs[{}] is NULL", i));
+    }
+    const core::TensorTable& tensors = plan->checkpoint->tensors;
+    for (core::PlanRequest& request : plan->requests) {
+      const std::string name(tensors[request.tensor].name);
+      std::size_t i = 0;
+      while (i < count && !core::glob_match(globs[i], name))
+        ++i;
+      request.priority = static_cast<std::uint32_t>(count - i);
+    }
     return STREAMER_OK;
   });
 }

@@ -35,6 +35,9 @@ void streamer_progress_init(streamer_progress* made, size_t size) {
 void streamer_entry_info_init(streamer_entry_info* made, size_t size) {
   init(made, size, streamer_entry_info STREAMER_ENTRY_INFO_INIT);
 }
+void streamer_file_info_init(streamer_file_info* made, size_t size) {
+  init(made, size, streamer_file_info STREAMER_FILE_INFO_INIT);
+}
 void streamer_pull_options_init(streamer_pull_options* made, size_t size) {
   init(made, size, streamer_pull_options STREAMER_PULL_OPTIONS_INIT);
 }

@@ -26,7 +26,7 @@ int main(int argc, char **argv) {
   }
   if (status != STREAMER_END) fprintf(stderr, "%s\n", streamer_error_line(error));
   streamer_error_free(error);
-  streamer_load_free(load);
+  streamer_load_close(load);
   streamer_plan_free(plan);
   streamer_checkpoint_close(checkpoint);
   return status == STREAMER_END ? 0 : 1;

@@ -17,7 +17,7 @@ package main
 // Go calls no pointers to functions: each has a function of C in front of it.
 #define EACH_FUNCTION(F) \
   F(checkpoint_open) F(checkpoint_close) F(plan_new) F(plan_add_matching) F(plan_free) \
-  F(load_start) F(load_next) F(load_free) F(tensor_get_view) F(tensor_release) F(dtype_name) \
+  F(load_start) F(load_next) F(load_close) F(tensor_get_view) F(tensor_release) F(dtype_name) \
   F(error_line) F(error_free)
 #define POINTER(name) static __typeof__(&streamer_##name) name;
 EACH_FUNCTION(POINTER)
@@ -49,7 +49,7 @@ static streamer_status next_tensor(streamer_load *load, streamer_tensor **out,
                                    streamer_error **error) {
   return load_next(load, -1, out, error);
 }
-static void end_load(streamer_load *load) { load_free(load); }
+static void end_load(streamer_load *load) { load_close(load); }
 static streamer_tensor_view view_of(const streamer_tensor *tensor) {
   streamer_tensor_view view = STREAMER_TENSOR_VIEW_INIT;
   tensor_get_view(tensor, &view);

@@ -114,7 +114,7 @@ unsafe fn run(library: &Library, uri: &str) -> Result<(usize, u64), Owned> {
 
     let start: LoadStart = library.find("streamer_load_start");
     check(start(plan.handle, null(), null_mut(), &mut handle, &mut error), error)?;
-    let load = Owned { handle, end: library.find("streamer_load_free") };
+    let load = Owned { handle, end: library.find("streamer_load_close") };
 
     let next: LoadNext = library.find("streamer_load_next");
     let view_of: GetView = library.find("streamer_tensor_get_view");

@@ -71,6 +71,11 @@ class Load {
     wanted.when_full = static_cast<std::int32_t>(options.when_full);
     wanted.device = options.device.c();
     wanted.stream = options.stream;
+    if (options.host_memory != nullptr) {
+      wanted.allocate = allocate;
+      wanted.release = release;
+      wanted.allocator_user = options.host_memory;
+    }
     if (options.communicator != nullptr) wanted.communicator = options.communicator->get();
     streamer_load* load = nullptr;
     streamer_error* error = nullptr;
@@ -156,9 +161,22 @@ class Load {
  private:
   struct Free {
     // Cancels what is left and waits for the reads under way. Tensors that were yielded stay valid.
-    void operator()(streamer_load* load) const noexcept { streamer_load_free(load); }
+    void operator()(streamer_load* load) const noexcept { streamer_load_close(load); }
   };
   explicit Load(streamer_load* load) noexcept : load_(load) {}
+
+  static void* allocate(std::size_t bytes, std::size_t alignment, void* user) noexcept {
+    try {
+      return static_cast<std::pmr::memory_resource*>(user)->allocate(bytes, alignment);
+    } catch (...) {
+      return nullptr;
+    }
+  }
+  // Of the alignment that allocate() is asked for.
+  static void release(void* memory, std::size_t bytes, void* user) noexcept {
+    constexpr std::size_t kAlignment = 4096;
+    static_cast<std::pmr::memory_resource*>(user)->deallocate(memory, bytes, kAlignment);
+  }
 
   Result<Waited> wait(std::int64_t timeout_ms) {
     streamer_tensor* tensor = nullptr;

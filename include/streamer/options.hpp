@@ -3,6 +3,7 @@
 // How a load behaves: plain values, with defaults that need no tuning.
 
 #include <cstdint>
+#include <memory_resource>
 #include <optional>
 #include <string>
 #include <utility>
@@ -65,12 +66,17 @@ struct LoadOptions {
   std::optional<std::uint64_t> max_bandwidth = std::nullopt;  // bytes per second, from 65536
   // Where items go that name neither a destination nor a device.
   Device device = host();
-  // A cudaStream_t of that device, valid until the load ended. Without one, a tensor's bytes are
-  // there for every stream once it is yielded. With one, a tensor is yielded as soon as its copies
-  // are on their way, and what is put into the stream from then on finds its bytes there.
+  // A stream of that device (cudaStream_t), valid until the load ended. Without one, a tensor's
+  // bytes are there for every stream once it is yielded. With one, a tensor is yielded as soon as
+  // its copies are on their way, and what is put into the stream from then on finds its bytes
+  // there.
   void* stream = nullptr;
   // The ranks that share the load; nullptr: it is this process's alone. Must outlive the load.
   const Communicator* communicator = nullptr;
+  // Where host memory for tensors comes from; nullptr: the system. Used once, when the load starts,
+  // and once on any thread, when neither the load nor a tensor of it uses the memory any more; must
+  // outlive that.
+  std::pmr::memory_resource* host_memory = nullptr;
   // Any other setting of loads (all_settings()), by name; wins over the fields above, and both win
   // over what the checkpoint was opened with. A setting of the store or of the checkpoint is
   // invalid_argument: it belongs to Checkpoint::open().

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "checkpoint.hpp"
 #include "device.hpp"
@@ -106,6 +107,19 @@ class Plan {
   }
   // Every tensor.
   Result<std::size_t> add_everything() { return add_matching("*"); }
+
+  // Items whose tensor's name matches globs[0] are read first, then those of globs[1], and so on,
+  // then all others; within each in storage order.
+  Result<void> prioritize(const std::vector<std::string>& globs) {
+    std::vector<const char*> pointers;
+    for (const std::string& glob : globs)
+      pointers.push_back(glob.c_str());
+    streamer_error* error = nullptr;
+    if (streamer_plan_prioritize(plan_.get(), pointers.data(), pointers.size(), &error) !=
+        STREAMER_OK)
+      return Error(error);
+    return {};
+  }
 
   // How large a buffer set_buffer() needs. alignment: a power of two up to 4096.
   std::uint64_t buffer_bytes(std::size_t alignment = 64) const noexcept {

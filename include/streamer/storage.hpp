@@ -18,23 +18,22 @@ struct Entry {
   std::string uri;  // of a folder: ends in '/'
   std::uint64_t bytes = 0;
   bool is_folder = false;
-  std::string etag;         // as the store writes it; empty for folders, files, or if it says none
-  bool is_skipped = false;  // of a pull: the same bytes were there, and were not copied
+  std::string etag;  // as the store writes it; empty for folders, files, or if it says none
 };
 
 namespace detail {
 
-struct FreeListing {
-  void operator()(streamer_listing* listing) const noexcept { streamer_listing_free(listing); }
+struct CloseListing {
+  void operator()(streamer_listing* listing) const noexcept { streamer_listing_close(listing); }
 };
 
 inline std::vector<Entry> entries_of(streamer_listing* opened) {
-  const std::unique_ptr<streamer_listing, FreeListing> listing(opened);
+  const std::unique_ptr<streamer_listing, CloseListing> listing(opened);
   std::vector<Entry> entries;
   for (std::size_t i = 0; i < streamer_listing_count(opened); ++i) {
     streamer_entry_info info = STREAMER_ENTRY_INFO_INIT;
     streamer_listing_get_info(opened, i, &info, nullptr);
-    entries.push_back({info.uri, info.bytes, info.is_folder != 0, info.etag, info.skipped != 0});
+    entries.push_back({info.uri, info.bytes, info.is_folder != 0, info.etag});
   }
   return entries;
 }
@@ -122,38 +121,70 @@ class CPullOptions {
 
 }  // namespace detail
 
+// A file of this machine that a pull or a snapshot brought.
+struct PulledFile {
+  std::string path;
+  std::uint64_t bytes = 0;
+  std::string etag;        // of the object, as the store writes it; empty if it says none
+  bool was_there = false;  // the same bytes were there, and were not copied
+};
+
+namespace detail {
+
+struct CloseFiles {
+  void operator()(streamer_files* files) const noexcept { streamer_files_close(files); }
+};
+using Files = std::unique_ptr<streamer_files, CloseFiles>;
+
+inline std::vector<PulledFile> files_of(const streamer_files* files) {
+  std::vector<PulledFile> all;
+  for (std::size_t i = 0; i < streamer_files_count(files); ++i) {
+    streamer_file_info info = STREAMER_FILE_INFO_INIT;
+    streamer_files_get_info(files, i, &info, nullptr);
+    all.push_back({info.path, info.bytes, info.etag, info.was_there != 0});
+  }
+  return all;
+}
+
+}  // namespace detail
+
 // Copies every chosen object below uri to folder; each file appears whole or not at all, and one
 // that is there and has the object's bytes is left alone. What is wrong with one object alone is
-// told at the end. Returns the files: uri is the path.
-inline Result<std::vector<Entry>> pull(const std::string& uri, const std::string& folder,
-                                       const PullOptions& options = {},
-                                       const Settings& settings = {},
-                                       const Operation* operation = nullptr) {
+// told at the end. Returns the files.
+inline Result<std::vector<PulledFile>> pull(const std::string& uri, const std::string& folder,
+                                            const PullOptions& options = {},
+                                            const Settings& settings = {},
+                                            const Operation* operation = nullptr) {
   const detail::CPullOptions given(options);
-  streamer_listing* pulled = nullptr;
+  streamer_files* pulled = nullptr;
   streamer_error* error = nullptr;
   if (streamer_pull(uri.c_str(), folder.c_str(), given.get(), settings.get(),
                     detail::handle_of(operation), &pulled, &error) != STREAMER_OK) {
     return Error(error);
   }
-  return detail::entries_of(pulled);
+  return detail::files_of(detail::Files(pulled).get());
 }
 
-// The path of a folder of this machine that holds one version of a model's small files
-// (configuration, tokenizer, index): made once below the setting cache_folder, whole, under a lock
-// that other processes wait for, and never changed again. Without a pattern everything is taken but
-// what is named like weights. A local folder is its own snapshot.
-inline Result<std::string> snapshot(const std::string& uri, const PullOptions& options = {},
-                                    const Settings& settings = {},
-                                    const Operation* operation = nullptr) {
+struct Snapshot {
+  std::string folder;  // never changes again
+  std::vector<PulledFile> files;
+};
+
+// A model's small files (configuration, tokenizer, index), of one version of them, in a folder of
+// this machine: made once below the setting cache_folder, whole, under a lock that other processes
+// wait for. Without a pattern everything is taken but what is named like weights. A local folder is
+// its own snapshot.
+inline Result<Snapshot> snapshot(const std::string& uri, const PullOptions& options = {},
+                                 const Settings& settings = {},
+                                 const Operation* operation = nullptr) {
   const detail::CPullOptions given(options);
-  streamer_listing* taken = nullptr;
+  streamer_files* taken = nullptr;
   streamer_error* error = nullptr;
   if (streamer_snapshot(uri.c_str(), given.get(), settings.get(), detail::handle_of(operation),
                         &taken, &error) != STREAMER_OK)
     return Error(error);
-  const std::unique_ptr<streamer_listing, detail::FreeListing> listing(taken);
-  return std::string(streamer_listing_root(taken));
+  const detail::Files files(taken);
+  return Snapshot{streamer_files_folder(taken), detail::files_of(taken)};
 }
 
 // Tries everything on the way to the bytes of uri and calls callback for each step, on this thread;

@@ -55,10 +55,10 @@ struct Sums {
   std::uint64_t bytes_skipped = 0;
 };
 
-void print_text(const std::vector<Entry>& files, const Sums& sums) {
-  for (const Entry& entry : files) {
-    write_to(stdout, "{:>12}  {}{}\n", entry.bytes, escaped(entry.uri),
-             entry.is_skipped ? "  (was there)" : "");
+void print_text(const std::vector<PulledFile>& files, const Sums& sums) {
+  for (const PulledFile& file : files) {
+    write_to(stdout, "{:>12}  {}{}\n", file.bytes, escaped(file.path),
+             file.was_there ? "  (was there)" : "");
   }
   write_to(stdout, "pulled {} files, {}", sums.copied, human_bytes(sums.bytes_copied));
   if (sums.skipped != 0) {
@@ -68,16 +68,16 @@ void print_text(const std::vector<Entry>& files, const Sums& sums) {
   write_to(stdout, "\n");
 }
 
-void print_json(const std::vector<Entry>& files, const Sums& sums) {
+void print_json(const std::vector<PulledFile>& files, const Sums& sums) {
   write_to(stdout,
            "{{\"copied\":{},\"bytes_copied\":{},\"skipped\":{},\"bytes_skipped\":{},"
            "\"files\":[",
            sums.copied, sums.bytes_copied, sums.skipped, sums.bytes_skipped);
   const char* separator = "";
-  for (const Entry& entry : files) {
+  for (const PulledFile& file : files) {
     write_to(stdout, "{}\n{{\"path\":{},\"bytes\":{},\"etag\":{},\"skipped\":{}}}",
-             std::exchange(separator, ","), json_string(entry.uri), entry.bytes,
-             json_string(entry.etag), entry.is_skipped);
+             std::exchange(separator, ","), json_string(file.path), file.bytes,
+             json_string(file.etag), file.was_there);
   }
   write_to(stdout, "]}}\n");
 }
@@ -98,9 +98,9 @@ int run_pull(const PullArguments& arguments) {
   }();
   if (!pulled) return report(pulled.error());
   Sums sums;
-  for (const Entry& entry : *pulled) {
-    ++(entry.is_skipped ? sums.skipped : sums.copied);
-    (entry.is_skipped ? sums.bytes_skipped : sums.bytes_copied) += entry.bytes;
+  for (const PulledFile& file : *pulled) {
+    ++(file.was_there ? sums.skipped : sums.copied);
+    (file.was_there ? sums.bytes_skipped : sums.bytes_copied) += file.bytes;
   }
   arguments.as_json ? print_json(*pulled, sums) : print_text(*pulled, sums);
   return finish_output();
@@ -113,11 +113,11 @@ int run_snapshot(const PullArguments& arguments) {
     auto set = settings->set("cache_folder", arguments.folder);
     if (!set) return report(set.error());
   }
-  auto folder = snapshot(arguments.uri, {.allow = arguments.allow, .ignore = arguments.ignore},
-                         *settings, interrupts());
-  if (!folder) return report(folder.error());
+  auto taken = snapshot(arguments.uri, {.allow = arguments.allow, .ignore = arguments.ignore},
+                        *settings, interrupts());
+  if (!taken) return report(taken.error());
   // For scripts: the path as it is.
-  write_to(stdout, "{}\n", *folder);
+  write_to(stdout, "{}\n", taken->folder);
   return finish_output();
 }
 

@@ -50,6 +50,7 @@ Result<std::unique_ptr<Load>> start_distributed(Communicator& communicator,
   const std::uint64_t buffer_bytes = distributed.get(setting::kDistributedBufferBytes);
   for (PlanRequest& request : requests) {
     if (request.destination == nullptr && request.device == kHost) request.device = options.device;
+    request.priority = 0;  // the order is that of all ranks together
   }
   const auto gap_bytes = coalesce_gap_bytes(*checkpoint, settings);
   auto mine = find_needs(communicator, *checkpoint, requests, settings);

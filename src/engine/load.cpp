@@ -208,8 +208,9 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
        .staged_chunk_bytes = settings.get(setting::kStagingSegmentBytes),
        .pieces = pieces ? std::optional(std::span(std::as_const(*pieces))) : std::nullopt});
   if (ordered != nullptr) TRY(ordered->check(plan));
-  LoadMemory memory{.arena = TRY(Arena::reserve(plan.memories()[0].arena_bytes)),
-                    .devices = device_memories(plan, runtimes, settings)};
+  LoadMemory memory{
+      .arena = TRY(Arena::reserve(plan.memories()[0].arena_bytes, options.host_allocator)),
+      .devices = device_memories(plan, runtimes, settings)};
   auto* const made = LoadTensors::make(std::move(checkpoint), std::move(requests), std::move(plan),
                                        std::move(memory), settings.get(setting::kMaxBandwidth));
   std::unique_ptr<Load> load(new Load(

@@ -18,6 +18,7 @@
 #include "engine/stats.hpp"
 #include "engine/tensor_lease.hpp"
 #include "gpu/gpu_runtime.hpp"
+#include "memory/arena.hpp"
 
 namespace streamer::core {
 
@@ -40,6 +41,7 @@ struct LoadOptions {
   GpuStream consumer_stream = nullptr;
   // Instead of the runtime of every GPU's kind; nullptr: those.
   GpuRuntime* gpu = nullptr;
+  HostAllocator host_allocator = {};  // of host memory for tensors
   // Brings everything, in its own order; nullptr: the sources of the checkpoint's stores do.
   std::shared_ptr<OrderedSource> source = nullptr;
 };

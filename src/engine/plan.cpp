@@ -58,8 +58,13 @@ Result<ReadingList> make_reading_list(const TensorTable& tensors,
   if (in_request_order) return list;
   // Most lists come in order, and looking is cheaper than sorting.
   auto& wanted = list.wanted;
-  const bool is_sorted = std::is_sorted(wanted.begin(), wanted.end(), comes_before);
-  if (!is_sorted) std::stable_sort(wanted.begin(), wanted.end(), comes_before);
+  const auto is_before = [&](const Wanted& a, const Wanted& b) {
+    const std::uint32_t of_a = requests[a.request].priority;
+    const std::uint32_t of_b = requests[b.request].priority;
+    return of_a != of_b ? of_a > of_b : comes_before(a, b);
+  };
+  const bool is_sorted = std::is_sorted(wanted.begin(), wanted.end(), is_before);
+  if (!is_sorted) std::stable_sort(wanted.begin(), wanted.end(), is_before);
   return list;
 }
 

@@ -114,7 +114,7 @@ struct ReadingList {
   std::vector<MemoryNeed> memories = {MemoryNeed{}};  // the host's comes first
 };
 
-// By object and offset, or as the requests come. Fails as requested_bytes() does.
+// By priority, object and offset, or as the requests come. Fails as requested_bytes() does.
 Result<ReadingList> make_reading_list(const TensorTable& tensors,
                                       std::span<const PlanRequest> requests, bool in_request_order);
 

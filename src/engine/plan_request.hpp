@@ -27,6 +27,8 @@ struct PlanRequest {
   // Memory of the caller, there, with room for the part; or nullptr for the load's own.
   std::byte* destination = nullptr;
   std::uint64_t tag = 0;  // the caller's own
+  // Of those that are read in storage order, the higher ones come first.
+  std::uint32_t priority = 0;
 };
 
 // The bytes of the object that the request is about. Fails with invalid_argument as slice_bytes()

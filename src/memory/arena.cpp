@@ -48,11 +48,37 @@ Result<Arena> Arena::reserve(std::uint64_t bytes) {
   return arena;
 }
 
+Result<Arena> Arena::reserve(std::uint64_t bytes, const HostAllocator& allocator) {
+  if (allocator.allocate == nullptr) return reserve(bytes);
+  Arena arena;
+  if (bytes == 0) return arena;
+  const std::uint64_t wanted = round_up(bytes, kPageBytes);
+  void* const memory = allocator.allocate(wanted, kPageBytes, allocator.user);
+  if (memory == nullptr)
+    return Error(
+        ErrorKind::out_of_memory,
+        fmt::format("the allocator of the load's options has no {}", format_bytes(wanted)));
+  arena.data_ = static_cast<std::byte*>(memory);
+  arena.bytes_ = wanted;
+  arena.allocator_ = allocator;
+  if (reinterpret_cast<std::uintptr_t>(memory) % kPageBytes == 0) return arena;
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("the allocator of the load's options returned {}, which is no multiple "
+                           "of {}",
+                           memory, kPageBytes));
+}
+
 Arena::~Arena() {
-  if (data_ != nullptr) ::munmap(data_, bytes_);
+  if (data_ == nullptr) return;
+  if (allocator_.allocate != nullptr) {
+    allocator_.release(data_, bytes_, allocator_.user);
+  } else {
+    ::munmap(data_, bytes_);
+  }
 }
 
 void Arena::give_back(std::uint64_t offset, std::uint64_t size) const noexcept {
+  if (allocator_.allocate != nullptr) return;
   const std::uint64_t begin = round_up(offset, kHugePageBytes);
   const std::uint64_t end = round_down(offset + size, kHugePageBytes);
   if (begin < end) ::madvise(data_ + begin, end - begin, MADV_DONTNEED);

@@ -10,32 +10,47 @@
 
 namespace streamer::core {
 
+// Where memory comes from instead of the system. allocate returns nullptr if it has none; release
+// may be called on any thread.
+struct HostAllocator {
+  void* (*allocate)(std::size_t bytes, std::size_t alignment, void* user) = nullptr;
+  void (*release)(void* memory, std::size_t bytes, void* user) = nullptr;
+  void* user = nullptr;
+};
+
 class Arena {
  public:
   // Reserves addresses; pages come at the first touch. bytes 0 gives an empty arena.
   static Result<Arena> reserve(std::uint64_t bytes);
+  // The same from an allocator, which has one if allocate is not nullptr.
+  static Result<Arena> reserve(std::uint64_t bytes, const HostAllocator& allocator);
 
   Arena() = default;
   Arena(Arena&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        bytes_(std::exchange(other.bytes_, 0)),
+        allocator_(other.allocator_) {}
   Arena& operator=(Arena&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(allocator_, other.allocator_);
     return *this;
   }
   ~Arena();
 
   // Thread-safe. Gives the whole huge pages of [offset, offset + size) back to the system; their
-  // content is lost. Nobody may be using them.
+  // content is lost. Nobody may be using them. Nothing of an allocator's memory, which has no pages
+  // of ours.
   void give_back(std::uint64_t offset, std::uint64_t size) const noexcept;
 
-  // Aligned to a huge page.
+  // Aligned to a huge page; to a page, if it is an allocator's.
   [[nodiscard]] std::byte* data() const noexcept { return data_; }
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
 
  private:
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
+  HostAllocator allocator_;
 };
 
 }  // namespace streamer::core

@@ -112,8 +112,8 @@ TEST_CASE("every struct of the header is refused when its struct_size ends withi
                       });
   streamer_pull_options pull = STREAMER_PULL_OPTIONS_INIT;
   refuse_broken_sizes(pull, [&](auto& options, streamer_error** error) {
-    streamer_listing* listing = nullptr;
-    return streamer_pull(path.c_str(), path.c_str(), &options, nullptr, nullptr, &listing, error);
+    streamer_files* files = nullptr;
+    return streamer_pull(path.c_str(), path.c_str(), &options, nullptr, nullptr, &files, error);
   });
   streamer_listing* listing = nullptr;
   REQUIRE(streamer_listing_open(path.c_str(), nullptr, nullptr, &listing, nullptr) == STREAMER_OK);
@@ -121,7 +121,7 @@ TEST_CASE("every struct of the header is refused when its struct_size ends withi
                       [&](auto& info, streamer_error** error) {
                         return streamer_listing_get_info(listing, 0, &info, error);
                       });
-  streamer_listing_free(listing);
+  streamer_listing_close(listing);
   streamer_checkpoint* checkpoint = nullptr;
   refuse_broken_sizes(streamer_object_range{sizeof(streamer_object_range), path.c_str(), 0, 0},
                       [&](auto& range, streamer_error** error) {
@@ -162,7 +162,7 @@ TEST_CASE("every struct of the header is refused when its struct_size ends withi
   stats.struct_size = 12;
   streamer_load_get_stats(load, &stats);
   CHECK(stats.items_total == 0);
-  streamer_load_free(load);
+  streamer_load_close(load);
   streamer_plan_free(plan);
   streamer_checkpoint_close(checkpoint);
 }
@@ -253,12 +253,12 @@ TEST_CASE("NULL where it may not be is an error that names the parameter", "[bou
         STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_settings_set(nullptr, "a", "b", nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_tensor_to_dlpack(nullptr, nullptr, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
-  streamer_load_free(nullptr);
+  streamer_load_close(nullptr);
   streamer_load_cancel(nullptr);
   streamer_tensor_release(nullptr);
   streamer_plan_free(nullptr);
   streamer_error_free(nullptr);
-  streamer_listing_free(nullptr);
+  streamer_listing_close(nullptr);
   streamer_load_get_stats(nullptr, nullptr);
   CHECK(streamer_checkpoint_tensor_count(nullptr) == 0);
 }
@@ -270,17 +270,29 @@ TEST_CASE("what pull and snapshot may be given is optional, and what is missing 
   const std::string to = (folder.path() / "to").string();
   std::filesystem::create_directory(from);
   std::ofstream(from + "/config.json") << "{}";
-  streamer_listing* listing = nullptr;
-  REQUIRE(streamer_pull(from.c_str(), to.c_str(), nullptr, nullptr, nullptr, &listing, nullptr) ==
+  streamer_files* files = nullptr;
+  REQUIRE(streamer_pull(from.c_str(), to.c_str(), nullptr, nullptr, nullptr, &files, nullptr) ==
           STREAMER_OK);
-  CHECK(streamer_listing_count(listing) == 1);
-  CHECK(streamer_listing_root(listing) == to);
-  streamer_listing_free(listing);
-  REQUIRE(streamer_snapshot(from.c_str(), nullptr, nullptr, nullptr, &listing, nullptr) ==
+  CHECK(streamer_files_count(files) == 1);
+  CHECK(streamer_files_folder(files) == to);
+  refuse_broken_sizes(streamer_file_info STREAMER_FILE_INFO_INIT,
+                      [&](auto& broken, streamer_error** error) {
+                        return streamer_files_get_info(files, 0, &broken, error);
+                      });
+  streamer_file_info file = STREAMER_FILE_INFO_INIT;
+  REQUIRE(streamer_files_get_info(files, 0, &file, nullptr) == STREAMER_OK);
+  CHECK(file.path == to + "/config.json");
+  CHECK(file.bytes == 2);
+  CHECK(file.was_there == 0);
+  CHECK(streamer_files_get_info(files, 1, &file, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
+  streamer_files_close(files);
+  REQUIRE(streamer_snapshot(from.c_str(), nullptr, nullptr, nullptr, &files, nullptr) ==
           STREAMER_OK);
-  CHECK(streamer_listing_root(listing) == from);
-  streamer_listing_free(listing);
-  CHECK(streamer_listing_root(nullptr) == std::string());
+  CHECK(streamer_files_folder(files) == from);
+  streamer_files_close(files);
+  CHECK(streamer_files_folder(nullptr) == std::string());
+  CHECK(streamer_files_count(nullptr) == 0);
+  streamer_files_close(nullptr);
 
   const char* const none[] = {nullptr};
   streamer_pull_options missing = STREAMER_PULL_OPTIONS_INIT;
@@ -288,12 +300,12 @@ TEST_CASE("what pull and snapshot may be given is optional, and what is missing 
   for (const char* const* const allow : {static_cast<const char* const*>(nullptr), none}) {
     missing.allow = allow;
     streamer_error* error = nullptr;
-    CHECK(streamer_snapshot(from.c_str(), &missing, nullptr, nullptr, &listing, &error) ==
+    CHECK(streamer_snapshot(from.c_str(), &missing, nullptr, nullptr, &files, &error) ==
           STREAMER_ERROR_INVALID_ARGUMENT);
     CHECK_THAT(streamer_error_line(error), Catch::Contains("allow is NULL"));
     streamer_error_free(error);
   }
-  CHECK(streamer_snapshot(nullptr, nullptr, nullptr, nullptr, &listing, nullptr) ==
+  CHECK(streamer_snapshot(nullptr, nullptr, nullptr, nullptr, &files, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_snapshot(from.c_str(), nullptr, nullptr, nullptr, nullptr, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);

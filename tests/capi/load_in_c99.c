@@ -80,7 +80,7 @@ static void load_everything(const streamer_checkpoint *checkpoint, int32_t order
   streamer_load_get_stats(load, &stats);
   CHECK(stats.bytes_ready == streamer_checkpoint_bytes(checkpoint));
   CHECK(strlen(streamer_held_back_by_name(stats.held_back_by)) > 0);
-  streamer_load_free(load);
+  streamer_load_close(load);
 }
 
 static void fail_clearly(const streamer_checkpoint *checkpoint) {

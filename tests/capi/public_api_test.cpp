@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <memory_resource>
 #include <optional>
 #include <set>
 
@@ -344,6 +345,99 @@ TEST_CASE("one buffer takes everything, each item aligned", "[api]") {
   }
   CHECK(text_of(buffer) == model.data);
   CHECK(load.stat("arena_bytes").value() == 0);
+}
+
+TEST_CASE("tensors that a plan puts first are read first", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  const auto order_of = [&](const std::vector<std::string>& globs, ReadOrder read_order) {
+    auto plan = Plan::of(checkpoint).value();
+    plan.add_everything().value();
+    plan.prioritize(globs).value();
+    LoadOptions options;
+    options.order = Order::plan;
+    options.read_order = read_order;
+    auto load = Load::start(plan, options).value();
+    std::string names;
+    while (auto tensor = load.next().value())
+      names += tensor->name();
+    return names;
+  };
+  CHECK(order_of({}, ReadOrder::storage) == "weh");
+  CHECK(order_of({"h"}, ReadOrder::storage) == "hwe");
+  CHECK(order_of({"h", "[e]"}, ReadOrder::storage) == "hew");
+  CHECK(order_of({"?", "h"}, ReadOrder::storage) == "weh");
+  CHECK(order_of({"h"}, ReadOrder::item) == "weh");
+}
+
+namespace {
+
+class CountingMemory final : public std::pmr::memory_resource {
+ public:
+  std::size_t taken = 0;
+  std::size_t given_back = 0;
+  std::uintptr_t begin = 0;
+  bool is_empty = false;
+
+ private:
+  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+    if (is_empty) throw std::bad_alloc();
+    void* const memory = std::pmr::new_delete_resource()->allocate(bytes, alignment);
+    taken += bytes;
+    begin = reinterpret_cast<std::uintptr_t>(memory);
+    return memory;
+  }
+  void do_deallocate(void* memory, std::size_t bytes, std::size_t alignment) override {
+    given_back += bytes;
+    std::pmr::new_delete_resource()->deallocate(memory, bytes, alignment);
+  }
+  bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+};
+
+}  // namespace
+
+TEST_CASE("host memory comes from the program's allocator, which has it back at the end", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  CountingMemory memory;
+  LoadOptions options;
+  options.host_memory = &memory;
+  {
+    std::vector<Tensor> held;
+    {
+      auto load = Load::start(checkpoint, everything(), options).value();
+      while (auto tensor = load.next().value())
+        held.push_back(*std::move(tensor));
+    }
+    for (const Tensor& tensor : held) {
+      const auto address = reinterpret_cast<std::uintptr_t>(tensor.bytes().data());
+      if (tensor.bytes().empty()) continue;
+      CHECK(address >= memory.begin);
+      CHECK(address + tensor.bytes().size() <= memory.begin + memory.taken);
+      if (tensor.name() == "w") CHECK(text_of(tensor.bytes()) == model.data.substr(0, 512));
+    }
+    CHECK(memory.taken >= 518);
+    CHECK(memory.given_back == 0);
+  }
+  CHECK(memory.given_back == memory.taken);
+  memory.is_empty = true;
+  CHECK(Load::start(checkpoint, everything(), options).error().kind() == ErrorKind::out_of_memory);
+
+  streamer_plan* plan = nullptr;
+  REQUIRE(streamer_plan_new(checkpoint.get(), &plan, nullptr) == STREAMER_OK);
+  streamer_load_options half = STREAMER_LOAD_OPTIONS_INIT;
+  half.release = [](void*, std::size_t, void*) {};
+  streamer_load* load = nullptr;
+  CHECK(streamer_load_start(plan, &half, nullptr, &load, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+  half.allocate = [](std::size_t, std::size_t, void*) { return reinterpret_cast<void*>(4095); };
+  REQUIRE(streamer_plan_add_matching(plan, "*", nullptr, nullptr) == STREAMER_OK);
+  streamer_error* error = nullptr;
+  CHECK(streamer_load_start(plan, &half, nullptr, &load, &error) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK_THAT(streamer_error_line(error), Catch::Contains("multiple of 4096"));
+  streamer_error_free(error);
+  streamer_plan_free(plan);
 }
 
 TEST_CASE("options reach the load, and wrong ones are refused by name", "[api]") {

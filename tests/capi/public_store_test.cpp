@@ -101,7 +101,7 @@ TEST_CASE("listing, pull and doctor, through the public API", "[store]") {
       streamer::pull("s3://bucket/m/", target, {.allow = {"*.json"}, .ignore = {}}, settings);
   if (!pulled) FAIL(pulled.error().line());
   REQUIRE(pulled->size() == 2);
-  CHECK((*pulled)[1].uri == target + "/sub/b.json");
+  CHECK((*pulled)[1].path == target + "/sub/b.json");
   std::ostringstream text;
   text << std::ifstream(target + "/sub/b.json").rdbuf();
   CHECK(text.str() == "{\"b\":1}");

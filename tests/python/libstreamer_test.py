@@ -399,6 +399,12 @@ class Package(unittest.TestCase):
 
         asyncio.run(run())
 
+    def test_what_is_wanted_first_comes_first(self):
+        names = [name for name, _ in libstreamer.load(
+            self.big, order="plan", first=["b63", "b6?"], memory_limit="unlimited")]
+        self.assertEqual(names[:6], ["b63", "b60", "b61", "b62", "b0", "b1"])
+        self.assertEqual(len(set(names)), 64)
+
     def test_progress(self):
         seen = []
         for _ in libstreamer.load(self.big, progress=lambda done, total: seen.append((done, total))):
@@ -411,9 +417,9 @@ class Package(unittest.TestCase):
         self.assertIn(self.path, [entry.uri for entry in entries])
         with tempfile.TemporaryDirectory() as target:
             made = libstreamer.pull(self.folder.name, target, allow=["model.*"])
-            self.assertEqual([os.path.basename(entry.uri) for entry in made],
+            self.assertEqual([os.path.basename(entry.path) for entry in made],
                              ["model.safetensors"])
-            with open(made[0].uri, "rb") as copy, open(self.path, "rb") as original:
+            with open(made[0].path, "rb") as copy, open(self.path, "rb") as original:
                 self.assertEqual(copy.read(), original.read())
 
     def test_waiting_lets_other_threads_run_and_cancel(self):

@@ -125,9 +125,9 @@ class Pull(unittest.TestCase):
         """Which files the next pull copies, by what it says and by what the store was asked for."""
         self.store.requests.clear()
         entries = self.pull()
-        copied = sorted(os.path.relpath(e.uri, self.to) for e in entries if not e.skipped)
+        copied = sorted(os.path.relpath(e.path, self.to) for e in entries if not e.was_there)
         self.assertEqual(sorted(set(self.store.reads())), ["m/" + name for name in copied])
-        self.assertEqual({e.uri for e in entries}, {os.path.join(self.to, n) for n in self.files})
+        self.assertEqual({e.path for e in entries}, {os.path.join(self.to, n) for n in self.files})
         self.assertEqual(content_of(self.to), self.files)
         return copied
 

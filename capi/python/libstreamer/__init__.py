@@ -39,8 +39,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessError", "CancelledError", "Checkpoint", "CorruptError", "DeviceError", "Entry",
     "InvalidArgumentError", "Load", "MemoryLimitError", "ModelListing", "NotFoundError",
-    "ObjectChangedError", "ObjectInfo", "Operation", "OutOfMemoryError", "Progress", "Ranges",
-    "RankGroup", "RankParts", "ReadError", "Step", "StreamerError", "Tensor", "TensorInfo",
+    "ObjectChangedError", "ObjectInfo", "Operation", "OutOfMemoryError", "Progress", "PulledFile",
+    "Ranges", "RankGroup", "RankParts", "ReadError", "Step", "StreamerError", "Tensor", "TensorInfo",
     "TorchRanks", "UnsupportedError", "all_settings", "all_stats", "call_async", "diagnose",
     "library_version", "list", "list_model", "load", "load_into", "open", "open_rank", "pull",
     "snapshot", "start", "trim",
@@ -54,7 +54,15 @@ class Entry(NamedTuple):
     bytes: int  # 0 for a folder
     is_folder: bool
     etag: str = ""  # as the store writes it; empty for folders, files, or if it says none
-    skipped: bool = False  # of a pull: the same bytes were there, and were not copied
+
+
+class PulledFile(NamedTuple):
+    """A file of this machine that a pull brought."""
+
+    path: str
+    bytes: int
+    etag: str = ""  # of the object, as the store writes it; empty if it says none
+    was_there: bool = False  # the same bytes were there, and were not copied
 
 
 class ModelListing(NamedTuple):
@@ -108,7 +116,8 @@ def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
           into: Optional[Mapping[str, Any]] = None, memory_limit: Union[None, int, str] = None,
           order: Optional[str] = None, read_order: str = "storage", stream: int = 0,
           settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
-          group: Any = None, allow_empty: bool = False) -> Load:
+          group: Any = None, allow_empty: bool = False,
+          first: Sequence[str] = ()) -> Load:
     """Starts a load and returns it: an iterator of (name, Tensor). See load()."""
     values = dict(settings or {})
     if memory_limit is not None:
@@ -125,7 +134,7 @@ def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
             raise
     return Load(source, device=device, select=select, slices=slices, into=into, order=order,
                 read_order=read_order, stream=stream, settings=values, prefixes=prefixes,
-                credentials=credentials, group=group, allow_empty=allow_empty)
+                credentials=credentials, group=group, allow_empty=allow_empty, first=first)
 
 
 def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[str] = None,
@@ -146,9 +155,11 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     "unlimited", else "plan", because the loop holds a tensor while the next one comes. group: the
     ranks that share the load, so that each byte is read once between them: True for torch's default
     process group, a group of it (gloo for the host, nccl for GPUs), or a RankGroup; every rank
-    calls this then, and each gets what it asks for. Others: read_order, stream, settings, prefixes,
-    credentials. A load of a Checkpoint inherits what that was opened with, and takes settings of
-    loads only: others belong to open().
+    calls this then, and each gets what it asks for. first: patterns of names; tensors that match the
+    first one are read first, then those of the second, and so on, then all others. Others:
+    read_order, stream, settings, prefixes, credentials. A load of a
+    Checkpoint inherits what that was opened with, and takes settings of loads only: others belong to
+    open().
     """
     convert = _converter(framework)
     with start(source, **options) as running:
@@ -241,20 +252,21 @@ def list_model(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefix
 def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
          settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
          timeout: Optional[float] = None, operation: Optional[Operation] = None,
-         progress: Union[bool, Callable[[int, int], None]] = False) -> List[Entry]:
+         progress: Union[bool, Callable[[int, int], None]] = False) -> List[PulledFile]:
     """Copies the objects below uri to folder, whole or not at all; returns the files. What is there
-    and has the object's bytes is left alone (Entry.skipped). What is wrong with one object alone, such
-    as a name that cannot be a path, is raised at the end, once all others are there. Patterns are
-    those of fnmatch, held against the key and against the path below uri. progress: as for load();
-    timeout and operation: as for open()."""
+    and has the object's bytes is left alone (PulledFile.was_there). What is wrong with one object
+    alone, such as a name that cannot be a path, is raised at the end, once all others are there.
+    Patterns are those of fnmatch, held against the key and against the path below uri. progress: as
+    for load(); timeout and operation: as for open()."""
     native = _NativeSettings(settings, prefixes, credentials)
     options = _pull_options(allow, ignore)
     operation = _operation_of(timeout, operation)
     tick, finish = _tick_of(progress, operation)
     try:
-        return _take_listing(_listing_of(
+        return _take_files(_handle_of(
             _library.pull, _os.fsencode(uri), _os.fsencode(folder), _ctypes.byref(options),
-            native.handle, keep=(native, options), operation=operation, tick=tick)).objects
+            native.handle, keep=(native, options), free=_library.files_close, operation=operation,
+            tick=tick))[1]
     finally:
         finish()
 
@@ -277,9 +289,10 @@ def snapshot(uri: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
         values["cache_folder"] = _os.fspath(cache)
     native = _NativeSettings(values, prefixes, credentials)
     options = _pull_options(allow, ignore)
-    return _take_listing(_listing_of(_library.snapshot, _os.fsencode(uri), _ctypes.byref(options),
-                                     native.handle, keep=(native, options),
-                                     operation=_operation_of(timeout, operation))).folder
+    return _take_files(_handle_of(_library.snapshot, _os.fsencode(uri), _ctypes.byref(options),
+                                  native.handle, keep=(native, options),
+                                  free=_library.files_close,
+                                  operation=_operation_of(timeout, operation)))[0]
 
 
 def diagnose(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefixes=None,
@@ -322,10 +335,29 @@ def _pull_options(allow, ignore):
                                ignore_count=len(ignore))
 
 
-def _listing_of(function, *arguments, keep, operation, tick=None):
+def _handle_of(function, *arguments, keep, free, operation, tick=None):
     with _explained_by(*keep):
-        return _call_for_handle(function, *arguments, operation.handle, keep=keep,
-                                free=_library.listing_free, operation=operation, tick=tick)
+        return _call_for_handle(function, *arguments, operation.handle, keep=keep, free=free,
+                                operation=operation, tick=tick)
+
+
+def _listing_of(function, *arguments, keep, operation):
+    return _handle_of(function, *arguments, keep=keep, free=_library.listing_close,
+                      operation=operation)
+
+
+def _take_files(files):
+    """The folder and its files."""
+    try:
+        found = []
+        info = _native.FileInfo()
+        for index in range(_library.files_count(files)):
+            _call(_library.files_get_info, files, index, _ctypes.byref(info))
+            found.append(PulledFile(_os.fsdecode(info.path), info.bytes, info.etag.decode(),
+                                    bool(info.was_there)))
+        return _os.fsdecode(_library.files_folder(files)), found
+    finally:
+        _library.files_close(files)
 
 
 def _tick_of(progress, operation):
@@ -353,11 +385,11 @@ def _take_listing(listing) -> ModelListing:
         for index in range(_library.listing_count(listing)):
             _call(_library.listing_get_info, listing, index, _ctypes.byref(info))
             found.append(Entry(_os.fsdecode(info.uri), info.bytes, bool(info.is_folder),
-                               info.etag.decode(), bool(info.skipped)))
+                               info.etag.decode()))
         return ModelListing(_os.fsdecode(_library.listing_root(listing)), found,
                             _os.fsdecode(_library.listing_notes(listing)).splitlines())
     finally:
-        _library.listing_free(listing)
+        _library.listing_close(listing)
 
 
 def _converter(framework):

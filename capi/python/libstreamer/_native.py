@@ -39,7 +39,9 @@ SettingInfo = _struct(
     ("default_value", c_char_p), ("values", c_char_p), ("meaning", c_char_p),
     ("is_secret", c_int32), ("scope", c_char_p))
 EntryInfo = _struct("EntryInfo", ("uri", c_char_p), ("bytes", c_uint64), ("is_folder", c_int32),
-                    ("etag", c_char_p), ("skipped", c_int32))
+                    ("etag", c_char_p))
+FileInfo = _struct("FileInfo", ("path", c_char_p), ("bytes", c_uint64), ("etag", c_char_p),
+                   ("was_there", c_int32))
 Progress = _struct("Progress", *((name, c_uint64) for name in (
     "bytes_total", "bytes_done", "bytes_skipped", "files_total", "files_done", "files_skipped")))
 StepInfo = _struct("StepInfo", ("name", c_char_p), ("detail", c_char_p), ("elapsed_ns", c_uint64),
@@ -60,11 +62,12 @@ PlanItem = _struct(
     "PlanItem", ("tensor", c_size_t), ("part", c_int32), ("slice_dimension", c_uint32),
     ("slice_start", c_uint64), ("slice_stop", c_uint64), ("bytes_offset", c_uint64),
     ("bytes_size", c_uint64), ("destination", c_void_p), ("destination_bytes", c_size_t),
-    ("tag", c_uint64), ("device", Device))
+    ("tag", c_uint64), ("device", Device), ("priority", c_uint32))
 LoadOptions = _struct(
     "LoadOptions", ("order", c_int32), ("read_order", c_int32), ("when_full", c_int32),
     ("device", Device), ("stream", c_void_p),
-    ("communicator", c_void_p))
+    ("communicator", c_void_p), ("allocate", c_void_p), ("release", c_void_p),
+    ("allocator_user", c_void_p))
 LoadStats = _struct(
     "LoadStats", *((name, c_uint64) for name in (
         "items_total", "items_ready", "bytes_total", "bytes_ready", "bytes_read", "elapsed_ns",
@@ -137,7 +140,11 @@ _FUNCTIONS = {
     "listing_count": (c_size_t, _handle),
     "listing_get_info": (_STATUS, _handle, c_size_t, POINTER(EntryInfo)),
     "listing_root": (c_char_p, _handle),
-    "listing_free": (None, _handle),
+    "listing_close": (None, _handle),
+    "files_folder": (c_char_p, _handle),
+    "files_count": (c_size_t, _handle),
+    "files_get_info": (_STATUS, _handle, c_size_t, POINTER(FileInfo)),
+    "files_close": (None, _handle),
     "pull": (_STATUS, c_char_p, c_char_p, POINTER(PullOptions), _handle, _handle, POINTER(_handle)),
     "snapshot": (_STATUS, c_char_p, POINTER(PullOptions), _handle, _handle, POINTER(_handle)),
     "diagnose": (_STATUS, c_char_p, _handle, _handle, StepCallback, c_void_p),
@@ -160,6 +167,7 @@ _FUNCTIONS = {
     "plan_new": (_STATUS, _handle, POINTER(_handle)),
     "plan_add": (_STATUS, _handle, POINTER(PlanItem), c_size_t),
     "plan_add_matching": (_STATUS, _handle, c_char_p, POINTER(c_size_t)),
+    "plan_prioritize": (_STATUS, _handle, POINTER(c_char_p), c_size_t),
     "plan_item_count": (c_size_t, _handle),
     "plan_bytes": (c_uint64, _handle),
     "plan_free": (None, _handle),
@@ -169,7 +177,7 @@ _FUNCTIONS = {
                        POINTER(c_size_t)),
     "load_fd": (_STATUS, _handle, POINTER(c_int)),
     "load_cancel": (None, _handle),
-    "load_free": (None, _handle),
+    "load_close": (None, _handle),
     "load_get_stats": (None, _handle, POINTER(LoadStats)),
     "load_get_all_stats": (c_size_t, _handle, POINTER(c_uint64), c_size_t),
     "stat_count": (c_size_t,),

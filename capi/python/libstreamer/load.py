@@ -8,7 +8,8 @@ import functools
 import os
 import struct
 import weakref
-from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
+from typing import (Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple,
+                    Union)
 
 from . import _native
 from ._native import library
@@ -162,9 +163,10 @@ class Load:
                  into: Optional[Mapping[str, Any]] = None, order: Optional[str] = None,
                  read_order="storage", stream: int = 0,
                  settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
-                 group: Any = None, allow_empty: bool = False):
+                 group: Any = None, allow_empty: bool = False, first: Sequence[str] = ()):
         self.checkpoint = checkpoint
         self._may_be_empty = allow_empty
+        self._first = [first] if isinstance(first, str) else list(first)
         self._ranks = as_ranks(group, settings, device)
         self._pid = os.getpid()
         self._handle = ctypes.c_void_p()
@@ -201,7 +203,7 @@ class Load:
             # Ctrl-C ends what asks the store for checksums. Ranks have an order of their own.
             starting = call_for_handle if self._ranks is None else _call_here
             self._handle = starting(library.load_start, plan.handle, ctypes.byref(options),
-                                    self._settings.handle, free=library.load_free,
+                                    self._settings.handle, free=library.load_close,
                                     keep=(self._settings, options, plan, self._destinations))
         except StreamerError as error:
             explain(error, self._settings, self.checkpoint._settings)
@@ -219,6 +221,9 @@ class Load:
             call(library.plan_add_matching, plan.handle, None, None)
         else:
             self._fill(plan.handle, _is_wanted(select), slices or {}, into or {})
+        if self._first:
+            globs = (ctypes.c_char_p * len(self._first))(*(text.encode() for text in self._first))
+            call(library.plan_prioritize, plan.handle, globs, len(self._first))
         return plan
 
     def _prepare(self, plan, device, order, read_order, stream, values, prefixes, credentials):
@@ -408,7 +413,7 @@ class Load:
         self._ready.clear()
         self._tell()  # whoever awaits the descriptor, which goes now
         if handle and os.getpid() == self._pid:
-            library.load_free(handle)
+            library.load_close(handle)
         self._destinations = {}
 
     def stats(self) -> Dict[str, Any]:
