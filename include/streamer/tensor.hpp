@@ -14,7 +14,7 @@
 namespace streamer {
 
 enum class Dtype : std::int32_t {
-#define STREAMER_DTYPE(name, number, text, bits, dlpack) name = number,
+#define STREAMER_DTYPE(name, number, text, bits, elements, dlpack) name = number,
 #include "dtypes.inc"
 #undef STREAMER_DTYPE
 };

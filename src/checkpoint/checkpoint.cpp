@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "base/on_threads.hpp"
+#include "checkpoint/format.hpp"
 #include "checkpoint/model_sources.hpp"
 #include "checkpoint/other_file.hpp"
-#include "checkpoint/safetensors_header.hpp"
 
 namespace streamer::core {
 
@@ -34,34 +34,36 @@ Result<void> fill(Store& store, const Opened& opened, std::uint64_t offset, std:
                     std::as_writable_bytes(to.subspan(here)));
 }
 
-// Length and text of the header: one read in the common case, two for long headers.
-Result<OpenedShard> read_header(Store& store, const Uri& uri, HeaderRules rules) {
+// One read in the common case, more for long headers.
+Result<OpenedShard> read_header(Store& store, const Uri& uri, const OpenRules& rules) {
   const Opened opened = TRY(store.open(uri, kFirstReadBytes));
   const Object& object = opened.object;
-  const std::vector<std::byte>& first = opened.first;
-  const std::string_view other = recognise_other_file(first);
-  const auto explain = [&](Error error, ByteRange range) {
-    ErrorFields fields = error.fields();
+  const std::span<const std::byte> first = opened.first;
+  const Format& format = format_of(rules.formats, first, object.size);
+  auto header = format.read_header(
+      {.bytes = object.size,
+       .first = first,
+       .read = [&](std::uint64_t offset,
+                   std::span<char> to) { return fill(store, opened, offset, to); }},
+      rules.header);
+  if (!header) {
+    ErrorFields fields = header.error().fields();
+    if (!fields.uri.empty()) return std::move(header).error();  // of the store, not of the format
+    const std::string_view other = recognise_other_file(first);
     if (!other.empty()) fields.message += fmt::format("; {}", other);
+    const ByteRange range = fields.range;
     return Error(std::move(fields)).at(uri.text(), range);
-  };
-  auto length = header_length(first, object.size, rules);
-  if (!length)
-    return explain(std::move(length).error(), {0, std::min<std::uint64_t>(8, object.size)});
-
-  JsonText text(*length);
-  TRY(fill(store, opened, kHeaderLengthBytes, std::span<char>(text.data(), *length)));
-  auto header = parse_header(text, object.size, rules);
-  if (!header) return explain(std::move(header).error(), {0, kHeaderLengthBytes + *length});
+  }
   return OpenedShard{.object = {.object = object,
-                                .header_bytes = *length,
+                                .header_bytes = header->text_bytes,
+                                .head_bytes = header->head_bytes,
                                 .tensor_count = header->tensors.size(),
                                 .metadata = std::move(header->metadata)},
                      .tensors = std::move(header->tensors)};
 }
 
 Result<std::vector<OpenedShard>> read_headers(Stores& stores, const std::vector<Entry>& entries,
-                                              HeaderRules rules) {
+                                              const OpenRules& rules) {
   const auto read_one = [&](std::size_t i) -> Result<OpenedShard> {
     Store* const store = TRY(stores.of(entries[i].uri));
     return read_header(*store, entries[i].uri, rules);
@@ -117,7 +119,7 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::s
                  "no URI was given; name a file, a folder or a shard index");
   }
   ModelSources sources = TRY(find_model(*stores, uris));
-  auto opened = read_headers(*stores, sources.objects, rules.header);
+  auto opened = read_headers(*stores, sources.objects, rules);
   if (!opened) return explain_missing(std::move(opened).error(), sources);
 
   auto checkpoint = std::make_shared<Checkpoint>();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Safetensors objects, opened and checked, as one set of tensors.
+// Objects of a format with tensors, opened and checked, as one set of tensors.
 
 #include <cstdint>
 #include <memory>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "checkpoint/safetensors_header.hpp"
+#include "checkpoint/format.hpp"
 #include "checkpoint/tensor_table.hpp"
 #include "storage/store.hpp"
 
@@ -18,7 +18,8 @@ namespace streamer::core {
 
 struct CheckpointObject {
   Object object;
-  std::uint64_t header_bytes = 0;
+  std::uint64_t header_bytes = 0;  // as programs are shown it
+  std::uint64_t head_bytes = 0;    // of all that stands before the tensors' bytes
   std::uint32_t tensor_count = 0;
   // __metadata__, in the order of the file.
   std::vector<std::pair<std::string, std::string>> metadata;
@@ -40,6 +41,7 @@ enum class SameNames { refuse, keep };
 struct OpenRules {
   SameNames same_names = SameNames::refuse;
   HeaderRules header = HeaderRules::strict;
+  std::span<const Format> formats = core::formats();
 };
 
 // Each of uris is a safetensors file, a folder or a shard index (see model_sources.hpp). Reads

@@ -3,6 +3,8 @@
 
 #include <array>
 
+#include "base/bytes.hpp"
+
 namespace streamer::core {
 
 namespace {
@@ -12,8 +14,8 @@ constexpr std::optional<std::uint8_t> dlpack_code(int code) {
 }
 
 constexpr auto kRows = std::to_array<DtypeRow>({
-#define STREAMER_DTYPE(name, number, text, bits, dlpack) \
-  {Dtype::name, text, bits, dlpack_code(dlpack)},
+#define STREAMER_DTYPE(name, number, text, bits, elements, dlpack) \
+  {Dtype::name, text, bits, elements, dlpack_code(dlpack)},
 #include "streamer/dtypes.inc"
 #undef STREAMER_DTYPE
 });
@@ -30,6 +32,11 @@ static_assert(rows_stand_at_their_number());
 
 const DtypeRow& dtype_row(Dtype dtype) noexcept {
   return kRows[static_cast<std::size_t>(dtype) - 1];
+}
+
+std::optional<std::uint64_t> bits_of(const DtypeRow& row, std::uint64_t elements) noexcept {
+  if (elements % row.elements != 0) return std::nullopt;
+  return checked_multiply(elements / row.elements, row.bits);
 }
 
 std::optional<Dtype> dtype_from_name(std::string_view name) noexcept {

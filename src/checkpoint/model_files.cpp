@@ -14,6 +14,7 @@
 #include <tuple>
 
 #include "base/text.hpp"
+#include "checkpoint/format.hpp"
 
 namespace streamer::core {
 
@@ -331,7 +332,7 @@ Result<void> check_files(const FolderContent& folder, const std::vector<FileName
     for (const std::string_view end : kUnfinished) {
       if (!ends_ignoring_case(name, end)) continue;
       const std::string whole = name.substr(0, name.size() - end.size());
-      if (!is_safetensors(whole) || has_file(folder, whole)) continue;
+      if (!has_format_suffix(whole) || has_file(folder, whole)) continue;
       return Error(ErrorKind::corrupt,
                    fmt::format("the download of {} has not ended: there is only {}; end it, or "
                                "remove that file",
@@ -387,10 +388,6 @@ Result<std::optional<IndexName>> choose_index(std::vector<IndexName> indexes,
 
 }  // namespace
 
-bool is_safetensors(std::string_view name) {
-  return name.size() > kSafetensors.size() && ends_ignoring_case(name, kSafetensors);
-}
-
 bool is_shard_index(std::string_view name) {
   return take_index_apart(name).has_value();
 }
@@ -423,7 +420,7 @@ Result<ModelFiles> choose_model_files(const FolderContent& folder) {
   std::vector<FileName> files;
   std::vector<IndexName> indexes;
   const auto see = [&](const std::string& name) {
-    if (is_safetensors(name)) files.push_back(take_apart(name));
+    if (has_format_suffix(name)) files.push_back(take_apart(name));
     if (auto index = take_index_apart(name)) indexes.push_back(*std::move(index));
   };
   for (const std::string& name : folder.files)
@@ -473,7 +470,7 @@ Result<ModelFiles> files_of_index(const FolderContent& folder, const std::string
   const auto name = take_index_apart(index);
   std::vector<FileName> others;
   for (const std::string& file : folder.files) {
-    if (!is_safetensors(file) ||
+    if (!has_format_suffix(file) ||
         std::binary_search(content.shards.begin(), content.shards.end(), file)) {
       continue;
     }

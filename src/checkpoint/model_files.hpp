@@ -49,7 +49,6 @@ Result<ModelFiles> files_of_index(const FolderContent& folder, const std::string
 
 // model.safetensors.index.json, model.fp16.safetensors.index.json, x.safetensors.index.bf16.json.
 [[nodiscard]] bool is_shard_index(std::string_view name);
-[[nodiscard]] bool is_safetensors(std::string_view name);
 
 // models--org--name: what a hub's client keeps of all versions of a model.
 [[nodiscard]] bool is_hub_cache(const FolderContent& folder);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/model_sources.hpp"
+#include "checkpoint/format.hpp"
 
 #include <fmt/format.h>
 
@@ -107,7 +108,7 @@ std::vector<std::string> folders_with_models(Store& store, const Listed& listed)
     const auto found = store.list(below[i], ListDepth::children);
     if (!found) return std::string();
     const bool holds = std::any_of(found->begin(), found->end(), [](const Entry& entry) {
-      return !entry.is_folder && is_safetensors(entry.uri.last_component());
+      return !entry.is_folder && has_format_suffix(entry.uri.last_component());
     });
     return holds ? below[i].text() : std::string();
   };

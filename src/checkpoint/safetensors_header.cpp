@@ -196,10 +196,13 @@ Result<void> check_tensor(const Entry& entry, std::span<const std::uint64_t> sha
                   shown(entry.name), entry.begin, entry.end, expected_begin);
   }
   const DtypeRow& dtype = dtype_row(entry.dtype);
-  std::optional<std::uint64_t> bits = 1;
+  std::optional<std::uint64_t> elements = 1;
   for (const std::uint64_t extent : shape)
-    bits = bits ? checked_multiply(*bits, extent) : bits;
-  if (bits) bits = checked_multiply(*bits, dtype.bits);
+    elements = elements ? checked_multiply(*elements, extent) : elements;
+  if (elements && *elements % dtype.elements != 0)
+    return broken("MisalignedSlice", "tensor {}: shape [{}] of {} is no whole number of its blocks",
+                  shown(entry.name), fmt::join(shape, ", "), dtype.name);
+  const std::optional<std::uint64_t> bits = elements ? bits_of(dtype, *elements) : std::nullopt;
   if (!bits) {
     return broken("ValidationOverflow", "tensor {}: shape [{}] of {} has more than 2^64 bits",
                   shown(entry.name), fmt::join(shape, ", "), dtype.name);

@@ -16,6 +16,12 @@ std::uint64_t product(std::span<const std::uint64_t> extents) {
   return all;
 }
 
+// Of that many elements; nullopt if they do not end with a block and a byte.
+std::optional<std::uint64_t> whole_bytes(const DtypeRow& dtype, std::uint64_t elements) {
+  const auto bits = bits_of(dtype, elements);
+  return bits && *bits % 8 == 0 ? std::optional(*bits / 8) : std::nullopt;
+}
+
 Error bad_slice(const TensorView& tensor, const Slice& slice, std::string_view why) {
   return Error(ErrorKind::invalid_argument,
                fmt::format("slice [{}, {}) along dimension {} of tensor \"{}\": {}", slice.start,
@@ -38,25 +44,23 @@ Result<StridedRange> slice_bytes(const TensorView& tensor, const Slice& slice) {
   }
   // Bytes are not 0, so no extent is, and every product below is at most the tensor's own.
   const std::uint64_t outer = product(tensor.shape.first(slice.dimension));
-  const std::uint64_t inner_bits =
-      product(tensor.shape.subspan(slice.dimension + 1)) * dtype_row(tensor.dtype).bits;
-  const std::uint64_t skip_bits = slice.start * inner_bits;
-  const std::uint64_t run_bits = (slice.stop - slice.start) * inner_bits;
-  const std::uint64_t stride_bits = extent * inner_bits;
-  const bool is_one_run = outer == 1 || run_bits == stride_bits;
-  if (skip_bits % 8 != 0 || (run_bits * (is_one_run ? outer : 1)) % 8 != 0 ||
-      (!is_one_run && stride_bits % 8 != 0)) {
-    return bad_slice(tensor, slice,
-                     fmt::format("elements of {} have {} bits and the slice does not begin and end "
-                                 "on a byte",
-                                 dtype_row(tensor.dtype).name, dtype_row(tensor.dtype).bits));
+  const std::uint64_t inner = product(tensor.shape.subspan(slice.dimension + 1));
+  const DtypeRow& dtype = dtype_row(tensor.dtype);
+  const bool is_one_run = outer == 1 || slice.stop - slice.start == extent;
+  const auto skip = whole_bytes(dtype, slice.start * inner);
+  const auto run =
+      whole_bytes(dtype, (slice.stop - slice.start) * inner * (is_one_run ? outer : 1));
+  const auto stride = is_one_run ? run : whole_bytes(dtype, extent * inner);
+  if (!skip || !run || !stride) {
+    return bad_slice(
+        tensor, slice,
+        fmt::format("{} of {} have {} bits and the slice does not begin and end on a "
+                    "byte",
+                    dtype.elements == 1 ? "elements" : "blocks", dtype.name, dtype.bits));
   }
-  const std::uint64_t offset = tensor.bytes.offset + skip_bits / 8;
-  if (is_one_run) {
-    const std::uint64_t bytes = run_bits * outer / 8;
-    return StridedRange{offset, bytes, bytes, 1};
-  }
-  return StridedRange{offset, run_bits / 8, stride_bits / 8, outer};
+  const std::uint64_t offset = tensor.bytes.offset + *skip;
+  if (is_one_run) return StridedRange{offset, *run, *run, 1};
+  return StridedRange{offset, *run, *stride, outer};
 }
 
 std::vector<std::uint64_t> slice_shape(const TensorView& tensor, const Slice& slice) {

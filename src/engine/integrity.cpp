@@ -5,8 +5,6 @@
 
 #include <algorithm>
 
-#include "checkpoint/safetensors_header.hpp"
-
 namespace streamer::core {
 
 namespace {
@@ -18,7 +16,8 @@ std::string_view as_bytes_of(const std::byte* data, std::uint64_t size) {
 // Whether the chunks bring every byte of the object behind its header.
 bool covers(const Plan& plan, const CheckpointObject& entry,
             std::span<const std::uint32_t> chunks) {
-  std::uint64_t at = kHeaderLengthBytes + entry.header_bytes;
+  if (entry.head_bytes == 0) return false;  // ranges of a file
+  std::uint64_t at = entry.head_bytes;
   for (std::size_t i = 0; i < chunks.size(); ++i) {
     const Chunk& chunk = plan.chunks()[chunks[i]];
     if (chunks[i] != chunks[0] + i || chunk.offset != at) return false;
@@ -88,7 +87,7 @@ Result<void> Integrity::watch(Watched& watched, const CheckpointObject& entry,
   watched.expected = std::move(expected);
   watched.first_chunk = chunks.empty() ? 0 : chunks.front();
   watched.chunks = static_cast<std::uint32_t>(chunks.size());
-  std::vector<std::byte> header(kHeaderLengthBytes + entry.header_bytes);
+  std::vector<std::byte> header(entry.head_bytes);
   TRY(store.read(entry.object, {0, header.size()}, header));
   const std::string_view bytes = as_bytes_of(header.data(), header.size());
   return watched.state.with([&](State& state) -> Result<void> {
