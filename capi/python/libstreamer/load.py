@@ -17,7 +17,7 @@ from .checkpoint import Checkpoint, TensorInfo
 from .errors import InvalidArgumentError, StreamerError, UnsupportedError, call
 from .ranks import as_ranks
 from .settings import NativeSettings, explain
-from .tensor import Tensor
+from .tensor import FRAMEWORK_NAMES, Tensor
 from .waiting import call_for_handle
 
 # How long a wait in the library lasts before Python looks for signals.
@@ -460,14 +460,5 @@ def _slice_of(tensor, wanted):
     return cut[0][:3] if cut else (0, 0, tensor.shape[0] if tensor.shape else 1)
 
 
-_SAME_DTYPES = {
-    "BOOL": ("bool",), "BF16": ("bfloat16",), "F8_E4M3": ("float8_e4m3fn",),
-    "F8_E8M0": ("float8_e8m0fnu",), "F4": ("float4_e2m1fn_x2",), "C64": ("complex64",),
-    "F16": ("float16",), "F32": ("float32",), "F64": ("float64",), "I8": ("int8",),
-    "I16": ("int16",), "I32": ("int32",), "I64": ("int64",), "U8": ("uint8",), "U16": ("uint16",),
-    "U32": ("uint32",), "U64": ("uint64",),
-}
-
-
 def _same_dtype(stored, other):
-    return other in _SAME_DTYPES.get(stored, (stored.lower(),))
+    return other == FRAMEWORK_NAMES.get(stored, stored.lower())

@@ -9,24 +9,13 @@ from typing import Tuple
 from ._native import library
 from .errors import UnsupportedError, call
 
-# What NumPy has under a name of its own. BF16 and the 8-bit floats need ml_dtypes.
-_NUMPY_NAMES = {
+# What NumPy, ml_dtypes and torch call the dtypes of safetensors, as far as each of them has them.
+FRAMEWORK_NAMES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16", "F16": "float16",
-    "I32": "int32", "U32": "uint32", "F32": "float32", "C64": "complex64", "F64": "float64",
-    "I64": "int64", "U64": "uint64",
-}
-_ML_DTYPES_NAMES = {
-    "BF16": "bfloat16", "F8_E5M2": "float8_e5m2", "F8_E4M3": "float8_e4m3fn",
-    "F8_E8M0": "float8_e8m0fnu", "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-}
-_TORCH_NAMES = {
-    "BOOL": ("bool",), "U8": ("uint8",), "I8": ("int8",), "I16": ("int16",), "U16": ("uint16",),
-    "F16": ("float16",), "BF16": ("bfloat16",), "I32": ("int32",), "U32": ("uint32",),
-    "F32": ("float32",), "C64": ("complex64",), "F64": ("float64",), "I64": ("int64",),
-    "U64": ("uint64",), "F8_E5M2": ("float8_e5m2",), "F8_E4M3": ("float8_e4m3fn",),
-    "F8_E8M0": ("float8_e8m0fnu",), "F8_E4M3FNUZ": ("float8_e4m3fnuz",),
-    "F8_E5M2FNUZ": ("float8_e5m2fnuz",), "F4": ("float4_e2m1fn_x2",),
+    "BF16": "bfloat16", "I32": "int32", "U32": "uint32", "F32": "float32", "C64": "complex64",
+    "F64": "float64", "I64": "int64", "U64": "uint64", "F8_E5M2": "float8_e5m2",
+    "F8_E4M3": "float8_e4m3fn", "F8_E8M0": "float8_e8m0fnu", "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz", "F4": "float4_e2m1fn_x2",
 }
 
 _tensor_release = library.tensor_release
@@ -47,7 +36,7 @@ _DELETER_OFFSETS = {_UNVERSIONED: 48 + 8, _VERSIONED: 8 + 8}
 
 @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def _end_capsule(capsule):
-    """Of a capsule that nobody took; a consumer renames the one that he takes."""
+    """Of a capsule that nobody took; a consumer renames the one that it takes."""
     for name, offset in _DELETER_OFFSETS.items():
         if _PyCapsule_IsValid(capsule, name):
             managed = _PyCapsule_GetPointer(capsule, name)
@@ -59,27 +48,30 @@ def _end_capsule(capsule):
 def torch_dtype(name):
     """The torch dtype of a dtype of safetensors; UnsupportedError if this torch has none."""
     import torch
-    for candidate in _TORCH_NAMES.get(name, ()):
-        if hasattr(torch, candidate):
-            return getattr(torch, candidate)
-    raise UnsupportedError(f"torch {torch.__version__} has no dtype for {name}")
+    found = getattr(torch, FRAMEWORK_NAMES.get(name, "none"), None)
+    if found is None:
+        raise UnsupportedError(f"torch {torch.__version__} has no dtype for {name}")
+    return found
 
 
 def torch_dtypes():
     """Each dtype of safetensors that this torch has."""
     import torch
-    return {name: getattr(torch, one) for name, (one,) in _TORCH_NAMES.items() if hasattr(torch, one)}
+    return {name: getattr(torch, one) for name, one in FRAMEWORK_NAMES.items() if hasattr(torch, one)}
 
 
 def numpy_dtype(name):
     """The NumPy dtype of a dtype of safetensors; UnsupportedError if there is none here."""
     import numpy
-    if name in _NUMPY_NAMES:
-        return numpy.dtype(_NUMPY_NAMES[name])
+    wanted = FRAMEWORK_NAMES.get(name, "none")
+    try:
+        return numpy.dtype(wanted)
+    except TypeError:
+        pass
     try:
         import ml_dtypes
-        return numpy.dtype(getattr(ml_dtypes, _ML_DTYPES_NAMES[name]))
-    except (ImportError, KeyError, AttributeError):
+        return numpy.dtype(getattr(ml_dtypes, wanted))
+    except (ImportError, AttributeError):
         raise UnsupportedError(
             f"NumPy has no dtype for {name}; install ml_dtypes, or use memoryview()") from None
 
