@@ -74,7 +74,7 @@ TEST_CASE("files of another format stand beside safetensors in one checkpoint", 
   const std::string wrong =
       write_text(folder.path() / "c.toy", "TOY3" + std::string(16, 'x')).string();
   const Error error = open_with_toys({wrong}).error();
-  CHECK(error.line() == wrong + " bytes 3-3: ToySize: a toy has another size");
+  CHECK(error.line().starts_with(wrong + " bytes 3-3: ToySize: a toy has another size"));
   // A file of no format is safetensors' to judge.
   const std::string none = write_text(folder.path() / "d", "TO").string();
   CHECK_THAT(open_with_toys({none}).error().line(), Catch::Contains("HeaderTooSmall"));
