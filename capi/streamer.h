@@ -394,8 +394,9 @@ STREAMER_API const char *streamer_device_kind_name(int32_t kind);
 STREAMER_API streamer_status streamer_device_copy_rate(streamer_device device,
                                                        double *bytes_per_second_out,
                                                        streamer_error **error_out);
-/* Gives back to the system the pinned memory that loads to devices keep for the next one (the setting
- * debug.staging_bytes, for each device); returns how many bytes that was. */
+/* Gives back to the system the memory that loads keep for the next one: host memory of released tensors
+ * (128 MiB at most, which the system takes back itself when it is short), and the pinned memory of each
+ * device. Returns how many bytes that was. */
 STREAMER_API uint64_t streamer_trim(void);
 
 /* ---- Checkpoint ------------------------------------------------------------------------------- */

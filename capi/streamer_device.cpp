@@ -5,6 +5,7 @@
 #include "gpu/copy_rate.hpp"
 #include "gpu/gpu_kinds.hpp"
 #include "gpu/kept_segments.hpp"
+#include "memory/arena.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -57,8 +58,9 @@ streamer_status streamer_device_copy_rate(streamer_device device, double* bytes_
 }
 
 uint64_t streamer_trim(void) {
-  const std::uint64_t bytes = core::kept_segments_bytes();
+  const std::uint64_t bytes = core::kept_segments_bytes() + core::left_arena_bytes();
   core::drop_kept_segments();
+  core::drop_left_arena();
   return bytes;
 }
 

@@ -55,8 +55,8 @@ inline Result<double> copy_rate(Device device) {
   return bytes_per_second;
 }
 
-// Gives back to the system the pinned memory that loads to devices keep for the next one; returns
-// how many bytes that was. Thread-safe.
+// Gives back to the system the memory that loads keep for the next one: see streamer_trim().
+// Thread-safe.
 inline std::uint64_t trim() noexcept {
   return streamer_trim();
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/landing.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -38,11 +39,20 @@ std::unique_ptr<Window> make_window(const Plan& plan, std::uint32_t memory) {
   return window;
 }
 
+std::unique_ptr<ElasticWindow> make_elastic(const Plan& plan, const LoadMemory& memory) {
+  if (plan.blocks().empty()) return nullptr;
+  return std::make_unique<ElasticWindow>(plan.blocks(), memory.elastic,
+                                         [&memory](std::uint64_t offset, std::uint64_t bytes) {
+                                           memory.arena.give_back(offset, bytes);
+                                         });
+}
+
 }  // namespace
 
 Landing::Landing(Plan plan, LoadMemory memory, std::uint64_t bandwidth_bytes_per_s)
     : plan_(std::move(plan)),
       memory_(std::move(memory)),
+      elastic_(make_elastic(plan_, memory_)),
       throttle_(bandwidth_bytes_per_s),
       countdowns_(std::make_unique<TensorCountdown[]>(plan_.items().size())),
       ready_(static_cast<std::uint32_t>(plan_.items().size())),
@@ -52,6 +62,11 @@ Landing::Landing(Plan plan, LoadMemory memory, std::uint64_t bandwidth_bytes_per
   const auto items = plan_.items();
   for (std::uint32_t i = 0; i < items.size(); ++i)
     countdowns_[i].start(items[i].chunks);
+}
+
+Landing::~Landing() {
+  if (!elastic_) return;
+  memory_.arena.leave_to_next(std::min(elastic_->touched_bytes(), memory_.elastic.most_kept_bytes));
 }
 
 // ---- Before the threads of sources run ----
@@ -79,7 +94,7 @@ void Landing::begin(const LoadCounters& counters, std::uint32_t threads) {
   threads_running_.store(threads, std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < plan_.items().size(); ++i) {
     if (plan_.items()[i].chunks != 0) continue;
-    ready_.push({&i, 1});
+    push_ready({&i, 1});
     add(counters[0].items_ready, 1);
   }
 }
@@ -176,10 +191,10 @@ void Landing::hand_over(const Chunk& chunk, ReaderCounters& mine) {
     ++items_ready;
     bytes_ready += plan_.items()[item].bytes;
     if (count < completed.size()) continue;
-    ready_.push({completed.data(), count});
+    push_ready({completed.data(), count});
     count = 0;
   }
-  if (count != 0) ready_.push({completed.data(), count});
+  if (count != 0) push_ready({completed.data(), count});
   add(mine.items_ready, items_ready);
   add(mine.bytes_ready, bytes_ready);
   add(mine.chunks, 1);
@@ -188,11 +203,17 @@ void Landing::hand_over(const Chunk& chunk, ReaderCounters& mine) {
   if (items_ready != 0) news_.notify();
 }
 
+void Landing::push_ready(std::span<const std::uint32_t> items) noexcept {
+  // relaxed: a hint; before the consumer can take them.
+  items_waiting_.fetch_add(static_cast<std::uint32_t>(items.size()), std::memory_order_relaxed);
+  ready_.push(items);
+}
+
 void Landing::item_landed(std::uint32_t item, ReaderCounters& mine) {
   const PlanItem& landed = plan_.items()[item];
   add(mine.chunks, 1);
   if (!countdowns_[item].chunk_landed(landed.chunks)) return;
-  ready_.push({&item, 1});
+  push_ready({&item, 1});
   add(mine.items_ready, 1);
   add(mine.bytes_ready, landed.bytes);
   news_.notify();
@@ -250,15 +271,29 @@ bool Landing::is_stuck() const noexcept {
   return chunks_on_the_way_.load(std::memory_order_acquire) == 0;
 }
 
+void Landing::item_yielded(std::uint32_t item) noexcept {
+  const PlanItem& yielded = plan_.items()[item];
+  items_waiting_.fetch_sub(1, std::memory_order_relaxed);
+  if (!elastic_ || yielded.place.memory != 0 || !holds_window(yielded)) return;
+  if (elastic_->yielded(yielded.bytes)) windows_moved();
+}
+
 void Landing::release_item(std::uint32_t item) noexcept {
   const PlanItem& released = plan_.items()[item];
   if (!holds_window(released)) return;
   const std::uint32_t memory = released.place.memory;
+  if (memory == 0 && elastic_) {
+    if (elastic_->released(released.place.value)) windows_moved();
+    return;
+  }
   if (plan_.memories()[memory].ring_bytes == 0) {
     if (memory == 0) memory_.arena.give_back(released.place.value, released.bytes);
     return;
   }
-  if (!windows_[memory]->release(item)) return;
+  if (windows_[memory]->release(item)) windows_moved();
+}
+
+void Landing::windows_moved() noexcept {
   // release: pairs with the acquire in window_moves().
   window_moves_.fetch_add(1, std::memory_order_release);
   wake_sources();

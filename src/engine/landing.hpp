@@ -17,6 +17,7 @@
 #include "base/throttle.hpp"
 #include "base/wake_fd.hpp"
 #include "engine/counters.hpp"
+#include "engine/elastic_window.hpp"
 #include "engine/integrity.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
@@ -35,6 +36,7 @@ struct LoadMemory {
   // By memory of the plan; the host's is nullptr. What they hold is there once a segment of their
   // device was to be had.
   std::vector<std::unique_ptr<DeviceMemory>> devices;
+  ElasticWindow::Limits elastic = {};  // of the arena, if the plan cuts it into blocks
 };
 
 // In what threads of sources wait beside windows.
@@ -50,6 +52,9 @@ class StopListener {
 class Landing {
  public:
   Landing(Plan plan, LoadMemory memory, std::uint64_t bandwidth_bytes_per_s);
+  Landing(const Landing&) = delete;
+  Landing& operator=(const Landing&) = delete;
+  ~Landing();
 
   // ---- Before the threads of sources run; by the thread that starts the load ----
 
@@ -75,6 +80,7 @@ class Landing {
     if (!place.in_arena) return reinterpret_cast<std::byte*>(place.value);
     std::byte* const base =
         place.memory == 0 ? memory_.arena.data() : memory_.devices[place.memory]->data();
+    if (place.memory == 0 && elastic_) return base + elastic_->offset_of(place.value);
     return base + plan_.arena_offset(place);
   }
   // Makes the memory of all devices be there now.
@@ -82,7 +88,8 @@ class Landing {
 
   // May positions before `end` of the memory be written? Once true it stays true.
   [[nodiscard]] bool admits(std::uint32_t memory, std::uint64_t end) const noexcept {
-    return windows_[memory]->admits(end);
+    if (memory != 0 || !elastic_) return windows_[memory]->admits(end);
+    return elastic_->admits(end) || elastic_->advance(end, consumer_starves());
   }
   [[nodiscard]] bool admits(const Chunk& chunk) const noexcept {
     return admits(chunk.memory, chunk.position_end);
@@ -150,6 +157,15 @@ class Landing {
   // The failure, once it stopped.
   [[nodiscard]] Error failure() const;
   [[nodiscard]] const LoadMemory& memory() const noexcept { return memory_; }
+  // Of the host's arena, as much as was ever used.
+  [[nodiscard]] std::uint64_t used_arena_bytes() const noexcept {
+    return elastic_ ? elastic_->touched_bytes() : memory_.arena.bytes();
+  }
+  // How far sources may run ahead of the consumer in the memory; 0: as far as they like.
+  [[nodiscard]] std::uint64_t window_bytes(std::uint32_t memory) const noexcept {
+    if (memory == 0 && elastic_) return elastic_->ahead_bytes();
+    return plan_.memories()[memory].ring_bytes;
+  }
   [[nodiscard]] const Integrity* integrity() const noexcept { return integrity_.get(); }
   [[nodiscard]] const Notes& notes() const noexcept { return notes_; }
   // Steady clock, when the last byte landed; 0: it did not.
@@ -168,6 +184,12 @@ class Landing {
   // True if every thread that is left waits for a window that is shut to it, and nothing that was
   // read is on its way any more.
   [[nodiscard]] bool is_stuck() const noexcept;
+  // An item was handed out.
+  void item_yielded(std::uint32_t item) noexcept;
+  // relaxed: a hint.
+  void set_consumer_waits(bool waits) noexcept {
+    consumer_waits_.store(waits, std::memory_order_relaxed);
+  }
   // Moves when an item became ready, a thread went to sleep or ended, or the load stopped.
   [[nodiscard]] ReadySignal& news() noexcept { return news_; }
 
@@ -179,13 +201,23 @@ class Landing {
  private:
   // Counts down the chunk's items and hands over those that are whole.
   void hand_over(const Chunk& chunk, ReaderCounters& mine);
+  void push_ready(std::span<const std::uint32_t> items) noexcept;
+  void windows_moved() noexcept;
+  // It waits, and not because it was not woken yet: all that is ahead of it is still to come.
+  [[nodiscard]] bool consumer_starves() const noexcept {
+    return consumer_waits_.load(std::memory_order_relaxed) &&
+           items_waiting_.load(std::memory_order_relaxed) == 0;
+  }
   // Wakes every thread that sleeps: a window moved, or the load stopped.
   void wake_sources() noexcept;
 
   const Plan plan_;
-  const LoadMemory memory_;
+  LoadMemory memory_;
 
   std::vector<std::unique_ptr<Window>> windows_;  // by memory of the plan
+  const std::unique_ptr<ElasticWindow> elastic_;  // of the host instead, if that is in blocks
+  std::atomic<bool> consumer_waits_{false};
+  std::atomic<std::uint32_t> items_waiting_{0};  // whole, and not yet yielded
   EventCount window_moved_;
   std::atomic<std::uint64_t> window_moves_{0};
   std::vector<std::unique_ptr<WakeFd>> wakes_;

@@ -192,8 +192,9 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   auto objects = TRY(source_objects(*checkpoint));
   // An ordered source has buffers of its own.
   const ReadingFrom from = ordered == nullptr ? reading_from(objects) : ReadingFrom{};
-  const LoadSizes sizes =
-      TRY(size_load(settings, list, tensors, from, options.limits_tensors_alone));
+  LoadSizes sizes = TRY(size_load(settings, list, tensors, from, options.limits_tensors_alone));
+  if (sizes.block_bytes != 0 && options.block_bytes != 0) sizes.block_bytes = options.block_bytes;
+  if (sizes.block_bytes != 0 && options.ahead_bytes != 0) sizes.ahead_bytes = options.ahead_bytes;
   const Staging::Options staging = staging_options(settings, options, sizes.window_bytes);
   const std::uint64_t gap_bytes = TRY(coalesce_gap_bytes(*checkpoint, settings));
   Plan plan = Plan::make(
@@ -202,6 +203,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
        .coalesce_gap_bytes = gap_bytes,
        .tensor_alignment_bytes = settings.get(setting::kTensorAlignment),
        .window_bytes = sizes.window_bytes,
+       .block_bytes = ordered == nullptr ? sizes.block_bytes : 0,
        .device_window_bytes = sizes.device_window_bytes,
        .device_alignment_bytes =
            std::max<std::uint64_t>(settings.get(setting::kDeviceAlignment), 1),
@@ -210,7 +212,10 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   if (ordered != nullptr) TRY(ordered->check(plan));
   LoadMemory memory{
       .arena = TRY(Arena::reserve(plan.memories()[0].arena_bytes, options.host_allocator)),
-      .devices = device_memories(plan, runtimes, settings)};
+      .devices = device_memories(plan, runtimes, settings),
+      .elastic = {.first_ahead_bytes = sizes.ahead_bytes,
+                  .most_bytes = sizes.window_bytes,
+                  .most_kept_bytes = sizes.ahead_bytes}};
   auto* const made = LoadTensors::make(std::move(checkpoint), std::move(requests), std::move(plan),
                                        std::move(memory), settings.get(setting::kMaxBandwidth));
   std::unique_ptr<Load> load(new Load(
@@ -314,6 +319,7 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     if (is_stuck && !has_all) item = running.take_ready();
     if (item) {
       ++running.yielded;
+      landing.item_yielded(*item);
       return Next{Outcome::tensor, &running.tensors->yield(*item)};
     }
     if (is_stuck && running.options.when_full == WhenFull::fail) return window_is_full();
@@ -333,7 +339,9 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
       continue;
     }
     const auto began = std::chrono::steady_clock::now();
+    landing.set_consumer_waits(true);
     landing.news().wait(ticket, deadline);
+    landing.set_consumer_waits(false);
     const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - began;
     add(running.consumer_wait_ns, static_cast<std::uint64_t>(waited.count()));
   }
@@ -341,7 +349,7 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
 
 Error Load::window_is_full() const {
   const auto memories = running_->plan().memories();
-  const bool is_of_host = memories[0].ring_bytes != 0;
+  const bool is_of_host = memories[0].ring_bytes != 0 || !running_->plan().blocks().empty();
   const auto limited = std::find_if(memories.begin(), memories.end(), [](const PlanMemory& memory) {
     return memory.ring_bytes != 0;
   });
@@ -374,7 +382,7 @@ LoadStats Load::stats() const {
   stats.readers = running.readers;
   const std::uint64_t limit = running.sizes.limit_bytes;
   stats.memory_limit = limit == 0 ? UINT64_MAX : limit;
-  stats.arena_bytes = landing.memory().arena.bytes();
+  stats.arena_bytes = landing.used_arena_bytes();
   for (const auto& memory : landing.memory().devices) {
     if (memory) stats.device_bytes += memory->bytes();
   }

@@ -34,6 +34,9 @@ struct LoadOptions {
   WhenFull when_full = WhenFull::fail;
   // memory_limit is for tensors, and the buffers of reading come on top.
   bool limits_tensors_alone = false;
+  // Of elastic host memory (elastic_window.hpp); 0: chosen by us.
+  std::uint64_t block_bytes = 0;
+  std::uint64_t ahead_bytes = 0;
   // Where requests that name neither a device nor a destination bring their bytes.
   Device device = {};
   // A stream of that device, by which its tensors are ordered; nullptr: they are there when they

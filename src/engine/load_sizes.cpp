@@ -30,6 +30,11 @@ constexpr std::uint64_t kLeastChunkBytes = 64 * kKiB;
 // How much of what is free a load takes if nobody says.
 constexpr std::uint64_t kAutomaticSharePercent = 80;
 
+// How far sources run ahead of the consumer at first.
+constexpr std::uint64_t kFirstAheadBytes = 128 * kMiB;
+// Each block's last chunk is a short one, and its first and last pages are read twice.
+constexpr std::uint64_t kBlockBytes = 8 * kMiB;
+
 // Buffers of reading take no more than this share of a limit.
 constexpr std::uint64_t kBuffersPerLimit = 4;
 // Of a reader of files: a few chunks of 2 MiB that cannot land in place may be in flight.
@@ -41,7 +46,7 @@ constexpr std::uint64_t kMostReaderBytes = 64 * kMiB;
 constexpr std::uint64_t kUsualNetworkBytes = 48 * kMiB;
 constexpr std::uint64_t kLeastConnectionBytes = 128 * kKiB;
 // What a load keeps of each item: plan, lease, queues (stress_test.cpp).
-constexpr std::uint64_t kItemBytes = 200;
+constexpr std::uint64_t kItemBytes = 216;
 
 Error limit_too_small(const char* setting, const TensorView& tensor, std::uint64_t bytes,
                       std::uint64_t limit) {
@@ -186,6 +191,15 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
     const std::uint64_t two_chunks = sizes.reader_buffer_bytes / 8 * 7 - 4 * kPageBytes;
     if (from.files)
       sizes.chunk_bytes = std::min(sizes.chunk_bytes, round_down(two_chunks / 2, kPageBytes));
+  }
+  const MemoryLimit::Mode mode = settings.get(setting::kMemoryLimit).mode;
+  const bool is_elastic =
+      (mode == MemoryLimit::Mode::automatic || mode == MemoryLimit::Mode::unlimited) &&
+      settings.get(setting::kTensorAlignment) <= kPageBytes;
+  if (is_elastic) {
+    const std::uint64_t most = sizes.window_bytes == 0 ? UINT64_MAX : sizes.window_bytes;
+    sizes.ahead_bytes = std::clamp<std::uint64_t>(most / 4, 1, kFirstAheadBytes);
+    sizes.block_bytes = std::clamp<std::uint64_t>(most / 16, kPageBytes, kBlockBytes);
   }
   sizes.connections = tuner_limits(settings, sizes.network_buffer_bytes);
   return sizes;

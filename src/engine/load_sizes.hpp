@@ -21,8 +21,11 @@ struct ReadingFrom {
 };
 
 struct LoadSizes {
-  std::uint64_t limit_bytes = 0;           // what memory_limit comes to; 0: none
-  std::uint64_t window_bytes = 0;          // of it, for tensors; 0: no limit
+  std::uint64_t limit_bytes = 0;   // what memory_limit comes to; 0: none
+  std::uint64_t window_bytes = 0;  // of it, for tensors; 0: no limit
+  // Of the host's memory, if it is elastic: see ElasticWindow. block_bytes 0: it is not.
+  std::uint64_t block_bytes = 0;
+  std::uint64_t ahead_bytes = 0;
   std::uint64_t device_window_bytes = 0;   // of each device; 0: no limit
   std::uint64_t reader_buffer_bytes = 0;   // of each reader of files
   std::uint64_t network_buffer_bytes = 0;  // of all connections together

@@ -188,8 +188,8 @@ std::uint32_t NetworkReader::chunks_per_request() const {
   double bytes = std::max(share, kTimesFirstByte * first_byte_s_ * rate_);
   bytes = std::min(bytes, static_cast<double>(kLargestRequestBytes));
   // The window moves only as its first bytes come: requests must not fill all of it.
-  for (const PlanMemory& memory : landing_.plan().memories()) {
-    const auto window = static_cast<double>(memory.ring_bytes);
+  for (std::uint32_t i = 0; i < landing_.plan().memories().size(); ++i) {
+    const auto window = static_cast<double>(landing_.window_bytes(i));
     if (window > 0) bytes = std::min(bytes, window / (4.0 * share_.target()));
   }
   return std::max(1U, static_cast<std::uint32_t>(std::ceil(bytes / chunk_bytes_)));

@@ -80,12 +80,14 @@ class PlanLayout {
         gap_bytes_(options.coalesce_gap_bytes),
         tensor_alignment_(options.tensor_alignment_bytes),
         device_alignment_(options.device_alignment_bytes),
+        block_bytes_(options.block_bytes),
         cursors_(plan.memories_.size()) {}
 
   // Returns the length of each memory's line.
   std::vector<std::uint64_t> run() {
     plan_.items_.clear();
     plan_.extents_.clear();
+    plan_.blocks_.clear();
     plan_.items_.reserve(wanted_.size());
     for (std::size_t i = 0; i < wanted_.size();) {
       if (!is_dense_in_host_arena(i)) {
@@ -134,8 +136,29 @@ class PlanLayout {
   }
 
   void add_item(std::size_t i, Place place) {
-    plan_.items_.push_back(
-        {.bytes = wanted_[i].range.total_bytes(), .place = place, .request = wanted_[i].request});
+    const std::uint64_t bytes = wanted_[i].range.total_bytes();
+    plan_.items_.push_back({.bytes = bytes, .place = place, .request = wanted_[i].request});
+    if (block_bytes_ == 0 || bytes == 0 || place.memory != 0 || !place.in_arena) return;
+    Block& block = plan_.blocks_.back();
+    block.end = place.value + bytes;
+    block.item_bytes += bytes;
+    ++block.items;
+  }
+
+  // Whether an item of so many bytes of the host's arena begins a block: the last one is large
+  // enough, or this one would make it far larger than others.
+  bool begins_block(std::uint64_t bytes) const {
+    if (block_bytes_ == 0 || bytes == 0) return false;
+    if (plan_.blocks_.empty()) return true;
+    const Block& last = plan_.blocks_.back();
+    return last.items != 0 && (last.end - last.begin >= block_bytes_ || bytes >= block_bytes_);
+  }
+  // From where on the host's item may lie.
+  std::uint64_t begin_for(std::uint64_t bytes) {
+    if (!begins_block(bytes)) return cursors_[0];
+    const std::uint64_t begin = round_up(cursors_[0], kPageBytes);
+    plan_.blocks_.push_back({.begin = begin, .end = begin});
+    return begin;
   }
 
   // The lowest position of the memory, from `from` on, that is `residue` modulo unit and from which
@@ -166,7 +189,7 @@ class PlanLayout {
       Extent& before = plan_.extents_.back();
       const std::uint64_t position = before.place.value + (range.offset - before.offset);
       const std::uint64_t end = position + range.run_bytes;
-      if (end <= lap_end(0, before.place.value)) {
+      if (end <= lap_end(0, before.place.value) && !begins_block(range.run_bytes)) {
         before.run_bytes = range.offset + range.run_bytes - before.offset;
         before.stride_bytes = before.run_bytes;
         before.last_item = item;
@@ -177,8 +200,9 @@ class PlanLayout {
     }
     const std::uint64_t unit = congruent ? kPageBytes : std::max(alignment(i), kPackedAlignment);
     // Where the file aligns the item, so does memory, and so for those that follow in the span.
+    const std::uint64_t from = begin_for(range.run_bytes);
     const std::uint64_t position =
-        fit(0, cursor, unit, is_aligned(i) ? range.offset % unit : 0, range.run_bytes);
+        fit(0, from, unit, is_aligned(i) ? range.offset % unit : 0, range.run_bytes);
     add_extent(item, range.offset, range, {.value = position}, 1);
     cursor = position + range.run_bytes;
     add_item(i, {.value = position});
@@ -197,6 +221,7 @@ class PlanLayout {
           memory == 0 ? std::max(alignment(i), kPackedAlignment)
                       : std::max<std::uint64_t>(wanted_[i].element_bytes, device_alignment_);
       std::uint64_t& cursor = cursors_[memory];
+      if (memory == 0) cursor = begin_for(bytes);
       place = {bytes == 0 ? cursor : fit(memory, cursor, unit, 0, bytes), memory, true};
       cursor = place.value + bytes;
     }
@@ -229,7 +254,9 @@ class PlanLayout {
     }
     const bool is_on_next_lap =
         place.in_arena && place.value >= lap_end(place.memory, before.place.value);
-    if (is_on_next_lap) return false;
+    const bool is_first_of_block = place.in_arena && place.memory == 0 && !plan_.blocks_.empty() &&
+                                   plan_.blocks_.back().items == 1;
+    if (is_on_next_lap || is_first_of_block) return false;
     before.run_bytes += range.run_bytes;
     before.stride_bytes = before.run_bytes;
     before.last_item = static_cast<std::uint32_t>(i);
@@ -253,6 +280,7 @@ class PlanLayout {
   const std::uint64_t gap_bytes_;
   const std::uint64_t tensor_alignment_;
   const std::uint64_t device_alignment_;
+  const std::uint64_t block_bytes_;
   std::vector<std::uint64_t> cursors_;  // by memory: the end of what is laid so far
 };
 
@@ -299,7 +327,18 @@ class ChunkCutter {
     const Chunk& chunk = *open_;
     return chunk.object == wanted_[extent.first_item].object &&
            chunk.memory == extent.place.memory && at >= chunk.end() &&
-           at - chunk.end() <= gap_bytes_ && at < limit();
+           at - chunk.end() <= gap_bytes_ && at < limit() && is_in_block(extent.place);
+  }
+
+  // Whether the place is in the open chunk's block, if it has one: an item that waits for another
+  // block's memory might wait for its own release.
+  bool is_in_block(Place place) const {
+    if (!place.in_arena || place.memory != 0 || !first_position_ || plan_.blocks_.empty())
+      return true;
+    const auto next = std::upper_bound(
+        plan_.blocks_.begin(), plan_.blocks_.end(), *first_position_,
+        [](std::uint64_t position, const Block& block) { return position < block.begin; });
+    return next == plan_.blocks_.end() || place.value < next->begin;
   }
 
   // Where the open chunk must end: a page boundary of the object.
@@ -401,7 +440,8 @@ Plan Plan::make(const ReadingList& list, std::span<const PlanRequest> requests,
   for (std::size_t i = 0; i < lines.size(); ++i) {
     PlanMemory& memory = plan.memories_[i];
     const bool is_host = memory.device == kHost;
-    const std::uint64_t window = is_host ? options.window_bytes : options.device_window_bytes;
+    const std::uint64_t host_window = options.block_bytes == 0 ? options.window_bytes : 0;
+    const std::uint64_t window = is_host ? host_window : options.device_window_bytes;
     if (window == 0 || lines[i] <= window) continue;
     // More than the largest item, for where its first byte falls in its page.
     const std::uint64_t unit =

@@ -3,9 +3,12 @@
 // What a load will read: requests laid out in order, their bytes cut into chunks. Immutable, pure.
 //
 // Arena items lie on a line of positions that only grows; the host and each device have one of
-// their own. Memory without a limit has an arena as long as its line; with a limit it has a ring,
-// and position p stands for byte p % ring_bytes of it. An item never wraps round the ring's end: it
-// is moved to the next lap instead.
+// their own. What a position stands for is one of three things:
+// - an arena as long as the line: byte p of it;
+// - a ring: byte p % ring_bytes of it. An item never wraps round the ring's end: it is moved to the
+//   next lap instead;
+// - blocks, on the host: the line is cut into them between items, and each gets its memory while
+//   the load runs (elastic_window.hpp).
 
 #include <algorithm>
 #include <cstddef>
@@ -27,6 +30,17 @@ struct PlanMemory {
   Device device = {};
   std::uint64_t ring_bytes = 0;  // 0: no ring
   std::uint64_t arena_bytes = 0;
+};
+
+// Positions [begin, end) of the host's line, and what of them items hold. begin is on a page.
+struct Block {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  std::uint64_t item_bytes = 0;
+  std::uint32_t items = 0;  // that have bytes; one at least
+
+  // Of memory, in whole pages.
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return round_up(end - begin, kPageBytes); }
 };
 
 // Where bytes land: a position on the line of a memory's arena, or an address of the caller.
@@ -123,6 +137,8 @@ struct PlanOptions {
   std::uint64_t coalesce_gap_bytes = 16 * kKiB;
   std::uint64_t tensor_alignment_bytes = 0;  // 0: the size of the tensor's element
   std::uint64_t window_bytes = 0;            // of host memory; 0: no limit
+  // Not 0: host memory is in blocks of this size or that of one larger item, and has no ring.
+  std::uint64_t block_bytes = 0;
   // For each device:
   std::uint64_t device_window_bytes = 0;  // 0: no limit
   std::uint64_t device_alignment_bytes = 512;
@@ -143,6 +159,8 @@ class Plan {
   [[nodiscard]] std::span<const Chunk> chunks() const noexcept { return chunks_; }
   // The host's comes first; then the devices', as they come in the reading list.
   [[nodiscard]] std::span<const PlanMemory> memories() const noexcept { return memories_; }
+  // Of the host's line, in its order; empty if it is not cut into any.
+  [[nodiscard]] std::span<const Block> blocks() const noexcept { return blocks_; }
   [[nodiscard]] std::uint64_t wanted_bytes() const noexcept { return wanted_bytes_; }
 
   // Calls visit(const Piece&) for each part of the chunk from the object's byte `from` on, in the
@@ -160,7 +178,7 @@ class Plan {
   [[nodiscard]] std::optional<Piece> piece_at(const Chunk& chunk, std::uint64_t at) const noexcept;
   [[nodiscard]] std::uint64_t largest_chunk_bytes() const noexcept;
 
-  // Where in its memory's arena a place is. Only for places of an arena.
+  // Where in its memory's arena a place is. Only for places of an arena, and not of a block.
   [[nodiscard]] std::uint64_t arena_offset(Place place) const noexcept {
     const std::uint64_t ring_bytes = memories_[place.memory].ring_bytes;
     return ring_bytes == 0 ? place.value : place.value % ring_bytes;
@@ -174,6 +192,7 @@ class Plan {
   std::vector<Extent> extents_;
   std::vector<Chunk> chunks_;
   std::vector<PlanMemory> memories_;
+  std::vector<Block> blocks_;
   std::uint64_t wanted_bytes_ = 0;
 };
 

@@ -20,7 +20,8 @@ struct HostAllocator {
 
 class Arena {
  public:
-  // Reserves addresses; pages come at the first touch. bytes 0 gives an empty arena.
+  // Reserves addresses; pages come at the first touch, but for those that another arena left: they
+  // are its first ones. bytes 0 gives an empty arena.
   static Result<Arena> reserve(std::uint64_t bytes);
   // The same from an allocator, which has one if allocate is not nullptr.
   static Result<Arena> reserve(std::uint64_t bytes, const HostAllocator& allocator);
@@ -29,10 +30,12 @@ class Arena {
   Arena(Arena&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)),
         bytes_(std::exchange(other.bytes_, 0)),
+        left_bytes_(std::exchange(other.left_bytes_, 0)),
         allocator_(other.allocator_) {}
   Arena& operator=(Arena&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(left_bytes_, other.left_bytes_);
     std::swap(allocator_, other.allocator_);
     return *this;
   }
@@ -43,6 +46,11 @@ class Arena {
   // of ours.
   void give_back(std::uint64_t offset, std::uint64_t size) const noexcept;
 
+  // Once this ends, the next arena gets its first `bytes` with the pages that are there, of which
+  // the system may take what it needs meanwhile. One arena's are kept at a time; nothing of an
+  // allocator's memory.
+  void leave_to_next(std::uint64_t bytes) noexcept { left_bytes_ = bytes; }
+
   // Aligned to a huge page; to a page, if it is an allocator's.
   [[nodiscard]] std::byte* data() const noexcept { return data_; }
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
@@ -50,7 +58,12 @@ class Arena {
  private:
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
+  std::uint64_t left_bytes_ = 0;
   HostAllocator allocator_;
 };
+
+// Both thread-safe. What an arena left, and no other one took.
+[[nodiscard]] std::uint64_t left_arena_bytes() noexcept;
+void drop_left_arena() noexcept;
 
 }  // namespace streamer::core

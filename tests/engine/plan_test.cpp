@@ -5,6 +5,7 @@
 #include <deque>
 #include <random>
 
+#include "engine/elastic_window.hpp"
 #include "engine/window.hpp"
 #include "support/catch.hpp"
 #include "support/raw_checkpoint.hpp"
@@ -95,6 +96,7 @@ Case random_case(std::uint64_t seed) {
                   .coalesce_gap_bytes = engine() % 3 * 8192,
                   .tensor_alignment_bytes = alignments[engine() % 4],
                   .window_bytes = engine() % 2 == 0 ? 0 : largest + engine() % (2 * largest)};
+  if (engine() % 3 == 0) made.options.block_bytes = 1 + engine() % (2 * largest);
   made.in_request_order = engine() % 2 == 0;
   return made;
 }
@@ -127,14 +129,29 @@ class Rehearsal {
       if (!item.place.in_arena || item.bytes == 0) window_->release(i);
       if (item.chunks == 0) CHECK(item.bytes == 0);
     }
+    if (plan_.blocks().empty()) return;
+    std::uint64_t largest = 0;
+    for (const Block& block : plan_.blocks())
+      largest = std::max(largest, block.bytes());
+    elastic_ = std::make_unique<ElasticWindow>(
+        plan_.blocks(),
+        ElasticWindow::Limits{.first_ahead_bytes = 1 + engine_() % (2 * largest),
+                              .most_bytes = engine_() % 2 == 0 ? 0 : largest + engine_() % largest,
+                              .most_kept_bytes = engine_() % largest},
+        [this](std::uint64_t offset, std::uint64_t bytes) {
+          REQUIRE(offset + bytes <= arena_.size());
+          std::memset(base_ + offset, 0xee, bytes);
+        });
   }
 
   void run() {
     for (const Chunk& chunk : plan_.chunks()) {
       CHECK(chunk.size > 0);
       CHECK(chunk.size <= std::max(case_.options.chunk_bytes, kPageBytes));
-      while (!window_->admits(chunk.position_end))
+      while (!(elastic_ ? elastic_->advance(chunk.position_end, false)
+                        : window_->admits(chunk.position_end))) {
         release_one();
+      }
       land(chunk);
     }
     for (const std::uint32_t left : chunks_left_)
@@ -142,9 +159,11 @@ class Rehearsal {
   }
 
  private:
+  std::uint64_t arena_offset(Place place) const {
+    return elastic_ ? elastic_->offset_of(place.value) : plan_.arena_offset(place);
+  }
   std::byte* address(Place place) {
-    return place.in_arena ? base_ + plan_.arena_offset(place)
-                          : reinterpret_cast<std::byte*>(place.value);
+    return place.in_arena ? base_ + arena_offset(place) : reinterpret_cast<std::byte*>(place.value);
   }
 
   void land(const Chunk& chunk) {
@@ -154,7 +173,7 @@ class Rehearsal {
     plan_.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
       if (piece.place.in_arena) {
         REQUIRE(piece.place.value + piece.size <= chunk.position_end);
-        REQUIRE(plan_.arena_offset(piece.place) + piece.size <= plan_.memories()[0].arena_bytes);
+        REQUIRE(arena_offset(piece.place) + piece.size <= plan_.memories()[0].arena_bytes);
       }
       std::memcpy(address(piece.place), file.bytes.data() + piece.offset, piece.size);
       ++pieces;
@@ -171,7 +190,9 @@ class Rehearsal {
 
   void complete(std::uint32_t i) {
     check(i);
-    if (plan_.items()[i].place.in_arena) held_.push_back(i);
+    if (!plan_.items()[i].place.in_arena) return;
+    held_.push_back(i);
+    if (elastic_) static_cast<void>(elastic_->yielded(plan_.items()[i].bytes));
   }
 
   void check(std::uint32_t i) {
@@ -196,7 +217,11 @@ class Rehearsal {
     REQUIRE_FALSE(held_.empty());  // a window that is shut with nothing held would never open
     const std::size_t pick = engine_() % held_.size();
     check(held_[pick]);  // nobody wrote over it while it was held
-    window_->release(held_[pick]);
+    if (elastic_) {
+      static_cast<void>(elastic_->released(plan_.items()[held_[pick]].place.value));
+    } else {
+      window_->release(held_[pick]);
+    }
     held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(pick));
   }
 
@@ -209,6 +234,7 @@ class Rehearsal {
   std::vector<std::uint64_t> positions_;
   std::vector<std::uint32_t> chunks_left_;
   std::unique_ptr<Window> window_;
+  std::unique_ptr<ElasticWindow> elastic_;  // instead, if the plan is in blocks
   std::vector<std::uint32_t> held_;
 };
 

@@ -53,6 +53,37 @@ TEST_CASE("less than a huge page is not given back", "[arena]") {
   CHECK(resident_pages(*arena) == 4 * kMiB / kPageBytes);
 }
 
+TEST_CASE("the next arena begins with the pages that one left, and only the next", "[arena]") {
+  drop_left_arena();
+  {
+    auto arena = Arena::reserve(16 * kMiB);
+    REQUIRE(arena);
+    std::memset(arena->data(), 7, 10 * kMiB);
+    arena->leave_to_next(8 * kMiB + 5);
+  }
+  CHECK(left_arena_bytes() == 8 * kMiB);
+  CHECK(resident_pages(*Arena::reserve(4 * kMiB)) == 0);  // too small for them
+  {
+    auto next = Arena::reserve(32 * kMiB);
+    REQUIRE(next);
+    CHECK(left_arena_bytes() == 0);
+    CHECK(resident_pages(*next) == 8 * kMiB / kPageBytes);
+    std::memset(next->data(), 9, next->bytes());
+    CHECK(resident_pages(*Arena::reserve(32 * kMiB)) == 0);
+    next->leave_to_next(kMiB);  // less than a huge page
+  }
+  CHECK(left_arena_bytes() == 0);
+  {
+    auto last = Arena::reserve(4 * kMiB);
+    REQUIRE(last);
+    std::memset(last->data(), 9, last->bytes());
+    last->leave_to_next(64 * kMiB);  // more than it has
+  }
+  CHECK(left_arena_bytes() == 4 * kMiB);
+  drop_left_arena();
+  CHECK(left_arena_bytes() == 0);
+}
+
 TEST_CASE("what no machine has is an error that says how much was asked for", "[arena]") {
   const auto arena = Arena::reserve(1ULL << 60);
   REQUIRE_FALSE(arena);

@@ -323,7 +323,7 @@ def diagnose(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefixes
 
 
 def trim() -> int:
-    """Gives back the pinned memory that loads to devices keep for the next one; returns its bytes."""
+    """Gives back the memory that loads keep for the next one, pinned or not; returns its bytes."""
     return _library.trim()
 
 

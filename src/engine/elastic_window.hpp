@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A window over host memory that is used again. The line of positions is cut into blocks. A block
+// gets memory when it is admitted, and gives it back once all of its items were released; memory
+// that was used is handed out again before new memory is touched. What bounds how far readers run
+// ahead are the bytes that were admitted and not yet yielded. So a consumer that releases what it
+// is given sees the same few hundred MB at any model size, and one that keeps everything gets
+// everything, up to the limit, without a copy.
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/guarded.hpp"
+#include "engine/plan.hpp"
+
+namespace streamer::core {
+
+class ElasticWindow {
+ public:
+  struct Limits {
+    // Admitted and not yet yielded; doubled whenever the consumer starves behind a shut window.
+    std::uint64_t first_ahead_bytes = 0;
+    // Of memory at once; 0: none. No less than the largest block.
+    std::uint64_t most_bytes = 0;
+    // Of memory that was released and is kept for the next blocks.
+    std::uint64_t most_kept_bytes = 0;
+  };
+  // Where memory goes whose pages nobody will use for a while.
+  using GiveBack = std::function<void(std::uint64_t offset, std::uint64_t bytes)>;
+
+  // Of a plan that outlives this.
+  ElasticWindow(std::span<const Block> blocks, const Limits& limits, GiveBack give_back);
+
+  // Any reader. May bytes up to position_end be written? Once true it stays true.
+  [[nodiscard]] bool admits(std::uint64_t position_end) const noexcept {
+    // acquire: pairs with the release in advance(); where the blocks' memory is, and that whoever
+    // had it before is done with it, is then visible.
+    return position_end <= admitted_end_.load(std::memory_order_acquire);
+  }
+  // Any reader that is not admitted: the same, once the window went as far as it can. starves: the
+  // consumer waits, and nothing is there for it.
+  [[nodiscard]] bool advance(std::uint64_t position_end, bool starves) noexcept;
+
+  // The consumer, once per item that has bytes, when it is handed out. True if a reader found the
+  // window shut, and may find that it moved.
+  [[nodiscard]] bool yielded(std::uint64_t bytes) noexcept;
+  // Any thread, once per item that has bytes, when nobody holds it any more. position: where it
+  // lies. True as above.
+  [[nodiscard]] bool released(std::uint64_t position) noexcept;
+
+  // In the arena. Of a position of an admitted block.
+  [[nodiscard]] std::uint64_t offset_of(std::uint64_t position) const noexcept {
+    const std::size_t block = block_of(position);
+    return states_[block].offset + (position - blocks_[block].begin);
+  }
+
+  // Any thread.
+  [[nodiscard]] std::uint64_t ahead_bytes() const noexcept {
+    return most_ahead_.load(std::memory_order_relaxed);
+  }
+  // Of the arena, from its begin: all that was ever handed out.
+  [[nodiscard]] std::uint64_t touched_bytes() const noexcept {
+    return touched_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  struct BlockState {
+    std::uint64_t offset = 0;  // in the arena; written before the block is admitted
+    std::atomic<std::uint32_t> held{0};
+  };
+  struct Range {
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
+  };
+  struct Memory {
+    std::vector<Range> free;  // what was used, by offset, neighbours joined; has room for all
+    std::uint64_t free_bytes = 0;
+    std::uint64_t in_use_bytes = 0;
+    std::size_t next_block = 0;
+  };
+
+  [[nodiscard]] std::size_t block_of(std::uint64_t position) const noexcept;
+  [[nodiscard]] bool may_admit(const Memory& memory, const Block& block, bool starves) noexcept;
+  std::uint64_t take(Memory& memory, std::uint64_t bytes) noexcept;
+  void give(Memory& memory, Range range) noexcept;
+
+  const std::span<const Block> blocks_;
+  const std::unique_ptr<BlockState[]> states_;  // by block
+  const Limits limits_;
+  const GiveBack give_back_;
+  Guarded<Memory> memory_;
+  std::atomic<std::uint64_t> most_ahead_;
+  std::atomic<std::uint64_t> touched_{0};
+  alignas(64) std::atomic<std::uint64_t> admitted_end_{0};
+  alignas(64) std::atomic<std::uint64_t> ahead_{0};  // admitted and not yielded
+  std::atomic<bool> is_shut_{false};                 // a reader found it so since it last moved
+};
+
+}  // namespace streamer::core

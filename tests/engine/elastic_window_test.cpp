@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/elastic_window.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "support/catch.hpp"
+
+using namespace streamer::core;
+
+namespace {
+
+// So many blocks of so many pages, with one item each.
+std::vector<Block> equal_blocks(std::uint32_t count, std::uint64_t pages) {
+  std::vector<Block> blocks;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t begin = i * pages * kPageBytes;
+    blocks.push_back({begin, begin + pages * kPageBytes, pages * kPageBytes, 1});
+  }
+  return blocks;
+}
+
+void nothing(std::uint64_t, std::uint64_t) {}
+
+}  // namespace
+
+TEST_CASE("memory that was released is handed out again, the lowest first", "[window]") {
+  const auto blocks = equal_blocks(6, 2);
+  const std::uint64_t size = blocks[0].bytes();
+  ElasticWindow window(
+      blocks, {.first_ahead_bytes = 2 * size, .most_bytes = 0, .most_kept_bytes = 8 * size},
+      nothing);
+  REQUIRE(window.advance(blocks[1].end, false));
+  CHECK_FALSE(window.advance(blocks[2].end, false));
+  CHECK(window.yielded(size));  // somebody found it shut
+  REQUIRE(window.advance(blocks[2].end, false));
+  CHECK(window.offset_of(blocks[2].begin) == 2 * size);  // the first is still held
+  CHECK_FALSE(window.released(blocks[0].begin));         // and nobody waits now
+  CHECK_FALSE(window.yielded(size));
+  REQUIRE(window.advance(blocks[3].end, false));
+  CHECK(window.offset_of(blocks[3].begin + 5) == 5);
+  CHECK(window.touched_bytes() == 3 * size);
+}
+
+TEST_CASE("ranges that were released side by side are one", "[window]") {
+  std::vector<Block> blocks = equal_blocks(3, 1);
+  blocks.push_back({3 * kPageBytes, 6 * kPageBytes, 3 * kPageBytes, 1});
+  blocks.push_back({6 * kPageBytes, 7 * kPageBytes, kPageBytes, 1});
+  for (const auto& order : {std::vector{0, 1, 2}, std::vector{2, 0, 1}, std::vector{1, 2, 0}}) {
+    ElasticWindow window(
+        blocks, {.first_ahead_bytes = 1, .most_bytes = 0, .most_kept_bytes = UINT64_MAX}, nothing);
+    for (int i = 0; i < 3; ++i) {
+      REQUIRE(window.advance(blocks[static_cast<std::size_t>(i)].end, false));
+      static_cast<void>(window.yielded(kPageBytes));
+    }
+    for (const int i : order)
+      static_cast<void>(window.released(blocks[static_cast<std::size_t>(i)].begin));
+    REQUIRE(window.advance(blocks[3].end, false));
+    CHECK(window.offset_of(blocks[3].begin) == 0);
+    CHECK(window.touched_bytes() == 3 * kPageBytes);
+  }
+}
+
+TEST_CASE("a window that starves its consumer opens twice as far, within the limit", "[window]") {
+  const auto blocks = equal_blocks(20, 1);
+  ElasticWindow window(
+      blocks,
+      {.first_ahead_bytes = 2 * kPageBytes, .most_bytes = 6 * kPageBytes, .most_kept_bytes = 0},
+      nothing);
+  REQUIRE(window.advance(blocks[1].end, true));
+  CHECK(window.ahead_bytes() == 2 * kPageBytes);
+  REQUIRE(window.advance(blocks[2].end, true));
+  CHECK(window.ahead_bytes() == 4 * kPageBytes);
+  REQUIRE(window.advance(blocks[5].end, true));
+  CHECK_FALSE(window.advance(blocks[6].end, true));  // all of the limit
+}
+
+TEST_CASE("what is free beyond what is kept goes back", "[window]") {
+  const auto blocks = equal_blocks(4, 1);
+  std::vector<std::uint64_t> back;
+  ElasticWindow window(
+      blocks, {.first_ahead_bytes = UINT64_MAX, .most_bytes = 0, .most_kept_bytes = 2 * kPageBytes},
+      [&](std::uint64_t offset, std::uint64_t) { back.push_back(offset / kPageBytes); });
+  REQUIRE(window.advance(blocks[3].end, false));
+  for (const Block& block : blocks)
+    static_cast<void>(window.released(block.begin));
+  CHECK(back == std::vector<std::uint64_t>{2, 3});
+}
+
+// Readers write into blocks, one consumer reads them, and two threads release them.
+TEST_CASE("no block's memory is written while another one has it", "[window]") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    constexpr std::uint32_t kBlocks = 400;
+    std::mt19937_64 random(seed);
+    std::vector<Block> blocks;
+    std::uint64_t at = 0;
+    for (std::uint32_t i = 0; i < kBlocks; ++i) {
+      const std::uint64_t bytes = 1 + random() % (3 * kPageBytes);
+      blocks.push_back({at, at + bytes, bytes, 1});
+      at += blocks.back().bytes();
+    }
+    std::vector<std::uint32_t> memory(at / 4);
+    const std::uint64_t most = random() % 2 == 0 ? 0 : 20 * kPageBytes;
+    ElasticWindow window(blocks,
+                         {.first_ahead_bytes = 1 + random() % (10 * kPageBytes),
+                          .most_bytes = most,
+                          .most_kept_bytes = random() % (10 * kPageBytes)},
+                         [&](std::uint64_t offset, std::uint64_t bytes) {
+                           std::memset(memory.data() + offset / 4, 0, bytes);
+                         });
+    std::mutex mutex;
+    std::condition_variable news;
+    std::deque<std::uint32_t> landed;
+    std::deque<std::uint32_t> held;
+    std::uint64_t moves = 0;
+    std::uint32_t released = 0;
+    std::atomic<std::uint32_t> next{0};
+    std::atomic<std::uint32_t> wrong{0};
+    const auto first_word = [&](std::uint32_t block) {
+      return memory.data() + window.offset_of(blocks[block].begin) / 4;
+    };
+    const auto moved = [&](bool is_awaited) {
+      if (!is_awaited) return;
+      const std::lock_guard lock(mutex);
+      ++moves;
+      news.notify_all();
+    };
+    const auto reader = [&] {
+      for (std::uint32_t block = next++; block < kBlocks; block = next++) {
+        for (;;) {
+          std::unique_lock lock(mutex);
+          const std::uint64_t seen = moves;
+          lock.unlock();
+          const std::uint64_t end = blocks[block].end;
+          if (window.admits(end) || window.advance(end, false)) break;
+          lock.lock();
+          news.wait(lock, [&] { return moves != seen; });
+        }
+        std::uint32_t* const words = first_word(block);
+        std::fill(words, words + blocks[block].bytes() / 4, block);
+        const std::lock_guard lock(mutex);
+        landed.push_back(block);
+        news.notify_all();
+      }
+    };
+    const auto consumer = [&] {
+      for (std::uint32_t taken = 0; taken < kBlocks; ++taken) {
+        std::unique_lock lock(mutex);
+        news.wait(lock, [&] { return !landed.empty(); });
+        const std::uint32_t block = landed.front();
+        landed.pop_front();
+        lock.unlock();
+        moved(window.yielded(blocks[block].item_bytes));
+        lock.lock();
+        held.push_back(block);
+        news.notify_all();
+      }
+    };
+    const auto releaser = [&] {
+      for (;;) {
+        std::unique_lock lock(mutex);
+        news.wait(lock, [&] { return !held.empty() || released == kBlocks; });
+        if (held.empty()) return;
+        const std::uint32_t block = held.front();
+        held.pop_front();
+        if (++released == kBlocks) news.notify_all();
+        lock.unlock();
+        const std::uint32_t* const words = first_word(block);
+        const auto count = static_cast<std::ptrdiff_t>(blocks[block].bytes() / 4);
+        wrong += std::count(words, words + count, block) == count ? 0U : 1U;
+        moved(window.released(blocks[block].begin));
+      }
+    };
+    std::vector<std::thread> threads;
+    threads.emplace_back(reader);
+    threads.emplace_back(reader);
+    threads.emplace_back(consumer);
+    threads.emplace_back(releaser);
+    threads.emplace_back(releaser);
+    for (std::thread& thread : threads)
+      thread.join();
+    CHECK(wrong == 0);
+    if (most != 0) CHECK(window.touched_bytes() <= at);
+  }
+}
