@@ -65,6 +65,7 @@ struct streamer_load {
   std::unique_ptr<streamer::core::Communicator> communicator;  // nullptr: alone; outlives the load
   std::unique_ptr<streamer::core::Load> load;
   std::string checkpoint_notes;
+  std::string explanation;
   // What streamer_load_get_stats() lent out last: kept, so that the pointer lives as long as the
   // load.
   mutable streamer::core::Guarded<std::vector<std::unique_ptr<std::string>>> notes;

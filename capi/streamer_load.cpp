@@ -106,9 +106,14 @@ streamer_status streamer_load_start(const streamer_plan* plan, const streamer_lo
         handle->communicator = std::move(chosen.communicator);
         handle->load =
             TRY(start(*plan, std::move(chosen.options), used, handle->communicator.get()));
+        handle->explanation = handle->load->explain();
         *load_out = handle.release();
         return STREAMER_OK;
       });
+}
+
+const char* streamer_load_explain(const streamer_load* load) {
+  return load == nullptr ? "" : load->explanation.c_str();
 }
 
 streamer_status streamer_load_next(streamer_load* load, int64_t timeout_ms,

@@ -143,6 +143,8 @@ class Load {
     streamer_load_get_stats(load_.get(), &stats);
     return stats;
   }
+  // What was chosen when it started, and why: lines "NAME: VALUE: REASON", for people.
+  std::string explain() const { return streamer_load_explain(load_.get()); }
   // One number by its name, "bytes_direct"; see all_stats(). Thread-safe. Errors: not_found.
   Result<std::uint64_t> stat(const char* name) const {
     std::uint64_t value = 0;
@@ -166,11 +168,16 @@ class Load {
   explicit Load(streamer_load* load) noexcept : load_(load) {}
 
   static void* allocate(std::size_t bytes, std::size_t alignment, void* user) noexcept {
+    auto* const resource = static_cast<std::pmr::memory_resource*>(user);
+#if defined(__cpp_exceptions)
     try {
-      return static_cast<std::pmr::memory_resource*>(user)->allocate(bytes, alignment);
+      return resource->allocate(bytes, alignment);
     } catch (...) {
       return nullptr;
     }
+#else
+    return resource->allocate(bytes, alignment);
+#endif
   }
   // Of the alignment that allocate() is asked for.
   static void release(void* memory, std::size_t bytes, void* user) noexcept {

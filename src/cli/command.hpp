@@ -62,7 +62,7 @@ int run_pull(const PullArguments& arguments);
 int run_snapshot(const PullArguments& arguments);
 int run_doctor(const std::string& uri, const std::vector<std::string>& settings);
 int run_settings(bool with_debug, bool as_json);
-int run_load(const LoadArguments& arguments, bool as_json);
+int run_load(const LoadArguments& arguments, bool as_json, bool explains);
 int run_digest(const LoadArguments& arguments);
 int run_bench(const LoadArguments& arguments, int rounds, bool as_json);
 

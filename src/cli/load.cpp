@@ -93,13 +93,15 @@ void print_json(const std::vector<LoadFigures>& all) {
 
 }  // namespace
 
-int run_load(const LoadArguments& arguments, bool as_json) {
+int run_load(const LoadArguments& arguments, bool as_json, bool explains) {
   auto ranks = Ranks::open(arguments);
   if (!ranks) return report(ranks.error());
   auto request = ranks->make_request(arguments);
   if (!request) return report(request.error());
   auto load = Load::start(request->plan, request->options);
   if (!load) return report(load.error());
+  // Beside the JSON, not in it.
+  if (explains && ranks->is_first()) write_to(as_json ? stderr : stdout, "{}", load->explain());
   Progress progress;
   // Each tensor is released at once: what is measured is the way there.
   auto taken = take_all(

@@ -52,6 +52,7 @@ struct Arguments {
   std::string log_level;
   int rounds = 5;
   bool as_json = false;
+  bool explains = false;
   bool with_debug = false;
 };
 
@@ -170,7 +171,9 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   add_device(*load, arguments.load);
   add_distributed(*load, arguments.load);
   load->add_flag("--json", arguments.as_json, kJson);
-  load->callback([&] { exit_code = run_load(arguments.load, arguments.as_json); });
+  load->add_flag("--explain", arguments.explains, "say what was chosen, and why");
+  load->callback(
+      [&] { exit_code = run_load(arguments.load, arguments.as_json, arguments.explains); });
 
   CLI::App* const digest =
       app.add_subcommand("digest", "Print the SHA-256 of every tensor's bytes, sorted by name");

@@ -11,6 +11,7 @@
 #include "engine/direct_reads.hpp"
 #include "engine/file_set.hpp"
 #include "engine/landing.hpp"
+#include "engine/load_settings.hpp"
 #include "engine/staged_chunk.hpp"
 
 namespace streamer::core {

@@ -4,6 +4,7 @@
 
 #include "engine/chunk_queue.hpp"
 #include "engine/file_set.hpp"
+#include "engine/load_settings.hpp"
 #include "engine/source_parts.hpp"
 
 namespace streamer::core {

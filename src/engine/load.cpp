@@ -192,11 +192,19 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   auto objects = TRY(source_objects(*checkpoint));
   // An ordered source has buffers of its own.
   const ReadingFrom from = ordered == nullptr ? reading_from(objects) : ReadingFrom{};
-  LoadSizes sizes = TRY(size_load(settings, list, tensors, from, options.limits_tensors_alone));
+  LoadSizes sizes =
+      TRY(size_load(settings, list, tensors, from, options.limits_tensors_alone, Machine::read()));
   if (sizes.block_bytes != 0 && options.block_bytes != 0) sizes.block_bytes = options.block_bytes;
   if (sizes.block_bytes != 0 && options.ahead_bytes != 0) sizes.ahead_bytes = options.ahead_bytes;
   const Staging::Options staging = staging_options(settings, options, sizes.window_bytes);
   const std::uint64_t gap_bytes = TRY(coalesce_gap_bytes(*checkpoint, settings));
+  sizes.decisions.push_back({"gap", format_bytes(gap_bytes),
+                             "unwanted bytes that are read rather than asked around: what comes "
+                             "in the time that one more request takes"});
+  if (staging.segments != 0 && runtimes.size() > 1) {
+    sizes.decisions.push_back({"staging", format_bytes(staging.segments * staging.segment_bytes),
+                               "pinned memory for each device, no more than the memory limit"});
+  }
   Plan plan = Plan::make(
       list, requests,
       {.chunk_bytes = sizes.chunk_bytes,
@@ -405,6 +413,13 @@ LoadStats Load::stats() const {
     stats.objects_verified = landing.integrity()->objects_verified();
   stats.consumer_wait_ns = running.consumer_wait_ns.load(std::memory_order_relaxed);
   return stats;
+}
+
+std::string Load::explain() const {
+  std::string text;
+  for (const Decision& decision : running_->sizes.decisions)
+    text += fmt::format("{}: {}: {}\n", decision.name, decision.value, decision.reason);
+  return text;
 }
 
 std::string Load::notes() const {

@@ -73,6 +73,8 @@ class Load {
   void cancel() noexcept;
   // Thread-safe.
   [[nodiscard]] LoadStats stats() const;
+  // What was chosen for it, and why: lines "NAME: VALUE: REASON". Thread-safe.
+  [[nodiscard]] std::string explain() const;
   // What was not to be had and what was done instead, one line each. Thread-safe.
   [[nodiscard]] std::string notes() const;
 

@@ -2,15 +2,12 @@
 #include "engine/load_sizes.hpp"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
-#include <thread>
+#include <utility>
 
 #include "base/text.hpp"
-#include "engine/direct_reads.hpp"
-#include "memory/host_memory.hpp"
 
 namespace streamer::core {
 
@@ -19,6 +16,7 @@ namespace {
 // Readers that block in their reads need to be many to keep storage busy.
 constexpr std::uint32_t kBlockingReaders = 16;
 constexpr std::uint32_t kMostReaders = 16;
+// One moves 1.5 to 2.5 GB/s (tests/bench/RESULTS.md).
 constexpr std::uint32_t kMostNetworkReaders = 8;
 constexpr std::uint32_t kFirstConnections = 8;
 constexpr double kGbpsPerConnection = 0.4;
@@ -57,21 +55,32 @@ Error limit_too_small(const char* setting, const TensorView& tensor, std::uint64
                            format_bytes(limit), bytes));
 }
 
+// What was chosen, and why.
+template <typename T>
+struct Chosen {
+  T value;
+  std::string reason;
+};
+
 // 0: no limit.
-std::uint64_t limit_bytes(const MemoryLimit& limit, std::uint64_t largest_bytes) {
+Chosen<std::uint64_t> limit_bytes(const MemoryLimit& limit, std::uint64_t largest_bytes,
+                                  const Machine& machine) {
   switch (limit.mode) {
     case MemoryLimit::Mode::unlimited:
-      return 0;
+      return {0, "memory_limit is unlimited"};
     case MemoryLimit::Mode::minimum:
-      return std::max<std::uint64_t>(largest_bytes, 1);
+      return {std::max<std::uint64_t>(largest_bytes, 1),
+              "memory_limit is minimum: the largest item"};
     case MemoryLimit::Mode::bytes:
-      return std::max<std::uint64_t>(limit.bytes, 1);
+      return {std::max<std::uint64_t>(limit.bytes, 1), "memory_limit"};
     case MemoryLimit::Mode::automatic:
       break;
   }
-  const std::uint64_t available = available_host_memory();
-  if (available == UINT64_MAX) return 0;
-  return std::max<std::uint64_t>(available / 100 * kAutomaticSharePercent, 1);
+  const std::uint64_t free_bytes = machine.free_memory_bytes;
+  if (free_bytes == UINT64_MAX) return {0, "the system does not say how much memory is free"};
+  return {std::max<std::uint64_t>(free_bytes / 100 * kAutomaticSharePercent, 1),
+          fmt::format("{} % of the {} that are free", kAutomaticSharePercent,
+                      format_bytes(free_bytes))};
 }
 
 // The same for each device.
@@ -88,28 +97,35 @@ Result<std::uint64_t> device_window_bytes(const LoadSettings& settings, const Re
   return limit;
 }
 
-std::uint64_t wanted_chunk_bytes(const LoadSettings& settings) {
+Chosen<std::uint64_t> wanted_chunk_bytes(const LoadSettings& settings) {
   const std::uint64_t given = settings.get(setting::kChunkBytes);
-  const std::uint64_t chosen = given != 0 ? given : kAutomaticChunkBytes;
+  const Chosen<std::uint64_t> chosen =
+      given != 0 ? Chosen<std::uint64_t>{given, "chunk_bytes"}
+                 : Chosen<std::uint64_t>{kAutomaticChunkBytes, "where nothing speaks against it"};
   const std::uint64_t bytes_per_s = settings.get(setting::kMaxBandwidth);
-  if (bytes_per_s == 0) return chosen;
-  return std::min(chosen, std::max(bytes_per_s / kStepsPerSecond, kLeastChunkBytes));
+  const std::uint64_t step = std::max(bytes_per_s / kStepsPerSecond, kLeastChunkBytes);
+  if (bytes_per_s == 0 || step >= chosen.value) return chosen;
+  return {step, "max_bandwidth holds at short range only in small steps"};
 }
 
-std::uint32_t wanted_file_readers(const LoadSettings& settings, ReadingFrom from) {
-  if (const std::uint32_t given = settings.get(setting::kConcurrency); given != 0) return given;
-  const bool reads_block = from.reads_block || !settings.get(setting::kIoUring) ||
-                           settings.get(setting::kFileIo) == FileIo::buffered ||
-                           probe_io_uring() != 0;
-  if (reads_block) return kBlockingReaders;
-  return std::clamp(std::thread::hardware_concurrency(), 2U, kMostReaders);
+Chosen<std::uint32_t> wanted_file_readers(const LoadSettings& settings, ReadingFrom from,
+                                          const Machine& machine) {
+  if (const std::uint32_t given = settings.get(setting::kConcurrency); given != 0)
+    return {given, "concurrency"};
+  if (from.reads_block) return {kBlockingReaders, "a store's reads block"};
+  if (!settings.get(setting::kIoUring)) return {kBlockingReaders, "io_uring is off: reads block"};
+  if (settings.get(setting::kFileIo) == FileIo::buffered)
+    return {kBlockingReaders, "files are read through the page cache: reads block"};
+  if (!machine.has_io_uring) return {kBlockingReaders, "there is no io_uring here: reads block"};
+  return {std::clamp(machine.cores, 2U, kMostReaders),
+          fmt::format("one for each of {} cores, 2 to {}", machine.cores, kMostReaders)};
 }
 
-// Sockets and files of the host's own need descriptors too.
-std::uint32_t most_connections() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMostConnections;
-  const std::uint64_t ours = limit.rlim_cur > 128 ? (limit.rlim_cur - 128) / 2 : 4;
+// Sockets and files of the program's own need descriptors too.
+std::uint32_t most_connections(const Machine& machine) {
+  if (machine.file_descriptors == UINT64_MAX) return kMostConnections;
+  const std::uint64_t ours =
+      machine.file_descriptors > 128 ? (machine.file_descriptors - 128) / 2 : 4;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(ours, kMostConnections));
 }
 
@@ -119,16 +135,29 @@ std::uint32_t given_connections(const LoadSettings& settings) {
   return given != 0 ? given : settings.get(setting::kConcurrency);
 }
 
-Tuner::Limits tuner_limits(const LoadSettings& settings, std::uint64_t buffer_bytes) {
+Chosen<Tuner::Limits> tuner_limits(const LoadSettings& settings, std::uint64_t buffer_bytes,
+                                   const Machine& machine) {
   const std::uint32_t fixed = given_connections(settings);
+  const std::uint32_t by_descriptors = most_connections(machine);
   const auto most = static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(buffer_bytes / kLeastConnectionBytes, 1, most_connections()));
-  if (fixed != 0) return {.first = std::min(fixed, most), .most = most, .is_fixed = true};
+      std::clamp<std::uint64_t>(buffer_bytes / kLeastConnectionBytes, 1, by_descriptors));
+  const std::string at_most =
+      most == by_descriptors
+          ? fmt::format("no more than {}, or half of the file descriptors", kMostConnections)
+          : fmt::format("no more than {} of receive buffers allow", format_bytes(buffer_bytes));
+  if (fixed != 0) {
+    const char* const by = settings.get(setting::kConnections) != 0 ? "connections" : "concurrency";
+    return {{.first = std::min(fixed, most), .most = most, .is_fixed = true},
+            fixed <= most ? by : fmt::format("{} is {}, but {}", by, fixed, at_most)};
+  }
   const std::uint32_t first = std::min(kFirstConnections, most);
   const std::uint32_t target_gbps = settings.get(setting::kTargetGbps);
-  if (target_gbps == 0) return {.first = first, .most = most};
+  if (target_gbps == 0) {
+    return {{.first = first, .most = most}, "at first, and more while they bring more; " + at_most};
+  }
   const auto wanted = static_cast<std::uint32_t>(std::ceil(target_gbps / kGbpsPerConnection));
-  return {.first = std::clamp(wanted, first, most), .most = most};
+  return {{.first = std::clamp(wanted, first, most), .most = most},
+          fmt::format("target_gbps at {} a connection; {}", kGbpsPerConnection, at_most)};
 }
 
 // For files and for the network.
@@ -154,14 +183,16 @@ BufferNeed buffer_need(const LoadSettings& settings, std::uint32_t file_readers,
 }  // namespace
 
 Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& list,
-                            const TensorTable& tensors, ReadingFrom from,
-                            bool limits_tensors_alone) {
+                            const TensorTable& tensors, ReadingFrom from, bool limits_tensors_alone,
+                            const Machine& machine) {
   const MemoryNeed& need = list.memories[0];
+  const MemoryLimit::Mode mode = settings.get(setting::kMemoryLimit).mode;
   LoadSizes sizes;
-  sizes.limit_bytes = limit_bytes(settings.get(setting::kMemoryLimit), need.largest_bytes);
+  const auto limit = limit_bytes(settings.get(setting::kMemoryLimit), need.largest_bytes, machine);
+  sizes.limit_bytes = limit.value;
   sizes.device_window_bytes = TRY(device_window_bytes(settings, list, tensors));
-  sizes.chunk_bytes = wanted_chunk_bytes(settings);
-  sizes.file_readers = wanted_file_readers(settings, from);
+  auto chunk_bytes = wanted_chunk_bytes(settings);
+  auto file_readers = wanted_file_readers(settings, from, machine);
   sizes.reader_buffer_bytes = kMostReaderBytes;
   sizes.network_buffer_bytes = kUsualNetworkBytes;
   if (sizes.limit_bytes != 0) {
@@ -169,11 +200,10 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
       return limit_too_small("memory_limit", tensors[need.largest_tensor], need.largest_bytes,
                              sizes.limit_bytes);
     }
-    const BufferNeed buffer = buffer_need(settings, sizes.file_readers, from);
+    const BufferNeed buffer = buffer_need(settings, file_readers.value, from);
     std::uint64_t buffers = std::min(buffer.usual, sizes.limit_bytes / kBuffersPerLimit);
     sizes.window_bytes = sizes.limit_bytes;
-    if (limits_tensors_alone ||
-        settings.get(setting::kMemoryLimit).mode == MemoryLimit::Mode::minimum) {
+    if (limits_tensors_alone || mode == MemoryLimit::Mode::minimum) {
       buffers = std::max(buffers, buffer.least);
     } else {
       const std::uint64_t beside = sizes.limit_bytes - need.largest_bytes;
@@ -184,15 +214,20 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
     }
     sizes.network_buffer_bytes = from.files ? buffers / 2 : buffers;
     const std::uint64_t of_files = from.network ? buffers / 2 : buffers;
-    sizes.file_readers = static_cast<std::uint32_t>(
-        std::clamp<std::uint64_t>(of_files / kLeastReaderBytes, 1, sizes.file_readers));
-    sizes.reader_buffer_bytes = std::max(of_files / sizes.file_readers, kLeastReaderBytes);
+    const auto readers = static_cast<std::uint32_t>(
+        std::clamp<std::uint64_t>(of_files / kLeastReaderBytes, 1, file_readers.value));
+    if (readers < file_readers.value)
+      file_readers = {readers, "as many as have buffers within the memory limit"};
+    sizes.reader_buffer_bytes = std::max(of_files / readers, kLeastReaderBytes);
     // Two chunks of a reader, and the pages that its reads begin and end in: see DirectReads.
     const std::uint64_t two_chunks = sizes.reader_buffer_bytes / 8 * 7 - 4 * kPageBytes;
-    if (from.files)
-      sizes.chunk_bytes = std::min(sizes.chunk_bytes, round_down(two_chunks / 2, kPageBytes));
+    const std::uint64_t half = round_down(two_chunks / 2, kPageBytes);
+    if (from.files && half < chunk_bytes.value)
+      chunk_bytes = {half, "two of them in each reader's buffer, within the memory limit"};
   }
-  const MemoryLimit::Mode mode = settings.get(setting::kMemoryLimit).mode;
+  sizes.chunk_bytes = chunk_bytes.value;
+  sizes.file_readers = file_readers.value;
+  sizes.network_readers = std::clamp(machine.cores / 2, 1U, kMostNetworkReaders);
   const bool is_elastic =
       (mode == MemoryLimit::Mode::automatic || mode == MemoryLimit::Mode::unlimited) &&
       settings.get(setting::kTensorAlignment) <= kPageBytes;
@@ -201,14 +236,31 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
     sizes.ahead_bytes = std::clamp<std::uint64_t>(most / 4, 1, kFirstAheadBytes);
     sizes.block_bytes = std::clamp<std::uint64_t>(most / 16, kPageBytes, kBlockBytes);
   }
-  sizes.connections = tuner_limits(settings, sizes.network_buffer_bytes);
-  return sizes;
-}
+  auto connections = tuner_limits(settings, sizes.network_buffer_bytes, machine);
+  sizes.connections = connections.value;
 
-// One moves 1.5 to 2.5 GB/s (tests/bench/RESULTS.md).
-std::uint32_t network_reader_count(std::size_t chunks) {
-  if (chunks == 0) return 0;
-  return std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMostNetworkReaders);
+  auto& said = sizes.decisions;
+  said.push_back({"memory", sizes.limit_bytes == 0 ? "no limit" : format_bytes(sizes.limit_bytes),
+                  limit.reason});
+  if (is_elastic) {
+    said.push_back({"window", format_bytes(sizes.ahead_bytes),
+                    "ahead of the consumer; twice as far whenever it waits behind a shut window"});
+  } else if (sizes.window_bytes != 0) {
+    said.push_back({"window", format_bytes(sizes.window_bytes),
+                    "what the limit leaves beside buffers, for tensors that were not released"});
+  }
+  said.push_back({"chunk", format_bytes(sizes.chunk_bytes), std::move(chunk_bytes.reason)});
+  if (from.files)
+    said.push_back(
+        {"file readers", fmt::format("{}", sizes.file_readers), std::move(file_readers.reason)});
+  if (from.network) {
+    said.push_back(
+        {"network readers", fmt::format("{}", sizes.network_readers),
+         fmt::format("one for two of {} cores, 1 to {}", machine.cores, kMostNetworkReaders)});
+    said.push_back(
+        {"connections", fmt::format("{}", sizes.connections.first), std::move(connections.reason)});
+  }
+  return sizes;
 }
 
 }  // namespace streamer::core

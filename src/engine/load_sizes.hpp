@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// How much of what a load takes: memory for tensors, memory for reading, readers, connections. Pure
-// but for what the machine is asked.
+// How much of what a load takes: memory for tensors, memory for reading, readers, connections.
+// Pure: all that is not given comes from the machine's description.
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "checkpoint/tensor_table.hpp"
 #include "engine/load_settings.hpp"
+#include "engine/machine.hpp"
 #include "engine/plan.hpp"
 #include "engine/tuner.hpp"
 
@@ -20,6 +23,13 @@ struct ReadingFrom {
   bool reads_block = false;  // some of those threads wait for one read at a time
 };
 
+// What was chosen and why, for people.
+struct Decision {
+  std::string name;  // "connections"
+  std::string value;
+  std::string reason;
+};
+
 struct LoadSizes {
   std::uint64_t limit_bytes = 0;   // what memory_limit comes to; 0: none
   std::uint64_t window_bytes = 0;  // of it, for tensors; 0: no limit
@@ -30,18 +40,17 @@ struct LoadSizes {
   std::uint64_t reader_buffer_bytes = 0;   // of each reader of files
   std::uint64_t network_buffer_bytes = 0;  // of all connections together
   std::uint64_t chunk_bytes = 0;
-  std::uint32_t file_readers = 0;  // if there are as many chunks
+  std::uint32_t file_readers = 0;     // if there are as many chunks
+  std::uint32_t network_readers = 0;  // the same
   Tuner::Limits connections;
+  std::vector<Decision> decisions;
 };
 
 // Fails with memory_limit if the largest tensor alone is more than that limit, naming it. Buffers
 // are within the limit as far as it leaves room beside the largest tensor, unless it is for tensors
 // alone, as "minimum" is.
 Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& list,
-                            const TensorTable& tensors, ReadingFrom from,
-                            bool limits_tensors_alone);
-
-// For so many chunks that go over a network.
-[[nodiscard]] std::uint32_t network_reader_count(std::size_t chunks);
+                            const TensorTable& tensors, ReadingFrom from, bool limits_tensors_alone,
+                            const Machine& machine);
 
 }  // namespace streamer::core

@@ -19,6 +19,7 @@
 
 #include "engine/chunk_queue.hpp"
 #include "engine/landing.hpp"
+#include "engine/load_settings.hpp"
 #include "engine/network_request.hpp"
 #include "engine/network_share.hpp"
 #include "engine/source_object.hpp"

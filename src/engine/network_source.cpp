@@ -9,7 +9,7 @@
 namespace streamer::core {
 
 Result<std::unique_ptr<Source>> NetworkSource::make(SourceParts parts) {
-  const std::uint32_t threads = network_reader_count(parts.chunks.size());
+  const std::uint32_t threads = parts.chunks.empty() ? 0 : parts.sizes.network_readers;
   std::unique_ptr<NetworkSource> made(new NetworkSource(std::move(parts), threads));
   made->operation_ = TRY(made->landing_.open_operation());
   for (std::uint32_t i = 0; i < threads; ++i)

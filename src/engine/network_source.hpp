@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/chunk_queue.hpp"
+#include "engine/load_settings.hpp"
 #include "engine/network_share.hpp"
 #include "engine/source_parts.hpp"
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/remote_store.hpp"
-#include "storage/remote_settings.hpp"
 
 #include <fmt/format.h>
 
@@ -10,6 +9,8 @@
 #include "base/log.hpp"
 #include "http/broken_answer.hpp"
 #include "http/other_scheme.hpp"
+#include "storage/remote_settings.hpp"
+#include "storage/store_settings.hpp"
 
 namespace streamer::core {
 

@@ -252,7 +252,7 @@ TEST_CASE("a communicator that cannot be one is refused, and one that fails is t
   streamer_error_free(error);
   CHECK(streamer_communicator_open_mpi(nullptr, nullptr, nullptr, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
-  CHECK(streamer_communicator_open_nccl(nullptr, 0, nullptr, nullptr, nullptr) ==
+  CHECK(streamer_communicator_open_nccl(nullptr, {}, nullptr, nullptr, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
   streamer_communicator_close(nullptr);
   streamer_error* const odd = streamer_error_new(7, nullptr);

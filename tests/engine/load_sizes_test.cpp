@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/load_sizes.hpp"
 
+#include <algorithm>
+
 #include "engine/direct_reads.hpp"
 #include "support/catch.hpp"
 
@@ -32,7 +34,8 @@ TEST_CASE("W4 what a load takes for tensors and for reading adds up to its limit
           settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, limit});
           settings.put(setting::kConcurrency, concurrency);
           settings.put(setting::kChunkBytes, 16 * kMiB);
-          const auto sizes = size_load(settings, list_of(5000, largest), tensors, from, false);
+          const auto sizes =
+              size_load(settings, list_of(5000, largest), tensors, from, false, Machine());
           REQUIRE(sizes);
           CHECK(sizes->limit_bytes == limit);
           CHECK(sizes->window_bytes >= largest);
@@ -64,7 +67,8 @@ TEST_CASE("a load begins with as many connections as target_gbps takes, and conn
     settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::unlimited})
         .put(setting::kTargetGbps, target_gbps)
         .put(setting::kConnections, connections);
-    return size_load(settings, list_of(3, 1000), tensors, {false, true}, false)->connections.first;
+    return size_load(settings, list_of(3, 1000), tensors, {false, true}, false, Machine())
+        ->connections.first;
   };
   CHECK(first(0, 0) == 8);
   CHECK(first(1, 0) == 8);  // never fewer
@@ -91,13 +95,117 @@ TEST_CASE("W4 a limit for tensors alone is all theirs", "[sizes]") {
   LoadSettings settings;
   settings.put(setting::kConcurrency, 16);
   settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
-  const auto least = size_load(settings, list_of(3, 300'000), tensors, {true, false}, false);
+  const auto least =
+      size_load(settings, list_of(3, 300'000), tensors, {true, false}, false, Machine());
   REQUIRE(least);
   CHECK(least->window_bytes == 300'000);
   CHECK(least->file_readers == 16);
   settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, kMiB});
-  const auto ring = size_load(settings, list_of(3, 300'000), tensors, {true, false}, true);
+  const auto ring =
+      size_load(settings, list_of(3, 300'000), tensors, {true, false}, true, Machine());
   REQUIRE(ring);
   CHECK(ring->window_bytes == kMiB);
   CHECK(ring->file_readers == 16);
+}
+
+namespace {
+
+struct Row {
+  const SettingRow* setting;  // nullptr: all are their defaults
+  std::string text;
+  Machine machine;
+  ReadingFrom from;
+  const char* name;  // of the decision
+  std::string value;
+  const char* reason;  // a part of it
+};
+
+const Machine kUsual{
+    .free_memory_bytes = 100 * kGiB, .cores = 8, .file_descriptors = 1024, .has_io_uring = true};
+
+Machine with(std::uint32_t cores) {
+  Machine machine = kUsual;
+  machine.cores = cores;
+  return machine;
+}
+
+Machine with_descriptors(std::uint64_t count) {
+  Machine machine = kUsual;
+  machine.file_descriptors = count;
+  return machine;
+}
+
+Machine with_free(std::uint64_t bytes) {
+  Machine machine = kUsual;
+  machine.free_memory_bytes = bytes;
+  return machine;
+}
+
+Machine without_io_uring() {
+  Machine machine = kUsual;
+  machine.has_io_uring = false;
+  return machine;
+}
+
+LoadSettings set_one(const SettingRow* setting, const std::string& text) {
+  Settings settings;
+  if (setting != nullptr) REQUIRE(settings.set(*setting, text));
+  const auto read = read_load_settings(settings);
+  REQUIRE(read);
+  return *read;
+}
+
+}  // namespace
+
+TEST_CASE("each decision follows from settings, machine and need, and says why", "[sizes]") {
+  constexpr ReadingFrom kFiles{.files = true};
+  constexpr ReadingFrom kNetwork{.network = true};
+  constexpr ReadingFrom kBlocking{.files = true, .reads_block = true};
+  const std::vector<Row> rows = {
+      {nullptr, "", kUsual, kFiles, "memory", "80.00 GiB", "80 % of the 100.00 GiB that are free"},
+      {nullptr, "", with_free(UINT64_MAX), kFiles, "memory", "no limit", "does not say"},
+      {&setting::kMemoryLimit, "unlimited", kUsual, kFiles, "memory", "no limit", "unlimited"},
+      {&setting::kMemoryLimit, "1GiB", kUsual, kFiles, "memory", "1.00 GiB", "memory_limit"},
+      {&setting::kMemoryLimit, "minimum", kUsual, kFiles, "memory", "1000 B", "the largest item"},
+      {nullptr, "", kUsual, kFiles, "window", "128.00 MiB", "ahead of the consumer"},
+      {nullptr, "", with_free(320 * kMiB), kFiles, "window", "48.00 MiB", "ahead of the consumer"},
+      {&setting::kMemoryLimit, "1GiB", kUsual, kNetwork, "window", "976.00 MiB", "not released"},
+      {nullptr, "", kUsual, kFiles, "chunk", "2.00 MiB", "nothing speaks against it"},
+      {&setting::kChunkBytes, "4MiB", kUsual, kFiles, "chunk", "4.00 MiB", "chunk_bytes"},
+      {&setting::kMaxBandwidth, "10MiB", kUsual, kFiles, "chunk", "512.00 KiB", "max_bandwidth"},
+      {&setting::kMemoryLimit, "4MiB", kUsual, kFiles, "chunk", "48.00 KiB",
+       "within the memory limit"},
+      {nullptr, "", with(1), kFiles, "file readers", "2", "one for each of 1 cores"},
+      {nullptr, "", with(8), kFiles, "file readers", "8", "one for each of 8 cores"},
+      {nullptr, "", with(64), kFiles, "file readers", "16", "one for each of 64 cores"},
+      {nullptr, "", without_io_uring(), kFiles, "file readers", "16", "there is no io_uring here"},
+      {nullptr, "", kUsual, kBlocking, "file readers", "16", "a store's reads block"},
+      {&setting::kConcurrency, "3", kUsual, kFiles, "file readers", "3", "concurrency"},
+      {&setting::kMemoryLimit, "4MiB", kUsual, kFiles, "file readers", "7",
+       "within the memory limit"},
+      {nullptr, "", with(2), kNetwork, "network readers", "1", "one for two of 2 cores"},
+      {nullptr, "", with(64), kNetwork, "network readers", "8", "one for two of 64 cores"},
+      {nullptr, "", kUsual, kNetwork, "connections", "8", "at first, and more"},
+      {&setting::kConnections, "40", kUsual, kNetwork, "connections", "40", "connections"},
+      {&setting::kConnections, "1000", kUsual, kNetwork, "connections", "256", "no more than 256"},
+      {&setting::kConcurrency, "5", kUsual, kNetwork, "connections", "5", "concurrency"},
+      {&setting::kConnections, "40", with_descriptors(138), kNetwork, "connections", "5",
+       "descriptors"},
+      {&setting::kTargetGbps, "40", kUsual, kNetwork, "connections", "100", "target_gbps"},
+      {&setting::kMemoryLimit, "8MiB", kUsual, kNetwork, "connections", "8", "receive buffers"},
+  };
+  TensorTable tensors;
+  tensors.add({.name = "t", .dtype = Dtype::u8, .shape = {}, .object = 0, .bytes = {0, 1}});
+  for (const Row& row : rows) {
+    CAPTURE(row.text, row.name, row.value);
+    const auto sizes = size_load(set_one(row.setting, row.text), list_of(3, 1000), tensors,
+                                 row.from, false, row.machine);
+    REQUIRE(sizes);
+    const auto found =
+        std::find_if(sizes->decisions.begin(), sizes->decisions.end(),
+                     [&](const Decision& decision) { return decision.name == row.name; });
+    REQUIRE(found != sizes->decisions.end());
+    CHECK(found->value == row.value);
+    CHECK_THAT(found->reason, Catch::Contains(row.reason));
+  }
 }

@@ -178,6 +178,7 @@ _FUNCTIONS = {
     "load_fd": (_STATUS, _handle, POINTER(c_int)),
     "load_cancel": (None, _handle),
     "load_close": (None, _handle),
+    "load_explain": (c_char_p, _handle),
     "load_get_stats": (None, _handle, POINTER(LoadStats)),
     "load_get_all_stats": (c_size_t, _handle, POINTER(c_uint64), c_size_t),
     "stat_count": (c_size_t,),

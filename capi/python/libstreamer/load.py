@@ -8,7 +8,7 @@ import functools
 import os
 import struct
 import weakref
-from typing import (Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple,
+from typing import (Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple,
                     Union)
 
 from . import _native
@@ -415,6 +415,12 @@ class Load:
         if handle and os.getpid() == self._pid:
             library.load_close(handle)
         self._destinations = {}
+
+    def explain(self) -> List[str]:
+        """What was chosen when the load started, and why: "NAME: VALUE: REASON", for people."""
+        if not self._handle:
+            return []
+        return library.load_explain(self._handle).decode().splitlines()
 
     def stats(self) -> Dict[str, Any]:
         """What the load counted so far, by the names of all_stats(), with what held it back and its

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What a load asks of the machine that it runs on, asked once: what follows from it is pure.
+
+#include <cstdint>
+
+namespace streamer::core {
+
+struct Machine {
+  std::uint64_t free_memory_bytes = UINT64_MAX;  // UINT64_MAX: the system does not say
+  std::uint32_t cores = 1;
+  std::uint64_t file_descriptors = UINT64_MAX;  // that this process may have; UINT64_MAX: any
+  bool has_io_uring = false;
+
+  static Machine read();
+};
+
+}  // namespace streamer::core
