@@ -717,8 +717,8 @@ STREAMER_API void streamer_load_stats_init(streamer_load_stats *made, size_t siz
 /* "storage", "memory limit"; "unknown" for a value that this version does not know. */
 STREAMER_API const char *streamer_held_back_by_name(uint32_t held_back_by);
 
-/* What was chosen for the load when it started, and why: lines "NAME: VALUE: REASON", for people. Lives as
- * long as the load. Thread-safe. */
+/* What was chosen for the load when it started, and why: lines "NAME: VALUE: REASON", for people. Lives
+ * as long as the load. Thread-safe. */
 STREAMER_API const char *streamer_load_explain(const streamer_load *load);
 
 /* This and the functions below are thread-safe. */

@@ -157,7 +157,7 @@ Chosen<Tuner::Limits> tuner_limits(const LoadSettings& settings, std::uint64_t b
   }
   const auto wanted = static_cast<std::uint32_t>(std::ceil(target_gbps / kGbpsPerConnection));
   return {{.first = std::clamp(wanted, first, most), .most = most},
-          fmt::format("target_gbps at {} a connection; {}", kGbpsPerConnection, at_most)};
+          fmt::format("debug.target_gbps at {} a connection; {}", kGbpsPerConnection, at_most)};
 }
 
 // For files and for the network.

@@ -10,8 +10,10 @@
 #include <thread>
 
 #include "support/catch.hpp"
+#include "support/lab.hpp"
 
 using namespace streamer::core;
+using namespace streamer::test;
 
 namespace {
 
@@ -23,6 +25,12 @@ std::vector<Block> equal_blocks(std::uint32_t count, std::uint64_t pages) {
     blocks.push_back({begin, begin + pages * kPageBytes, pages * kPageBytes, 1});
   }
   return blocks;
+}
+
+LoadSettings few_readers() {
+  LoadSettings settings;
+  settings.put(setting::kConcurrency, 2U).put(setting::kChunkBytes, 8192U);
+  return settings;
 }
 
 void nothing(std::uint64_t, std::uint64_t) {}
@@ -186,5 +194,66 @@ TEST_CASE("no block's memory is written while another one has it", "[window]") {
       thread.join();
     CHECK(wrong == 0);
     if (most != 0) CHECK(window.touched_bytes() <= at);
+  }
+}
+
+// ---- In loads ----
+
+TEST_CASE("a consumer that releases what it is given sees the same memory at any size", "[load]") {
+  // 60 and 240 times the window.
+  for (const std::uint32_t tensors : {600U, 2400U}) {
+    const Lab lab(equal_tensors(tensors, 10'000));
+    LoadOptions options;
+    options.block_bytes = 20'000;
+    options.ahead_bytes = 100'000;
+    auto load = start(lab, few_readers(), options);
+    CHECK(drain(*load, lab) == tensors);
+    // Grown once or twice while the consumer found nothing; and what it holds.
+    CHECK(load->stats().arena_bytes <= 600'000);
+  }
+}
+
+TEST_CASE("a consumer that keeps everything gets everything, without a limit and within one",
+          "[load]") {
+  const Lab lab(equal_tensors(300, 10'000));
+  const auto requests = everything(*lab.checkpoint);
+  for (const Order order : {Order::completion, Order::plan}) {
+    LoadOptions options{.order = order};
+    options.block_bytes = 20'000;
+    options.ahead_bytes = 50'000;
+    auto load = start(lab, few_readers(), options);
+    std::vector<TensorLease*> held;
+    while (TensorLease* const lease = next(*load))
+      held.push_back(lease);
+    CHECK(held.size() == 300);
+    for (TensorLease* const lease : held) {
+      lab.check(*lease, requests);
+      lease->release();
+    }
+    CHECK(load->stats().arena_bytes >= 3'000'000);
+  }
+}
+
+TEST_CASE("a consumer that keeps every tenth tensor gets the others too", "[load]") {
+  const Lab lab(equal_tensors(1000, 10'000));
+  const auto requests = everything(*lab.checkpoint);
+  LoadOptions options;
+  options.block_bytes = 20'000;
+  options.ahead_bytes = 50'000;
+  auto load = start(lab, few_readers(), options);
+  std::vector<TensorLease*> held;
+  std::uint32_t count = 0;
+  while (TensorLease* const lease = next(*load)) {
+    lab.check(*lease, requests);
+    if (count++ % 10 == 0) {
+      held.push_back(lease);
+    } else {
+      lease->release();
+    }
+  }
+  CHECK(count == 1000);
+  for (TensorLease* const lease : held) {
+    lab.check(*lease, requests);
+    lease->release();
   }
 }

@@ -29,12 +29,6 @@ bool allows_direct_reads(const std::filesystem::path& path) {
   return static_cast<bool>(UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECT)));
 }
 
-LoadSettings few_readers() {
-  LoadSettings settings;
-  settings.put(setting::kConcurrency, 2U).put(setting::kChunkBytes, 8192U);
-  return settings;
-}
-
 }  // namespace
 
 TEST_CASE("every item of every load is byte for byte what was stored, whatever the settings",
@@ -307,65 +301,6 @@ TEST_CASE("a consumer that holds all the memory gets an error, and goes on once 
     lease->release();
   }
   CHECK(next(*load) == nullptr);
-}
-
-TEST_CASE("a consumer that releases what it is given sees the same memory at any size", "[load]") {
-  // 60 and 240 times the window.
-  for (const std::uint32_t tensors : {600U, 2400U}) {
-    const Lab lab(equal_tensors(tensors, 10'000));
-    LoadOptions options;
-    options.block_bytes = 20'000;
-    options.ahead_bytes = 100'000;
-    auto load = start(lab, few_readers(), options);
-    CHECK(drain(*load, lab) == tensors);
-    // Grown once or twice while the consumer found nothing; and what it holds.
-    CHECK(load->stats().arena_bytes <= 600'000);
-  }
-}
-
-TEST_CASE("a consumer that keeps everything gets everything, without a limit and within one",
-          "[load]") {
-  const Lab lab(equal_tensors(300, 10'000));
-  const auto requests = everything(*lab.checkpoint);
-  for (const Order order : {Order::completion, Order::plan}) {
-    LoadOptions options{.order = order};
-    options.block_bytes = 20'000;
-    options.ahead_bytes = 50'000;
-    auto load = start(lab, few_readers(), options);
-    std::vector<TensorLease*> held;
-    while (TensorLease* const lease = next(*load))
-      held.push_back(lease);
-    CHECK(held.size() == 300);
-    for (TensorLease* const lease : held) {
-      lab.check(*lease, requests);
-      lease->release();
-    }
-    CHECK(load->stats().arena_bytes >= 3'000'000);
-  }
-}
-
-TEST_CASE("a consumer that keeps every tenth tensor gets the others too", "[load]") {
-  const Lab lab(equal_tensors(1000, 10'000));
-  const auto requests = everything(*lab.checkpoint);
-  LoadOptions options;
-  options.block_bytes = 20'000;
-  options.ahead_bytes = 50'000;
-  auto load = start(lab, few_readers(), options);
-  std::vector<TensorLease*> held;
-  std::uint32_t count = 0;
-  while (TensorLease* const lease = next(*load)) {
-    lab.check(*lease, requests);
-    if (count++ % 10 == 0) {
-      held.push_back(lease);
-    } else {
-      lease->release();
-    }
-  }
-  CHECK(count == 1000);
-  for (TensorLease* const lease : held) {
-    lab.check(*lease, requests);
-    lease->release();
-  }
 }
 
 TEST_CASE("a consumer that asked to wait is served when another thread releases", "[load]") {
