@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/on_threads.hpp"
+#include "base/text.hpp"
 #include "checkpoint/format.hpp"
 #include "checkpoint/model_sources.hpp"
 #include "checkpoint/other_file.hpp"
@@ -99,8 +100,11 @@ Error name_duplicate(const TensorTable& tensors, const std::vector<CheckpointObj
   const TensorView second = tensors[twice.second];
   const Uri& one = objects[first.object].object.uri;
   const Uri& other = objects[second.object].object.uri;
-  const bool are_of_ranks = one.text().find("rank") != std::string::npos &&
-                            other.text().find("rank") != std::string::npos;
+  // Not "reranker", and not a folder's name.
+  const auto is_of_rank = [](const Uri& uri) {
+    return glob_match("*rank[-_0-9]*", uri.text().substr(uri.text().rfind('/') + 1));
+  };
+  const bool are_of_ranks = is_of_rank(one) && is_of_rank(other);
   return Error(ErrorKind::corrupt,
                fmt::format("DuplicateKey: tensor \"{}\" is also in {}{}", first.name, one.text(),
                            are_of_ranks ? "; where each rank has files of its own, open those of "

@@ -52,10 +52,19 @@ bool ElasticWindow::advance(std::uint64_t position_end, bool starves) noexcept {
   });
 }
 
+bool ElasticWindow::is_full() {
+  return memory_.with([&](const Memory& memory) {
+    return memory.next_block < blocks_.size() && !has_room(memory, blocks_[memory.next_block]);
+  });
+}
+
+bool ElasticWindow::has_room(const Memory& memory, const Block& block) const noexcept {
+  return limits_.most_bytes == 0 || memory.in_use_bytes == 0 ||
+         memory.in_use_bytes + block.bytes() <= limits_.most_bytes;
+}
+
 bool ElasticWindow::may_admit(const Memory& memory, const Block& block, bool starves) noexcept {
-  const bool has_room = limits_.most_bytes == 0 || memory.in_use_bytes == 0 ||
-                        memory.in_use_bytes + block.bytes() <= limits_.most_bytes;
-  if (!has_room) return false;
+  if (!has_room(memory, block)) return false;
   const std::uint64_t most = most_ahead_.load(std::memory_order_relaxed);
   if (ahead_.load(std::memory_order_seq_cst) < most) return true;
   if (!starves) return false;

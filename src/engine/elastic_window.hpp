@@ -58,7 +58,8 @@ class ElasticWindow {
     return states_[block].offset + (position - blocks_[block].begin);
   }
 
-  // Any thread.
+  // Any thread. Whether the limit leaves no room for the next block.
+  [[nodiscard]] bool is_full();
   [[nodiscard]] std::uint64_t ahead_bytes() const noexcept {
     return most_ahead_.load(std::memory_order_relaxed);
   }
@@ -84,6 +85,7 @@ class ElasticWindow {
   };
 
   [[nodiscard]] std::size_t block_of(std::uint64_t position) const noexcept;
+  [[nodiscard]] bool has_room(const Memory& memory, const Block& block) const noexcept;
   [[nodiscard]] bool may_admit(const Memory& memory, const Block& block, bool starves) noexcept;
   std::uint64_t take(Memory& memory, std::uint64_t bytes) noexcept;
   void give(Memory& memory, Range range) noexcept;

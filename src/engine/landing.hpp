@@ -181,6 +181,8 @@ class Landing {
   [[nodiscard]] bool is_whole(std::uint32_t item) const noexcept {
     return countdowns_[item].is_complete();
   }
+  // Whether host memory that gets blocks has none for the next one, within its limit.
+  [[nodiscard]] bool is_host_full() const { return elastic_ && elastic_->is_full(); }
   // True if every thread that is left waits for a window that is shut to it, and nothing that was
   // read is on its way any more.
   [[nodiscard]] bool is_stuck() const noexcept;

@@ -192,8 +192,11 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   auto objects = TRY(source_objects(*checkpoint));
   // An ordered source has buffers of its own.
   const ReadingFrom from = ordered == nullptr ? reading_from(objects) : ReadingFrom{};
-  LoadSizes sizes =
-      TRY(size_load(settings, list, tensors, from, options.limits_tensors_alone, Machine::read()));
+  // An ordered source lays its items itself; an allocator's memory is all there from the beginning.
+  const HostMemoryUse use{
+      .limits_tensors_alone = options.limits_tensors_alone,
+      .is_elastic = ordered == nullptr && options.host_allocator.allocate == nullptr};
+  LoadSizes sizes = TRY(size_load(settings, list, tensors, from, use, Machine::read()));
   if (sizes.block_bytes != 0 && options.block_bytes != 0) sizes.block_bytes = options.block_bytes;
   if (sizes.block_bytes != 0 && options.ahead_bytes != 0) sizes.ahead_bytes = options.ahead_bytes;
   const Staging::Options staging = staging_options(settings, options, sizes.window_bytes);
@@ -205,30 +208,43 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
     sizes.decisions.push_back({"staging", format_bytes(staging.segments * staging.segment_bytes),
                                "pinned memory for each device, no more than the memory limit"});
   }
-  Plan plan = Plan::make(
-      list, requests,
-      {.chunk_bytes = sizes.chunk_bytes,
-       .coalesce_gap_bytes = gap_bytes,
-       .tensor_alignment_bytes = settings.get(setting::kTensorAlignment),
-       .window_bytes = sizes.window_bytes,
-       .block_bytes = ordered == nullptr ? sizes.block_bytes : 0,
-       .device_window_bytes = sizes.device_window_bytes,
-       .device_alignment_bytes =
-           std::max<std::uint64_t>(settings.get(setting::kDeviceAlignment), 1),
-       .staged_chunk_bytes = settings.get(setting::kStagingSegmentBytes),
-       .pieces = pieces ? std::optional(std::span(std::as_const(*pieces))) : std::nullopt});
+  PlanOptions layout{
+      .chunk_bytes = sizes.chunk_bytes,
+      .coalesce_gap_bytes = gap_bytes,
+      .tensor_alignment_bytes = settings.get(setting::kTensorAlignment),
+      .window_bytes = sizes.window_bytes,
+      .block_bytes = sizes.block_bytes,
+      .device_window_bytes = sizes.device_window_bytes,
+      .device_alignment_bytes = std::max<std::uint64_t>(settings.get(setting::kDeviceAlignment), 1),
+      .staged_chunk_bytes = settings.get(setting::kStagingSegmentBytes),
+      .pieces = pieces ? std::optional(std::span(std::as_const(*pieces))) : std::nullopt};
+  Plan plan = Plan::make(list, requests, layout);
   if (ordered != nullptr) TRY(ordered->check(plan));
-  LoadMemory memory{
-      .arena = TRY(Arena::reserve(plan.memories()[0].arena_bytes, options.host_allocator)),
-      .devices = device_memories(plan, runtimes, settings),
-      .elastic = {.first_ahead_bytes = sizes.ahead_bytes,
-                  .most_bytes = sizes.window_bytes,
-                  .most_kept_bytes = sizes.ahead_bytes}};
+  // An elastic window keeps count of what it touches, and the model may be larger than the machine.
+  const bool keeps_count = !plan.blocks().empty() && sizes.window_bytes != 0;
+  auto arena = Arena::reserve(plan.memories()[0].arena_bytes,
+                              keeps_count ? Arena::Promise::none : Arena::Promise::all,
+                              options.host_allocator);
+  const bool has_ring_instead = !arena && keeps_count;
+  if (has_ring_instead) {
+    layout.block_bytes = 0;
+    plan = Plan::make(list, requests, layout);
+    arena = Arena::reserve(plan.memories()[0].arena_bytes);
+  }
+  LoadMemory memory{.arena = TRY(std::move(arena)),
+                    .devices = device_memories(plan, runtimes, settings),
+                    .elastic = {.first_ahead_bytes = sizes.ahead_bytes,
+                                .most_bytes = sizes.window_bytes,
+                                .most_kept_bytes = sizes.ahead_bytes}};
   auto* const made = LoadTensors::make(std::move(checkpoint), std::move(requests), std::move(plan),
                                        std::move(memory), settings.get(setting::kMaxBandwidth));
   std::unique_ptr<Load> load(new Load(
       std::make_unique<Running>(made, std::move(objects), settings, std::move(options), sizes)));
   Landing& landing = made->landing();
+  if (has_ring_instead)
+    landing.notes().add(
+        "the system has no addresses for all of the model at once (ulimit -v, or "
+        "vm.overcommit_memory=2): tensors go through one window of the memory limit");
   if (ordered != nullptr) {
     ordered->land_in(landing);
   } else {
@@ -357,7 +373,7 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
 
 Error Load::window_is_full() const {
   const auto memories = running_->plan().memories();
-  const bool is_of_host = memories[0].ring_bytes != 0 || !running_->plan().blocks().empty();
+  const bool is_of_host = memories[0].ring_bytes != 0 || running_->landing().is_host_full();
   const auto limited = std::find_if(memories.begin(), memories.end(), [](const PlanMemory& memory) {
     return memory.ring_bytes != 0;
   });

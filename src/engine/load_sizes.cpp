@@ -183,7 +183,7 @@ BufferNeed buffer_need(const LoadSettings& settings, std::uint32_t file_readers,
 }  // namespace
 
 Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& list,
-                            const TensorTable& tensors, ReadingFrom from, bool limits_tensors_alone,
+                            const TensorTable& tensors, ReadingFrom from, HostMemoryUse use,
                             const Machine& machine) {
   const MemoryNeed& need = list.memories[0];
   const MemoryLimit::Mode mode = settings.get(setting::kMemoryLimit).mode;
@@ -203,7 +203,7 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
     const BufferNeed buffer = buffer_need(settings, file_readers.value, from);
     std::uint64_t buffers = std::min(buffer.usual, sizes.limit_bytes / kBuffersPerLimit);
     sizes.window_bytes = sizes.limit_bytes;
-    if (limits_tensors_alone || mode == MemoryLimit::Mode::minimum) {
+    if (use.limits_tensors_alone || mode == MemoryLimit::Mode::minimum) {
       buffers = std::max(buffers, buffer.least);
     } else {
       const std::uint64_t beside = sizes.limit_bytes - need.largest_bytes;
@@ -229,6 +229,7 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
   sizes.file_readers = file_readers.value;
   sizes.network_readers = std::clamp(machine.cores / 2, 1U, kMostNetworkReaders);
   const bool is_elastic =
+      use.is_elastic &&
       (mode == MemoryLimit::Mode::automatic || mode == MemoryLimit::Mode::unlimited) &&
       settings.get(setting::kTensorAlignment) <= kPageBytes;
   if (is_elastic) {

@@ -30,6 +30,12 @@ struct Decision {
   std::string reason;
 };
 
+// What the memory limit is for, and what becomes of host memory.
+struct HostMemoryUse {
+  bool limits_tensors_alone = false;  // buffers of reading come on top of the limit
+  bool is_elastic = true;             // where the settings allow it: see ElasticWindow
+};
+
 struct LoadSizes {
   std::uint64_t limit_bytes = 0;   // what memory_limit comes to; 0: none
   std::uint64_t window_bytes = 0;  // of it, for tensors; 0: no limit
@@ -50,7 +56,7 @@ struct LoadSizes {
 // are within the limit as far as it leaves room beside the largest tensor, unless it is for tensors
 // alone, as "minimum" is.
 Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& list,
-                            const TensorTable& tensors, ReadingFrom from, bool limits_tensors_alone,
+                            const TensorTable& tensors, ReadingFrom from, HostMemoryUse use,
                             const Machine& machine);
 
 }  // namespace streamer::core

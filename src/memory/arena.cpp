@@ -18,10 +18,11 @@ namespace {
 // The size of a transparent huge page on x86-64 and on arm64 with 4 KiB pages.
 constexpr std::uint64_t kHugePageBytes = 2 * kMiB;
 
-// Pages that an arena left: a mapping of their own.
+// Pages that an arena left: the beginning of its mapping.
 struct Left {
   std::byte* data = nullptr;
   std::uint64_t bytes = 0;
+  Arena::Promise promise = Arena::Promise::all;
 };
 
 Guarded<Left>& left() {
@@ -33,44 +34,64 @@ std::byte* plus(void* address, std::uint64_t bytes) {
   return static_cast<std::byte*>(address) + bytes;
 }
 
-}  // namespace
-
-Result<Arena> Arena::reserve(std::uint64_t bytes) {
-  Arena arena;
-  if (bytes == 0) return arena;
-  const std::uint64_t wanted = round_up(bytes, kPageBytes);
+// Addresses of its own, or MAP_FAILED with errno; aligned to a huge page.
+std::byte* map(std::uint64_t bytes, Arena::Promise promise) {
   // One huge page more than wanted, so that an aligned start can be cut out of it.
-  const std::uint64_t mapped = wanted + kHugePageBytes;
-  // No MAP_NORESERVE: a machine that promises no more than it has refuses here, where it is an
-  // error, and not at the first touch, where it is the end of the process.
-  void* const start =
-      ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (start == MAP_FAILED) {
-    return os_failure(fmt::format("reserving {} of host memory for a load", format_bytes(wanted)),
-                      errno);
-  }
+  const int flags =
+      MAP_PRIVATE | MAP_ANONYMOUS | (promise == Arena::Promise::none ? MAP_NORESERVE : 0);
+  void* const start = ::mmap(nullptr, bytes + kHugePageBytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+  if (start == MAP_FAILED) return static_cast<std::byte*>(MAP_FAILED);
   const auto address = reinterpret_cast<std::uintptr_t>(start);
   const std::uint64_t before = round_up(address, kHugePageBytes) - address;
   const std::uint64_t after = kHugePageBytes - before;
   if (before != 0) ::munmap(start, before);
-  if (after != 0) ::munmap(plus(start, before + wanted), after);
-  arena.data_ = plus(start, before);
-  arena.bytes_ = wanted;
-  const Left pages = left().with(
-      [&](Left& kept) { return kept.bytes <= wanted ? std::exchange(kept, {}) : Left{}; });
-  if (pages.bytes != 0) {
-    // They move with their content. If they cannot, they are freed: the arena has none yet.
-    void* const moved =
-        ::mremap(pages.data, pages.bytes, pages.bytes, MREMAP_MAYMOVE | MREMAP_FIXED, arena.data_);
-    if (moved == MAP_FAILED) ::munmap(pages.data, pages.bytes);
+  if (after != 0) ::munmap(plus(start, before + bytes), after);
+  return plus(start, before);
+}
+
+// Moves what was left to `to`, where it grows to so many bytes. False if it stays where it is; what
+// was mapped at `to` may be gone then.
+bool move(const Left& pages, std::byte* to, std::uint64_t bytes) {
+  if (::mremap(pages.data, pages.bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
+    return false;
+  // Until they are written they may be freed at any time; and not every kernel knows that a direct
+  // read, too, writes them.
+  for (std::uint64_t at = 0; at < pages.bytes; at += kPageBytes)
+    *static_cast<volatile std::byte*>(to + at) = std::byte{};
+  return true;
+}
+
+}  // namespace
+
+Result<Arena> Arena::reserve(std::uint64_t bytes, Promise promise) {
+  Arena arena;
+  if (bytes == 0) return arena;
+  const std::uint64_t wanted = round_up(bytes, kPageBytes);
+  const Left pages = left().with([&](Left& kept) {
+    return kept.bytes <= wanted && kept.promise == promise ? std::exchange(kept, {}) : Left{};
+  });
+  std::byte* data = map(wanted, promise);
+  if (pages.bytes != 0 && (data == MAP_FAILED || !move(pages, data, wanted))) {
+    // The program may have made several mappings of it, which do not move as one; or there is no
+    // room beside it.
+    if (data != MAP_FAILED) ::munmap(data, wanted);
+    ::munmap(pages.data, pages.bytes);
+    data = map(wanted, promise);
   }
+  if (data == MAP_FAILED) {
+    return os_failure(fmt::format("reserving {} of host memory for a load", format_bytes(wanted)),
+                      errno);
+  }
+  arena.data_ = data;
+  arena.bytes_ = wanted;
+  arena.promise_ = promise;
   // Advice: where huge pages are switched off the load only takes more page faults.
   ::madvise(arena.data_, wanted, MADV_HUGEPAGE);
   return arena;
 }
 
-Result<Arena> Arena::reserve(std::uint64_t bytes, const HostAllocator& allocator) {
-  if (allocator.allocate == nullptr) return reserve(bytes);
+Result<Arena> Arena::reserve(std::uint64_t bytes, Promise promise, const HostAllocator& allocator) {
+  if (allocator.allocate == nullptr) return reserve(bytes, promise);
   Arena arena;
   if (bytes == 0) return arena;
   const std::uint64_t wanted = round_up(bytes, kPageBytes);
@@ -103,7 +124,9 @@ Arena::~Arena() {
     return;
   }
   if (kept < bytes_) ::munmap(data_ + kept, bytes_ - kept);
-  const Left before = left().with([&](Left& one) { return std::exchange(one, {data_, kept}); });
+  const Left before = left().with([&](Left& one) {
+    return std::exchange(one, {data_, kept, promise_});
+  });
   if (before.bytes != 0) ::munmap(before.data, before.bytes);
 }
 

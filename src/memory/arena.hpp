@@ -20,22 +20,30 @@ struct HostAllocator {
 
 class Arena {
  public:
+  // Whether the system is asked to promise memory for every address: what it cannot back is then an
+  // error here, and not the end of the process at the first touch. Without it, whoever reserves
+  // keeps count of what is touched.
+  enum class Promise : std::uint8_t { all, none };
+
   // Reserves addresses; pages come at the first touch, but for those that another arena left: they
   // are its first ones. bytes 0 gives an empty arena.
-  static Result<Arena> reserve(std::uint64_t bytes);
+  static Result<Arena> reserve(std::uint64_t bytes, Promise promise = Promise::all);
   // The same from an allocator, which has one if allocate is not nullptr.
-  static Result<Arena> reserve(std::uint64_t bytes, const HostAllocator& allocator);
+  static Result<Arena> reserve(std::uint64_t bytes, Promise promise,
+                               const HostAllocator& allocator);
 
   Arena() = default;
   Arena(Arena&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)),
         bytes_(std::exchange(other.bytes_, 0)),
         left_bytes_(std::exchange(other.left_bytes_, 0)),
+        promise_(other.promise_),
         allocator_(other.allocator_) {}
   Arena& operator=(Arena&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
     std::swap(left_bytes_, other.left_bytes_);
+    std::swap(promise_, other.promise_);
     std::swap(allocator_, other.allocator_);
     return *this;
   }
@@ -59,6 +67,7 @@ class Arena {
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
   std::uint64_t left_bytes_ = 0;
+  Promise promise_ = Promise::all;
   HostAllocator allocator_;
 };
 

@@ -104,6 +104,7 @@ TEST_CASE("every number that a load counts can be asked for by its name", "[api]
   const LoadStats stats = load.stats();
   CHECK(load.stat("bytes_ready").value() == stats.bytes_ready);
   CHECK(load.stat("items_total").value() == 3);
+  CHECK_THAT(load.explain(), Catch::Contains("memory: ") && Catch::Contains("\nchunk: "));
   CHECK(load.stat("memory_limit").value() == stats.memory_limit);
   CHECK(load.stat("bytes_direct").value() + load.stat("bytes_page_cache").value() +
             load.stat("bytes_buffered").value() ==

@@ -122,6 +122,20 @@ TEST_CASE("what an index claims must hold", "[checkpoint]") {
   }
 }
 
+TEST_CASE("files of several ranks in one model are told how they are opened", "[checkpoint]") {
+  const Folder folder;
+  const auto error_of = [&](const std::string& first, const std::string& second) {
+    const auto checkpoint =
+        open({folder.write(first, file_of({"a"})), folder.write(second, file_of({"a"}))});
+    REQUIRE_FALSE(checkpoint);
+    return checkpoint.error().line();
+  };
+  CHECK_THAT(error_of("model-rank-0-part-0.safetensors", "model-rank-1-part-0.safetensors"),
+             Catch::Contains("streamer_checkpoint_open_rank"));
+  CHECK_THAT(error_of("bge-reranker-1.safetensors", "bge-reranker-2.safetensors"),
+             !Catch::Contains("streamer_checkpoint_open_rank"));
+}
+
 TEST_CASE("the same tensor in two files is an error that names both", "[checkpoint]") {
   const Folder folder;
   const std::string one = folder.write("1.safetensors", file_of({"a", "same"}));

@@ -94,6 +94,15 @@ class Command(unittest.TestCase):
         for word in ("GB/s", "readers:", "retries:", "held back by:"):
             self.assertIn(word, done.stdout)
 
+    def test_load_explains_what_it_chose(self):
+        done = run("load", self.model, "--explain", "--set", "concurrency=3")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("\nfile readers: 3: concurrency\n", "\n" + done.stdout)
+        self.assertRegex(done.stdout, "memory: .*: 80 % of the .* that are free\n")
+        done = run("load", self.model, "--explain", "--json")
+        json.loads(done.stdout)
+        self.assertIn("window: ", done.stderr)
+
     def test_load_json_adds_up(self):
         figures = json.loads(run("load", self.model, "--json").stdout)
         table = json.loads(run("inspect", self.model, "--json").stdout)

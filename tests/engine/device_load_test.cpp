@@ -293,6 +293,40 @@ TEST_CASE("whatever call fails, a load ends with one clear error and leaves noth
   }
 }
 
+TEST_CASE("what a consumer that holds everything has used up is named", "[device-load]") {
+  const Lab lab(equal_tensors(40, 10'000));
+  CudaStandIn cuda({.devices = 1});
+  std::vector<PlanRequest> requests = everything(*lab.checkpoint);
+  // The first ten to the host, which has no limit of its own.
+  for (std::size_t i = 10; i < requests.size(); ++i)
+    requests[i].device = {kCudaKind, 0};
+  LoadSettings settings = small_segments();
+  settings.put(setting::kDeviceMemoryLimit, 50'000);
+  LoadOptions options;
+  options.gpu = &cuda;
+  std::vector<TensorLease*> held;
+  {
+    auto load = Load::start(lab.checkpoint, requests, options, settings);
+    REQUIRE(load);
+    std::optional<Error> full;
+    while (!full) {
+      auto yielded = (*load)->next(in(30s));
+      if (!yielded) {
+        full = std::move(yielded).error();
+      } else {
+        REQUIRE(yielded->outcome == Load::Outcome::tensor);
+        held.push_back(yielded->lease);
+      }
+    }
+    CHECK(full->kind() == ErrorKind::memory_limit);
+    CHECK_THAT(full->message(), Catch::StartsWith("the device_memory_limit of"));
+  }
+  for (TensorLease* const lease : held)
+    lease->release();
+  drop_kept_segments();
+  CHECK(cuda.things_alive() == 0);
+}
+
 TEST_CASE("a device that is not there, and limits that are too small, are errors that say so",
           "[device-load]") {
   const Lab lab(equal_tensors(4, 10'000));

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/elastic_window.hpp"
 
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <condition_variable>
 #include <cstring>
@@ -11,6 +15,8 @@
 
 #include "support/catch.hpp"
 #include "support/lab.hpp"
+#include "support/safetensors_text.hpp"
+#include "support/sanitized.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
@@ -31,6 +37,39 @@ LoadSettings few_readers() {
   LoadSettings settings;
   settings.put(setting::kConcurrency, 2U).put(setting::kChunkBytes, 8192U);
   return settings;
+}
+
+// A file with holes for bytes: so many tensors of 64 MiB, all zeros.
+std::shared_ptr<const Checkpoint> sparse_checkpoint(const TemporaryFolder& folder,
+                                                    std::uint64_t tensors) {
+  constexpr std::uint64_t kTensorBytes = 64 * kMiB;
+  std::string header = "{";
+  for (std::uint64_t t = 0; t < tensors; ++t) {
+    header +=
+        fmt::format("{}\"t{}\":{{\"dtype\":\"U8\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+                    t == 0 ? "" : ",", t, kTensorBytes, t * kTensorBytes, (t + 1) * kTensorBytes);
+  }
+  const std::string begin = safetensors_file(header + "}");
+  const auto path = write_text(folder.path() / "model.safetensors", begin);
+  REQUIRE(::truncate(path.c_str(), static_cast<off_t>(begin.size() + tensors * kTensorBytes)) == 0);
+  const std::vector<std::string> uris = {path.string()};
+  auto checkpoint = open_checkpoint(uris, std::make_shared<Stores>(Settings()));
+  REQUIRE(checkpoint);
+  return *checkpoint;
+}
+
+// Takes eight tensors as a consumer that keeps pace; what the arena came to.
+std::uint64_t arena_bytes_after_eight(Load& load) {
+  for (int i = 0; i < 8; ++i) {
+    auto yielded = load.next(in(std::chrono::seconds(60)));
+    if (!yielded || yielded->outcome != Load::Outcome::tensor) return UINT64_MAX;
+    yielded->lease->release();
+  }
+  return load.stats().arena_bytes;
+}
+
+std::uint64_t machine_bytes() {
+  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * kPageBytes;
 }
 
 void nothing(std::uint64_t, std::uint64_t) {}
@@ -256,4 +295,47 @@ TEST_CASE("a consumer that keeps every tenth tensor gets the others too", "[load
     lab.check(*lease, requests);
     lease->release();
   }
+}
+
+TEST_CASE("a model that is larger than the machine's memory streams by default", "[load]") {
+  if (kIsSanitized) return skip("sanitizers have memory of their own");
+  const TemporaryFolder folder;
+  const auto checkpoint = sparse_checkpoint(folder, machine_bytes() / (64 * kMiB) * 3 / 2);
+  auto load = Load::start(checkpoint, everything(*checkpoint), {}, {});
+  if (!load) FAIL(load.error().line());
+  CHECK(arena_bytes_after_eight(**load) < kGiB);
+  CHECK((*load)->notes().empty());
+}
+
+TEST_CASE(
+    "where there are not even addresses for it, it goes through the memory limit, with a note",
+    "[load]") {
+  if (kIsSanitized) return skip("sanitizers have memory of their own");
+  const TemporaryFolder folder;
+  const auto checkpoint = sparse_checkpoint(folder, machine_bytes() / (64 * kMiB) * 2);
+  const int status = in_child([&] {
+    const rlimit limit{machine_bytes() * 3 / 2, machine_bytes() * 3 / 2};
+    if (::setrlimit(RLIMIT_AS, &limit) != 0) return 10;
+    auto load = Load::start(checkpoint, everything(*checkpoint), {}, {});
+    if (!load) return 11;
+    if (arena_bytes_after_eight(**load) == UINT64_MAX) return 12;
+    return (*load)->notes().find("one window") == std::string::npos ? 13 : 0;
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("memory of the program's own allocator has a size that does not change", "[load]") {
+  const Lab lab(equal_tensors(100, 10'000));
+  std::uint64_t asked = 0;
+  LoadOptions options;
+  options.host_allocator = {.allocate =
+                                [](std::size_t bytes, std::size_t alignment, void* user) {
+                                  *static_cast<std::uint64_t*>(user) = bytes;
+                                  return std::aligned_alloc(alignment, bytes);
+                                },
+                            .release = [](void* memory, std::size_t, void*) { std::free(memory); },
+                            .user = &asked};
+  auto load = start(lab, few_readers(), options);
+  CHECK(drain(*load, lab) == 100);
+  CHECK(load->stats().arena_bytes == asked);
 }

@@ -35,7 +35,7 @@ TEST_CASE("W4 what a load takes for tensors and for reading adds up to its limit
           settings.put(setting::kConcurrency, concurrency);
           settings.put(setting::kChunkBytes, 16 * kMiB);
           const auto sizes =
-              size_load(settings, list_of(5000, largest), tensors, from, false, Machine());
+              size_load(settings, list_of(5000, largest), tensors, from, {}, Machine());
           REQUIRE(sizes);
           CHECK(sizes->limit_bytes == limit);
           CHECK(sizes->window_bytes >= largest);
@@ -67,7 +67,7 @@ TEST_CASE("a load begins with as many connections as target_gbps takes, and conn
     settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::unlimited})
         .put(setting::kTargetGbps, target_gbps)
         .put(setting::kConnections, connections);
-    return size_load(settings, list_of(3, 1000), tensors, {false, true}, false, Machine())
+    return size_load(settings, list_of(3, 1000), tensors, {false, true}, {}, Machine())
         ->connections.first;
   };
   CHECK(first(0, 0) == 8);
@@ -96,13 +96,13 @@ TEST_CASE("W4 a limit for tensors alone is all theirs", "[sizes]") {
   settings.put(setting::kConcurrency, 16);
   settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
   const auto least =
-      size_load(settings, list_of(3, 300'000), tensors, {true, false}, false, Machine());
+      size_load(settings, list_of(3, 300'000), tensors, {true, false}, {}, Machine());
   REQUIRE(least);
   CHECK(least->window_bytes == 300'000);
   CHECK(least->file_readers == 16);
   settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, kMiB});
-  const auto ring =
-      size_load(settings, list_of(3, 300'000), tensors, {true, false}, true, Machine());
+  const auto ring = size_load(settings, list_of(3, 300'000), tensors, {true, false},
+                              {.limits_tensors_alone = true}, Machine());
   REQUIRE(ring);
   CHECK(ring->window_bytes == kMiB);
   CHECK(ring->file_readers == 16);
@@ -199,7 +199,7 @@ TEST_CASE("each decision follows from settings, machine and need, and says why",
   for (const Row& row : rows) {
     CAPTURE(row.text, row.name, row.value);
     const auto sizes = size_load(set_one(row.setting, row.text), list_of(3, 1000), tensors,
-                                 row.from, false, row.machine);
+                                 row.from, {}, row.machine);
     REQUIRE(sizes);
     const auto found =
         std::find_if(sizes->decisions.begin(), sizes->decisions.end(),

@@ -2,6 +2,7 @@
 #include "memory/arena.hpp"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <vector>
@@ -82,6 +83,46 @@ TEST_CASE("the next arena begins with the pages that one left, and only the next
   CHECK(left_arena_bytes() == 4 * kMiB);
   drop_left_arena();
   CHECK(left_arena_bytes() == 0);
+}
+
+TEST_CASE("arenas that grow from one to the next are whole, and keep what was left", "[arena]") {
+  drop_left_arena();
+  // Each takes what the one before left, touches more, and leaves more.
+  for (const std::uint64_t mib : {4, 16, 64, 64}) {
+    const std::uint64_t had = left_arena_bytes();
+    auto arena = Arena::reserve(mib * kMiB);
+    REQUIRE(arena);
+    CHECK(resident_pages(*arena) == had / kPageBytes);
+    std::memset(arena->data(), 7, arena->bytes());
+    arena->leave_to_next(mib * kMiB / 2);
+  }
+  CHECK(left_arena_bytes() == 32 * kMiB);
+  drop_left_arena();
+}
+
+TEST_CASE("pages that the system cannot move to the next arena are given up", "[arena]") {
+  drop_left_arena();
+  {
+    auto arena = Arena::reserve(16 * kMiB);
+    REQUIRE(arena);
+    std::memset(arena->data(), 7, arena->bytes());
+    // As programs do with memory that a network card reads: it is two mappings from now on.
+    REQUIRE(::madvise(arena->data() + 4 * kMiB, 2 * kMiB, MADV_DONTFORK) == 0);
+    arena->leave_to_next(8 * kMiB);
+  }
+  CHECK(left_arena_bytes() == 8 * kMiB);
+  auto next = Arena::reserve(16 * kMiB);
+  REQUIRE(next);
+  CHECK(left_arena_bytes() == 0);
+  std::memset(next->data(), 9, next->bytes());
+  CHECK(next->data()[16 * kMiB - 1] == std::byte{9});
+}
+
+TEST_CASE("more than the machine has is reserved if whoever asks keeps count", "[arena]") {
+  const std::uint64_t all = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * kPageBytes;
+  auto arena = Arena::reserve(2 * all, Arena::Promise::none);
+  REQUIRE(arena);
+  arena->data()[2 * all - 1] = std::byte{1};
 }
 
 TEST_CASE("what no machine has is an error that says how much was asked for", "[arena]") {

@@ -338,6 +338,7 @@ class Package(unittest.TestCase):
             self.assertEqual(stats["items_ready"], 64)
             self.assertLessEqual(stats["arena_bytes"], 5 << 20)
             self.assertEqual(set(stats), set(libstreamer.all_stats()) | {"held_back_by", "notes"})
+            self.assertTrue(any(line.startswith("window: ") for line in load.explain()))
             self.assertEqual(stats["bytes_read"], stats["bytes_direct"] + stats["bytes_page_cache"] +
                              stats["bytes_buffered"])
         with self.assertRaises(TypeError):
