@@ -64,13 +64,13 @@ else
   # What the sanitizers ran is neither built nor run again.
   export CC="ccache clang" CXX="ccache clang++"
   targets="capi/libstreamer.a src/cli/streamer tests/fuzz/wire_fuzzer tests/fuzz/header_fuzzer"
-  for room in base http auth storage checkpoint device engine; do
+  for room in base http auth storage checkpoint memory gpu engine; do
     targets="$targets tests/$room/${room}_test"
   done
   targets="$targets tests/engine/engine_stress"
   # Only readers of files know io_uring; this build goes without it.
   check clang "-Dfuzzers=enabled -Dio_uring=disabled -Dmpi=disabled -Ddebug=false $unity" "$targets" \
-    base http auth storage checkpoint device engine "engine limits" \
+    base http auth storage checkpoint memory gpu engine "engine limits" \
     "fuzz what comes over the wire" "fuzz headers for a minute"
   unset CC CXX
 fi

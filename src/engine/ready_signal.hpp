@@ -27,15 +27,16 @@ namespace streamer::core {
 template <template <typename> class Atomic = std::atomic>
 class BasicExpectation {
  public:
-  // The consumer. acquire: pairs with the release in meet().
+  // The consumer. acquire: pairs with the release in meet(). release: publishes the descriptor to
+  // the meet() that finds it expected.
   void expect() noexcept { expected_.fetch_add(1, std::memory_order_acq_rel); }
   // The consumer, which looks on.
   void forget() noexcept { expected_.store(0, std::memory_order_relaxed); }
   // Any thread, after the change: whether the consumer is to be told. release: publishes the change
-  // to an expect() that comes later. Adding zero first, not exchanging: most of the time nobody
-  // expects anything, and the line stays shared.
+  // to an expect() that comes later. acquire: pairs with the release in one that came before.
+  // Adding zero first, not exchanging: most of the time nobody expects anything.
   bool meet() noexcept {
-    if (expected_.fetch_add(0, std::memory_order_release) == 0) return false;
+    if (expected_.fetch_add(0, std::memory_order_acq_rel) == 0) return false;
     expected_.store(0, std::memory_order_relaxed);
     return true;
   }
