@@ -40,8 +40,8 @@ struct Request {
   std::byte* destination = nullptr;
 };
 
-using Credentials = std::array<std::string, 5>;
-constexpr std::array<const core::SettingRow*, 5> kCredentialSettings = {
+using PositionalCredentials = std::array<std::string, 5>;
+constexpr std::array<const core::SettingRow*, 5> kCredentialOrder = {
     &core::setting::kS3AccessKeyId, &core::setting::kS3SecretAccessKey,
     &core::setting::kS3SessionToken, &core::setting::kS3Region, &core::setting::kS3Endpoint};
 
@@ -49,7 +49,7 @@ class Streamer {
  public:
   explicit Streamer(core::Settings settings) : settings_(std::move(settings)) {}
 
-  RunaiCode request(const Request& request, const Credentials& credentials) {
+  RunaiCode request(const Request& request, const PositionalCredentials& credentials) {
     if (submission_) return kRunaiBusy;
     const RunaiCode checked = check(request);
     if (checked != kRunaiSuccess) return checked;
@@ -88,7 +88,7 @@ class Streamer {
     return has_object && has_file ? kRunaiInvalid : kRunaiSuccess;
   }
 
-  Result<void> start(const Request& request, const Credentials& credentials) {
+  Result<void> start(const Request& request, const PositionalCredentials& credentials) {
     TRY(take(credentials));
     std::vector<RunaiFile> files;
     std::byte* to = request.destination;
@@ -112,11 +112,11 @@ class Streamer {
   }
 
   // Connections and what is known of a store are kept from request to request.
-  Result<void> take(const Credentials& credentials) {
+  Result<void> take(const PositionalCredentials& credentials) {
     if (stores_ != nullptr && credentials == credentials_) return {};
     core::Settings settings = settings_;
     for (std::size_t i = 0; i < credentials.size(); ++i) {
-      if (!credentials[i].empty()) TRY(settings.set(*kCredentialSettings[i], credentials[i]));
+      if (!credentials[i].empty()) TRY(settings.set(*kCredentialOrder[i], credentials[i]));
     }
     stores_ = std::make_shared<core::Stores>(settings);
     with_credentials_ = std::move(settings);
@@ -126,7 +126,7 @@ class Streamer {
 
   const core::Settings settings_;
   core::Settings with_credentials_;
-  Credentials credentials_;
+  PositionalCredentials credentials_;
   std::shared_ptr<core::Stores> stores_;
   std::unique_ptr<RunaiSubmission> submission_;
 };

@@ -74,7 +74,7 @@ Result<std::string> file_io_of(std::string_view candidates) {
   }
 }
 
-using Credentials = std::map<std::string, std::string>;
+using NamedCredentials = std::map<std::string, std::string>;
 // As the original calls them, and our settings.
 constexpr std::array<std::pair<const char*, const core::SettingRow*>, 5> kCredentialSettings = {{
     {"access_key_id", &core::setting::kS3AccessKeyId},
@@ -141,7 +141,7 @@ class FileStreamer {
       running->submission->cancel();
   }
 
-  RunaiCode set_credentials(Credentials credentials) {
+  RunaiCode set_credentials(NamedCredentials credentials) {
     if (credentials.empty() || credentials == credentials_) return kRunaiSuccess;
     if (!credentials_.empty()) return kRunaiCredentialsSet;
     for (const auto& [key, setting] : kCredentialSettings) {
@@ -218,7 +218,7 @@ class FileStreamer {
   };
 
   core::Settings settings_;
-  Credentials credentials_;
+  NamedCredentials credentials_;
   std::string strategy_;
   bool is_strategy_wrong_ = false;
   bool has_read_files_ = false;
@@ -353,7 +353,7 @@ int runai_file_streamer_set_credentials(void* streamer, const char** param_keys,
   if (streamer == nullptr) return kRunaiInvalid;
   if (num_params != 0 && (param_keys == nullptr || param_values == nullptr)) return kRunaiInvalid;
   return runai_guarded([&]() -> int {
-    Credentials credentials;
+    NamedCredentials credentials;
     for (unsigned i = 0; i < num_params; ++i) {
       if (param_keys[i] == nullptr) return kRunaiInvalid;
       if (param_values[i] != nullptr) credentials[param_keys[i]] = param_values[i];
