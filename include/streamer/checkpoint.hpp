@@ -36,22 +36,22 @@ struct ObjectRange {
 };
 
 // Each object is pinned to the version it had when it was opened. Immutable: any number of threads
-// and loads may use it at once. Loads and tensors keep what they need of it, so it may end before
-// them.
+// and loads may use it at once. Loads and tensors keep what they need of it, so it may be destroyed
+// before them.
 class Checkpoint {
  public:
-  // Each URI is a safetensors file, a directory, of which one whole model is taken, or a shard
-  // index (see streamer_checkpoint_open). Reads the headers only, those of many objects at once,
-  // and checks every rule of the format; blocks meanwhile,
-  // until the operation, if one is given, is over. Errors: not_found, permission_denied, corrupt
-  // (the message starts with the rule), unsupported, io.
+  // Each URI is a safetensors file, a directory, from which one whole model is opened, or a shard
+  // index (see streamer_checkpoint_open). Reads only the headers, those of many objects at once,
+  // and checks every rule of the format. Blocks until that is done or the operation, if given, is
+  // cancelled or out of time. Errors: not_found, permission_denied, corrupt (the message starts
+  // with the rule), unsupported, io.
   static Result<Checkpoint> open(const std::vector<std::string>& uris,
                                  const Settings& settings = {},
                                  const Operation* operation = nullptr) {
     std::vector<const char*> pointers;
     for (const std::string& uri : uris)
       pointers.push_back(uri.c_str());
-    // A vector without elements may have no data; NULL is refused.
+    // data() of an empty vector may be NULL, which the C ABI refuses.
     pointers.push_back(nullptr);
     streamer_checkpoint* opened = nullptr;
     streamer_error* error = nullptr;
@@ -62,9 +62,9 @@ class Checkpoint {
     return Checkpoint(opened);
   }
 
-  // A sharded state, of which each rank has files of its own: rank's parts under folder, from part
-  // 0 on. pattern is a file's name with {rank} and {part}, each once. Errors also: not_found if
-  // there is no part, corrupt if one is missing between others.
+  // A sharded state, in which each rank has its own files: opens rank's parts under folder,
+  // starting at part 0. pattern is a file name with {rank} and {part}, each once. Additional
+  // errors: not_found if there is no part, corrupt if one in between is missing.
   static Result<Checkpoint> open_rank(
       const std::string& folder, std::uint32_t rank, const Settings& settings = {},
       const std::string& pattern = "model-rank-{rank}-part-{part}.safetensors",
@@ -79,12 +79,12 @@ class Checkpoint {
     return Checkpoint(opened);
   }
 
-  // Files that are not safetensors: range i is the tensor of name "i", U8, one row. Errors also:
-  // invalid_argument if a range goes beyond its object's end.
+  // Files that are not safetensors: range i is the tensor named "i", U8, one row. Additional
+  // errors: invalid_argument if a range ends beyond its object.
   static Result<Checkpoint> open_ranges(const std::vector<ObjectRange>& ranges,
                                         const Settings& settings = {},
                                         const Operation* operation = nullptr) {
-    // One more: a vector without elements may have no data; NULL is refused.
+    // One more element: data() of an empty vector may be NULL, which the C ABI refuses.
     std::vector<streamer_object_range> given(ranges.size() + 1, STREAMER_OBJECT_RANGE_INIT);
     for (std::size_t i = 0; i < ranges.size(); ++i) {
       given[i].uri = ranges[i].uri.c_str();
@@ -118,7 +118,7 @@ class Checkpoint {
             info.object_offset};
   }
 
-  // not_found if there is no tensor of that name.
+  // not_found if no tensor has that name.
   Result<TensorInfo> find(std::string_view name) const {
     std::size_t number = 0;
     streamer_error* error = nullptr;
@@ -129,7 +129,7 @@ class Checkpoint {
     return tensor(number);
   }
 
-  // Of all tensors together.
+  // The bytes of all tensors together.
   std::uint64_t bytes() const noexcept { return streamer_checkpoint_bytes(checkpoint_.get()); }
 
   std::size_t object_count() const noexcept {
@@ -150,7 +150,7 @@ class Checkpoint {
     return described;
   }
 
-  // What of a folder was left out, and why: one line each. Lives as long as this does.
+  // Which files of a folder were left out, and why: one line each. Lives as long as the Checkpoint.
   std::string_view notes() const noexcept { return streamer_checkpoint_notes(checkpoint_.get()); }
 
   // For streamer.h.
@@ -172,7 +172,7 @@ class Checkpoint::Tensors {
  public:
   class Iterator {
    public:
-    using iterator_category = std::input_iterator_tag;  // what it points to is made on the spot
+    using iterator_category = std::input_iterator_tag;  // dereferencing returns a temporary
     using value_type = TensorInfo;
     using difference_type = std::ptrdiff_t;
     using pointer = void;

@@ -12,14 +12,14 @@
 
 namespace streamer {
 
-// How ranks reach each other; goes into LoadOptions::communicator and must outlive the load. What
-// is said of streamer_communicator in streamer.h holds here. Making one is collective: every rank
-// does it. One thread at a time.
+// How ranks reach each other; set it as LoadOptions::communicator. It must outlive the load. The
+// rules of streamer_communicator in streamer.h apply. Making one is collective: every rank does it.
+// One thread at a time.
 class Communicator {
  public:
-  // Over MPI, in host memory. comm: the address of an MPI_Comm; nullptr: MPI_COMM_WORLD. Of its
-  // ranks those on this machine, unless the setting distributed_scope says all. Errors: unsupported
-  // (no MPI, or one that allows calls from one thread only), io.
+  // Over MPI, in host memory. comm: the address of an MPI_Comm; nullptr: MPI_COMM_WORLD. Includes
+  // those of comm's ranks that are on this machine, or all if the setting distributed_scope is all.
+  // Errors: unsupported (no MPI, or an MPI that allows calls from one thread only), io.
   static Result<Communicator> mpi(const void* comm = nullptr, const Settings& settings = {}) {
     streamer_communicator* made = nullptr;
     streamer_error* error = nullptr;
@@ -27,8 +27,8 @@ class Communicator {
       return Error(error);
     return Communicator(made, Close{true});
   }
-  // Over NCCL, from device to device: this rank's is `device`. base must outlive it. Errors:
-  // unsupported (no NCCL), device, and those of base.
+  // Over NCCL, from device to device; `device` is this rank's. base must outlive the result.
+  // Errors: unsupported (no NCCL), device, and those of base.
   static Result<Communicator> nccl(const Communicator& base, Device device,
                                    const Settings& settings = {}) {
     streamer_communicator* made = nullptr;
@@ -39,7 +39,7 @@ class Communicator {
     }
     return Communicator(made, Close{true});
   }
-  // Over functions of the caller; made with new, and owned from now on.
+  // Over functions of the caller. Takes ownership; `table` is deleted with delete.
   static Communicator of(std::unique_ptr<streamer_communicator> table) {
     return Communicator(table.release(), Close{false});
   }
@@ -47,8 +47,8 @@ class Communicator {
   std::uint32_t rank() const noexcept { return communicator_->rank; }
   std::uint32_t size() const noexcept { return communicator_->size; }
 
-  // Collective. Tells the others that this rank is well (mine is nullptr), or what went wrong here;
-  // all get the error of the lowest rank that has one, which it names, and else nothing.
+  // Collective. Tells the other ranks that this one succeeded (mine is nullptr), or what went wrong
+  // here. If any rank has an error, all get that of the lowest such rank, naming it.
   Result<void> agree(const Error* mine, const Settings& settings = {}) const {
     streamer_error* error = nullptr;
     if (streamer_communicator_agree(get(), settings.get(), mine == nullptr ? nullptr : mine->get(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Where memory is: the host's, or a GPU's.
+// Where memory is: on the host or on a GPU.
 
 #include <cstdint>
 #include <string>
@@ -10,10 +10,10 @@
 namespace streamer {
 
 struct Device {
-  // Others are DLPack's device types, as far as the library was built for them.
+  // Other values are DLPack's device types, if the library was built for them.
   enum class Kind : std::int32_t { host = STREAMER_DEVICE_HOST, cuda = STREAMER_DEVICE_CUDA };
   Kind kind = Kind::host;
-  std::int32_t number = 0;  // of the kind's runtime; 0 for the host
+  std::int32_t number = 0;  // as the device's runtime counts; 0 for the host
 
   // For streamer.h.
   streamer_device c() const noexcept { return {static_cast<std::int32_t>(kind), number}; }
@@ -30,7 +30,7 @@ constexpr Device cuda(std::int32_t number = 0) noexcept {
   return {Device::Kind::cuda, number};
 }
 
-// "host" or "cpu", "cuda", "cuda:1", or another kind that the library was built for. Errors:
+// Parses "host" or "cpu", "cuda", "cuda:1", or another kind the library was built for. Errors:
 // invalid_argument.
 inline Result<Device> device_named(const std::string& text) {
   streamer_device device{};
@@ -45,8 +45,8 @@ inline std::string name(Device device) {
   return device == host() ? kind : kind + ":" + std::to_string(device.number);
 }
 
-// How fast pinned host memory is copied to the device, in bytes per second: the ceiling of every
-// load to it. Takes half a second. Thread-safe. Errors: device, which says what is missing.
+// Measures how fast pinned host memory is copied to the device, in bytes per second: the ceiling of
+// every load to it. Takes half a second. Thread-safe. Errors: device, which says what is missing.
 inline Result<double> copy_rate(Device device) {
   double bytes_per_second = 0;
   streamer_error* error = nullptr;
@@ -55,7 +55,7 @@ inline Result<double> copy_rate(Device device) {
   return bytes_per_second;
 }
 
-// Gives back to the system the memory that loads keep for the next one: see streamer_trim().
+// Returns to the system the memory that loads keep for the next one: see streamer_trim().
 // Thread-safe.
 inline std::uint64_t trim() noexcept {
   return streamer_trim();

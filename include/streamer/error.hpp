@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What went wrong: kind, message, place, and what the store or the system said.
+// What went wrong: kind, message, object and range, and what the store or the system answered.
 
 #include <cstdint>
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace streamer {
 
-// A decision the caller can take. Newer libraries may know more kinds.
+// One kind for each way a caller can react. Newer libraries may have more kinds.
 enum class ErrorKind : std::int32_t {
 #define STREAMER_ERROR_KIND(name, code, text) name = code,
 #include "error_kinds.inc"
@@ -22,18 +22,18 @@ inline std::string_view name(ErrorKind kind) noexcept {
   return streamer_status_name(static_cast<streamer_status>(kind));
 }
 
-// Owned, immutable, bound to no thread. Views live as long as the error.
+// Owned, immutable, not tied to a thread. Views live as long as the error.
 class Error {
  public:
-  // Takes over what a function of streamer.h stored.
+  // Takes ownership of an error that a function of streamer.h stored.
   explicit Error(streamer_error* error) noexcept : error_(error) {}
 
   ErrorKind kind() const noexcept { return static_cast<ErrorKind>(info().status); }
-  // What was tried, what came back, what to do; without the place.
+  // What was tried, what happened, what to do; without URI and range.
   std::string_view message() const noexcept { return info().message; }
-  // The object; empty if it is about none.
+  // The object; empty if the error does not concern one.
   std::string_view uri() const noexcept { return info().uri; }
-  // Bytes [range_offset(), range_offset() + range_size()) of the object; size 0: all of it.
+  // Bytes [range_offset(), range_offset() + range_size()) of the object; size 0: the whole object.
   std::uint64_t range_offset() const noexcept { return info().range_offset; }
   std::uint64_t range_size() const noexcept { return info().range_size; }
   int os_error() const noexcept { return info().os_error; }        // errno, 0: none
@@ -42,11 +42,11 @@ class Error {
   std::string_view request_id() const noexcept { return info().request_id; }
   std::string_view host() const noexcept { return info().host; }
   std::uint64_t elapsed_ms() const noexcept { return info().elapsed_ms; }
-  // How often it was tried, at least 1.
+  // The number of attempts, at least 1.
   std::uint32_t attempts() const noexcept { return info().attempts; }
   // For streamer.h.
   const streamer_error* get() const noexcept { return error_.get(); }
-  // "URI bytes A-B: message", one line.
+  // "URI bytes A-B: message", as one line.
   const char* line() const noexcept { return streamer_error_line(error_.get()); }
 
  private:

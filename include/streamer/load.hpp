@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// One pass that brings a plan's items to memory.
+// One pass that reads a plan's items into memory.
 
 #include <chrono>
 #include <functional>
@@ -20,7 +20,7 @@
 
 namespace streamer {
 
-// Which tensors of a checkpoint a load shall bring whole. For parts and destinations make a Plan.
+// Which tensors of a checkpoint to load, whole. For parts and destinations, make a Plan.
 class Selection {
  public:
   using Predicate = std::function<bool(const TensorInfo&)>;
@@ -54,14 +54,14 @@ inline Selection where(Selection::Predicate predicate) {
   return Selection(std::move(predicate));
 }
 
-// Starts reading when it is made; ends with the object. next() is for one thread at a time;
-// cancel() and stats() may be called beside it.
+// Starts reading when it is made; its destructor ends it. next() is for one thread at a time; other
+// threads may call cancel() and stats() at the same time.
 class Load {
  public:
-  // Returns at once; with a communicator, when all ranks came. plan and options are copied. Errors:
-  // memory_limit (the limit is below the largest item; names the tensor and both sizes),
-  // invalid_argument, out_of_memory, device (a library built without CUDA, no driver, an old one,
-  // no GPU: it says which).
+  // Returns at once; with a communicator, once all ranks have arrived. plan and options are copied.
+  // Errors: memory_limit (the limit is below the largest item; names the tensor and both sizes),
+  // invalid_argument, out_of_memory, device (says which: a library built without CUDA, no driver,
+  // a driver that is too old, no GPU).
   static Result<Load> start(const Plan& plan, const LoadOptions& options = {}) {
     auto settings = options.to_settings();
     if (!settings) return std::move(settings).error();
@@ -91,9 +91,9 @@ class Load {
     return start(*plan, options);
   }
 
-  // Waits for the next tensor; nullopt once all were yielded. Each item is yielded exactly once.
-  // The first error of a load ends it: every later call returns the same; memory_limit alone leaves
-  // the load going. Errors: object_changed, io, cancelled, memory_limit, device.
+  // Waits for the next tensor; nullopt once all have been yielded. Each item is yielded exactly
+  // once. The first error ends the load, and every later call returns the same error; only after
+  // memory_limit does the load go on. Errors: object_changed, io, cancelled, memory_limit, device.
   Result<std::optional<Tensor>> next() {
     auto waited = wait(-1);
     if (!waited) return std::move(waited).error();
@@ -102,14 +102,14 @@ class Load {
 
   struct Waited {
     std::optional<Tensor> tensor;
-    bool is_end = false;  // neither a tensor nor the end: the time is over
+    bool is_end = false;  // neither a tensor nor the end: the timeout passed
   };
-  // The same, waiting no longer than timeout.
+  // The same, but waits no longer than timeout.
   Result<Waited> next_for(std::chrono::milliseconds timeout) {
     return wait(timeout.count() < 0 ? 0 : timeout.count());
   }
 
-  // The next tensor, and with it what else is ready, up to capacity (at least 1); none at the end.
+  // The next tensor and whatever else is ready, up to capacity (at least 1); empty at the end.
   Result<std::vector<Tensor>> next_many(std::size_t capacity) {
     std::vector<streamer_tensor*> handles(capacity);
     std::size_t count = 0;
@@ -124,8 +124,8 @@ class Load {
     return tensors;
   }
 
-  // For event loops: readable when next_for(0ms) may have a tensor, an error or the end; call that
-  // until it has neither. Belongs to the load: neither read nor close it.
+  // For event loops: readable when next_for(0ms) may have a tensor, an error or the end; then call
+  // that until it has none of them. The load owns the descriptor: neither read nor close it.
   Result<int> fd() {
     int fd = -1;
     streamer_error* error = nullptr;
@@ -133,8 +133,8 @@ class Load {
     return fd;
   }
 
-  // Thread-safe; returns at once. A next() under way or to come returns cancelled. Memory of the
-  // caller may still be written until the Load ended.
+  // Thread-safe; returns at once. Current and later calls of next() return cancelled. Memory of the
+  // caller may still be written until the Load is destroyed.
   void cancel() noexcept { streamer_load_cancel(load_.get()); }
 
   // Thread-safe. A snapshot while the load runs.
@@ -143,9 +143,9 @@ class Load {
     streamer_load_get_stats(load_.get(), &stats);
     return stats;
   }
-  // What was chosen when it started, and why: lines "NAME: VALUE: REASON", for people.
+  // What was chosen when it started, and why: lines "NAME: VALUE: REASON", for humans.
   std::string explain() const { return streamer_load_explain(load_.get()); }
-  // One number by its name, "bytes_direct"; see all_stats(). Thread-safe. Errors: not_found.
+  // One number by its name ("bytes_direct"); see all_stats(). Thread-safe. Errors: not_found.
   Result<std::uint64_t> stat(const char* name) const {
     std::uint64_t value = 0;
     streamer_error* error = nullptr;
@@ -153,7 +153,7 @@ class Load {
       return Error(error);
     return value;
   }
-  // All numbers of one moment, in the order of all_stats(). Thread-safe.
+  // All numbers, of the same moment, in the order of all_stats(). Thread-safe.
   std::vector<std::uint64_t> stat_values() const {
     std::vector<std::uint64_t> values(streamer_stat_count());
     streamer_load_get_all_stats(load_.get(), values.data(), values.size());
@@ -162,7 +162,7 @@ class Load {
 
  private:
   struct Free {
-    // Cancels what is left and waits for the reads under way. Tensors that were yielded stay valid.
+    // Cancels what is left and waits for the reads in progress. Yielded tensors stay valid.
     void operator()(streamer_load* load) const noexcept { streamer_load_close(load); }
   };
   explicit Load(streamer_load* load) noexcept : load_(load) {}
@@ -179,7 +179,7 @@ class Load {
     return resource->allocate(bytes, alignment);
 #endif
   }
-  // Of the alignment that allocate() is asked for.
+  // kAlignment is the alignment that the library asks allocate() for.
   static void release(void* memory, std::size_t bytes, void* user) noexcept {
     constexpr std::size_t kAlignment = 4096;
     static_cast<std::pmr::memory_resource*>(user)->deallocate(memory, bytes, kAlignment);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the library says of itself while it works. Silent until a callback is set, or the
-// environment names a file: see streamer_log_set() in streamer.h.
+// What the library reports while it works. Silent until a callback is set or the environment names
+// a file: see streamer_log_set() in streamer.h.
 
 #include <cstdint>
 
@@ -18,8 +18,8 @@ enum class LogLevel : std::int32_t {
   off = STREAMER_LOG_OFF,
 };
 
-// Replaces the process's callback; nullptr ends logging. Called from any thread, one call at a
-// time; it must not call into libstreamer or throw. Thread-safe.
+// Replaces the process's callback; nullptr turns logging off. The callback is called on any thread,
+// one call at a time; it must not call into libstreamer or throw. Thread-safe.
 inline void set_log(LogLevel level, streamer_log_callback callback, void* user = nullptr) noexcept {
   streamer_log_set(static_cast<std::int32_t>(level), callback, user);
 }

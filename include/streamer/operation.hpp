@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Cancels calls that may take as long as a store takes, bounds them in time, and says how far they
-// are.
+// Cancels calls that wait for a store, limits their time, and tells how far they have got.
 
 #include <chrono>
 #include <cstdint>
@@ -14,11 +13,11 @@ namespace streamer {
 
 using Progress = streamer_progress;
 
-// May be given to any number of calls, one after another or at once: they end when it is cancelled
+// May be passed to any number of calls, one after another or at once: they end when it is cancelled
 // or its time is up. Must outlive them. Thread-safe.
 class Operation {
  public:
-  // timeout: from now on, for all of its calls together; they fail with timed_out.
+  // timeout counts from now, for all of its calls together, which then fail with timed_out.
   static Result<Operation> make(std::optional<std::chrono::milliseconds> timeout = std::nullopt) {
     streamer_operation* made = nullptr;
     streamer_error* error = nullptr;
@@ -30,13 +29,14 @@ class Operation {
     return Operation(made);
   }
 
-  // Any thread, a signal handler too. Calls under way and to come fail with cancelled.
+  // On any thread, or in a signal handler. Current and later calls fail with cancelled.
   void cancel() const noexcept { streamer_operation_cancel(operation_.get()); }
 
-  // Readable once it was cancelled, for good. Belongs to the operation: neither read nor close it.
+  // Becomes readable when the operation is cancelled, and stays so. The operation owns it: neither
+  // read nor close it.
   int fd() const noexcept { return streamer_operation_fd(operation_.get()); }
 
-  // Of pulls and snapshots. Any thread, also meanwhile.
+  // Of pulls and snapshots. On any thread, also while they run.
   Progress progress() const noexcept {
     Progress progress = STREAMER_PROGRESS_INIT;
     streamer_operation_get_progress(operation_.get(), &progress);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// How a load behaves: plain values, with defaults that need no tuning.
+// How a load behaves: plain values with defaults that need no tuning.
 
 #include <cstdint>
 #include <memory_resource>
@@ -14,22 +14,22 @@
 
 namespace streamer {
 
-// How items come out of Load::next().
+// The order in which Load::next() yields items.
 enum class Order : std::int32_t {
-  completion = STREAMER_ORDER_COMPLETION,  // as soon as each one's last byte is there
+  completion = STREAMER_ORDER_COMPLETION,  // each as soon as its last byte has arrived
   plan = STREAMER_ORDER_PLAN,              // in the order in which the load reads
 };
 
-// In which order the load reads.
+// The order in which the load reads.
 enum class ReadOrder : std::int32_t {
   storage = STREAMER_READ_STORAGE_ORDER,  // by object and offset: the fastest
-  item = STREAMER_READ_ITEM_ORDER,        // as the items were added
+  item = STREAMER_READ_ITEM_ORDER,        // in the order in which the items were added
 };
 
-// What Load::next() does when the memory limit is used up by tensors that the caller holds.
+// What Load::next() does when tensors held by the caller use up the memory limit.
 enum class WhenFull : std::int32_t {
-  fail = STREAMER_WHEN_FULL_FAIL,  // error memory_limit; release, then go on
-  wait = STREAMER_WHEN_FULL_WAIT,  // waits for another thread to release
+  fail = STREAMER_WHEN_FULL_FAIL,  // error memory_limit; release tensors, then go on
+  wait = STREAMER_WHEN_FULL_WAIT,  // waits until another thread releases tensors
 };
 
 // How much host memory a load may hold between storage and the release of its tensors.
@@ -58,31 +58,30 @@ struct LoadOptions {
   ReadOrder read_order = ReadOrder::storage;
   WhenFull when_full = WhenFull::fail;
 
-  // What is not set here is as the checkpoint was opened, else comes from the environment or is
-  // chosen by the library.
+  // A field that is not set is inherited from the checkpoint; failing that, it comes from the
+  // environment or the library chooses.
   std::optional<MemoryLimit> memory_limit = std::nullopt;
   std::optional<std::uint32_t> concurrency = std::nullopt;    // readers, 1 to 1024
   std::optional<std::uint64_t> chunk_bytes = std::nullopt;    // of one read request, from 4096
   std::optional<std::uint64_t> max_bandwidth = std::nullopt;  // bytes per second, from 65536
-  // Where items go that name neither a destination nor a device.
+  // For items that have neither a destination nor a device of their own.
   Device device = host();
-  // A stream of that device (cudaStream_t), valid until the load ended. Without one, a tensor's
-  // bytes are there for every stream once it is yielded. With one, a tensor is yielded as soon as
-  // its copies are on their way, and what is put into the stream from then on finds its bytes
-  // there.
+  // A stream of that device (cudaStream_t), valid until the load ends. Without one, a yielded
+  // tensor's bytes are there for every stream. With one, a tensor is yielded as soon as its copies
+  // are under way, and work queued on the stream from then on finds its bytes there.
   void* stream = nullptr;
-  // The ranks that share the load; nullptr: it is this process's alone. Must outlive the load.
+  // The ranks that share the load; nullptr: only this process. Must outlive the load.
   const Communicator* communicator = nullptr;
-  // Where host memory for tensors comes from; nullptr: the system. Used once, when the load starts,
-  // and once on any thread, when neither the load nor a tensor of it uses the memory any more; must
-  // outlive that.
+  // Where host memory for tensors comes from; nullptr: the system. Called once when the load
+  // starts, and once, on any thread, when neither the load nor any of its tensors uses the memory;
+  // must outlive that call.
   std::pmr::memory_resource* host_memory = nullptr;
-  // Any other setting of loads (all_settings()), by name; wins over the fields above, and both win
-  // over what the checkpoint was opened with. A setting of the store or of the checkpoint is
+  // Any other load setting (all_settings()), by name; wins over the fields above, and both win over
+  // the settings the checkpoint was opened with. A setting of the store or of the checkpoint is
   // invalid_argument: it belongs to Checkpoint::open().
   std::vector<std::pair<std::string, std::string>> settings = {};
 
-  // The fields as Settings; the first one that is refused is the error.
+  // The fields as Settings; fails with the error of the first one that is refused.
   Result<Settings> to_settings() const {
     Settings made;
     std::vector<std::pair<std::string, std::string>> pairs;

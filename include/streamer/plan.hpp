@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What a load shall bring, and where to: a list of (tensor, part of it; destination).
+// What to load, and where to put it: a list of (tensor or a part of it, destination).
 
 #include <concepts>
 #include <cstddef>
@@ -18,7 +18,7 @@
 
 namespace streamer {
 
-// [start, stop) along one dimension. Only the bytes that it needs are read.
+// [start, stop) along one dimension. Only the bytes it needs are read.
 struct Slice {
   std::uint32_t dimension = 0;
   std::uint64_t start = 0;
@@ -31,13 +31,13 @@ struct ByteRange {
   std::uint64_t size = 0;
 };
 
-// Where an item's bytes land. Memory of the caller must stay valid until the load ended and have
-// room for the part; on a device, nobody may use it until the item's tensor was yielded.
+// Where an item's bytes go. Memory of the caller must stay valid until the load ends and have room
+// for the part; on a device, it must not be used until the item's tensor is yielded.
 class Destination {
  public:
-  // Memory of the library, where LoadOptions::device says.
+  // Memory of the library, on LoadOptions::device.
   Destination() = default;
-  // Memory of the caller, on the host: a span, or whatever becomes one.
+  // Memory of the caller, on the host: a span, or anything convertible to one.
   template <typename Memory>
   requires std::convertible_to<Memory, std::span<std::byte>> Destination(Memory&& memory)
   noexcept {
@@ -45,7 +45,7 @@ class Destination {
     memory_ = span.data();
     bytes_ = span.size();
   }
-  // Memory of the library.
+  // Memory of the library, on the device.
   Destination(Device device) noexcept : device_(device) {}
   // Memory of the caller, on the device.
   Destination(Device device, void* memory, std::size_t bytes) noexcept
@@ -61,10 +61,10 @@ class Destination {
   std::size_t bytes_ = 0;
 };
 
-// Filled by its one owner, then given to any number of loads. Keeps what it needs of the
-// checkpoint. add() fails with invalid_argument and leaves the plan as it was: a part that is out
-// of the tensor's bounds, a slice of a sub-byte dtype that does not fall on bytes, a destination
-// that is too small. The same tensor may be added several times. tag comes back with the tensor.
+// Filled by one owner, then given to any number of loads. Keeps what it needs of the checkpoint.
+// add() fails with invalid_argument and leaves the plan unchanged for a part outside the tensor, a
+// slice of a sub-byte dtype that does not begin and end on a byte, or a destination that is too
+// small. The same tensor may be added several times. tag comes back with the tensor.
 class Plan {
  public:
   static Result<Plan> of(const Checkpoint& checkpoint) {
@@ -95,8 +95,8 @@ class Plan {
     return add_item(item);
   }
 
-  // Every tensor whose name matches (fnmatch: * ? [..]; * also crosses '/' and '.'), in storage
-  // order. Returns how many; none is no error.
+  // Adds every tensor whose name matches (fnmatch: * ? [..]; * also matches '/' and '.'), in
+  // storage order. Returns their number; 0 is not an error.
   Result<std::size_t> add_matching(const std::string& glob) {
     std::size_t added = 0;
     streamer_error* error = nullptr;
@@ -105,11 +105,11 @@ class Plan {
     }
     return added;
   }
-  // Every tensor.
+  // Adds every tensor.
   Result<std::size_t> add_everything() { return add_matching("*"); }
 
-  // Items whose tensor's name matches globs[0] are read first, then those of globs[1], and so on,
-  // then all others; within each in storage order.
+  // Items whose tensor's name matches globs[0] are read first, then those that match globs[1], and
+  // so on, then all others; each group in storage order.
   Result<void> prioritize(const std::vector<std::string>& globs) {
     std::vector<const char*> pointers;
     for (const std::string& glob : globs)
@@ -121,13 +121,12 @@ class Plan {
     return {};
   }
 
-  // How large a buffer set_buffer() needs. alignment: a power of two up to 4096.
+  // The size of the buffer that set_buffer() needs. alignment: a power of two up to 4096.
   std::uint64_t buffer_bytes(std::size_t alignment = 64) const noexcept {
     return streamer_plan_buffer_bytes(plan_.get(), alignment);
   }
-  // Gives every item its place in one buffer of the caller, on the host: packed in the order of the
-  // items, each at a multiple of alignment from the buffer's start. The plan takes no further item
-  // after that.
+  // Places all items in one host buffer of the caller: packed in the order of the items, each at a
+  // multiple of alignment from the buffer's start. No item can be added afterwards.
   Result<void> set_buffer(std::span<std::byte> buffer, std::size_t alignment = 64) {
     streamer_error* error = nullptr;
     if (streamer_plan_set_buffer(plan_.get(), buffer.data(), buffer.size(), alignment, &error) !=
@@ -138,7 +137,7 @@ class Plan {
   }
 
   std::size_t size() const noexcept { return streamer_plan_item_count(plan_.get()); }
-  // Of all items together.
+  // The bytes of all items together.
   std::uint64_t bytes() const noexcept { return streamer_plan_bytes(plan_.get()); }
 
   // For streamer.h.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A value or an Error. Method names are those of std::expected, so that it can become it.
+// A value or an Error. The methods are named as in std::expected, which may replace it one day.
 
 #include <cstdio>
 #include <cstdlib>
@@ -14,7 +14,7 @@
 namespace streamer {
 
 #if defined(__cpp_exceptions)
-// What value() throws when there is none; what() is the error's line.
+// Thrown by value() when there is no value; what() is the error's line.
 class BadResult : public std::runtime_error {
  public:
   explicit BadResult(const Error& error) : std::runtime_error(error.line()), kind_(error.kind()) {}
@@ -27,7 +27,7 @@ class BadResult : public std::runtime_error {
 
 namespace detail {
 
-// For programs and tests that have nothing better to do with an error than to stop.
+// For programs and tests that can only stop on an error.
 [[noreturn]] inline void bad_result(const Error& error) {
 #if defined(__cpp_exceptions)
   throw BadResult(error);
@@ -60,7 +60,7 @@ class [[nodiscard]] Result {
   const Error& error() const& noexcept { return *std::get_if<1>(&state_); }
   Error&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
 
-  // The value; without one throws BadResult, or ends the program where exceptions are off.
+  // The value; if there is none, throws BadResult, or ends the program where exceptions are off.
   T& value() & {
     if (!has_value()) detail::bad_result(error());
     return **this;

@@ -11,13 +11,14 @@
 
 namespace streamer {
 
-// What is set here wins over the environment, which is read when an operation starts, and which
-// wins over the default. Loads inherit what their checkpoint was opened with. One thread at a time.
+// A value set here wins over the environment, which is read when an operation starts; the
+// environment wins over the default. Loads inherit the settings their checkpoint was opened with.
+// One thread at a time.
 class Settings {
  public:
   Settings() = default;
 
-  // An unknown name, and a value that the setting cannot have, are invalid_argument.
+  // invalid_argument for an unknown name or a value the setting does not allow.
   Result<void> set(const std::string& name, const std::string& value) {
     auto made = make();
     if (!made) return made;
@@ -29,8 +30,8 @@ class Settings {
     return {};
   }
 
-  // A setting of stores, for URIs that begin with uri_prefix ("s3://bucket/"): wins over what holds
-  // for more.
+  // Sets a store setting only for URIs that begin with uri_prefix ("s3://bucket/"): wins over a
+  // value without a prefix and over one with a shorter prefix.
   Result<void> set_for(const std::string& uri_prefix, const std::string& name,
                        const std::string& value) {
     auto made = make();
@@ -43,8 +44,8 @@ class Settings {
     return {};
   }
 
-  // Asks callback for credentials, for URIs that begin with uri_prefix ("": all). user must stay
-  // valid as long as anything that was opened with these settings.
+  // Asks callback for credentials, for URIs that begin with uri_prefix ("": all URIs). user must
+  // stay valid for as long as anything opened with these settings exists.
   Result<void> set_credentials_callback(const std::string& uri_prefix,
                                         streamer_credentials_callback callback, void* user) {
     auto made = make();
@@ -57,7 +58,7 @@ class Settings {
     return {};
   }
 
-  // For streamer.h; NULL while nothing was set.
+  // For streamer.h; NULL while nothing has been set.
   const streamer_settings* get() const noexcept { return settings_.get(); }
 
  private:

@@ -9,7 +9,7 @@
 
 namespace streamer {
 
-// The fields are those of streamer_load_stats; see there. notes lives as long as the Load.
+// The fields are documented at streamer_load_stats. notes lives as long as the Load.
 using LoadStats = streamer_load_stats;
 
 // "storage", "CPU", "memory limit", "consumer", "bandwidth cap", "nothing". Static storage.
@@ -17,13 +17,13 @@ inline std::string_view held_back_by(const LoadStats& stats) noexcept {
   return streamer_held_back_by_name(stats.held_back_by);
 }
 
-// One of the numbers that a load counts. Views are static.
+// One of the numbers that a load counts. Views point to static storage.
 struct StatInfo {
   std::string_view name;
   std::string_view meaning;
 };
 
-// All of them, in their order: see streamer_stat_info.
+// All numbers, in order: see streamer_stat_info.
 inline std::vector<StatInfo> all_stats() {
   std::vector<StatInfo> all;
   for (std::size_t i = 0; i < streamer_stat_count(); ++i) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What is stored, without opening a checkpoint. An operation, if one is given, cancels a call or
-// ends it in time.
+// Listing and copying what is stored, without opening a checkpoint. An operation, if given, cancels
+// a call or limits its time.
 
 #include <cstdint>
 #include <memory>
@@ -15,10 +15,10 @@
 namespace streamer {
 
 struct Entry {
-  std::string uri;  // of a folder: ends in '/'
+  std::string uri;  // ends in '/' for a folder
   std::uint64_t bytes = 0;
   bool is_folder = false;
-  std::string etag;  // as the store writes it; empty for folders, files, or if it says none
+  std::string etag;  // as the store writes it; empty for folders and files, or if it sends none
 };
 
 namespace detail {
@@ -40,7 +40,7 @@ inline std::vector<Entry> entries_of(streamer_listing* opened) {
 
 }  // namespace detail
 
-// What stands directly under a URI, sorted by URI; a file is its own only entry.
+// Lists what is directly under a URI, sorted by URI; for a file, the file itself.
 inline Result<std::vector<Entry>> list(const std::string& uri, const Settings& settings = {},
                                        const Operation* operation = nullptr) {
   streamer_listing* opened = nullptr;
@@ -51,7 +51,7 @@ inline Result<std::vector<Entry>> list(const std::string& uri, const Settings& s
   return detail::entries_of(opened);
 }
 
-// Everything below uri, without folders.
+// Lists everything below uri, without folders.
 inline Result<std::vector<Entry>> list_all(const std::string& uri, const Settings& settings = {},
                                            const Operation* operation = nullptr) {
   streamer_listing* opened = nullptr;
@@ -64,13 +64,13 @@ inline Result<std::vector<Entry>> list_all(const std::string& uri, const Setting
 
 // What Checkpoint::open() would open.
 struct ModelListing {
-  std::string folder;          // in which the objects stand
+  std::string folder;          // of the objects
   std::vector<Entry> objects;  // empty: the folder holds no model
   std::string notes;           // what was left out, or why there is nothing: one line each
 };
 
-// The objects of a model, given by its folder, its index or one file, without reading their
-// headers. Fails where Checkpoint::open() would: a shard that is missing, two models in one folder.
+// Lists the objects of a model, given by its folder, its index or one file, without reading their
+// headers. Fails where Checkpoint::open() would: a missing shard, two models in one folder.
 inline Result<ModelListing> list_model(const std::string& uri, const Settings& settings = {},
                                        const Operation* operation = nullptr) {
   streamer_listing* opened = nullptr;
@@ -83,15 +83,15 @@ inline Result<ModelListing> list_model(const std::string& uri, const Settings& s
   return model;
 }
 
-// fnmatch(3) patterns, held against the key and against the path below the URI; '*' crosses '/'.
+// fnmatch(3) patterns, matched against the key and the path below the URI; '*' also matches '/'.
 struct PullOptions {
-  std::vector<std::string> allow;   // one of them must match, if there are any
-  std::vector<std::string> ignore;  // none of them may match
+  std::vector<std::string> allow;   // if any are given, one must match
+  std::vector<std::string> ignore;  // none may match
 };
 
 namespace detail {
 
-// The patterns of PullOptions for C; lives while they are used.
+// The patterns of PullOptions in C's form; must live while they are used.
 class CPullOptions {
  public:
   explicit CPullOptions(const PullOptions& options)
@@ -121,12 +121,12 @@ class CPullOptions {
 
 }  // namespace detail
 
-// A file of this machine that a pull or a snapshot brought.
+// A local file of a pull or a snapshot.
 struct PulledFile {
   std::string path;
   std::uint64_t bytes = 0;
-  std::string etag;        // of the object, as the store writes it; empty if it says none
-  bool was_there = false;  // the same bytes were there, and were not copied
+  std::string etag;        // of the object, as the store writes it; empty if it sends none
+  bool was_there = false;  // the file already had the same bytes and was not copied
 };
 
 namespace detail {
@@ -148,9 +148,9 @@ inline std::vector<PulledFile> files_of(const streamer_files* files) {
 
 }  // namespace detail
 
-// Copies every chosen object below uri to folder; each file appears whole or not at all, and one
-// that is there and has the object's bytes is left alone. What is wrong with one object alone is
-// told at the end. Returns the files.
+// Copies every selected object below uri to folder. Each file appears whole or not at all; an
+// existing file that has the object's bytes is left alone. An error that concerns one object only
+// is returned at the end. Returns the files.
 inline Result<std::vector<PulledFile>> pull(const std::string& uri, const std::string& folder,
                                             const PullOptions& options = {},
                                             const Settings& settings = {},
@@ -170,9 +170,9 @@ struct Snapshot {
   std::vector<PulledFile> files;
 };
 
-// A model's small files (configuration, tokenizer, index), of one version of them, in a folder of
-// this machine: made once below the setting cache_folder, whole, under a lock that other processes
-// wait for. Without a pattern everything is taken but what is named like weights. A local folder is
+// Keeps a model's small files (configuration, tokenizer, index), all of one version, in a local
+// folder: made once below the setting cache_folder, whole, under a lock that other processes wait
+// for. Without a pattern everything is pulled except files named like weights. A local folder is
 // its own snapshot.
 inline Result<Snapshot> snapshot(const std::string& uri, const PullOptions& options = {},
                                  const Settings& settings = {},
@@ -187,8 +187,8 @@ inline Result<Snapshot> snapshot(const std::string& uri, const PullOptions& opti
   return Snapshot{streamer_files_folder(taken), detail::files_of(taken)};
 }
 
-// Tries everything on the way to the bytes of uri and calls callback for each step, on this thread;
-// the first failure ends it and is returned. callback must not throw.
+// Tries each step on the way to the bytes of uri and calls callback for each, on this thread; the
+// first failure ends it and is returned. callback must not throw.
 inline Result<void> diagnose(const std::string& uri, streamer_step_callback callback, void* user,
                              const Settings& settings = {}, const Operation* operation = nullptr) {
   streamer_error* error = nullptr;

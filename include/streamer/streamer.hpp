@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// libstreamer for C++20: values and owners over the C ABI of streamer.h, and nothing else. Link
+// libstreamer for C++20: value and owner types over the C ABI of streamer.h, nothing more. Link
 // libstreamer.a or libstreamer.so. Works with exceptions and without; only value() may throw.
 
 #include "checkpoint.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Tensors: as they are stored, and as a load yields them.
+// Tensors as they are stored, and as a load yields them.
 
 #include <cstddef>
 #include <cstdint>
@@ -37,15 +37,15 @@ struct TensorInfo {
   Dtype dtype = Dtype::u8;
   std::span<const std::uint64_t> shape;  // [rows, columns, ..]; empty: a scalar
   std::uint64_t bytes = 0;
-  std::size_t object = 0;           // index of its object
+  std::size_t object = 0;           // index of the object that holds it
   std::uint64_t object_offset = 0;  // of its first byte in the object
 };
 
-// One yielded item: holds its memory until it ends or release() is called. Move-only. Any number of
-// threads may read it at once; it may be ended on any thread, also after its Load ended.
+// One yielded item: holds its memory until it is destroyed or release() is called. Move-only. Any
+// number of threads may read it at once; it may be destroyed on any thread, also after its Load.
 class Tensor {
  public:
-  // Takes over what streamer_load_next() stored.
+  // Takes ownership of a tensor that streamer_load_next() stored.
   explicit Tensor(streamer_tensor* tensor) noexcept : tensor_(tensor) {
     view_ = STREAMER_TENSOR_VIEW_INIT;
     streamer_tensor_get_view(tensor_, &view_);
@@ -59,17 +59,16 @@ class Tensor {
   }
   ~Tensor() { release(); }
 
-  // Gives the memory back; after that nothing may be asked of the tensor. Memory of a device may be
-  // used by work that is still queued, unless device_memory_limit is set: then only by work in
-  // LoadOptions::stream.
+  // Returns the memory to the load; the tensor must not be used afterwards. Work already queued on
+  // a device may still use the memory; with device_memory_limit, only work in LoadOptions::stream.
   void release() noexcept { streamer_tensor_release(std::exchange(tensor_, nullptr)); }
 
   std::string_view name() const noexcept { return {view_.name, view_.name_size}; }
   Dtype dtype() const noexcept { return static_cast<Dtype>(view_.dtype); }
-  // Of the part that was asked for: a slice's dimension is cut; a byte range is one row of U8.
+  // Of the requested part: a slice's dimension is cut; a byte range is one row of U8.
   std::span<const std::uint64_t> shape() const noexcept { return {view_.shape, view_.rank}; }
-  // The bytes, row-major and dense, in memory of device(): only there may they be touched. The
-  // holder may write to them; the library does not any more.
+  // The bytes, row-major and dense, in memory of device(): only there may they be accessed. The
+  // owner may write to them; the library no longer does.
   std::span<std::byte> bytes() const noexcept {
     return {static_cast<std::byte*>(view_.data), static_cast<std::size_t>(view_.bytes)};
   }
@@ -78,9 +77,8 @@ class Tensor {
   std::size_t item() const noexcept { return view_.item; }      // in the plan
   std::uint64_t tag() const noexcept { return view_.tag; }      // of the plan's item
 
-  // DLPack exports (dlpack.h has the types). Each holds the memory until its deleter is called,
-  // from any thread. Dtypes that DLPack does not have, and those of less than 8 bits, come as rows
-  // of bytes.
+  // DLPack exports (dlpack.h has the types). Each holds the memory until its deleter is called, on
+  // any thread. Dtypes unknown to DLPack, and those of fewer than 8 bits, come as rows of bytes.
   Result<DLManagedTensorVersioned*> to_dlpack_versioned() const {
     DLManagedTensorVersioned* managed = nullptr;
     streamer_error* error = nullptr;

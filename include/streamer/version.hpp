@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Which libstreamer this is.
+// The version of libstreamer.
 
 #include <cstdint>
 #include <string_view>
@@ -9,13 +9,13 @@
 
 namespace streamer {
 
-// major * 1'000'000 + minor * 1'000 + patch of the library that runs, which may be newer than these
-// headers: STREAMER_VERSION_NUMBER is theirs. Thread-safe.
+// major * 1'000'000 + minor * 1'000 + patch of the library at run time, which may be newer than
+// these headers (STREAMER_VERSION_NUMBER). Thread-safe.
 inline std::uint32_t version() noexcept {
   return streamer_version();
 }
 
-// The same as "0.1.0". Static storage.
+// The same version as text, "0.1.0". Static storage.
 inline std::string_view version_string() noexcept {
   return streamer_version_string();
 }
