@@ -220,7 +220,7 @@ Result<void> check_array_of(std::size_t size) {
   if (size % alignof(Struct) == 0) return {};
   return Error(ErrorKind::invalid_argument,
                "struct_size " + std::to_string(size) +
-                   " leaves no struct of the array but the first aligned; start from the struct's "
+                   " leaves only the first struct of the array aligned; start from the struct's "
                    "STREAMER_*_INIT macro");
 }
 

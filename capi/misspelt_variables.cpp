@@ -41,7 +41,7 @@ std::vector<std::string> misspelt_variables(const std::vector<std::string_view>&
       continue;
     const std::string meant = core::nearest_or_behind("DEBUG_", own, known);
     if (meant.empty()) continue;
-    found.push_back(fmt::format("{} is no setting; did you mean {}{}?", name, kOurs, meant));
+    found.push_back(fmt::format("{} is not a setting; did you mean {}{}?", name, kOurs, meant));
   }
   return found;
 }

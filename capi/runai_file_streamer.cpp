@@ -62,12 +62,11 @@ Result<std::string> file_io_of(std::string_view candidates) {
     const std::string_view name = core::trim(rest.substr(0, comma));
     const auto found = known.find(name);
     if (found == known.end() || !seen.insert(name).second)
-      return Error(
-          ErrorKind::invalid_argument,
-          fmt::format("\"{}\" is no list of strategies for reading files; it may be "
-                      "io_uring_direct, io_uring_buffered, libaio_direct and sync_buffered, "
-                      "each once, with commas between them",
-                      candidates));
+      return Error(ErrorKind::invalid_argument,
+                   fmt::format("\"{}\" is not a list of strategies for reading files; it may be "
+                               "io_uring_direct, io_uring_buffered, libaio_direct and "
+                               "sync_buffered, each once, with commas between them",
+                               candidates));
     if (chosen.empty()) chosen = found->second;
     if (comma == rest.size()) return chosen;
     rest.remove_prefix(comma + 1);

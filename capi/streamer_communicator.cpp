@@ -146,8 +146,8 @@ Result<streamer_mpi_open_function> load_mpi(const std::optional<std::string>& ch
     why += fmt::format("; {} is of another version", path);
   }
   return Error(ErrorKind::unsupported,
-               fmt::format("libstreamer_mpi.so cannot be loaded: it is there if libstreamer was "
-                           "built where MPI is; see the setting distributed_mpi{}",
+               fmt::format("libstreamer_mpi.so cannot be loaded: it exists if libstreamer was "
+                           "built where MPI is installed; see the setting distributed_mpi{}",
                            why));
 }
 

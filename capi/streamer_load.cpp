@@ -34,11 +34,11 @@ Result<Chosen> to_options(const streamer_load_options* options) {
   chosen.consumer_stream = given.stream;
   if (given.stream != nullptr && chosen.device == core::kHost)
     return Error(ErrorKind::invalid_argument,
-                 "there is a stream and the device is the host; set device to that of the stream, "
-                 "or leave stream NULL");
+                 "a stream is set but the device is the host; set device to that of the stream, or "
+                 "leave stream NULL");
   if ((given.allocate == nullptr) != (given.release == nullptr))
     return Error(ErrorKind::invalid_argument,
-                 "allocate and release belong together: set both, or none");
+                 "allocate and release belong together: set both, or neither");
   chosen.host_allocator = {given.allocate, given.release, given.allocator_user};
   if (given.communicator != nullptr) all.communicator = TRY(use_communicator(given.communicator));
   return all;

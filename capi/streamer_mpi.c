@@ -127,7 +127,7 @@ static streamer_status transfer(Ranks *ranks, const streamer_outgoing *send, siz
                          calloc(most, sizeof(int)), 0};
   streamer_status status = STREAMER_OK;
   if (transfers.requests == NULL || transfers.ranks == NULL || transfers.done == NULL) {
-    snprintf(why, why_size, "there is no memory for %zu transfers", most);
+    snprintf(why, why_size, "not enough memory for %zu transfers", most);
     status = STREAMER_ERROR_OUT_OF_MEMORY;
   }
   for (size_t i = 0; i < receive_count && status == STREAMER_OK; ++i)
@@ -156,7 +156,7 @@ static streamer_status all_gather(void *context, const void *mine, void *all, ui
   streamer_incoming *const receive = calloc(others + 1, sizeof(streamer_incoming));
   streamer_status status = STREAMER_ERROR_OUT_OF_MEMORY;
   if (send == NULL || receive == NULL) {
-    snprintf(why, why_size, "there is no memory for the list of ranks");
+    snprintf(why, why_size, "not enough memory for the list of ranks");
   } else {
     memcpy((char *)all + (uint64_t)ranks->rank * bytes, mine, bytes);
     for (size_t i = 0; i < others; ++i) {
@@ -196,7 +196,7 @@ static streamer_status start_mpi(char *why, size_t why_size) {
   MPI_Initialized(&is_started);
   MPI_Finalized(&is_over);
   if (is_over) {
-    snprintf(why, why_size, "MPI was ended already in this process");
+    snprintf(why, why_size, "MPI was already finalized in this process");
     return STREAMER_ERROR_UNSUPPORTED;
   }
   if (is_started) {
@@ -226,7 +226,7 @@ streamer_status streamer_mpi_open_1(const void *comm, int32_t all_nodes,
   const MPI_Comm from = comm == NULL ? MPI_COMM_WORLD : *(const MPI_Comm *)comm;
   Ranks *const ranks = calloc(1, sizeof(Ranks));
   if (ranks == NULL) {
-    snprintf(why, why_size, "there is no memory for a communicator");
+    snprintf(why, why_size, "not enough memory for a communicator");
     return STREAMER_ERROR_OUT_OF_MEMORY;
   }
   int code = all_nodes ? MPI_Comm_dup(from, &ranks->comm)

@@ -56,7 +56,7 @@ Result<core::PlanRequest> to_request(const core::Checkpoint& checkpoint,
   bytes = TRY(core::requested_bytes(tensor, request)).total_bytes();
   if (request.destination != nullptr && item.destination_bytes < bytes) {
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("tensor \"{}\" brings {} bytes, and its destination has {}",
+                 fmt::format("tensor \"{}\" brings {} bytes, but its destination has {}",
                              tensor.name, bytes, item.destination_bytes));
   }
   return request;
@@ -89,7 +89,7 @@ std::uint64_t pack(const core::Checkpoint& checkpoint, Requests& requests, std::
 Result<void> check_open(const streamer_plan& plan) {
   if (!plan.has_buffer) return {};
   return Error(ErrorKind::invalid_argument,
-               "the plan has its buffer already; add every item before streamer_plan_set_buffer()");
+               "the plan already has its buffer; add every item before streamer_plan_set_buffer()");
 }
 
 }  // namespace
@@ -188,15 +188,15 @@ streamer_status streamer_plan_set_buffer(streamer_plan* plan, void* buffer, size
         [](const auto& r) { return r.destination != nullptr || r.device != core::kHost; });
     if (has_own) {
       return Error(ErrorKind::invalid_argument,
-                   "an item of the plan has a destination or a device of its own; a buffer for all "
-                   "of them is for plans in which none has");
+                   "an item of the plan has its own destination or device; a buffer for all items "
+                   "needs a plan in which none has");
     }
     const core::Checkpoint& checkpoint = *plan->checkpoint;
     const std::uint64_t needed =
         pack(checkpoint, plan->requests, unit, [](const auto&, std::uint64_t) {});
     if (needed > bytes) {
       return Error(ErrorKind::invalid_argument,
-                   fmt::format("the plan needs {} bytes and the buffer has {}", needed, bytes));
+                   fmt::format("the plan needs {} bytes but the buffer has {}", needed, bytes));
     }
     pack(checkpoint, plan->requests, unit, [&](core::PlanRequest& request, std::uint64_t offset) {
       request.destination = static_cast<std::byte*>(buffer) + offset;

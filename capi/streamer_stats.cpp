@@ -101,8 +101,7 @@ streamer_status streamer_load_get_stat(const streamer_load* load, const char* na
       names.push_back(one.name);
     const std::string_view meant = core::nearest(name, names);
     return Error(ErrorKind::not_found,
-                 fmt::format("a load has no stat \"{}\"{}; streamer_stat_get_info() tells which "
-                             "there are",
+                 fmt::format("a load has no stat \"{}\"{}; streamer_stat_get_info() lists them",
                              name, meant.empty() ? "" : fmt::format(" (\"{}\"?)", meant)));
   });
 }

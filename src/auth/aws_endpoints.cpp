@@ -84,7 +84,7 @@ Result<AwsEndpoint> aws_endpoint(const AwsContext& context, const AwsConfig& con
   }
   if (!is_region(region.name)) {
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("\"{}\" (of {}) is no region", region_text.substr(0, 80),
+                 fmt::format("\"{}\" (from {}) is not a region", region_text.substr(0, 80),
                              service == AwsService::sts ? "AWS_REGION or the profile's region"
                                                         : "the profile's sso_region"));
   }

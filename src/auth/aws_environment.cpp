@@ -8,13 +8,13 @@ AwsAnswer credentials_from_environment(const AwsContext& context, std::string& w
   const auto id = context.environment("AWS_ACCESS_KEY_ID");
   const auto secret = context.environment("AWS_SECRET_ACCESS_KEY");
   if (!id) {
-    why_not = secret ? "AWS_SECRET_ACCESS_KEY is set and AWS_ACCESS_KEY_ID is not"
+    why_not = secret ? "AWS_SECRET_ACCESS_KEY is set but AWS_ACCESS_KEY_ID is not"
                      : "AWS_ACCESS_KEY_ID is not set";
     return std::optional<AwsCredentials>();
   }
   if (!secret) {
     return Error(ErrorKind::invalid_argument,
-                 "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not; set both or none");
+                 "AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not; set both or neither");
   }
   // The older name goes first, as in the AWS CLI.
   auto token = context.environment("AWS_SECURITY_TOKEN");
@@ -28,7 +28,7 @@ AwsAnswer credentials_from_environment(const AwsContext& context, std::string& w
     credentials.expires = parse_iso(*expiration);
     if (!credentials.expires) {
       return Error(ErrorKind::invalid_argument,
-                   "AWS_CREDENTIAL_EXPIRATION is no time such as 2030-01-02T03:04:05Z");
+                   "AWS_CREDENTIAL_EXPIRATION is not a time such as 2030-01-02T03:04:05Z");
     }
   }
   TRY(check_credentials(credentials));

@@ -77,10 +77,9 @@ class Imds {
 // (AWS' rule of "static stability"), so that they are used, and asked for anew soon.
 void prolong_expired(AwsCredentials& credentials, SystemTime now) {
   if (!credentials.expires || *credentials.expires > now) return;
-  log_line(
-      LogLevel::warning,
-      "the instance metadata service gave credentials that have expired; using them and asking "
-      "again in some minutes");
+  log_line(LogLevel::warning,
+           "the instance metadata service returned credentials that have expired; using them and "
+           "asking again in a few minutes");
   credentials.expires =
       now + std::chrono::minutes(11) + std::chrono::seconds(static_cast<int>(480 * chance()));
 }
@@ -96,7 +95,7 @@ AwsAnswer credentials_from_imds(const AwsContext& context, std::string& why_not)
   const auto opened = imds.open();
   if (!opened) {
     why_not = fmt::format(
-        "no answer from {} (on EC2, in a container: the hop limit of its PUT answers must be 2)",
+        "no answer from {} (in a container on EC2, the hop limit of its PUT responses must be 2)",
         imds.endpoint().host_and_port());
     return std::optional<AwsCredentials>();
   }

@@ -28,7 +28,7 @@ Result<AwsCredentials> read_json_credentials(std::string_view text,
   // The text may hold secrets, so that no part of it is shown.
   if (!members) {
     return Error(ErrorKind::permission_denied,
-                 fmt::format("{} answered something that is not the JSON of credentials", source));
+                 fmt::format("{} did not answer with credentials as JSON", source));
   }
   const auto find = [&](std::string_view name) { return text_of(*members, name); };
   const std::string code = find("Code");
@@ -38,7 +38,7 @@ Result<AwsCredentials> read_json_credentials(std::string_view text,
   }
   if (!names.version.empty() && find(names.version) != "1") {
     return Error(ErrorKind::permission_denied,
-                 fmt::format("{} answered with another {} than 1", source, names.version));
+                 fmt::format("{} answered with a {} other than 1", source, names.version));
   }
   AwsCredentials credentials{.access_key_id = find(names.id),
                              .secret_access_key = Secret(find(names.secret)),
@@ -54,7 +54,7 @@ Result<AwsCredentials> read_json_credentials(std::string_view text,
     credentials.expires = parse_expiration(expiration);
     if (!credentials.expires) {
       return Error(ErrorKind::permission_denied,
-                   fmt::format("{} answered with {} \"{}\", which is no time", source,
+                   fmt::format("{} answered with {} \"{}\", which is not a time", source,
                                names.expiration, expiration.substr(0, 60)));
     }
   }

@@ -34,7 +34,7 @@ class ProfileReader {
     if (config_.value(profile, "login_session")) {
       return Error(ErrorKind::unsupported,
                    fmt::format("profile \"{}\" holds a login session; run \"aws configure "
-                               "export-credentials\" and pass what it prints",
+                               "export-credentials\" and use what it prints",
                                profile));
     }
     if (const auto command = config_.value(profile, "credential_process")) {
@@ -85,8 +85,8 @@ class ProfileReader {
   Result<AwsCredentials> assume(const std::string& profile, const std::string& arn) {
     if (config_.value(profile, "mfa_serial")) {
       return Error(ErrorKind::unsupported,
-                   fmt::format("profile \"{}\" asks for a code of an MFA device, which a server "
-                               "cannot type; get a session first, with aws sts assume-role",
+                   fmt::format("profile \"{}\" requires an MFA code, which a server cannot enter; "
+                               "get a session first, with aws sts assume-role",
                                profile));
     }
     AssumedRole role{.arn = arn,
@@ -94,7 +94,7 @@ class ProfileReader {
                      .external_id = config_.value(profile, "external_id").value_or("")};
     if (const auto duration = config_.value(profile, "duration_seconds")) {
       const auto seconds = parse_unsigned(*duration);
-      if (!seconds) return wrong(profile, "has a duration_seconds that is no number");
+      if (!seconds) return wrong(profile, "has a duration_seconds that is not a number");
       role.duration_s = *seconds;
     }
     const auto source = config_.value(profile, "source_profile");
@@ -120,7 +120,7 @@ class ProfileReader {
     // A profile may name itself if it has keys of its own.
     if (is_known && !(source == profile && has_keys(source))) {
       return Error(ErrorKind::invalid_argument,
-                   fmt::format("the source_profile chain comes back to profile \"{}\"", source));
+                   fmt::format("the source_profile chain leads back to profile \"{}\"", source));
     }
     std::optional<AwsCredentials> base;
     // Keys of its own go before a role of its own: here it is a source.
@@ -141,9 +141,9 @@ class ProfileReader {
     } else if (place == "Ec2InstanceMetadata") {
       base = TRY(credentials_from_imds(context_, why_not));
     } else {
-      return wrong(profile,
-                   "has a credential_source that is none of Environment, EcsContainer and "
-                   "Ec2InstanceMetadata");
+      return wrong(
+          profile,
+          "has a credential_source other than Environment, EcsContainer and Ec2InstanceMetadata");
     }
     if (base) return *std::move(base);
     return wrong(profile, fmt::format("takes credentials from {}, but {}", place, why_not));
@@ -168,9 +168,9 @@ AwsAnswer credentials_from_profile(const AwsContext& context, std::string& why_n
   auto found = TRY(ProfileReader(context, config).others(profile));
   if (found) return found;
   why_not = fmt::format("there is no profile \"{}\"", profile);
-  if (config.has_profile(profile)) why_not = fmt::format("profile \"{}\" holds none", profile);
+  if (config.has_profile(profile)) why_not = fmt::format("profile \"{}\" has none", profile);
   const bool is_half = config.value(profile, "aws_secret_access_key").has_value();
-  if (is_half) why_not += ": aws_secret_access_key stands there without aws_access_key_id";
+  if (is_half) why_not += ": aws_secret_access_key is set without aws_access_key_id";
   if (config.value(profile, "sso_session") || config.value(profile, "sso_start_url"))
     why_not += ": for SSO it needs sso_account_id and sso_role_name";
   return found;

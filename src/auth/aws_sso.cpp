@@ -49,7 +49,7 @@ Result<std::optional<SsoSettings>> sso_settings(const AwsConfig& config,
     if (session == nullptr) {
       return bad_profile(
           config, profile,
-          fmt::format("names sso_session {}, and there is no section [sso-session {}]",
+          fmt::format("names sso_session {}, but there is no section [sso-session {}]",
                       settings.session, settings.session));
     }
     const auto take = [&](std::string_view key, std::string& into) -> Result<void> {
@@ -57,7 +57,7 @@ Result<std::optional<SsoSettings>> sso_settings(const AwsConfig& config,
       if (found == session->end() || found->second.text.empty()) return {};
       if (!into.empty() && into != found->second.text) {
         return bad_profile(config, profile,
-                           fmt::format("and its [sso-session {}] have different values of {}",
+                           fmt::format("and its [sso-session {}] have different values for {}",
                                        settings.session, key));
       }
       into = found->second.text;
@@ -175,7 +175,7 @@ Result<std::string> usable_token(const AwsContext& context, const AwsConfig& con
     const auto written = replace_private_file(path, *renewed);
     if (!written)
       log_line(LogLevel::warning,
-               fmt::format("the renewed SSO token is not kept: {}", written.error().line()));
+               fmt::format("the renewed SSO token could not be saved: {}", written.error().line()));
     return text_of(TRY(read_flat_json(*renewed)), "accessToken");
   }
   TRY(still_wanted("renewing the SSO token"));
@@ -183,7 +183,7 @@ Result<std::string> usable_token(const AwsContext& context, const AwsConfig& con
   if (auto again = CachedToken::read(path)) cached = std::move(again);
   if (cached->expires() > context.now()) {
     log_line(LogLevel::info,
-             fmt::format("the SSO token is not renewed yet: {}", renewed.error().message()));
+             fmt::format("the SSO token has not been renewed yet: {}", renewed.error().message()));
     return cached->text("accessToken");
   }
   return log_in_again(sso.profile,

@@ -145,8 +145,8 @@ AwsAnswer web_identity_of_profile(const AwsContext& context, const AwsConfig& co
   const auto role = find("AWS_ROLE_ARN", "role_arn");
   if (!role) {
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("there is a token for web identity ({}) and no role to take on with "
-                             "it; set AWS_ROLE_ARN, or role_arn in profile \"{}\"",
+                 fmt::format("there is a web identity token ({}) but no role to assume with it; "
+                             "set AWS_ROLE_ARN, or role_arn in profile \"{}\"",
                              *token_file, profile));
   }
   const AssumedRole assumed{

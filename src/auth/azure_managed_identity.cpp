@@ -74,9 +74,10 @@ Result<Secret> arc_key(const AzureContext& context, std::string_view challenge) 
                       path.ends_with(".key") && path.find("..") == std::string::npos &&
                       path.find('/', context.arc_folder.size()) == std::string::npos;
   if (!is_key) {
-    return Error(ErrorKind::permission_denied,
-                 fmt::format("the Arc agent asks for a file that is no key in {}: it is not sent",
-                             context.arc_folder));
+    return Error(
+        ErrorKind::permission_denied,
+        fmt::format("the Arc agent asks for a file that is not a key in {}: it is not sent",
+                    context.arc_folder));
   }
   return read_token_file(path, kMostKeyBytes);
 }
@@ -149,7 +150,7 @@ TokenAnswer token_from_managed_identity(const AzureContext& context, std::string
   if (endpoint && context.environment("IMDS_ENDPOINT"))
     return std::optional(TRY(from_arc(context, *endpoint)));
   if (endpoint) {
-    why_not = "IDENTITY_ENDPOINT is set, and neither IDENTITY_HEADER nor IMDS_ENDPOINT is";
+    why_not = "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT is";
     return std::optional<BearerToken>();
   }
   if (old_endpoint && old_secret)

@@ -43,7 +43,7 @@ Result<AzureKey> read_azure_key(std::string account, std::string_view base64) {
   auto bytes = base64_decode(trim(base64));
   if (!bytes || bytes->empty()) {
     return Error(ErrorKind::invalid_argument,
-                 "the account key is no base64; copy it as the portal shows it");
+                 "the account key is not base64; copy it as the portal shows it");
   }
   return AzureKey{std::move(account), Secret(*std::move(bytes))};
 }

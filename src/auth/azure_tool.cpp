@@ -24,7 +24,7 @@ TokenAnswer token_from_tool(const AzureTool& tool, std::string& why_not) {
   if (!output) {
     TRY(still_wanted("looking for credentials"));
     why_not = output.error().kind() == ErrorKind::not_found
-                  ? fmt::format("{} is not there", tool.words[0])
+                  ? fmt::format("{} was not found", tool.words[0])
                   : fmt::format("{}; run: {}", output.error().message(), tool.log_in);
     return std::optional<BearerToken>();
   }

@@ -46,9 +46,9 @@ Result<std::string> read_small_file(const std::string& path, std::size_t most_by
     if (got == 0) return text;
     text.append(buffer.data(), static_cast<std::size_t>(got));
     if (text.size() > most_bytes) {
-      return Error(ErrorKind::invalid_argument,
-                   fmt::format("the file is longer than {} bytes, which it never should be",
-                               most_bytes))
+      return Error(
+                 ErrorKind::invalid_argument,
+                 fmt::format("the file is longer than {} bytes, the most it may have", most_bytes))
           .at(path);
     }
   }

@@ -164,7 +164,7 @@ Result<std::vector<std::string>> split_words(std::string_view name, std::string_
     }
   }
   if (quote != 0)
-    return Error(ErrorKind::invalid_argument, fmt::format("{}: a quote is open", name));
+    return Error(ErrorKind::invalid_argument, fmt::format("{}: a quote is not closed", name));
   if (in_word) words.push_back(std::move(word));
   if (words.empty()) return Error(ErrorKind::invalid_argument, fmt::format("{} is empty", name));
   return words;

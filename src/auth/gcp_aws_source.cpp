@@ -23,7 +23,7 @@ class Metadata {
   Result<std::string> get(std::string_view what, const std::string& url) {
     if (url.empty()) {
       return Error(ErrorKind::invalid_argument,
-                   fmt::format("credential_source has no {}, and the environment does not say it "
+                   fmt::format("credential_source has no {}, and the environment does not give it "
                                "either (AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
                                what))
           .at(file_.path);
@@ -121,19 +121,22 @@ std::string with_region(std::string url, std::string_view region) {
 
 Result<Secret> subject_token_from_aws(const GcpContext& context, const GoogleFile& file) {
   if (file.source.environment_id != "aws1" || file.source.verification_url.empty()) {
-    return Error(ErrorKind::unsupported,
-                 fmt::format("credential_source is of AWS, but environment_id is {} and "
-                             "regional_cred_verification_url is {}; known is aws1, with such a URL",
-                             quote_json(file.source.environment_id),
-                             file.source.verification_url.empty() ? "missing" : "there"))
+    return Error(
+               ErrorKind::unsupported,
+               fmt::format(
+                   "credential_source is for AWS, but environment_id is {} and "
+                   "regional_cred_verification_url is {}; only aws1 is supported, with such a URL",
+                   quote_json(file.source.environment_id),
+                   file.source.verification_url.empty() ? "missing" : "there"))
         .at(file.path);
   }
   Metadata metadata(context, file);
   const std::string region = TRY(aws_region(context, file, metadata));
   if (!is_region(region)) {
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("\"{}\" is no AWS region (AWS_REGION, AWS_DEFAULT_REGION, region_url)",
-                             region.substr(0, 80)))
+                 fmt::format(
+                     "\"{}\" is not an AWS region (AWS_REGION, AWS_DEFAULT_REGION, region_url)",
+                     region.substr(0, 80)))
         .at(file.path);
   }
   const AwsCredentials keys = TRY(aws_keys(context, file, metadata));

@@ -20,7 +20,7 @@ Result<BearerToken> refresh_user(const GcpContext& context, const GoogleFile& fi
   const bool is_federated = file.type == "external_account_authorized_user";
   if (!is_federated && file.universe != kGooglesUniverse) {
     return Error(ErrorKind::unsupported,
-                 fmt::format("logins of users are of {} only, and universe_domain is {}",
+                 fmt::format("user logins belong to {} only, but universe_domain is {}",
                              kGooglesUniverse, file.universe))
         .at(file.path);
   }
@@ -84,11 +84,10 @@ Result<BearerToken> token_from_google_file(const GcpContext& context, const Goog
 Result<void> check_universe(const GoogleFile& file, std::string_view what, const HttpUrl& url) {
   const std::string host(url.endpoint().host());
   if (file.universe == kGooglesUniverse || !is_of(host, kGooglesUniverse)) return {};
-  return Error(
-             ErrorKind::invalid_argument,
-             fmt::format("{} is {}, and the credentials are of the universe {}: nothing of theirs "
-                         "is sent to {}; correct the file",
-                         what, host, file.universe, kGooglesUniverse))
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("{} is {}, but the credentials belong to the universe {}: nothing of "
+                           "theirs is sent to {}; correct the file",
+                           what, host, file.universe, kGooglesUniverse))
       .at(file.path);
 }
 
@@ -106,7 +105,7 @@ Result<std::string> find_google_universe(const GcpContext& context) {
       universe.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-.") == std::string::npos;
   if (is_domain) return universe;
   return Error(ErrorKind::invalid_argument,
-               fmt::format("{} is \"{}\", which is no domain such as {}", source,
+               fmt::format("{} is \"{}\", which is not a domain such as {}", source,
                            universe.substr(0, 80), kGooglesUniverse));
 }
 

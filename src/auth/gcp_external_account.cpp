@@ -90,17 +90,17 @@ Result<Secret> token_in_program_answer(const GoogleFile& file, const Secret& out
   const auto until = parse_unsigned(texts["expiration_time"]);
   if (until &&
       SystemTime(std::chrono::seconds(std::min<std::uint64_t>(*until, 4'000'000'000))) <= now)
-    return no_token(file, "what the program printed has expired");
+    return no_token(file, "the token that the program printed has expired");
   const bool is_saml = file.subject_token_type.ends_with("saml2");
   Secret token(texts[is_saml ? "saml_response" : "id_token"]);
-  if (token.empty()) return no_token(file, "the program printed none");
+  if (token.empty()) return no_token(file, "the program printed no token");
   return token;
 }
 
 Result<Secret> token_from_program(const GcpContext& context, const GoogleFile& file) {
   if (context.environment(kMayRun) != "1") {
     return Error(ErrorKind::permission_denied,
-                 fmt::format("these credentials run a program, which is only done if {} is 1",
+                 fmt::format("these credentials run a program, which is only allowed if {} is 1",
                              kMayRun))
         .at(file.path);
   }
@@ -159,7 +159,7 @@ Result<BearerToken> impersonate(const GcpContext& context, const GoogleFile& fil
   TransferOptions options;
   options.connect_timeout = Milliseconds(5000);
   const HttpAnswer answer = TRY(ask(context, request, options, 3));
-  const std::string source = fmt::format("a service account, acted as by {}", base.source);
+  const std::string source = fmt::format("a service account, impersonated by {}", base.source);
   const auto members = read_flat_json(answer.body);
   if (answer.head.status != 200 || !members || text_of(*members, "accessToken").empty()) {
     std::string message;

@@ -164,7 +164,7 @@ Result<GoogleFile> read_google_file(const std::string& path) {
   // Without what the parser says: it may quote the text.
   if (!read) {
     return Error(ErrorKind::invalid_argument,
-                 "this is not the JSON of Google credentials; gcloud auth application-default "
+                 "this is not a JSON file of Google credentials; gcloud auth application-default "
                  "login writes one")
         .at(path);
   }

@@ -48,7 +48,7 @@ Result<T> call_apart(std::function<T()> call, std::string_view doing) {
   }
   thread->join();
   auto value = shared->value.with([](std::optional<T>& made) { return std::move(made); });
-  if (!value) return Error(ErrorKind::out_of_memory, "there is no memory for it");
+  if (!value) return Error(ErrorKind::out_of_memory, "not enough memory for it");
   return *std::move(value);
 }
 

@@ -73,7 +73,7 @@ Result<Parts> read_pkcs12(std::string_view content, const Secret& password) {
   }
   if (PKCS12_parse(file.get(), text.c_str(), &key, &certificate, &others) != 1) {
     return openssl_refusal(
-        "it is encrypted in a way that OpenSSL 3 no longer reads (RC2, say); write it anew with "
+        "it is encrypted in a way that OpenSSL 3 no longer reads (RC2, say); rewrite it with "
         "openssl pkcs12 -legacy, then openssl pkcs12 -export");
   }
   Parts parts;

@@ -159,7 +159,7 @@ Result<void> read_json(const JsonText& text, const JsonValue::ElementVisitor& vi
                        const std::function<Result<void>()>& after) {
   const std::string_view view = text.view();
   if (view.substr(0, 3) == "\xEF\xBB\xBF") {
-    return Error(ErrorKind::corrupt, "a byte order mark stands before the JSON");
+    return Error(ErrorKind::corrupt, "the JSON begins with a byte order mark");
   }
   ondemand::parser parser;
   JsonValue::Source source{{}, view};

@@ -45,7 +45,7 @@ LogLevel level_of(const std::optional<std::string>& name) {
   for (std::size_t i = 0; i < kLevels.size(); ++i) {
     if (equal_ignoring_case(*name, kLevels[i])) return static_cast<LogLevel>(i);
   }
-  warn(fmt::format("the log's level {} is unknown; it is warning", *name));
+  warn(fmt::format("the log level {} is unknown; using warning", *name));
   return LogLevel::warning;
 }
 

@@ -43,7 +43,7 @@ Result<std::vector<T>> on_threads(const std::string& name, std::size_t threads, 
           outcomes[i] = std::move(wanted).error();
         }
       });
-      if (!fits) outcomes[i] = Error(ErrorKind::out_of_memory, "there is no memory for it");
+      if (!fits) outcomes[i] = Error(ErrorKind::out_of_memory, "not enough memory for it");
       if (!*outcomes[i]) has_failed.store(true, std::memory_order_relaxed);
     }
   };

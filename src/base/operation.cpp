@@ -84,14 +84,13 @@ Error Work::over(std::string_view doing, SteadyTime since) const {
   fields.elapsed_ms = static_cast<std::uint64_t>(in_ms(now - began_).count());
   const std::int64_t lasted_ms = in_ms(now - since).count();
   const std::string lately = lasted_ms > 0 ? fmt::format(", for {} ms so far", lasted_ms) : "";
-  fields.message =
-      is_cancelled
-          ? fmt::format("{} was cancelled after {} ms, while {}{}", name_, fields.elapsed_ms, doing,
-                        lately)
-          : fmt::format(
-                "{} did not end within its deadline of {} ms ({}): it was {}{}; allow more "
-                "time, or ask \"streamer doctor\" what takes so long",
-                name_, limit_.count(), limit_name_, doing, lately);
+  fields.message = is_cancelled
+                       ? fmt::format("{} was cancelled after {} ms, while {}{}", name_,
+                                     fields.elapsed_ms, doing, lately)
+                       : fmt::format(
+                             "{} did not end within its deadline of {} ms ({}): it was {}{}; allow "
+                             "more time, or run \"streamer doctor\" to see what takes so long",
+                             name_, limit_.count(), limit_name_, doing, lately);
   return Error(std::move(fields));
 }
 

@@ -25,8 +25,8 @@ Error no_such_setting(SettingRows rows, std::string_view name) {
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
   if (name.size() > 64 || name.find_first_not_of(kLetters) != std::string_view::npos) {
     return Error(ErrorKind::invalid_argument,
-                 "that is no setting's name, which has only lower-case letters, digits, _ and .; "
-                 "write name=value");
+                 "that is not the name of a setting, which has only lower-case letters, digits, _ "
+                 "and .; write name=value");
   }
   std::vector<std::string_view> names;
   for (const SettingRow* const row : rows)
@@ -91,8 +91,7 @@ Result<void> Settings::set(const SettingRow& row, std::string_view value, std::s
   if (!prefix.empty() && row.scope() != Scope::store) {
     return Error(
         ErrorKind::invalid_argument,
-        fmt::format("{} holds for all URIs alike, so that it has no prefix; it is a setting "
-                    "of {}",
+        fmt::format("{} applies to all URIs, so it cannot have a prefix; it is a setting of {}",
                     row.name(), belongs_to(row.scope())));
   }
   Values& values = prefix.empty() ? values_ : for_prefix_[std::string(prefix)].values;
@@ -120,7 +119,7 @@ Result<Settings> Settings::for_load(const Settings& given) const {
   }
   if (!given.for_prefix_.empty() || given.credentials_callback_) {
     return Error(ErrorKind::invalid_argument,
-                 "settings for a prefix and credentials are the store's: give them when the "
+                 "settings for a prefix, and credentials, belong to the store: give them when the "
                  "checkpoint is opened");
   }
   return both;

@@ -83,11 +83,9 @@ Result<void> check_claims(const Checkpoint& checkpoint, const std::vector<IndexC
           checkpoint.objects[checkpoint.tensors[*found].object].object.uri.text() == path) {
         continue;
       }
-      return Error(
-                 ErrorKind::corrupt,
-                 fmt::format("IndexMismatch: the index puts tensor \"{}\" into {}, which does not "
-                             "hold it",
-                             tensor, path))
+      return Error(ErrorKind::corrupt, fmt::format("IndexMismatch: the index puts tensor \"{}\" "
+                                                   "into {}, which does not contain it",
+                                                   tensor, path))
           .at(claim.index.text());
     }
   }
@@ -107,8 +105,8 @@ Error name_duplicate(const TensorTable& tensors, const std::vector<CheckpointObj
   const bool are_of_ranks = is_of_rank(one) && is_of_rank(other);
   return Error(ErrorKind::corrupt,
                fmt::format("DuplicateKey: tensor \"{}\" is also in {}{}", first.name, one.text(),
-                           are_of_ranks ? "; where each rank has files of its own, open those of "
-                                          "one rank (streamer_checkpoint_open_rank)"
+                           are_of_ranks ? "; if each rank has its own files, open those of one "
+                                          "rank (streamer_checkpoint_open_rank)"
                                         : ""))
       .at(other.text());
 }

@@ -13,17 +13,17 @@ inline constexpr Setting kHeaderRules{
     RowOf<Scope::checkpoint>{
         .name = "header_rules",
         .default_text = "strict",
-        .meaning = "How safetensors headers are read. lenient: of a name that is there twice "
-                   "the last counts, __metadata__ may hold anything, bytes may follow the last "
-                   "tensor, a header may have 100 MiB."},
+        .meaning = "How safetensors headers are read. lenient: if a name appears twice, the last "
+                   "one counts; __metadata__ may contain anything; bytes may follow the last "
+                   "tensor; a header may have 100 MiB."},
     Choice<HeaderRules, 2>({{"strict", HeaderRules::strict}, {"lenient", HeaderRules::lenient}})};
 
 inline constexpr Setting kSameNames{
     RowOf<Scope::checkpoint>{
         .name = "same_names",
         .default_text = "refuse",
-        .meaning = "What happens if several files of a checkpoint have a tensor of the same "
-                   "name: an error, or all of them are there, and the name stands for the first."},
+        .meaning = "What happens if several files of a checkpoint have a tensor of the same name: "
+                   "an error, or all of them are kept, and the name refers to the first."},
     Choice<SameNames, 2>({{"refuse", SameNames::refuse}, {"keep", SameNames::keep}})};
 
 }  // namespace setting

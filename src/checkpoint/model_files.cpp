@@ -191,12 +191,12 @@ void leave_out_other_layouts(std::vector<FileName>& files, ModelFiles& chosen) {
   if (has([](std::string_view stem) { return !is_beside_a_model(stem); })) {
     note_left_out(chosen,
                   leave_out(files, [](const FileName& f) { return is_beside_a_model(f.stem); }),
-                  "by their names they stand beside the model and are no part of it");
+                  "by their names they belong beside the model and are not part of it");
   }
   if (has(is_model)) {
     note_left_out(chosen,
                   leave_out(files, [](const FileName& f) { return is_consolidated(f.stem); }),
-                  "consolidated* is another layout of the model, and model* is taken");
+                  "consolidated* is another layout of the model, and model* is used");
   }
 }
 
@@ -208,16 +208,15 @@ Result<void> leave_out_variants(std::vector<FileName>& files, ModelFiles& chosen
   for (const auto& [stem, found] : variants) {
     if (found.size() == 1) continue;
     if (!found.contains("")) {
-      return choice(
-          fmt::format("it holds {} variants of one model ({}) and no index; name the files of the "
-                      "one that is meant",
-                      found.size(), fmt::join(found, ", ")));
+      return choice(fmt::format(
+          "it holds {} variants of one model ({}) and no index; name the files of the one to load",
+          found.size(), fmt::join(found, ", ")));
     }
     note_left_out(
         chosen,
         leave_out(files,
                   [&, at = stem](const FileName& f) { return f.stem == at && !f.variant.empty(); }),
-        "they are variants of files that are there without one");
+        "they are variants of files that also exist without one");
   }
   return {};
 }
@@ -254,10 +253,8 @@ Result<void> check_set(const FolderContent& folder, std::vector<const FileName*>
   const std::uint64_t parts = first.parts;
   for (std::size_t i = 1; i < set.size(); ++i) {
     if (set[i]->part != set[i - 1]->part) continue;
-    return choice(
-        fmt::format("part {} of {} is there twice, as {} and {}; name the files that are "
-                    "meant",
-                    set[i]->part, parts, quoted(set[i - 1]->name), quoted(set[i]->name)));
+    return choice(fmt::format("part {} of {} exists twice, as {} and {}; name the files to load",
+                              set[i]->part, parts, quoted(set[i - 1]->name), quoted(set[i]->name)));
   }
   // Parts are counted from 1; some programs count from 0.
   const bool from_zero = first.part == 0;
@@ -280,7 +277,7 @@ Result<void> check_set(const FolderContent& folder, std::vector<const FileName*>
     missing.push_back(std::to_string(next));
   const std::uint64_t count = end - begin - set.size();
   std::string text =
-      fmt::format("MissingPart: of the {} parts to which {} belongs {} {} not there: {}{}", parts,
+      fmt::format("MissingPart: of the {} parts that {} belongs to, {} {} missing: {}{}", parts,
                   quoted(first.name), count, count == 1 ? "is" : "are", fmt::join(missing, ", "),
                   count > missing.size() ? ", ..." : "");
   for (const std::string& name : folder.files) {
@@ -288,7 +285,7 @@ Result<void> check_set(const FolderContent& folder, std::vector<const FileName*>
       if (!ends_ignoring_case(name, end_of_name) || !starts_ignoring_case(name, first.stem))
         continue;
       return Error(ErrorKind::corrupt,
-                   text + fmt::format("; {} is a download that has not ended", quoted(name)));
+                   text + fmt::format("; {} is an unfinished download", quoted(name)));
     }
   }
   return Error(ErrorKind::corrupt,
@@ -306,8 +303,8 @@ Result<void> check_sets(const FolderContent& folder, const std::vector<FileName>
       const FileName& one = *layouts.begin()->second.front();
       const FileName& other = *layouts.rbegin()->second.front();
       return choice(
-          fmt::format("it holds the same model twice, it seems, as {} and as {}, and no index that "
-                      "says which is meant; name the files",
+          fmt::format("it seems to hold the same model twice, as {} and as {}, and no index says "
+                      "which to use; name the files",
                       quoted(one.name), quoted(other.name)));
     }
     const auto& [parts, set] = *layouts.begin();
@@ -325,7 +322,7 @@ Result<void> check_files(const FolderContent& folder, const std::vector<FileName
     const std::string partial = file.name + ".aria2";
     if (!has_file(folder, partial)) continue;
     return Error(ErrorKind::corrupt,
-                 fmt::format("the download of {} has not ended: {} is still there",
+                 fmt::format("the download of {} has not finished: {} is still there",
                              quoted(file.name), quoted(partial)));
   }
   for (const std::string& name : folder.files) {
@@ -333,10 +330,9 @@ Result<void> check_files(const FolderContent& folder, const std::vector<FileName
       if (!ends_ignoring_case(name, end)) continue;
       const std::string whole = name.substr(0, name.size() - end.size());
       if (!has_format_suffix(whole) || has_file(folder, whole)) continue;
-      return Error(ErrorKind::corrupt,
-                   fmt::format("the download of {} has not ended: there is only {}; end it, or "
-                               "remove that file",
-                               quoted(whole), quoted(name)));
+      return Error(ErrorKind::corrupt, fmt::format("the download of {} has not finished: there is "
+                                                   "only {}; finish it, or remove that file",
+                                                   quoted(whole), quoted(name)));
     }
   }
   return {};
@@ -366,8 +362,7 @@ Result<std::optional<IndexName>> choose_index(std::vector<IndexName> indexes,
     }
     if (!others.empty()) {
       chosen.notes.push_back(
-          fmt::format("{} is taken, and not {}; name an index to load what it "
-                      "describes",
+          fmt::format("{} is used, not {}; name an index to load what it describes",
                       quoted(taken.name), names_of(others)));
     }
     return std::optional<IndexName>(taken);
@@ -382,8 +377,8 @@ Result<std::optional<IndexName>> choose_index(std::vector<IndexName> indexes,
   std::vector<std::string> all;
   for (const IndexName& index : indexes)
     all.push_back(index.name);
-  return choice(fmt::format("it holds several indexes, {}; name the one that is meant, as the URI",
-                            names_of(all)));
+  return choice(
+      fmt::format("it holds several indexes, {}; name the one to load, as the URI", names_of(all)));
 }
 
 }  // namespace
@@ -411,7 +406,7 @@ std::string names_of(const std::vector<std::string>& names) {
 std::string explain_broken(const BrokenEntry& entry) {
   if (entry.target.empty()) return std::strerror(entry.os_error);
   if (entry.os_error == ENOENT || entry.os_error == ENOTDIR)
-    return fmt::format("it is a link to {}, which is not there", entry.target);
+    return fmt::format("it is a link to {}, which does not exist", entry.target);
   return fmt::format("it is a link to {}: {}", entry.target, std::strerror(entry.os_error));
 }
 
@@ -460,12 +455,12 @@ Result<ModelFiles> files_of_index(const FolderContent& folder, const std::string
   if (!missing.empty()) {
     const std::string partial = unfinished_download(folder, missing.front());
     return Error(ErrorKind::not_found,
-                 fmt::format("{} names {} shards, but {} of them {} not there: {}{}", quoted(index),
+                 fmt::format("{} names {} shards, but {} of them {} missing: {}{}", quoted(index),
                              content.shards.size(), missing.size(),
                              missing.size() == 1 ? "is" : "are", names_of(missing),
-                             partial.empty() ? "; fetch what is missing"
-                                             : fmt::format("; {} is a download that has not ended",
-                                                           quoted(partial))));
+                             partial.empty()
+                                 ? "; fetch what is missing"
+                                 : fmt::format("; {} is an unfinished download", quoted(partial))));
   }
   const auto name = take_index_apart(index);
   std::vector<FileName> others;
@@ -481,10 +476,9 @@ Result<ModelFiles> files_of_index(const FolderContent& folder, const std::string
         (equal_ignoring_case(other.stem, name->stem) ? !name->variant.empty()
                                                      : equal_ignoring_case(other.stem, "model"));
     if (is_rival) {
-      return choice(
-          fmt::format("it holds {}, and {}, which does not name that file; name the one "
-                      "that is meant, as the URI",
-                      quoted(file), quoted(index)));
+      return choice(fmt::format(
+          "it holds {}, and {}, which does not name that file; name the one to load, as the URI",
+          quoted(file), quoted(index)));
     }
     others.push_back(std::move(other));
   }

@@ -73,7 +73,8 @@ Result<JsonText> read_text(Store& store, const Uri& uri, std::uint64_t longest) 
   const Opened opened = TRY(store.open(uri, std::min(longest, kFirstIndexBytes)));
   const std::uint64_t size = opened.object.size;
   if (size > longest) {
-    return Error(ErrorKind::corrupt, fmt::format("it has {} bytes, and may have {}", size, longest))
+    return Error(ErrorKind::corrupt,
+                 fmt::format("it has {} bytes, but may have at most {}", size, longest))
         .at(uri.text());
   }
   JsonText text(size);
@@ -124,8 +125,8 @@ Result<Uri> find_snapshot(Store& store, const Uri& cache) {
   const auto lack = [&](std::string_view what) {
     return Error(
                ErrorKind::not_found,
-               fmt::format("it is a hub's cache, and {}; name one of its snapshots: {}", what,
-                           snapshots.content.folders.empty() ? std::string("(there is none)")
+               fmt::format("it is a hub's cache, but {}; name one of its snapshots: {}", what,
+                           snapshots.content.folders.empty() ? std::string("(there are none)")
                                                              : names_of(snapshots.content.folders)))
         .at(child(cache, "snapshots").text());
   };
@@ -136,7 +137,7 @@ Result<Uri> find_snapshot(Store& store, const Uri& cache) {
   for (const Entry& entry : snapshots.entries) {
     if (entry.is_folder && folder_name(entry) == commit) return entry.uri;
   }
-  return lack(fmt::format("the snapshot \"{}\" that refs/main names is not there", commit));
+  return lack(fmt::format("the snapshot \"{}\" that refs/main names does not exist", commit));
 }
 
 class Finder {
@@ -166,7 +167,7 @@ class Finder {
     ModelFiles chosen = TRY(choose(listed, folder));
     if (chosen.index.empty() && chosen.files.empty() && is_hub_cache(listed.content)) {
       folder = TRY(find_snapshot(store, given));
-      note(given, fmt::format("it is a hub's cache, of which {} is taken", folder.text()));
+      note(given, fmt::format("it is a hub's cache, from which {} is used", folder.text()));
       listed = TRY(list_folder(store, folder));
       chosen = TRY(choose(listed, folder));
     }
@@ -239,7 +240,7 @@ Error explain_missing(Error error, const ModelSources& sources) {
     for (const std::string& shard : claim.content.shards) {
       if (child(folder, shard).text() != error.fields().uri) continue;
       ErrorFields fields = error.fields();
-      fields.message = fmt::format("{} names this shard, but it is not there: {}",
+      fields.message = fmt::format("{} names this shard, but it does not exist: {}",
                                    claim.index.text(), error.message());
       return Error(std::move(fields));
     }

@@ -101,7 +101,7 @@ std::string_view recognise_other_file(std::span<const std::byte> first) noexcept
   const std::string_view text(reinterpret_cast<const char*>(first.data()),
                               std::min<std::size_t>(first.size(), 512));
   if (text.empty()) {
-    return "the file is empty: what wrote or downloaded it did not get far; fetch it again";
+    return "the file is empty: whatever wrote or downloaded it failed early; fetch it again";
   }
   // A length below 2^40, and JSON.
   if (text.size() > 8 && text.substr(5, 3) == std::string_view("\0\0\0", 3) && text[8] == '{')
@@ -115,8 +115,8 @@ std::string_view recognise_other_file(std::span<const std::byte> first) noexcept
   if (text[0] == '\x80' && text.size() > 2 && text[1] >= 2 && text[1] <= 5) return kPickle;
   if (is_onnx(text)) return "this looks like an ONNX model; convert it to safetensors";
   if (std::all_of(text.begin(), text.end(), [](char c) { return c == '\0'; })) {
-    return "it begins with zeros only, as a file does whose download reserved its place and has "
-           "not ended; fetch it again";
+    return "it begins with zeros only, like a file whose download reserved its space and has not "
+           "finished; fetch it again";
   }
   if (is_plain_text(text)) return recognise_text(text);
   return {};

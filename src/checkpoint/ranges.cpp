@@ -40,9 +40,9 @@ Result<void> check_end(const ObjectRange& range, const Object& object) {
   const auto end = checked_add(range.bytes.offset, range.bytes.size);
   if (end && *end <= object.size) return {};
   return Error(ErrorKind::invalid_argument,
-               fmt::format("RangeBeyondEnd: {} bytes from byte {} on are asked for, and the file "
-                           "has {}",
-                           range.bytes.size, range.bytes.offset, object.size))
+               fmt::format(
+                   "RangeBeyondEnd: {} bytes from byte {} on were requested, but the file has {}",
+                   range.bytes.size, range.bytes.offset, object.size))
       .at(object.uri.text(), range.bytes);
 }
 

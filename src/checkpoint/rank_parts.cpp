@@ -31,7 +31,7 @@ Result<NameOfPart> name_of_part(const std::string& pattern, std::uint32_t rank) 
                                      name.find(kPart, name.find(kPart) + 1) != std::string::npos);
   if (!has_both || has_more || name.find('/') != std::string::npos) {
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("\"{}\" is no pattern of a sharded state: it is a file's name with "
+                 fmt::format("\"{}\" is not a pattern of a sharded state: give a file name with "
                              "{{rank}} and {{part}}, each once",
                              pattern));
   }

@@ -59,7 +59,7 @@ class Reader {
   std::vector<std::pair<std::string, std::string>> metadata;
 
   Result<void> read(JsonValue& root) {
-    if (TRY(root.kind()) != JsonKind::object) return wrong("the top level is no object");
+    if (TRY(root.kind()) != JsonKind::object) return wrong("the top level is not an object");
     return root.members([this](std::string_view key, JsonValue& value) {
       return key == "__metadata__" ? read_metadata(value) : read_tensor(key, value);
     });
@@ -72,18 +72,18 @@ class Reader {
   }
 
   Result<void> read_metadata(JsonValue& value) {
-    if (has_metadata_ && is_strict_) return wrong("__metadata__ is there twice");
+    if (has_metadata_ && is_strict_) return wrong("__metadata__ appears twice");
     has_metadata_ = true;
     metadata.clear();
     const JsonKind kind = TRY(value.kind());
     if (kind == JsonKind::null) return value.skip();
     if (kind != JsonKind::object) {
-      return is_strict_ ? wrong("__metadata__ is no object") : value.skip();
+      return is_strict_ ? wrong("__metadata__ is not an object") : value.skip();
     }
     return value.members([this](std::string_view key, JsonValue& entry) -> Result<void> {
       if (TRY(entry.kind()) != JsonKind::string) {
         if (!is_strict_) return entry.skip();
-        return wrong(fmt::format("__metadata__ {} is no string", shown(key)));
+        return wrong(fmt::format("__metadata__ {} is not a string", shown(key)));
       }
       metadata.emplace_back(key, TRY(entry.string()));
       return {};
@@ -103,7 +103,7 @@ class Reader {
       const auto known = std::find(kFields.begin(), kFields.end(), key);
       if (known == kFields.end()) return field.skip();
       bool& was_seen = seen[static_cast<std::size_t>(known - kFields.begin())];
-      if (was_seen && is_strict_) return wrong(name, fmt::format("{} is there twice", key));
+      if (was_seen && is_strict_) return wrong(name, fmt::format("{} appears twice", key));
       was_seen = true;
       if (key == "dtype") return read_dtype(entry, field);
       return key == "shape" ? read_shape(entry, field) : read_offsets(entry, field);
@@ -117,7 +117,7 @@ class Reader {
   }
 
   Result<void> read_dtype(Entry& entry, JsonValue& field) {
-    if (TRY(field.kind()) != JsonKind::string) return wrong(entry.name, "dtype is no string");
+    if (TRY(field.kind()) != JsonKind::string) return wrong(entry.name, "dtype is not a string");
     const std::string_view text = TRY(field.string());
     const auto dtype = dtype_from_name(text);
     if (!dtype) return wrong(entry.name, fmt::format("dtype {} is unknown", shown(text)));
@@ -128,13 +128,13 @@ class Reader {
   Result<std::uint64_t> read_size(const Entry& entry, std::string_view field, JsonValue& value) {
     auto number = value.unsigned_integer();
     if (number) return number;
-    return wrong(entry.name, fmt::format("{} holds something that is no unsigned 64-bit integer "
-                                         "({})",
-                                         field, number.error().message()));
+    return wrong(entry.name,
+                 fmt::format("{} contains something that is not an unsigned 64-bit integer ({})",
+                             field, number.error().message()));
   }
 
   Result<void> read_shape(Entry& entry, JsonValue& field) {
-    if (TRY(field.kind()) != JsonKind::array) return wrong(entry.name, "shape is no array");
+    if (TRY(field.kind()) != JsonKind::array) return wrong(entry.name, "shape is not an array");
     shapes.resize(entry.shape_offset);
     entry.rank = 0;
     return field.elements([&](JsonValue& value) -> Result<void> {
@@ -146,7 +146,8 @@ class Reader {
   }
 
   Result<void> read_offsets(Entry& entry, JsonValue& field) {
-    if (TRY(field.kind()) != JsonKind::array) return wrong(entry.name, "data_offsets is no array");
+    if (TRY(field.kind()) != JsonKind::array)
+      return wrong(entry.name, "data_offsets is not an array");
     std::size_t count = 0;
     auto offsets = field.elements([&](JsonValue& value) -> Result<void> {
       const std::uint64_t offset = TRY(read_size(entry, "data_offsets", value));
@@ -183,7 +184,7 @@ Result<void> check_names(const std::vector<Entry>& entries) {
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   if (twice == names.end()) return {};
-  return broken("DuplicateKey", "tensor {} is in the header twice", shown(*twice));
+  return broken("DuplicateKey", "tensor {} appears in the header twice", shown(*twice));
 }
 
 // The rules for one tensor, given where the one before it ended.
@@ -200,7 +201,8 @@ Result<void> check_tensor(const Entry& entry, std::span<const std::uint64_t> sha
   for (const std::uint64_t extent : shape)
     elements = elements ? checked_multiply(*elements, extent) : elements;
   if (elements && *elements % dtype.elements != 0)
-    return broken("MisalignedSlice", "tensor {}: shape [{}] of {} is no whole number of its blocks",
+    return broken("MisalignedSlice",
+                  "tensor {}: shape [{}] of {} is not a whole number of its blocks",
                   shown(entry.name), fmt::join(shape, ", "), dtype.name);
   const std::optional<std::uint64_t> bits = elements ? bits_of(dtype, *elements) : std::nullopt;
   if (!bits) {
@@ -209,7 +211,7 @@ Result<void> check_tensor(const Entry& entry, std::span<const std::uint64_t> sha
   }
   if (*bits % 8 != 0) {
     return broken("MisalignedSlice",
-                  "tensor {}: shape [{}] of {} is {} bits, which is no whole byte",
+                  "tensor {}: shape [{}] of {} is {} bits, which is not a whole number of bytes",
                   shown(entry.name), fmt::join(shape, ", "), dtype.name, *bits);
   }
   if (entry.end - entry.begin != *bits / 8) {
@@ -262,7 +264,7 @@ Error deserialization(const JsonText& text, const Error& why) {
   if (!view.empty() && view.back() == '\0') {
     return broken("InvalidHeaderDeserialization",
                   "the header is padded with NUL bytes instead of spaces; the program that wrote "
-                  "the file must be mended");
+                  "the file must be fixed");
   }
   return broken("InvalidHeaderDeserialization", "{}", why.message());
 }
@@ -272,7 +274,7 @@ Error deserialization(const JsonText& text, const Error& why) {
 Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint64_t file_bytes,
                                     HeaderRules rules) {
   if (file_bytes < kHeaderLengthBytes || first.size() < kHeaderLengthBytes) {
-    return broken("HeaderTooSmall", "the file has {} bytes, and the length of the header takes 8",
+    return broken("HeaderTooSmall", "the file has {} bytes, but the length of the header takes 8",
                   file_bytes);
   }
   std::uint64_t length = 0;
@@ -282,14 +284,14 @@ Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint6
   const std::uint64_t longest =
       rules == HeaderRules::strict ? kLongestHeaderBytes : kLongestLenientHeaderBytes;
   if (length > longest) {
-    return broken("HeaderTooLarge", "the header claims {} bytes and may have {}", length, longest);
+    return broken("HeaderTooLarge", "the header claims {} bytes but may have at most {}", length,
+                  longest);
   }
   if (kHeaderLengthBytes + length > file_bytes) {
-    return broken(
-        "InvalidHeaderLength",
-        "the header claims {} bytes after the first 8, but the file has only {} bytes: it "
-        "is cut short",
-        length, file_bytes);
+    return broken("InvalidHeaderLength",
+                  "the header claims {} bytes after the first 8, but the file has only {} bytes: "
+                  "it was truncated",
+                  length, file_bytes);
   }
   return length;
 }

@@ -28,10 +28,9 @@ Result<void> read_weight_map(ShardIndex& index, JsonValue& map) {
   return map.members([&](std::string_view tensor, JsonValue& value) -> Result<void> {
     const std::string_view shard = TRY(value.string());
     if (!stays_below(shard)) {
-      return wrong(
-          fmt::format("weight_map puts tensor \"{}\" into \"{}\", which is no path below "
-                      "the index",
-                      tensor, shard));
+      return wrong(fmt::format(
+          "weight_map puts tensor \"{}\" into \"{}\", which is not a path below the index", tensor,
+          shard));
     }
     index.weights.emplace_back(tensor, shard);
     index.shards.emplace_back(shard);
@@ -47,7 +46,7 @@ Result<ShardIndex> parse_shard_index(const JsonText& text) {
   auto read = read_json(text, [&](JsonValue& root) {
     return root.members([&](std::string_view key, JsonValue& value) -> Result<void> {
       if (key != "weight_map") return value.skip();
-      if (has_map) return wrong("weight_map is there twice");
+      if (has_map) return wrong("weight_map appears twice");
       has_map = true;
       return read_weight_map(index, value);
     });

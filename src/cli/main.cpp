@@ -95,8 +95,7 @@ void add_load_arguments(CLI::App& command, LoadArguments& load) {
       ->allow_extra_args(false);
   command.add_option("--name", load.names, "only the tensor of that name; may be repeated")
       ->allow_extra_args(false);
-  command.add_flag("--allow-empty", load.may_be_empty,
-                   "a --match that no name matches is no error");
+  command.add_flag("--allow-empty", load.may_be_empty, "do not fail if a --match matches no name");
   command.add_option("--order", load.order, "completion or plan")
       ->check(CLI::IsMember({"completion", "plan"}));
 }
@@ -115,12 +114,12 @@ void add_device(CLI::App& command, LoadArguments& load) {
 void add_distributed(CLI::App& command, LoadArguments& load) {
   command.add_flag("--distributed", load.is_distributed,
                    "share the load with the other processes of mpirun; --device cuda:rank: each "
-                   "has the GPU of its number");
+                   "uses the GPU of its number");
 }
 
 void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   constexpr const char* kJson = "print JSON";
-  CLI::App* const ls = app.add_subcommand("ls", "List what stands directly under a URI");
+  CLI::App* const ls = app.add_subcommand("ls", "List what is directly under a URI");
   ls->add_option("URI", arguments.uri, "a directory, a prefix or a file")->required();
   ls->add_flag("-r,--recursive", arguments.is_deep, "everything below it, without folders");
   ls->add_flag("--json", arguments.as_json, "one JSON object per line");
@@ -141,13 +140,13 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
     command.add_option("URI", arguments.pull.uri, "a directory, a prefix or a file")->required();
     command.add_option("--allow", arguments.pull.allow, "only files that match; may be repeated")
         ->allow_extra_args(false);
-    command.add_option("--ignore", arguments.pull.ignore, "no files that match; may be repeated")
+    command.add_option("--ignore", arguments.pull.ignore, "skip files that match; may be repeated")
         ->allow_extra_args(false);
     add_settings(command, arguments.pull.settings);
   };
-  CLI::App* const pull = app.add_subcommand("pull", "Copy chosen files below a URI to a folder");
+  CLI::App* const pull = app.add_subcommand("pull", "Copy selected files below a URI to a folder");
   add_pull_arguments(*pull);
-  pull->add_option("FOLDER", arguments.pull.folder, "made if it is not there")->required();
+  pull->add_option("FOLDER", arguments.pull.folder, "created if it does not exist")->required();
   pull->add_option("--max-bandwidth", arguments.pull.max_bandwidth,
                    "bytes per second, such as 500MB");
   pull->add_flag("--json", arguments.pull.as_json, kJson);
@@ -166,12 +165,12 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   doctor->callback([&] { exit_code = run_doctor(arguments.uri, arguments.load.settings); });
 
   CLI::App* const load =
-      app.add_subcommand("load", "Stream a checkpoint to memory and say how that went");
+      app.add_subcommand("load", "Stream a checkpoint to memory and report how it went");
   add_load_arguments(*load, arguments.load);
   add_device(*load, arguments.load);
   add_distributed(*load, arguments.load);
   load->add_flag("--json", arguments.as_json, kJson);
-  load->add_flag("--explain", arguments.explains, "say what was chosen, and why");
+  load->add_flag("--explain", arguments.explains, "show what was chosen, and why");
   load->callback(
       [&] { exit_code = run_load(arguments.load, arguments.as_json, arguments.explains); });
 
@@ -194,7 +193,7 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   CLI::App* const settings =
       app.add_subcommand("settings", "Show every setting, its variables and what it means");
   settings->add_flag("--debug", arguments.with_debug,
-                     "those without a promise too, which any version may change or drop");
+                     "also those for debugging, which any version may change or drop");
   settings->add_flag("--json", arguments.as_json, "one JSON object per line");
   settings->callback([&] { exit_code = run_settings(arguments.with_debug, arguments.as_json); });
 
@@ -229,7 +228,7 @@ std::string explain_start(int argc, char** argv) {
       ++i;
     } else if (word.starts_with("--")) {
       if (std::find(kOptions.begin(), kOptions.end(), name) != kOptions.end()) continue;
-      return fmt::format("{} cannot stand before the command's name{}", name,
+      return fmt::format("{} cannot come before the command's name{}", name,
                          did_you_mean(core::nearest(name, kOptions)));
     } else if (!word.starts_with("-")) {
       if (is_command(word)) return {};
@@ -270,7 +269,7 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
   }
   if (extras.empty() || error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError))
     return {};
-  return fmt::format("{} takes no further argument; see streamer {} --help", command.get_name(),
+  return fmt::format("{} takes no further arguments; see streamer {} --help", command.get_name(),
                      command.get_name());
 }
 

@@ -58,11 +58,11 @@ struct Sums {
 void print_text(const std::vector<PulledFile>& files, const Sums& sums) {
   for (const PulledFile& file : files) {
     write_to(stdout, "{:>12}  {}{}\n", file.bytes, escaped(file.path),
-             file.was_there ? "  (was there)" : "");
+             file.was_there ? "  (unchanged)" : "");
   }
   write_to(stdout, "pulled {} files, {}", sums.copied, human_bytes(sums.bytes_copied));
   if (sums.skipped != 0) {
-    write_to(stdout, "; skipped {} that were there and are the same, {}", sums.skipped,
+    write_to(stdout, "; skipped {} that were already there and unchanged, {}", sums.skipped,
              human_bytes(sums.bytes_skipped));
   }
   write_to(stdout, "\n");

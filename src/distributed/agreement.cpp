@@ -106,14 +106,14 @@ Result<void> compare(const std::vector<Hello>& hellos) {
       unlike_first(hellos, [](const Hello& a, const Hello& b) { return a.protocol == b.protocol; });
   if (!unlike.empty()) {
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("{}: another version of libstreamer than on rank 0", unlike));
+                 fmt::format("{}: a different version of libstreamer than on rank 0", unlike));
   }
   unlike = unlike_first(
       hellos, [](const Hello& a, const Hello& b) { return a.checkpoint == b.checkpoint; });
   if (!unlike.empty()) {
     return Error(ErrorKind::object_changed,
-                 fmt::format("{}: another checkpoint than on rank 0: other files, tensors or "
-                             "versions of them; open the same on all ranks",
+                 fmt::format("{}: a different checkpoint than on rank 0: other files, tensors or "
+                             "versions of them; open the same one on all ranks",
                              unlike));
   }
   unlike = unlike_first(hellos, [](const Hello& a, const Hello& b) {
@@ -123,7 +123,7 @@ Result<void> compare(const std::vector<Hello>& hellos) {
   if (!unlike.empty()) {
     return Error(
         ErrorKind::invalid_argument,
-        fmt::format("{}: {}, {}, {} or the kind of memory is not that of rank 0", unlike,
+        fmt::format("{}: {}, {}, {} or the kind of memory differs from rank 0's", unlike,
                     setting::kDistributedPartition.name(), setting::kDistributedBufferBytes.name(),
                     setting::kCoalesceGapBytes.name()));
   }

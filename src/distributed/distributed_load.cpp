@@ -23,15 +23,15 @@ Result<std::vector<Need>> find_needs(const Communicator& communicator, const Che
     if (request.device == communicator.device()) continue;
     return Error(
         ErrorKind::unsupported,
-        fmt::format("tensor \"{}\" shall go to {}, and this communicator passes bytes on in {}",
+        fmt::format("tensor \"{}\" is to go to {}, but this communicator passes bytes on in {}",
                     checkpoint.tensors[request.tensor].name, device_name(request.device),
                     device_name(communicator.device())));
   }
   TRY(coalesce_gap_bytes(checkpoint, settings));
   if (settings.get(setting::kVerify)) {
     return Error(ErrorKind::unsupported,
-                 "verify needs whole files, of which each rank reads a share: verify with a load "
-                 "of one rank");
+                 "verify needs whole files, but each rank reads only a share of them: verify with "
+                 "a load of one rank");
   }
   const ReadingList list = TRY(make_reading_list(checkpoint.tensors, requests, false));
   return needs_of(list.wanted);

@@ -18,30 +18,31 @@ inline constexpr Setting kDistributedBufferBytes{
         .name = "debug.distributed_buffer_bytes",
         .also = "RUNAI_STREAMER_DIST_BUFFER_MIN_BYTESIZE",
         .default_text = "128MiB",
-        .meaning = "Of a load that ranks share: how much a rank receives in one round at most. "
-                   "It takes that much memory up to three times: for what it reads ahead, sends "
-                   "and receives. Less than 1MiB is raised to that, more than 16GiB lowered."},
+        .meaning =
+            "In a load that ranks share: the most that a rank receives in one round. Up to three "
+            "times as much memory is used: for what the rank reads ahead, sends and receives. "
+            "Values below 1MiB are raised to that, values above 16GiB are lowered to that."},
     Bytes("", {.lowest = kMiB, .highest = 16 * kGiB, .are_soft = true})};
 
 inline constexpr Setting kDistributedMpi{
-    RowOf<Scope::ranks>{
-        .name = "distributed_mpi",
-        .meaning = "Where libstreamer_mpi.so is. auto is beside the library or the command, "
-                   "else where the system looks."},
+    RowOf<Scope::ranks>{.name = "distributed_mpi",
+                        .meaning = "Where libstreamer_mpi.so is. auto looks beside the library or "
+                                   "the command, then where the system does."},
     Text("a path")};
 
 inline constexpr Setting kDistributedNccl{
-    RowOf<Scope::ranks>{
-        .name = "distributed_nccl",
-        .meaning = "Which NCCL to use. auto is libnccl.so.2, the one that the process has if it "
-                   "has one."},
+    RowOf<Scope::ranks>{.name = "distributed_nccl",
+                        .meaning = "Which NCCL to use. auto is libnccl.so.2, or the one that the "
+                                   "process has already loaded."},
     Text("a path")};
 
 inline constexpr Setting kDistributedPartition{
-    RowOf<Scope::ranks>{.name = "debug.distributed_partition",
-                        .also = "RUNAI_STREAMER_PARTITION_POLICY",
-                        .default_text = "chunks",
-                        .meaning = "Who reads what: pieces of every file, evenly, or whole files."},
+    RowOf<Scope::ranks>{
+        .name = "debug.distributed_partition",
+        .also = "RUNAI_STREAMER_PARTITION_POLICY",
+        .default_text = "chunks",
+        .meaning =
+            "What each rank reads: an even share of the pieces of every file, or whole files."},
     Choice<PartitionPolicy, 2>(
         {{"chunks", PartitionPolicy::chunks}, {"files", PartitionPolicy::files}})};
 
@@ -50,17 +51,16 @@ inline constexpr Setting kDistributedScope{
         .name = "distributed_scope",
         .also = "RUNAI_STREAMER_DIST_GLOBAL",
         .default_text = "node",
-        .meaning = "Who shares a load: the ranks of each machine, or all of them. For those who "
-                   "make the communicator: the command and the Python packages."},
+        .meaning = "Which ranks share a load: those of each machine, or all of them. Used where "
+                   "the communicator is made: by the command and the Python packages."},
     Choice<RankScope, 2>({{"node", RankScope::node, "0"}, {"all", RankScope::all, "1"}})};
 
 inline constexpr Setting kDistributedTimeoutS{
-    RowOf<Scope::ranks>{
-        .name = "distributed_timeout_s",
-        .also = "RUNAI_STREAMER_DIST_TIMEOUT",
-        .default_text = "600",
-        .meaning = "How long a rank waits for the others, each time that it needs them, before "
-                   "the load fails."},
+    RowOf<Scope::ranks>{.name = "distributed_timeout_s",
+                        .also = "RUNAI_STREAMER_DIST_TIMEOUT",
+                        .default_text = "600",
+                        .meaning = "How long a rank waits for the others, each time it needs them, "
+                                   "before the load fails."},
     Duration::seconds_to(86'400)};
 
 }  // namespace setting

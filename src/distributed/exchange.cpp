@@ -176,7 +176,7 @@ void Exchange::run(std::uint32_t, ReaderCounters& mine) {
 void Exchange::exchange_all(ReaderCounters& mine) {
   std::optional<Error> failure;
   // Made while there is memory for it.
-  Error out_of_memory(ErrorKind::out_of_memory, "there is no memory to exchange bytes with");
+  Error out_of_memory(ErrorKind::out_of_memory, "not enough memory to exchange bytes");
   const bool fits = fits_in_memory([&] {
     auto outcome = run_rounds(mine);
     if (!outcome) failure = std::move(outcome).error();

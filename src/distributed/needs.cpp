@@ -131,7 +131,7 @@ std::string encode(std::span<const Need> needs) {
 Result<std::vector<Need>> decode_needs(std::string_view text, const Checkpoint& checkpoint) {
   constexpr std::size_t kNumbers = 5;
   constexpr std::size_t kNeedBytes = kNumbers * sizeof(std::uint64_t);
-  const Error wrong(ErrorKind::corrupt, "what a rank said of its needs makes no sense");
+  const Error wrong(ErrorKind::corrupt, "a rank's description of what it needs is malformed");
   if (text.size() % kNeedBytes != 0) return wrong.copy();
   std::vector<Need> needs;
   for (std::size_t at = 0; at < text.size();) {

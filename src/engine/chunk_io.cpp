@@ -55,11 +55,10 @@ class Iovecs {
 };
 
 Error truncated(const Chunk& chunk, const OpenFile& file, std::uint64_t end) {
-  return Error(
-             ErrorKind::object_changed,
-             fmt::format("the file ends at byte {} now and had {} bytes when it was opened: it was "
-                         "truncated while it was loaded; load it again once it is complete",
-                         end, file.object->size))
+  return Error(ErrorKind::object_changed,
+               fmt::format("the file now ends at byte {} but had {} bytes when it was opened: it "
+                           "was truncated while it was loaded; load it again once it is complete",
+                           end, file.object->size))
       .at(file.object->uri.text(), {chunk.offset, chunk.size});
 }
 

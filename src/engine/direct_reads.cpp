@@ -195,7 +195,7 @@ Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenF
     wants_ring_ = ring_ != nullptr;
     if (!ring_) {
       landing_.notes().add(
-          fmt::format("io_uring is not to be had ({}): direct reads block their reader",
+          fmt::format("io_uring is not available ({}): direct reads block their reader",
                       std::generic_category().message(os_error)));
     }
   }
@@ -307,7 +307,7 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
     // Short, refused or failed: the buffered read finds out why, and says so if it fails too.
     if (result == -EINVAL) {
       done.file->direct_is_refused.store(true, std::memory_order_relaxed);
-      landing_.notes().add(fmt::format("a direct read of {} was refused: read buffered",
+      landing_.notes().add(fmt::format("a direct read of {} was refused: reading buffered",
                                        done.file->object->uri.text()));
     } else {
       add(counters_.retries, 1);

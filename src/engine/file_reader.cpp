@@ -27,7 +27,7 @@ FileReader::~FileReader() = default;
 void FileReader::run() {
   started_ns_ = steady_now_ns();
   // Made while there is memory for it.
-  Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for a reader's buffers");
+  Error out_of_memory(ErrorKind::out_of_memory, "not enough memory for a reader's buffers");
   const bool fits = fits_in_memory([&] {
     while (!landing_.is_stopped() && (!all_claimed_ || direct_.in_flight() != 0))
       step();
@@ -129,7 +129,7 @@ bool FileReader::read_past_host(const Chunk& chunk, const OpenFile& file) {
   if (!outcome) {
     file.past_host_is_refused.store(true, std::memory_order_relaxed);
     landing_.notes().add(
-        fmt::format("GPUDirect Storage could not read {} ({}): read through host memory",
+        fmt::format("GPUDirect Storage could not read {} ({}): reading through host memory",
                     file.object->uri.text(), outcome.error().message()));
     return false;
   }

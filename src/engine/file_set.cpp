@@ -95,7 +95,7 @@ void FileSet::open_direct(OpenFile& file) const {
     file.direct = *std::move(direct);
     return;
   }
-  notes_.add(fmt::format("the file system of {} does not allow O_DIRECT ({}): read buffered",
+  notes_.add(fmt::format("the file system of {} does not allow O_DIRECT ({}): reading buffered",
                          file.object->uri.text(), std::generic_category().message(refusal)));
 }
 
@@ -105,7 +105,7 @@ void FileSet::open_past_host(OpenFile& file) const {
     file.past_host = *std::move(opened);
     return;
   }
-  notes_.add(fmt::format("GPUDirect Storage does not take {} ({}): read through host memory",
+  notes_.add(fmt::format("GPUDirect Storage does not take {} ({}): reading through host memory",
                          file.object->uri.text(), opened.error().message()));
 }
 

@@ -55,7 +55,7 @@ Result<std::unique_ptr<Integrity>> Integrity::make(const Checkpoint& checkpoint,
     const CheckpointObject& entry = checkpoint.objects[i];
     const Uri& uri = entry.object.uri;
     if (!covers(plan, entry, chunks[i])) {
-      TRY(pass_over(uri, "not all of it is loaded, or not once"));
+      TRY(pass_over(uri, "not all of it is loaded, or some of it more than once"));
       continue;
     }
     Store* const store = TRY(checkpoint.stores->of(uri));
@@ -70,7 +70,7 @@ Result<std::unique_ptr<Integrity>> Integrity::make(const Checkpoint& checkpoint,
           .at(uri.text());
     }
     if (!found.expected) {
-      TRY(pass_over(uri, "no checksum of all of it: " + found.absent_because));
+      TRY(pass_over(uri, "no checksum of the whole object: " + found.absent_because));
       continue;
     }
     integrity->by_object_[i] = std::make_unique<Watched>();
@@ -185,8 +185,8 @@ Result<void> Integrity::finish(Watched& watched, State& state) {
     return {};
   }
   return Error(ErrorKind::corrupt,
-               fmt::format("ChecksumMismatch: the {} of what was read is {}, and {} says {}: the "
-                           "file was damaged on the way or in the store",
+               fmt::format("ChecksumMismatch: the {} of what was read is {}, but {} says {}: the "
+                           "file was damaged in transit or in the store",
                            checksum_name(kind), hex(found), watched.expected.source,
                            hex(watched.expected.bytes)))
       .at(watched.object->uri.text());

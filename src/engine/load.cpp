@@ -85,10 +85,9 @@ std::vector<std::unique_ptr<DeviceMemory>> device_memories(const Plan& plan,
 Result<void> check_order(const Integrity& integrity) {
   const Object* const object = integrity.needs_order();
   if (object == nullptr) return {};
-  return Error(
-             ErrorKind::unsupported,
-             "a SHA-256 needs the bytes in order, and those on their way to a device come as they "
-             "come: verify against a CRC (CRC32, CRC32C, CRC64NVME), or load to the host")
+  return Error(ErrorKind::unsupported,
+               "SHA-256 needs the bytes in order, but bytes on their way to a device arrive in any "
+               "order: verify against a CRC (CRC32, CRC32C, CRC64NVME), or load to the host")
       .at(object->uri.text());
 }
 
@@ -202,8 +201,8 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   const Staging::Options staging = staging_options(settings, options, sizes.window_bytes);
   const std::uint64_t gap_bytes = TRY(coalesce_gap_bytes(*checkpoint, settings));
   sizes.decisions.push_back({"gap", format_bytes(gap_bytes),
-                             "unwanted bytes that are read rather than asked around: what comes "
-                             "in the time that one more request takes"});
+                             "unwanted bytes that are read rather than skipped: what arrives in "
+                             "the time that one more request takes"});
   if (staging.segments != 0 && runtimes.size() > 1) {
     sizes.decisions.push_back({"staging", format_bytes(staging.segments * staging.segment_bytes),
                                "pinned memory for each device, no more than the memory limit"});
@@ -243,7 +242,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   Landing& landing = made->landing();
   if (has_ring_instead)
     landing.notes().add(
-        "the system has no addresses for all of the model at once (ulimit -v, or "
+        "the system has no address space for the whole model (ulimit -v, or "
         "vm.overcommit_memory=2): tensors go through one window of the memory limit");
   if (ordered != nullptr) {
     ordered->land_in(landing);
@@ -291,7 +290,7 @@ Result<void> Load::start_threads() {
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     auto body = [one = wanted[i], &landing, &mine = (*running.counters)[i]] {
       // Made while there is memory for it.
-      Error out_of_memory(ErrorKind::out_of_memory, "there is no memory to read with");
+      Error out_of_memory(ErrorKind::out_of_memory, "not enough memory to read");
       if (!fits_in_memory([&] { one.source->run(one.number, mine); }))
         landing.fail(std::move(out_of_memory));
       landing.threads_ended(1);
@@ -324,7 +323,7 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
   Landing& landing = running.landing();
   if (fork_generation() != running.generation) {
     return Error(ErrorKind::unsupported,
-                 "this load was started before fork() and its readers are in the parent; start a "
+                 "this load was started before fork() and its readers are in the parent; start the "
                  "load in the process that uses it");
   }
   for (;;) {
@@ -381,11 +380,11 @@ Error Load::window_is_full() const {
       is_of_host || limited == memories.end() ? running_->sizes.limit_bytes : limited->ring_bytes;
   return Error(
       ErrorKind::memory_limit,
-      fmt::format("the {} of {} bytes ({}) is used up by tensors that were yielded and not "
-                  "yet released, so no other can become ready: release them, or raise it "
-                  "(all of this load needs {} bytes)",
-                  is_of_host ? "memory_limit" : "device_memory_limit", limit, format_bytes(limit),
-                  running_->plan().wanted_bytes()));
+      fmt::format(
+          "the {} of {} bytes ({}) is used up by tensors that were yielded and not yet released, "
+          "so no other can become ready: release them, or raise it (the whole load needs {} bytes)",
+          is_of_host ? "memory_limit" : "device_memory_limit", limit, format_bytes(limit),
+          running_->plan().wanted_bytes()));
 }
 
 void Load::cancel() noexcept {

@@ -41,43 +41,39 @@ inline constexpr Setting kChunkBytes{
 inline constexpr Setting kCoalesceGapBytes{
     RowOf<Scope::load>{
         .name = "debug.coalesce_gap_bytes",
-        .meaning = "Unwanted bytes between two wanted ranges are read and dropped if they are "
-                   "no more than this; larger gaps are skipped by a request of their own for "
-                   "each side. auto is 16 KiB for files, and 1 MiB over a network."},
+        .meaning = "A gap of unwanted bytes between two wanted ranges is read and dropped if it is "
+                   "no larger than this; a larger gap is skipped, with a separate request for each "
+                   "side. auto is 16 KiB for files, and 1 MiB over a network."},
     OptionalBytes("auto")};
 
 inline constexpr Setting kConcurrency{
-    RowOf<Scope::load>{
-        .name = "concurrency",
-        .also = "RUNAI_STREAMER_CONCURRENCY",
-        .meaning = "How many readers of files a load starts; and how many connections it uses "
-                   "over a network, unless connections says it."},
+    RowOf<Scope::load>{.name = "concurrency",
+                       .also = "RUNAI_STREAMER_CONCURRENCY",
+                       .meaning = "How many readers a load starts for files, and how many "
+                                  "connections it uses over a network unless connections is set."},
     Count("auto", 1, 1024)};
 
 inline constexpr Setting kConnections{
-    RowOf<Scope::load>{
-        .name = "connections",
-        .also = "RUNAI_STREAMER_S3_MAX_CONNECTIONS",
-        .meaning = "How many connections a load uses over a network. auto starts with few and "
-                   "goes on while more bring more."},
+    RowOf<Scope::load>{.name = "connections",
+                       .also = "RUNAI_STREAMER_S3_MAX_CONNECTIONS",
+                       .meaning = "How many connections a load uses over a network. auto starts "
+                                  "with a few and adds more while they increase throughput."},
     Count("auto", 1, 1024)};
 
 inline constexpr Setting kDeviceAlignment{
-    RowOf<Scope::load>{
-        .name = "debug.device_alignment",
-        .also = "RUNAI_STREAMER_CUDA_ALIGNMENT",
-        .default_text = "512",
-        .meaning = "Where a tensor begins in the library's memory of a device: at a multiple of "
-                   "this. 0 is the size of its element."},
+    RowOf<Scope::load>{.name = "debug.device_alignment",
+                       .also = "RUNAI_STREAMER_CUDA_ALIGNMENT",
+                       .default_text = "512",
+                       .meaning = "Tensors in the library's device memory begin at multiples of "
+                                  "this. 0 is the size of the tensor's element."},
     PowerOfTwo("0", kMiB)};
 
 inline constexpr Setting kDeviceAllocator{
     RowOf<Scope::load>{
         .name = "debug.device_allocator",
         .default_text = "malloc",
-        .meaning = "Where the library takes memory of a device from: cudaMalloc, or the "
-                   "device's memory pool (cudaMallocAsync), which other parts of the process "
-                   "may share."},
+        .meaning = "Where the library allocates device memory from: cudaMalloc, or the device's "
+                   "memory pool (cudaMallocAsync), which other parts of the process may share."},
     Choice<DeviceAllocator, 2>(
         {{"malloc", DeviceAllocator::malloc}, {"pool", DeviceAllocator::pool}})};
 
@@ -85,16 +81,16 @@ inline constexpr Setting kDeviceMemoryLimit{
     RowOf<Scope::load>{
         .name = "device_memory_limit",
         .default_text = "unlimited",
-        .meaning = "How much of each device's memory a load may hold for tensors that were not "
-                   "released yet. unlimited is room for all of them at once."},
+        .meaning = "How much memory of each device a load may hold for tensors that have not been "
+                   "released. unlimited leaves room for all of them at once."},
     Bytes("unlimited", {.lowest = 1}, "bytes", "-1")};
 
 inline constexpr Setting kDeviceStreams{
     RowOf<Scope::load>{
         .name = "debug.device_streams",
         .default_text = "1",
-        .meaning = "How many streams a load uses on each device. The device copies one at a "
-                   "time all the same."},
+        .meaning =
+            "How many streams a load uses on each device. The device still copies one at a time."},
     Count("", 1, 16)};
 
 inline constexpr Setting kDirectDepth{
@@ -107,8 +103,7 @@ inline constexpr Setting kFileIo{
     RowOf<Scope::load>{
         .name = "file_io",
         .meaning = "How files are read. auto asks the page cache, chunk by chunk: cached chunks "
-                   "are copied from it, others are read past it (O_DIRECT) where the file "
-                   "system allows."},
+                   "are copied from it, others bypass it (O_DIRECT) where the file system allows."},
     Choice<FileIo, 3>(
         {{"auto", FileIo::automatic}, {"direct", FileIo::direct}, {"buffered", FileIo::buffered}})};
 
@@ -116,9 +111,9 @@ inline constexpr Setting kGpudirect{
     RowOf<Scope::load>{
         .name = "gpudirect",
         .default_text = "off",
-        .meaning = "Whether chunks of files that are not in the page cache go to a device past "
-                   "the host's memory (GPUDirect Storage). on loads libcufile.so.0; what it "
-                   "does not take goes through host memory and is noted."},
+        .meaning = "Whether chunks of files that are not in the page cache go to a device without "
+                   "passing through host memory (GPUDirect Storage). on loads libcufile.so.0; what "
+                   "it does not accept goes through host memory and is noted."},
     Text("on, or the path of libcufile", "off")};
 
 inline constexpr Setting kHedging{
@@ -139,14 +134,13 @@ inline constexpr Setting kLowSpeedLimit{
         .name = "debug.low_speed_limit",
         .also = "RUNAI_STREAMER_S3_LOW_SPEED_LIMIT",
         .default_text = "off",
-        .meaning = "A connection that stays slower than this for the stall timeout is given up."},
+        .meaning = "A connection that stays slower than this for the stall timeout is abandoned."},
     Bytes("off", {}, "bytes per second")};
 
 inline constexpr Setting kMaxBandwidth{
-    RowOf<Scope::load>{
-        .name = "max_bandwidth",
-        .default_text = "unlimited",
-        .meaning = "A cap on what a load reads per second, for links that are shared."},
+    RowOf<Scope::load>{.name = "max_bandwidth",
+                       .default_text = "unlimited",
+                       .meaning = "The most that a load reads per second, for shared links."},
     Bytes("unlimited", {.lowest = 64 * kKiB}, "bytes per second")};
 
 inline constexpr Setting kMemoryLimit{
@@ -154,18 +148,16 @@ inline constexpr Setting kMemoryLimit{
         .name = "memory_limit",
         .also = "RUNAI_STREAMER_MEMORY_LIMIT",
         .meaning = "How much host memory a load may hold between storage and the release of its "
-                   "tensors. auto is 80 % of what the machine and its control group have free "
-                   "when the load starts; minimum is the largest tensor, with the buffers of "
-                   "reading on top. Otherwise those are within the limit, as far as it leaves "
-                   "room for them beside the largest tensor. Memory of the caller does not "
-                   "count."},
+                   "tensors. auto is 80 % of what the machine and its control group have free when "
+                   "the load starts; minimum is the largest tensor, plus buffers for reading. "
+                   "Otherwise buffers are within the limit, as far as it leaves room for them "
+                   "beside the largest tensor. Memory of the caller does not count."},
     MemoryLimitType()};
 
 inline constexpr Setting kProgressTimeoutMs{
-    RowOf<Scope::load>{
-        .name = "progress_timeout_ms",
-        .default_text = "120000",
-        .meaning = "A load over a network to which no byte came for this long fails."},
+    RowOf<Scope::load>{.name = "progress_timeout_ms",
+                       .default_text = "120000",
+                       .meaning = "A load over a network fails if no byte arrives for this long."},
     Duration::milliseconds_to(86'400'000)};
 
 inline constexpr Setting kStagingBytes{
@@ -178,39 +170,36 @@ inline constexpr Setting kStagingBytes{
     Bytes()};
 
 inline constexpr Setting kStagingSegmentBytes{
-    RowOf<Scope::load>{
-        .name = "debug.staging_segment_bytes",
-        .default_text = "2MiB",
-        .meaning = "How many bytes are copied to a device at a time, and the most that one read "
-                   "request for a device asks for from a file."},
+    RowOf<Scope::load>{.name = "debug.staging_segment_bytes",
+                       .default_text = "2MiB",
+                       .meaning = "How many bytes are copied to a device at a time, and the most "
+                                  "that one read request for a device reads from a file."},
     Bytes("", {.lowest = kPageBytes, .highest = 64 * kMiB, .multiple_of = kPageBytes})};
 
 inline constexpr Setting kTargetGbps{
     RowOf<Scope::load>{
         .name = "debug.target_gbps",
         .also = "RUNAI_STREAMER_S3_TARGET_GBPS",
-        .meaning = "What the network can bring, if that is known: a load then starts with as "
-                   "many connections as that most likely takes (0.4 gigabits per second each) "
-                   "instead of 8."},
+        .meaning = "The network's bandwidth, if known: a load then starts with as many connections "
+                   "as that most likely takes (0.4 gigabits per second each) instead of 8."},
     Count("auto", 1, 1000, " (gigabits per second)")};
 
 inline constexpr Setting kTensorAlignment{
     RowOf<Scope::load>{
         .name = "debug.tensor_alignment",
-        .meaning = "The least alignment, in bytes, of a tensor in the library's own memory. "
-                   "auto is the size of its element, which most files give at no cost."},
+        .meaning = "The minimum alignment, in bytes, of a tensor in the library's own memory. auto "
+                   "is the size of its element, which costs nothing with most files."},
     PowerOfTwo("auto", kPageBytes)};
 
 inline constexpr Setting kVerify{
     RowOf<Scope::load>{
         .name = "verify",
         .default_text = "off",
-        .meaning =
-            "Whether whole objects are checked after loading: against the checksum that the "
-            "store keeps of all bytes (CRC32, CRC32C or CRC64NVME), or against a manifest, "
-            "with lines such as sha256sum writes, or KIND:HEX NAME. An object that the store "
-            "has no checksum for, or of which not all is loaded, is a warning with store and "
-            "an error with required."},
+        .meaning = "Whether whole objects are checked after loading: against the checksum of all "
+                   "bytes that the store keeps (CRC32, CRC32C or CRC64NVME), or against a manifest "
+                   "with lines as sha256sum writes them, or KIND:HEX NAME. An object for which the "
+                   "store has no checksum, or which is not loaded completely, is a warning with "
+                   "store and an error with required."},
     Text("store, required, or the path or URI of a manifest", "off")};
 
 }  // namespace setting

@@ -101,11 +101,11 @@ Chosen<std::uint64_t> wanted_chunk_bytes(const LoadSettings& settings) {
   const std::uint64_t given = settings.get(setting::kChunkBytes);
   const Chosen<std::uint64_t> chosen =
       given != 0 ? Chosen<std::uint64_t>{given, "chunk_bytes"}
-                 : Chosen<std::uint64_t>{kAutomaticChunkBytes, "where nothing speaks against it"};
+                 : Chosen<std::uint64_t>{kAutomaticChunkBytes, "the default"};
   const std::uint64_t bytes_per_s = settings.get(setting::kMaxBandwidth);
   const std::uint64_t step = std::max(bytes_per_s / kStepsPerSecond, kLeastChunkBytes);
   if (bytes_per_s == 0 || step >= chosen.value) return chosen;
-  return {step, "max_bandwidth holds at short range only in small steps"};
+  return {step, "small steps, so that max_bandwidth also holds for short times"};
 }
 
 Chosen<std::uint32_t> wanted_file_readers(const LoadSettings& settings, ReadingFrom from,
@@ -116,7 +116,7 @@ Chosen<std::uint32_t> wanted_file_readers(const LoadSettings& settings, ReadingF
   if (!settings.get(setting::kIoUring)) return {kBlockingReaders, "io_uring is off: reads block"};
   if (settings.get(setting::kFileIo) == FileIo::buffered)
     return {kBlockingReaders, "files are read through the page cache: reads block"};
-  if (!machine.has_io_uring) return {kBlockingReaders, "there is no io_uring here: reads block"};
+  if (!machine.has_io_uring) return {kBlockingReaders, "io_uring is not available: reads block"};
   return {std::clamp(machine.cores, 2U, kMostReaders),
           fmt::format("one for each of {} cores, 2 to {}", machine.cores, kMostReaders)};
 }
@@ -153,7 +153,8 @@ Chosen<Tuner::Limits> tuner_limits(const LoadSettings& settings, std::uint64_t b
   const std::uint32_t first = std::min(kFirstConnections, most);
   const std::uint32_t target_gbps = settings.get(setting::kTargetGbps);
   if (target_gbps == 0) {
-    return {{.first = first, .most = most}, "at first, and more while they bring more; " + at_most};
+    return {{.first = first, .most = most},
+            "at first, and more while they add throughput; " + at_most};
   }
   const auto wanted = static_cast<std::uint32_t>(std::ceil(target_gbps / kGbpsPerConnection));
   return {{.first = std::clamp(wanted, first, most), .most = most},
@@ -244,20 +245,22 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
   said.push_back({"memory", sizes.limit_bytes == 0 ? "no limit" : format_bytes(sizes.limit_bytes),
                   limit.reason});
   if (is_elastic) {
-    said.push_back({"window", format_bytes(sizes.ahead_bytes),
-                    "ahead of the consumer; twice as far whenever it waits behind a shut window"});
+    said.push_back(
+        {"window", format_bytes(sizes.ahead_bytes),
+         "ahead of the consumer; twice as far whenever it waits behind a closed window"});
   } else if (sizes.window_bytes != 0) {
-    said.push_back({"window", format_bytes(sizes.window_bytes),
-                    "what the limit leaves beside buffers, for tensors that were not released"});
+    said.push_back(
+        {"window", format_bytes(sizes.window_bytes),
+         "what the limit leaves after buffers, for tensors that have not been released"});
   }
   said.push_back({"chunk", format_bytes(sizes.chunk_bytes), std::move(chunk_bytes.reason)});
   if (from.files)
     said.push_back(
         {"file readers", fmt::format("{}", sizes.file_readers), std::move(file_readers.reason)});
   if (from.network) {
-    said.push_back(
-        {"network readers", fmt::format("{}", sizes.network_readers),
-         fmt::format("one for two of {} cores, 1 to {}", machine.cores, kMostNetworkReaders)});
+    said.push_back({"network readers", fmt::format("{}", sizes.network_readers),
+                    fmt::format("one for every two of {} cores, 1 to {}", machine.cores,
+                                kMostNetworkReaders)});
     said.push_back(
         {"connections", fmt::format("{}", sizes.connections.first), std::move(connections.reason)});
   }

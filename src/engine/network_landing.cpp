@@ -84,8 +84,9 @@ bool NetworkReader::take_over(InFlightRequest& request) {
   PendingRange& range = *request.range;
   if (range.writer != nullptr && request.last_difference > range.confirmed) {
     warn(object_of(range),
-         fmt::format("two answers differ near byte {}; both are dropped, and it is read again",
-                     request.last_difference - 1));
+         fmt::format(
+             "two answers differ near byte {}; both are dropped, and the bytes are read again",
+             request.last_difference - 1));
     break_off(*range.writer, false);
     end_request(request);
     range.wants_fresh_connection = true;
@@ -227,9 +228,9 @@ bool NetworkReader::judge_broken(PendingRange& range) {
   }
   landing_.fail(
       Error(ErrorKind::corrupt,
-            fmt::format("an answer that broke off had brought more than {} KiB that are not "
-                        "the object's, and some of it may have been handed over; a proxy "
-                        "before the store writes into answers: load again, and find it",
+            fmt::format("an answer that broke off had brought more than {} KiB that are not the "
+                        "object's, and some of it may have been handed over; a proxy in front of "
+                        "the store writes into answers: find it, then load again",
                         kGuardBytes / kKiB))
           .at(object_of(range).uri.text(),
               {*finding.wrong_perhaps_since, begin - *finding.wrong_perhaps_since}));

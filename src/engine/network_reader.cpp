@@ -46,7 +46,7 @@ NetworkReader::~NetworkReader() = default;
 void NetworkReader::run() {
   started_ns_ = steady_now_ns();
   // Made while there is memory for it.
-  Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for a network reader");
+  Error out_of_memory(ErrorKind::out_of_memory, "not enough memory for a network reader");
   const bool fits = fits_in_memory([&] {
     auto outcome = work();
     if (!outcome) landing_.fail(std::move(outcome).error());

@@ -81,11 +81,10 @@ void NetworkReader::watch() {
       hedge_if_slow(*range);
   }
   if (now - last_progress_ > settings_.get(setting::kProgressTimeoutMs) && !is_shut_out_) {
-    landing_.fail(
-        Error(ErrorKind::timed_out,
-              fmt::format("no byte came for {} s over any connection; check the network, or "
-                          "raise progress_timeout_ms",
-                          in_seconds(settings_.get(setting::kProgressTimeoutMs)))));
+    landing_.fail(Error(ErrorKind::timed_out,
+                        fmt::format("no byte arrived for {} s over any connection; check the "
+                                    "network, or raise progress_timeout_ms",
+                                    in_seconds(settings_.get(setting::kProgressTimeoutMs)))));
   }
 }
 

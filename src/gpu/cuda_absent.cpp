@@ -9,8 +9,8 @@ GpuKind cuda_gpus() noexcept;
 GpuKind cuda_gpus() noexcept {
   return {kCudaKind, "cuda", "CUDA_VISIBLE_DEVICES", []() -> Result<GpuRuntime*> {
             return Error(ErrorKind::device,
-                         "this libstreamer was built without CUDA; build it where the CUDA "
-                         "toolkit is, with -Dcuda=enabled");
+                         "this libstreamer was built without CUDA; build it where the CUDA toolkit "
+                         "is installed, with -Dcuda=enabled");
           }};
 }
 

@@ -40,9 +40,9 @@ Result<void> check(std::string_view call, cudaError_t code) {
       code == cudaErrorMemoryAllocation ? ErrorKind::out_of_memory : ErrorKind::device;
   return Error(kind,
                fmt::format("{}: {} ({}){}", call, cudaGetErrorString(code), cudaGetErrorName(code),
-                           is_sticky(code) ? "; the device cannot be used any more by this "
-                                             "process, which has to be started again"
-                                           : ""));
+                           is_sticky(code)
+                               ? "; this process can no longer use the device and must be restarted"
+                               : ""));
 }
 
 class StaticRuntime final : public GpuRuntime {

@@ -62,7 +62,7 @@ void DeviceCopier::stop() noexcept {
 }
 
 void DeviceCopier::work() {
-  Error out_of_memory(ErrorKind::out_of_memory, "there is no memory for copies to a device");
+  Error out_of_memory(ErrorKind::out_of_memory, "not enough memory for copies to a device");
   const bool fits = fits_in_memory([&] {
     auto opened = open();
     if (!opened) fail(std::move(opened).error());

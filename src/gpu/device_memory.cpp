@@ -21,13 +21,14 @@ Result<void> DeviceMemory::allocate() {
   const auto free = runtime_.free_bytes();
   return Error(
       ErrorKind::out_of_memory,
-      fmt::format("{}:{} has no {} bytes ({}) in one piece for the load's tensors{}: {}",
-                  runtime_.kind_name(), device_, bytes_, format_bytes(bytes_),
-                  free ? fmt::format(", of {} bytes ({}) that are free; free some, load less, or "
-                                     "set device_memory_limit",
-                                     *free, format_bytes(*free))
-                       : "",
-                  memory.error().message()));
+      fmt::format(
+          "{}:{} cannot allocate {} bytes ({}) in one piece for the load's tensors{}: {}",
+          runtime_.kind_name(), device_, bytes_, format_bytes(bytes_),
+          free ? fmt::format(
+                     "; {} bytes ({}) are free: free more, load less, or set device_memory_limit",
+                     *free, format_bytes(*free))
+               : "",
+          memory.error().message()));
 }
 
 Result<void*> DeviceMemory::allocate_from_pool() {

@@ -31,7 +31,7 @@ Result<GpuRuntime*> runtime_of(Device device, GpuRuntime* instead) {
   const GpuKind* const kind = find_gpu_kind(device.kind);
   if (kind == nullptr)
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("no such kind of device: {}; this library knows {}", device.kind,
+                 fmt::format("no such kind of device: {}; this library supports {}", device.kind,
                              known_kinds()));
   GpuRuntime* const runtime = instead != nullptr ? instead : TRY(kind->runtime());
   const int count = TRY(runtime->device_count());

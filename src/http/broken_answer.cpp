@@ -136,9 +136,8 @@ BrokenAnswers::Finding BrokenAnswers::judge(std::uint64_t confirmed, bool is_all
 
 std::string describe_difference(std::uint64_t at) {
   return fmt::format(
-      "an answer that broke off had brought other bytes than the object's before it did, seen at "
-      "byte {}, as from a proxy that writes a page of its own into the body; they were dropped and "
-      "read again",
+      "an answer that broke off had brought bytes other than the object's, seen at byte {}, as "
+      "from a proxy that writes a page of its own into the body; they were dropped and read again",
       at);
 }
 

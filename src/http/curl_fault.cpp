@@ -97,7 +97,8 @@ CurlFault classify_curl(CURL* easy, CURLcode code, const char* text, bool has_he
   fault.fault = fault_of(easy, code, detail, has_head);
   if (fault.fault != TransferFault::none) fault.text = detail;
   if (wants_other_certificate(detail))
-    fault.text += "; the server asks who we are: set client_certificate to one that it knows";
+    fault.text +=
+        "; the server requires a client certificate: set client_certificate to one that it accepts";
   return fault;
 }
 

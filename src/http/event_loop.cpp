@@ -41,7 +41,7 @@ bool init_curl() {
 }
 
 Error no_memory() {
-  return Error(ErrorKind::out_of_memory, "there is no memory for an HTTP connection");
+  return Error(ErrorKind::out_of_memory, "not enough memory for an HTTP connection");
 }
 
 }  // namespace
@@ -385,7 +385,7 @@ void EventLoop::end_stalled(std::vector<Transfer*>& finished) {
                                      : transfer.options_.stall_timeout;
     if (now_ - transfer.last_progress_ < allowed) continue;
     transfer.fault_ = TransferFault::stalled;
-    transfer.fault_text_ = fmt::format("no byte came for {} ms", allowed.count());
+    transfer.fault_text_ = fmt::format("no byte arrived for {} ms", allowed.count());
     finish(transfer, CURLE_OPERATION_TIMEDOUT);
     finished.push_back(&transfer);
   }

@@ -52,7 +52,7 @@ constexpr FaultRow kFaults[] = {
      "name resolves"},
     {TransferFault::unreachable, ErrorKind::io, "no connection",
      "check the endpoint and its port, the network and any proxy"},
-    {TransferFault::untrusted, ErrorKind::untrusted, "TLS: the server was not believed",
+    {TransferFault::untrusted, ErrorKind::untrusted, "TLS: the server was not trusted",
      "if its certificate is from a private CA, name that CA's PEM file in ca_bundle or "
      "AWS_CA_BUNDLE; check the host's name and the certificate's dates"},
     {TransferFault::handshake, ErrorKind::io, "TLS: the handshake was cut short",
@@ -60,7 +60,7 @@ constexpr FaultRow kFaults[] = {
     {TransferFault::reset, ErrorKind::io, "the connection ended before the answer did", ""},
     {TransferFault::stalled, ErrorKind::timed_out, "the store went silent",
      "raise stall_timeout_ms if it is known to be slow"},
-    {TransferFault::bad_response, ErrorKind::io, "the answer breaks the rules of HTTP",
+    {TransferFault::bad_response, ErrorKind::io, "the answer is not valid HTTP",
      "check that a store, not something else, listens there"},
     {TransferFault::proxy, ErrorKind::io, "the proxy refused",
      "check https_proxy, its credentials, and whether no_proxy should name this host"},

@@ -55,9 +55,8 @@ bool speaks_plain_http(HttpClient& http, const HttpRequest& request) {
 
 std::string plain_port_text(const HttpRequest& request) {
   return fmt::format(
-      "{} does not speak TLS: what answers there is plain HTTP; write http://{} (an endpoint "
-      "without "
-      "a scheme is taken for https)",
+      "{} does not speak TLS: it answers in plain HTTP; write http://{} (an endpoint without a "
+      "scheme means https)",
       request.origin, request.host());
 }
 
@@ -88,7 +87,7 @@ bool says_tls_port(int status, std::string_view body) noexcept {
 }
 
 std::string tls_port_text(const HttpRequest& request) {
-  return fmt::format("{} speaks TLS, and was asked in plain HTTP; write https://{}", request.origin,
+  return fmt::format("{} speaks TLS, but was asked in plain HTTP; write https://{}", request.origin,
                      request.host());
 }
 

@@ -54,11 +54,12 @@ std::optional<RangeRefusal> check_version(const ResponseHead& head, const Pinned
   seen.etag = head.header_or_empty("etag");
   seen.last_modified = head.header_or_empty("last-modified");
   if (!pinned.etag.empty() && seen.etag.empty()) {
-    return refuse(Why::bad_response, "the answer has no ETag, and the first one had");
+    return refuse(Why::bad_response, "the answer has no ETag, but the first one had");
   }
   if (!pinned.etag.empty() && seen.etag != pinned.etag) {
-    return refuse(Why::object_changed, fmt::format("its ETag was {} when it was opened and is {}",
-                                                   pinned.etag, seen.etag));
+    return refuse(
+        Why::object_changed,
+        fmt::format("its ETag was {} when it was opened and is now {}", pinned.etag, seen.etag));
   }
   if (pinned.etag.empty() && !pinned.last_modified.empty() &&
       seen.last_modified != pinned.last_modified) {
@@ -67,8 +68,9 @@ std::optional<RangeRefusal> check_version(const ResponseHead& head, const Pinned
                               pinned.last_modified, seen.last_modified));
   }
   if (pinned.size && seen.size && *pinned.size != *seen.size) {
-    return refuse(Why::object_changed, fmt::format("it had {} bytes when it was opened and has {}",
-                                                   *pinned.size, *seen.size));
+    return refuse(
+        Why::object_changed,
+        fmt::format("it had {} bytes when it was opened and now has {}", *pinned.size, *seen.size));
   }
   if (!seen.size) seen.size = pinned.size;
   return std::nullopt;
@@ -81,7 +83,7 @@ std::optional<RangeRefusal> check_length(const ResponseHead& head, std::uint64_t
     if (header.name != "content-length") continue;
     if (parse_unsigned(header.value) == bytes) continue;
     return refuse(Why::bad_response,
-                  fmt::format("Content-Length is \"{}\" where {} bytes must come",
+                  fmt::format("Content-Length is \"{}\" where {} bytes are expected",
                               header.value.substr(0, 40), bytes));
   }
   return std::nullopt;
@@ -107,7 +109,7 @@ std::variant<AcceptedRange, RangeRefusal> check_partial(const ResponseHead& head
   const std::uint64_t end = std::min(wanted.end(), *accepted.version.size);
   if (got.offset != wanted.offset || got.end() != end) {
     return refuse(Why::bad_response,
-                  fmt::format("bytes {}-{} were asked for and Content-Range is \"{}\"",
+                  fmt::format("bytes {}-{} were requested, but Content-Range is \"{}\"",
                               wanted.offset, wanted.end() - 1, text.substr(0, 100)));
   }
   accepted.bytes = got.size;
@@ -124,8 +126,8 @@ std::variant<AcceptedRange, RangeRefusal> check_whole(const ResponseHead& head, 
   const auto size = accepted.version.size;
   if (!size || head.count("content-length") != 1 || wanted.offset != 0 || wanted.end() < *size) {
     return refuse(Why::range_ignored,
-                  fmt::format("bytes {}-{} were asked for and the whole object was sent (200): the "
-                              "store, or a proxy before it, does not know ranges",
+                  fmt::format("bytes {}-{} were requested, but the whole object was sent (200): "
+                              "the store, or a proxy in front of it, does not support ranges",
                               wanted.offset, wanted.end() - 1));
   }
   accepted.bytes = *size;

@@ -15,7 +15,7 @@ namespace {
 
 Error bad_endpoint(std::string_view text, std::string_view why) {
   return Error(ErrorKind::invalid_argument,
-               fmt::format("\"{}\" is no usable endpoint: {}; write it as https://HOST, or as "
+               fmt::format("\"{}\" is not a usable endpoint: {}; write it as https://HOST, or as "
                            "http://HOST:PORT for a server without TLS",
                            url_without_secrets(text), why));
 }
@@ -72,12 +72,13 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
     return bad_endpoint(text, "user name and password do not belong there");
   for (const char c : authority + std::string(base_path)) {
     if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7F)
-      return bad_endpoint(text, "it holds white space, a control character or no ASCII");
+      return bad_endpoint(text,
+                          "it holds white space, a control character or a non-ASCII character");
   }
   Endpoint endpoint{scheme + "://" + authority, std::string(base_path)};
   if (!is_host(authority)) return bad_endpoint(text, "it names no host");
   const auto port = parse_unsigned(endpoint.port());
-  if (!port || *port == 0 || *port > 65535) return bad_endpoint(text, "its port is no port");
+  if (!port || *port == 0 || *port > 65535) return bad_endpoint(text, "its port is not valid");
   const bool is_default = *port == (endpoint.is_tls() ? 443U : 80U);
   const bool is_written = endpoint.origin.ends_with(fmt::format(":{}", endpoint.port()));
   // libcurl leaves a default port out of the Host header, and so must the signature.
@@ -100,7 +101,7 @@ Result<HttpUrl> parse_url(std::string_view text) {
   for (const char c : url.query) {
     if (static_cast<unsigned char>(c) > 0x20 && static_cast<unsigned char>(c) < 0x7F && c != '#')
       continue;
-    return bad_endpoint(before, "its query holds white space, a fragment or no ASCII");
+    return bad_endpoint(before, "its query holds white space, a fragment or a non-ASCII character");
   }
   return url;
 }

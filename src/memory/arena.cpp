@@ -97,17 +97,17 @@ Result<Arena> Arena::reserve(std::uint64_t bytes, Promise promise, const HostAll
   const std::uint64_t wanted = round_up(bytes, kPageBytes);
   void* const memory = allocator.allocate(wanted, kPageBytes, allocator.user);
   if (memory == nullptr)
-    return Error(
-        ErrorKind::out_of_memory,
-        fmt::format("the allocator of the load's options has no {}", format_bytes(wanted)));
+    return Error(ErrorKind::out_of_memory,
+                 fmt::format("the allocator of the load's options could not provide {}",
+                             format_bytes(wanted)));
   arena.data_ = static_cast<std::byte*>(memory);
   arena.bytes_ = wanted;
   arena.allocator_ = allocator;
   if (reinterpret_cast<std::uintptr_t>(memory) % kPageBytes == 0) return arena;
-  return Error(ErrorKind::invalid_argument,
-               fmt::format("the allocator of the load's options returned {}, which is no multiple "
-                           "of {}",
-                           memory, kPageBytes));
+  return Error(
+      ErrorKind::invalid_argument,
+      fmt::format("the allocator of the load's options returned {}, which is not a multiple of {}",
+                  memory, kPageBytes));
 }
 
 Arena::~Arena() {

@@ -18,39 +18,37 @@ inline constexpr Setting kAzureAccountKey{
 inline constexpr Setting kAzureAccountName{
     RowOf<Scope::store>{.name = "azure_account_name",
                         .also = "AZURE_STORAGE_ACCOUNT_NAME",
-                        .meaning = "The storage account of az:// URIs, which name none."},
+                        .meaning = "The storage account for az:// URIs, which do not name one."},
     Text("a name")};
 
 inline constexpr Setting kAzureBearerToken{
     RowOf<Scope::store>{
         .name = "azure_bearer_token",
-        .meaning = "A token of Microsoft Entra to use instead of looking for one. Never logged.",
+        .meaning = "A Microsoft Entra token to use instead of looking for one. Never logged.",
         .is_credential = true},
     SecretText("a token")};
 
 inline constexpr Setting kAzureConnectionString{
-    RowOf<Scope::store>{
-        .name = "azure_connection_string",
-        .also = "AZURE_STORAGE_CONNECTION_STRING",
-        .meaning = "Account, endpoint and key or SAS token in one, as the portal shows it. "
-                   "Never logged.",
-        .is_credential = true},
+    RowOf<Scope::store>{.name = "azure_connection_string",
+                        .also = "AZURE_STORAGE_CONNECTION_STRING",
+                        .meaning = "Account, endpoint and key or SAS token in one string, as the "
+                                   "portal shows it. Never logged.",
+                        .is_credential = true},
     SecretText("a connection string")};
 
 inline constexpr Setting kAzureEndpoint{
     RowOf<Scope::store>{
         .name = "azure_endpoint",
-        .meaning = "Where the account is; of an emulator, with the account's name as path. May "
-                   "end in a SAS token. auto is AZURE_STORAGE_ENDPOINT, the connection "
-                   "string's, else https://ACCOUNT.blob.SUFFIX."},
+        .meaning = "The account's endpoint; for an emulator, with the account's name as the path. "
+                   "May end in a SAS token. auto is AZURE_STORAGE_ENDPOINT, the connection "
+                   "string's, or else https://ACCOUNT.blob.SUFFIX."},
     Text("a URL")};
 
 inline constexpr Setting kAzureEndpointSuffix{
-    RowOf<Scope::store>{
-        .name = "azure_endpoint_suffix",
-        .also = "AZURE_STORAGE_ENDPOINT_SUFFIX",
-        .meaning = "The cloud that the account is in. auto is the connection string's, else "
-                   "core.windows.net."},
+    RowOf<Scope::store>{.name = "azure_endpoint_suffix",
+                        .also = "AZURE_STORAGE_ENDPOINT_SUFFIX",
+                        .meaning = "The cloud that the account is in. auto is the connection "
+                                   "string's, or else core.windows.net."},
     Text("a domain")};
 
 inline constexpr Setting kAzureSasToken{

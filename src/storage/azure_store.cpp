@@ -32,10 +32,10 @@ constexpr std::array kCodes = {
     CodeRow{"AuthorizationFailure", ErrorKind::permission_denied,
             "the key is wrong, or the account's firewall keeps this machine out"},
     CodeRow{"AuthorizationPermissionMismatch", ErrorKind::permission_denied,
-            "the identity needs the role Storage Blob Data Reader; a SAS token, the permissions "
-            "read and list"},
+            "the identity needs the role Storage Blob Data Reader; a SAS token needs the "
+            "permissions read and list"},
     CodeRow{"AuthorizationServiceMismatch", ErrorKind::permission_denied,
-            "the SAS token is for another service than blobs"},
+            "the SAS token is for a service other than blobs"},
     CodeRow{"AuthorizationResourceTypeMismatch", ErrorKind::permission_denied,
             "the SAS token is not for containers and objects"},
     CodeRow{"PublicAccessNotPermitted", ErrorKind::permission_denied,
@@ -46,7 +46,7 @@ constexpr std::array kCodes = {
             "the token is not accepted; check which credentials are in use with streamer doctor"},
     CodeRow{"BlobArchived", ErrorKind::permission_denied,
             "the blob is archived; rehydrate it first"},
-    CodeRow{"UnsupportedHeader", ErrorKind::unsupported, "the store does not know this request"},
+    CodeRow{"UnsupportedHeader", ErrorKind::unsupported, "the store does not support this request"},
 };
 
 struct ConnectionString {
@@ -104,8 +104,9 @@ Result<void> check_sas(std::string_view sas) {
   for (const char c : sas) {
     if (static_cast<unsigned char>(c) > 0x20 && static_cast<unsigned char>(c) < 0x7F && c != '#')
       continue;
-    return Error(ErrorKind::invalid_argument,
-                 "the SAS token holds white space, a '#' or no ASCII; copy it percent-encoded");
+    return Error(
+        ErrorKind::invalid_argument,
+        "the SAS token holds white space, a '#' or a non-ASCII character; copy it percent-encoded");
   }
   return {};
 }
@@ -320,8 +321,8 @@ Result<SignedRequest> AzureStore::make_request(const Uri& uri, std::string_view 
     if (key.account.empty()) key.account = named;
     if (!named.empty() && named != key.account) {
       return Error(ErrorKind::invalid_argument,
-                   fmt::format("the key (from {}) is of account {}, and the URI names {}; give "
-                               "each account's URIs a key of their own",
+                   fmt::format("the key (from {}) belongs to account {}, but the URI names {}; "
+                               "give each account's URIs a key of their own",
                                config_.credentials_source, key.account, named));
     }
     sign_shared_key(request.http, key, request.signed_at);
@@ -344,7 +345,7 @@ Result<SignedRequest> AzureStore::make_request(const Uri& uri, std::string_view 
 Result<SignedRequest> AzureStore::range_request(const Uri& uri, ByteRange range,
                                                 const std::string& etag) {
   if (uri.key().empty())
-    return Error(ErrorKind::invalid_argument, "the URI names a container and no blob")
+    return Error(ErrorKind::invalid_argument, "the URI names a container but no blob")
         .at(uri.text());
   std::vector<HttpHeader> headers;
   // The service takes Range as well as its own x-ms-range, and whatever stands before it knows it.

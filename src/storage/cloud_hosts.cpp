@@ -41,8 +41,8 @@ bool has_parameter(std::string_view query, std::string_view name) {
 
 Error foreign_query() {
   return Error(ErrorKind::invalid_argument,
-               "a URL of this cloud may have a query only if that signs it; put a version into the "
-               "settings");
+               "a URL of this cloud may have a query only if the query signs it; put a version "
+               "into the settings");
 }
 
 // "bucket/key" of a host that may name the bucket in front of `endpoint`.

@@ -70,7 +70,7 @@ Result<FileVersion> version_of_open(int fd, const std::string& path) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) return os_failure("asking about the file", errno).at(path);
   if (S_ISREG(status.st_mode)) return version_of(status);
-  const std::string_view what = S_ISDIR(status.st_mode) ? "a directory" : "no regular file";
+  const std::string_view what = S_ISDIR(status.st_mode) ? "a directory" : "not a regular file";
   return Error(ErrorKind::invalid_argument, fmt::format("it is {}; a file is needed", what))
       .at(path);
 }
@@ -83,11 +83,10 @@ Error changed(const Object& object, const FileVersion& now) {
   std::string how = "was replaced or written to";
   if (now.size < object.size) how = "was truncated";
   if (now.size > object.size) how = "has grown";
-  return Error(
-             ErrorKind::object_changed,
-             fmt::format("the file {} while it was being read: it had {} bytes when it was opened "
-                         "and has {} now; load it again once nothing writes to it",
-                         how, object.size, now.size))
+  return Error(ErrorKind::object_changed,
+               fmt::format("the file {} while it was being read: it had {} bytes when it was "
+                           "opened and now has {}; load it again once nothing writes to it",
+                           how, object.size, now.size))
       .at(object.uri.text());
 }
 
@@ -95,9 +94,9 @@ Error may_have_changed(const Object& object) {
   return Error(
              ErrorKind::object_changed,
              "the file may have been written to while it was being read: its size and modification "
-             "time are as they were, but its status changed (ctime), and neither links, mode nor "
-             "owner say why. Either its bytes were rewritten and the time was put back, or only "
-             "its times or extended attributes were set: load it again once nothing works on it")
+             "time are unchanged, but its status changed (ctime), and neither links, mode nor "
+             "owner explain why. Either its bytes were rewritten and the time was reset, or only "
+             "its times or extended attributes were set: load it again once nothing modifies it")
       .at(object.uri.text());
 }
 
@@ -122,8 +121,8 @@ Result<void> PinnedFile::look_again(int fd, FileVersion& seen) const {
   // Losing a name is what replacing a file does to the one before.
   const bool is_usual = difference == Difference::in_doubt || now.links < seen.links;
   log_line(is_usual ? LogLevel::info : LogLevel::warning,
-           fmt::format("{}: {} while it was being read; its size and modification time are as they "
-                       "were, so its bytes are taken to be, too",
+           fmt::format("{}: {} while it was being read; its size and modification time are "
+                       "unchanged, so its bytes are assumed to be, too",
                        object_.uri.text(),
                        is_usual ? "it was unlinked or moved" : "its links, mode or owner changed"));
   seen = now;

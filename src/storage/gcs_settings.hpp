@@ -26,17 +26,18 @@ inline constexpr Setting kGcsCredentialFile{
     RowOf<Scope::store>{
         .name = "gcs_credential_file",
         .also = "RUNAI_STREAMER_GCS_CREDENTIAL_FILE",
-        .meaning = "A file of Google credentials, of any type. auto is "
-                   "GOOGLE_APPLICATION_CREDENTIALS, gcloud's own file, else the metadata server.",
+        .meaning =
+            "A file of Google credentials, of any type. auto is GOOGLE_APPLICATION_CREDENTIALS, "
+            "gcloud's own file, or else the metadata server.",
         .is_credential = true},
     Text("a path")};
 
 inline constexpr Setting kGcsEndpoint{
     RowOf<Scope::store>{
         .name = "gcs_endpoint",
-        .meaning = "Where Google Cloud Storage is. auto is CLOUD_STORAGE_EMULATOR_ENDPOINT or "
-                   "STORAGE_EMULATOR_HOST, which are read from without credentials, else "
-                   "Google's own."},
+        .meaning =
+            "The endpoint of Google Cloud Storage. auto is CLOUD_STORAGE_EMULATOR_ENDPOINT or "
+            "STORAGE_EMULATOR_HOST, which are used without credentials, or else Google's own."},
     Text("a URL")};
 
 inline constexpr Setting kGcsSecretAccessKey{
@@ -52,10 +53,9 @@ inline constexpr Setting kGcsUnsigned{
     YesOrNo()};
 
 inline constexpr Setting kGcsUserProject{
-    RowOf<Scope::store>{
-        .name = "gcs_user_project",
-        .meaning = "The project that is charged, for buckets whose readers pay. auto is the "
-                   "credentials' quota project."},
+    RowOf<Scope::store>{.name = "gcs_user_project",
+                        .meaning = "The project to charge, for requester-pays buckets. auto is the "
+                                   "credentials' quota project."},
     Text("a project")};
 
 }  // namespace setting

@@ -18,7 +18,7 @@ constexpr std::array kOwnCodes = {
     CodeRow{"AuthenticationRequired", ErrorKind::permission_denied,
             "the token is not accepted; check which credentials are in use with streamer doctor"},
     CodeRow{"UserProjectMissing", ErrorKind::permission_denied,
-            "the bucket's readers pay: set gcs_user_project"},
+            "the requester pays for this bucket: set gcs_user_project"},
     CodeRow{"UserProjectAccessDenied", ErrorKind::permission_denied,
             "the credentials may not charge this project; check gcs_user_project"},
     CodeRow{"AccessDenied", ErrorKind::permission_denied,
@@ -64,7 +64,7 @@ Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
   if (id.has_value() != secret.has_value()) {
     return Error(
         ErrorKind::invalid_argument,
-        "only one of gcs_access_key_id and gcs_secret_access_key is set; set both or none");
+        "only one of gcs_access_key_id and gcs_secret_access_key is set; set both or neither");
   }
   const auto token = from.get(setting::kGcsBearerToken);
   if (const auto callback = from.settings().credentials_callback()) {
@@ -105,11 +105,12 @@ Result<void> check_host(const BearerToken& token, const Endpoint& endpoint, bool
   const std::string_view host = endpoint.host();
   const bool is_of_google = host == kGooglesUniverse || host.ends_with(".googleapis.com");
   if (is_googles_own ? host == own : token.universe == kGooglesUniverse || !is_of_google) return {};
-  return Error(ErrorKind::invalid_argument,
-               fmt::format("the credentials (from {}) are of the universe {}, and {} is not: no "
-                           "token is sent there; name the right one in "
-                           "GOOGLE_CLOUD_UNIVERSE_DOMAIN, or read from gs:// URIs",
-                           token.source, token.universe, host));
+  return Error(
+      ErrorKind::invalid_argument,
+      fmt::format(
+          "the credentials (from {}) belong to the universe {}, but {} does not: no token is sent "
+          "there; name the right one in GOOGLE_CLOUD_UNIVERSE_DOMAIN, or read from gs:// URIs",
+          token.source, token.universe, host));
 }
 
 }  // namespace
@@ -195,7 +196,7 @@ Result<SignedRequest> GcsStore::make_request(std::string method, const Uri& uri,
 Result<SignedRequest> GcsStore::range_request(const Uri& uri, ByteRange range,
                                               const std::string& etag) {
   if (uri.key().empty())
-    return Error(ErrorKind::invalid_argument, "the URI names a bucket and no object")
+    return Error(ErrorKind::invalid_argument, "the URI names a bucket but no object")
         .at(uri.text());
   std::vector<HttpHeader> headers;
   add_range_headers(headers, range, etag);
@@ -225,7 +226,7 @@ Result<StoredChecksum> GcsStore::stored_checksum(const Object& object) {
       const auto bytes = base64_decode(one.substr(7));
       if (bytes && bytes->size() == checksum_bytes(ChecksumKind::crc32c))
         return StoredChecksum{ExpectedChecksum{ChecksumKind::crc32c, *bytes, "the store"}, {}};
-      why = fmt::format("what the store has in x-goog-hash is no CRC32C: \"{}\"", one);
+      why = fmt::format("the store's x-goog-hash is not a CRC32C: \"{}\"", one);
     }
   }
   return StoredChecksum{std::nullopt, std::move(why)};

@@ -9,11 +9,10 @@ namespace streamer::core {
 namespace setting {
 
 inline constexpr Setting kHttpsBearerToken{
-    RowOf<Scope::store>{
-        .name = "https_bearer_token",
-        .meaning = "What plain https:// URLs are asked with; sent to the host that the URL "
-                   "names and to no other. Never logged.",
-        .is_credential = true},
+    RowOf<Scope::store>{.name = "https_bearer_token",
+                        .meaning = "The bearer token for plain https:// URLs; sent to the host "
+                                   "that the URL names and to no other. Never logged.",
+                        .is_credential = true},
     SecretText("a token")};
 
 }  // namespace setting

@@ -115,10 +115,9 @@ Verdict HttpsStore::judge_answer(const Uri& uri, const SignedRequest& request,
     verdict.again = follow(uri, request, answer);
     if (verdict.again == Again::never) {
       verdict.error =
-          Error(ErrorKind::io,
-                fmt::format("{} sends its readers on to where nothing may follow: not over https, "
-                            "no URL, or more than {} times",
-                            request.http.host(), kMostHops));
+          Error(ErrorKind::io, fmt::format("{} redirects to where no request may follow: not over "
+                                           "https, not a URL, or more than {} times",
+                                           request.http.host(), kMostHops));
     }
     verdict.counts = verdict.again == Again::never;
     return verdict;
@@ -142,9 +141,8 @@ Verdict HttpsStore::judge_answer(const Uri& uri, const SignedRequest& request,
   }
   ErrorFields fields = verdict.error.fields();
   fields.message = fmt::format(
-      "{}; this is the URL that {} had given just now, and a new one was refused {} times in a "
-      "row: "
-      "the two do not agree on what may be read, or their clocks differ",
+      "{}; this is the URL that {} gave just now, and new ones were refused {} times in a row: the "
+      "two do not agree on what may be read, or their clocks differ",
       fields.message, url_of(uri).origin, kMostUselessRenewals);
   verdict.error = Error(std::move(fields));
   return verdict;
@@ -180,7 +178,7 @@ Result<RemoteWay> HttpsStore::way_to(const Uri& uri) {
 
 Result<std::string> HttpsStore::describe_credentials(const Uri& uri) {
   if (!config_.bearer_token.empty()) return std::string("the setting https_bearer_token");
-  return std::string(uri.query().empty() ? "none" : "none but what the URL itself carries");
+  return std::string(uri.query().empty() ? "none" : "only those that the URL itself carries");
 }
 
 }  // namespace streamer::core

@@ -126,7 +126,7 @@ Result<void> PartialFile::write(std::span<const std::byte> bytes) {
 
 Result<void> PartialFile::clear() {
   if (::ftruncate(fd_.get(), 0) != 0 || ::lseek(fd_.get(), 0, SEEK_SET) != 0)
-    return os_failure("beginning the file anew", errno);
+    return os_failure("starting the file over", errno);
   written_ = 0;
   return {};
 }

@@ -54,7 +54,8 @@ Result<UniqueFd> open_parent(int root, std::string_view path, mode_t folder_mode
         ::openat(folder.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!below) {
       return os_failure(
-          fmt::format("\"{}\" is in the way: it is no folder, or a symbolic link", name), errno);
+          fmt::format("\"{}\" is in the way: it is not a folder, or it is a symbolic link", name),
+          errno);
     }
     folder = std::move(below);
   }
@@ -237,11 +238,10 @@ std::string_view why_no_path(std::string_view path) noexcept {
 }
 
 Error no_path_error(const WantedFile& file) {
-  return Error(
-             ErrorKind::invalid_argument,
-             fmt::format("the name of this object cannot be a path below the folder: {}; leave it "
-                         "out with a pattern to ignore, or rename it",
-                         why_no_path(file.path)))
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("the name of this object cannot be a path below the folder: {}; exclude "
+                           "it with an ignore pattern, or rename it",
+                           why_no_path(file.path)))
       .at(file.entry.uri.text());
 }
 

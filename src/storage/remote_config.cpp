@@ -66,8 +66,8 @@ bool has_hashed_files(const std::filesystem::path& folder) {
 
 Error not_hashed(const std::string& folder, std::string_view source) {
   return Error(ErrorKind::invalid_argument,
-               fmt::format("the folder of CA certificates that {} names holds none whose name is "
-                           "its hash; run: openssl rehash {}",
+               fmt::format("the folder of CA certificates that {} names contains none that is "
+                           "named by its hash; run: openssl rehash {}",
                            source, folder));
 }
 
@@ -115,11 +115,10 @@ Result<void> RemoteConfig::read_authorities(std::optional<Sourced> from_profile,
   const TlsFiles system = system_authorities();
   if (file) TRY(check_readable({*file, "SSL_CERT_FILE"}, "CA bundle"));
   if (folders && !check_folders({*folders, "SSL_CERT_DIR"})) {
-    log_line(
-        LogLevel::warning,
-        fmt::format("no certificate is found in SSL_CERT_DIR ({}): names there must be hashes; "
-                    "run: openssl rehash FOLDER",
-                    *folders));
+    log_line(LogLevel::warning,
+             fmt::format("no certificate was found in SSL_CERT_DIR ({}): files there must be named "
+                         "by their hashes; run: openssl rehash FOLDER",
+                         *folders));
   }
   tls.ca_file = file.value_or(system.ca_file);
   tls.ca_folder = folders.value_or(system.ca_folder);
@@ -132,8 +131,8 @@ Result<void> RemoteConfig::read_client_certificate(TlsFiles& tls) const {
   if (!certificate && !key) return {};
   if (!certificate) {
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("{} is set and client_certificate is not; set both, or the "
-                             "certificate alone if its file holds the key",
+                 fmt::format("{} is set but client_certificate is not; set both, or the "
+                             "certificate alone if its file contains the key",
                              key->source));
   }
   TRY(check_readable(*certificate, "client certificate"));

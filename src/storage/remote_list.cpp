@@ -28,12 +28,12 @@ Result<Page> RemoteStore::fetch_page(const Uri& folder, ListDepth depth, std::ui
   const auto accept = [&](const HttpAnswer& answer) -> std::optional<Verdict> {
     if (answer.body.size() >= kMostPageBytes) {
       return Verdict{
-          .error =
-              Error(ErrorKind::unsupported,
-                    fmt::format("one page of the listing is longer than {} MiB, though {} keys "
-                                "were asked for: the store ignores that limit (max-keys); name "
-                                "the files, or a smaller folder",
-                                kMostPageBytes / kMiB, most))};
+          .error = Error(
+              ErrorKind::unsupported,
+              fmt::format(
+                  "one page of the listing is longer than {} MiB, though {} keys were requested: "
+                  "the store ignores that limit (max-keys); name the files, or a smaller folder",
+                  kMostPageBytes / kMiB, most))};
     }
     auto read = read_page(folder, answer);
     if (!read) {

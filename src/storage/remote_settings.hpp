@@ -11,19 +11,19 @@ namespace setting {
 inline constexpr Setting kCaBundle{
     RowOf<Scope::store>{
         .name = "ca_bundle",
-        .meaning = "The PEM file of the authorities that sign the servers' certificates, or a "
-                   "folder of such files named by their hashes (openssl rehash). auto is "
-                   "AWS_CA_BUNDLE, the profile's ca_bundle, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, "
-                   "else the system's file and folder, or SSL_CERT_FILE and SSL_CERT_DIR in "
-                   "their places."},
+        .meaning =
+            "The PEM file of the authorities that sign the servers' certificates, or a folder of "
+            "such files named by their hashes (openssl rehash). auto is AWS_CA_BUNDLE, the "
+            "profile's ca_bundle, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, or else the system's file "
+            "and folder, which SSL_CERT_FILE and SSL_CERT_DIR replace."},
     Text("a path")};
 
 inline constexpr Setting kClientCertificate{
     RowOf<Scope::store>{
         .name = "client_certificate",
-        .meaning = "The PEM file of the certificate by which servers that ask for one (mutual "
-                   "TLS) know this client, with those that vouch for it behind it. Shown to "
-                   "every server that asks, those that give out credentials too."},
+        .meaning = "The PEM file of the certificate that identifies this client to servers that "
+                   "ask for one (mutual TLS), followed by the certificates that vouch for it. "
+                   "Shown to every server that asks, including those that issue credentials."},
     Text("a path")};
 
 inline constexpr Setting kClientKey{
@@ -37,24 +37,22 @@ inline constexpr Setting kConnectTimeoutMs{
     RowOf<Scope::store>{
         .name = "debug.connect_timeout_ms",
         .default_text = "5000",
-        .meaning = "How long a connection may take: finding the address, connecting, TLS."},
+        .meaning = "How long a connection may take: name look-up, connecting, TLS."},
     Duration::milliseconds_to(600'000)};
 
 inline constexpr Setting kMaxAttempts{
     RowOf<Scope::store>{.name = "max_attempts",
                         .default_text = "10",
-                        .meaning =
-                            "How often a request over a network is made before its failure is the "
-                            "load's. Progress starts the count anew."},
+                        .meaning = "How often a request over a network is attempted before its "
+                                   "failure fails the load. Progress resets the count."},
     Count("", 1, 100)};
 
 inline constexpr Setting kStallTimeoutMs{
     RowOf<Scope::store>{.name = "stall_timeout_ms",
                         .also = "RUNAI_STREAMER_S3_REQUEST_TIMEOUT_MS",
                         .default_text = "10000",
-                        .meaning =
-                            "A request over a network to which no byte comes for this long is made "
-                            "again, on a new connection."},
+                        .meaning = "A request over a network is made again, on a new connection, "
+                                   "if no byte arrives for this long."},
     Duration::milliseconds_to(600'000)};
 
 }  // namespace setting

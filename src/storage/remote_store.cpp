@@ -46,7 +46,7 @@ Error refusal_error(const RangeRefusal& refusal) {
       break;
   }
   return Error(ErrorKind::io,
-               fmt::format("the answer breaks the rules of ranges: {}", refusal.text));
+               fmt::format("the answer to the range request is not valid: {}", refusal.text));
 }
 
 Verdict judge_fault(const Transfer& transfer) {
@@ -66,8 +66,9 @@ Verdict doubt_that_it_shrank(Verdict verdict, const ResponseHead& head) {
   ErrorFields fields = verdict.error.fields();
   const auto content = parse_content_range(head.header_or_empty("content-range"));
   fields.message += fmt::format(
-      "; by this the object no longer has these bytes{}: it was replaced by a shorter one while it "
-      "was read, or one of the store's machines knows another version of it; load it again",
+      "; according to this, the object no longer has these bytes{}: it was replaced by a shorter "
+      "one while it was read, or one of the store's machines has another version of it; load it "
+      "again",
       content && content->total ? fmt::format(", but {} in all", *content->total) : "");
   verdict.error = Error(std::move(fields));
   return verdict;
@@ -138,7 +139,8 @@ bool RangeSink::on_body(std::string_view bytes) {
 
 void RangeSink::on_excess() {
   if (!accepted_ || refusal_) return;
-  refusal_ = RangeRefusal{RangeRefusal::Why::bad_response, "more bytes came than were announced"};
+  refusal_ =
+      RangeRefusal{RangeRefusal::Why::bad_response, "more bytes arrived than were announced"};
 }
 
 bool is_refused_whole(const Transfer& transfer, const RangeSink& sink) {
@@ -199,7 +201,7 @@ Verdict RemoteStore::judge(const Uri& uri, const SignedRequest& request, const T
           .again = Again::soon,
           .most_attempts = is_refused_whole(transfer, sink) ? kAttemptsAtBadAnswers : UINT32_MAX,
           .wants_fresh_connection = true,
-          .error = Error(ErrorKind::io, "the answer ended before all of its bytes came")};
+          .error = Error(ErrorKind::io, "the answer ended before all of its bytes arrived")};
     }
     if (sink.refusal()->why == RangeRefusal::Why::not_success) {
       // The body was kept, and if it was cut short, the status still counts.

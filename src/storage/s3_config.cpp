@@ -51,7 +51,7 @@ class S3ConfigReader {
     config.is_region_given = config.region.source != "the default";
     if (is_region(config.region.value)) return {};
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("\"{}\" (from {}) is no region; write one as eu-west-1",
+                 fmt::format("\"{}\" (from {}) is not a region; write one such as eu-west-1",
                              config.region.value.substr(0, 80), config.region.source));
   }
 
@@ -109,7 +109,7 @@ class S3ConfigReader {
     if (id.has_value() != secret.has_value()) {
       return Error(
           ErrorKind::invalid_argument,
-          "only one of s3_access_key_id and s3_secret_access_key is set; set both or none");
+          "only one of s3_access_key_id and s3_secret_access_key is set; set both or neither");
     }
     if (id) {
       const AwsCredentials credentials{.access_key_id = *id,

@@ -58,7 +58,7 @@ Result<std::optional<Page>> read_list_bucket_result(const Uri& folder, std::stri
   }
   if (equal_ignoring_case(trim(root.text_of("IsTruncated")), "true")) {
     page.next = root.text_of("NextContinuationToken");
-    if (page.next.empty()) return bad_page("it says that there is more and not how to ask");
+    if (page.next.empty()) return bad_page("it says that there is more but not how to ask for it");
   }
   return std::optional(std::move(page));
 }

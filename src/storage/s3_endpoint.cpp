@@ -65,7 +65,7 @@ Result<S3Target> s3_target(const S3EndpointRules& rules, std::string_view bucket
   const bool has_variant = rules.uses_fips || rules.uses_dual_stack || rules.uses_acceleration;
   if (rules.custom && has_variant) {
     return Error(ErrorKind::invalid_argument,
-                 "an endpoint of one's own cannot be combined with FIPS, dual-stack or accelerate");
+                 "a custom endpoint cannot be combined with FIPS, dual-stack or accelerate");
   }
   const Endpoint endpoint =
       rules.custom ? *rules.custom : Endpoint{"https://" + TRY(aws_host(rules, region)), ""};

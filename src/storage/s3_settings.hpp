@@ -10,27 +10,25 @@ namespace streamer::core {
 namespace setting {
 
 inline constexpr Setting kAwsProfile{
-    RowOf<Scope::store>{
-        .name = "aws_profile",
-        .meaning = "The profile of ~/.aws/config and ~/.aws/credentials. auto is "
-                   "AWS_DEFAULT_PROFILE, AWS_PROFILE, else default. If it is set here, the "
-                   "environment's own credentials are not looked at."},
+    RowOf<Scope::store>{.name = "aws_profile",
+                        .meaning = "The profile in ~/.aws/config and ~/.aws/credentials. auto is "
+                                   "AWS_DEFAULT_PROFILE, AWS_PROFILE, or else default. If it is "
+                                   "set here, credentials in the environment are ignored."},
     Text("a profile's name")};
 
 inline constexpr Setting kS3AccessKeyId{
     RowOf<Scope::store>{
         .name = "s3_access_key_id",
-        .meaning = "Together with s3_secret_access_key: credentials to use instead of looking "
-                   "for some.",
+        .meaning =
+            "Together with s3_secret_access_key: credentials to use instead of looking for any.",
         .is_credential = true},
     Text("a key id")};
 
 inline constexpr Setting kS3Addressing{
     RowOf<Scope::store>{.name = "s3_addressing",
                         .also = "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING",
-                        .meaning =
-                            "Whether the bucket stands in the path or in the host's name. auto is "
-                            "virtual with AWS, and path with an endpoint of one's own."},
+                        .meaning = "Whether the bucket is in the path or in the host name. auto is "
+                                   "virtual with AWS, and path with a custom endpoint."},
     Choice<S3Addressing, 3>({{"auto", S3Addressing::automatic},
                              {"path", S3Addressing::path, "0"},
                              {"virtual", S3Addressing::virtual_host, "1"}})};
@@ -38,9 +36,9 @@ inline constexpr Setting kS3Addressing{
 inline constexpr Setting kS3Endpoint{
     RowOf<Scope::store>{
         .name = "s3_endpoint",
-        .meaning = "Where S3 is. auto is RUNAI_STREAMER_S3_ENDPOINT, AWS_ENDPOINT_URL_S3, "
-                   "AWS_ENDPOINT_URL, the profile's endpoint_url, else AWS in the bucket's "
-                   "region."},
+        .meaning =
+            "The S3 endpoint. auto is RUNAI_STREAMER_S3_ENDPOINT, AWS_ENDPOINT_URL_S3, "
+            "AWS_ENDPOINT_URL, the profile's endpoint_url, or else AWS in the bucket's region."},
     Text("a URL")};
 
 inline constexpr Setting kS3ExpectedBucketOwner{
@@ -52,14 +50,14 @@ inline constexpr Setting kS3Region{
     RowOf<Scope::store>{
         .name = "s3_region",
         .meaning = "The region of the bucket. auto is AWS_REGION, AWS_DEFAULT_REGION, the "
-                   "profile's region, else us-east-1; AWS says so if that is wrong, and is "
-                   "believed."},
+                   "profile's region, or else us-east-1; if that is wrong, AWS names the right "
+                   "one, which is then used."},
     Text("a region")};
 
 inline constexpr Setting kS3RequesterPays{
     RowOf<Scope::store>{.name = "s3_requester_pays",
                         .default_text = "no",
-                        .meaning = "Whether the one who asks agrees to be charged."},
+                        .meaning = "Whether the requester agrees to be charged."},
     YesOrNo()};
 
 inline constexpr Setting kS3SecretAccessKey{
@@ -70,14 +68,13 @@ inline constexpr Setting kS3SecretAccessKey{
 inline constexpr Setting kS3SessionToken{
     RowOf<Scope::store>{
         .name = "s3_session_token",
-        .meaning = "The session that s3_access_key_id belongs to, if it does. Never logged."},
+        .meaning = "The session token that belongs to s3_access_key_id, if any. Never logged."},
     SecretText("a token")};
 
 inline constexpr Setting kS3SseCustomerKey{
     RowOf<Scope::store>{
         .name = "s3_sse_customer_key",
-        .meaning = "The key of objects that were stored with a key of the customer (SSE-C). "
-                   "Never logged."},
+        .meaning = "The key of objects stored with a customer-provided key (SSE-C). Never logged."},
     SecretText("a key: the base64 of 32 bytes")};
 
 inline constexpr Setting kS3Unsigned{

@@ -32,7 +32,7 @@ Result<Parameters> parameters_of(std::string_view query) {
     auto value = percent_decode(one.substr(std::min(equals + 1, one.size())));
     if (!name || !value)
       return Error(ErrorKind::io,
-                   "the store sends a request on to a URL that is not encoded right");
+                   "the store redirects a request to a URL that is not encoded correctly");
     if (!one.empty()) parameters.emplace_back(*std::move(name), *std::move(value));
     query.remove_prefix(std::min(end + 1, query.size()));
   }
@@ -139,7 +139,7 @@ Parameters S3Store::object_parameters() const {
 Result<SignedRequest> S3Store::range_request(const Uri& uri, ByteRange range,
                                              const std::string& etag) {
   if (uri.key().empty())
-    return Error(ErrorKind::invalid_argument, "the URI names a bucket and no object")
+    return Error(ErrorKind::invalid_argument, "the URI names a bucket but no object")
         .at(uri.text());
   std::vector<HttpHeader> headers = config_.extra_headers;
   add_range_headers(headers, range, etag);
@@ -172,9 +172,9 @@ Result<StoredChecksum> S3Store::stored_checksum(const Object& object) {
     const auto bytes = base64_decode(value);
     if (!is_of_parts && bytes && bytes->size() == checksum_bytes(kind))
       return StoredChecksum{ExpectedChecksum{kind, *bytes, "the store"}, {}};
-    why = is_of_parts ? fmt::format("the store's {} is one of the upload's parts ({})",
+    why = is_of_parts ? fmt::format("the store's {} is that of the upload's parts ({})",
                                     checksum_name(kind), type.empty() ? "COMPOSITE" : type)
-                      : fmt::format("what the store has as {} is none: \"{}\"", header, value);
+                      : fmt::format("the store's {} is not a checksum: \"{}\"", header, value);
   }
   return StoredChecksum{std::nullopt, std::move(why)};
 }
@@ -281,13 +281,13 @@ Verdict S3Store::follow_to_node(const Uri& uri, const SignedRequest& request,
   } else if (to->path != from.path) {
     why = "to another bucket or key";
   } else if (request.hops >= kMostNodes) {
-    why = "more often than may be";
+    why = "too many times";
   }
   if (!why.empty()) {
-    verdict.error =
-        Error(ErrorKind::io, fmt::format("{} answered {} and sends the request on {}, which is not "
-                                         "followed; give the endpoint of the machine that answers",
-                                         request.http.host(), answer.head.status, why));
+    verdict.error = Error(ErrorKind::io,
+                          fmt::format("{} answered {} and redirects the request {}, which is not "
+                                      "followed; give the endpoint of the machine that answers",
+                                      request.http.host(), answer.head.status, why));
     return verdict;
   }
   nodes_.with([&](auto& nodes) {
@@ -306,7 +306,7 @@ Verdict S3Store::judge_code(const Uri& uri, const SignedRequest& request, const 
   if (code.starts_with("KMS.")) {
     ErrorFields fields = verdict.error.fields();
     fields.kind = ErrorKind::permission_denied;
-    fields.message += "; the key that the object is encrypted with is not to be had";
+    fields.message += "; the key that the object is encrypted with is not available";
     verdict.error = Error(std::move(fields));
   }
   const auto renew = [&] {

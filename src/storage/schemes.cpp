@@ -48,8 +48,8 @@ Result<const SchemeRow*> find_scheme(const Uri& uri) {
                                       "https://huggingface.co/ORGANISATION/MODEL/resolve/main/FILE"
                                     : "";
   return Error(ErrorKind::unsupported,
-               fmt::format("this version reads no {}:// URIs; it reads: {}{}", uri.scheme(), known,
-                           hint))
+               fmt::format("this version does not read {}:// URIs; it reads: {}{}", uri.scheme(),
+                           known, hint))
       .at(uri.text());
 }
 

@@ -52,7 +52,7 @@ constexpr std::array kS3DialectCodes = {
             "the bucket is in another region; set s3_region or AWS_REGION"},
     CodeRow{"TemporaryRedirect", ErrorKind::invalid_argument,
             "the bucket is in another region; set s3_region or AWS_REGION"},
-    CodeRow{"NotImplemented", ErrorKind::unsupported, "the store does not know this request"},
+    CodeRow{"NotImplemented", ErrorKind::unsupported, "the store does not support this request"},
     CodeRow{"SecondLevelDomainForbidden", ErrorKind::invalid_argument, kPathStyleHint},
     CodeRow{"PathStyleDomainForbidden", ErrorKind::invalid_argument, kPathStyleHint},
     CodeRow{"VirtualHostDomainRequired", ErrorKind::invalid_argument, kPathStyleHint},
@@ -106,9 +106,9 @@ std::string_view hint_of_kind(ErrorKind kind) {
     case ErrorKind::throttled:
       return "the store asks its readers to slow down; use fewer connections, or try again later";
     case ErrorKind::unsupported:
-      return "the store does not know this request";
+      return "the store does not support this request";
     case ErrorKind::io:
-      return "the store, or a proxy before it, failed; try again later";
+      return "the store, or a proxy in front of it, failed; try again later";
     default:
       return "";
   }

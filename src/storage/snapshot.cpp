@@ -73,8 +73,8 @@ Result<std::string> version_of(const std::vector<WantedFile>& wanted) {
     const std::string_view tag = opaque_tag(file.entry.etag);
     if (tag.empty()) {
       return Error(ErrorKind::unsupported,
-                   "the store's listing has no ETag for it, so that nothing would tell when a "
-                   "snapshot is out of date; pull the files instead")
+                   "the store's listing has no ETag for it, so nothing would show when a snapshot "
+                   "is out of date; pull the files instead")
           .at(file.entry.uri.text());
     }
     hasher.update(fmt::format("{}\n{}\n{}\n", file.path, tag, file.entry.size));

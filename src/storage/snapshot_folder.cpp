@@ -130,8 +130,8 @@ Result<UniqueFd> lock_folder(int folder, const std::string& path) {
     if (now < warn_at) continue;
     warn_at = now + kWarnAgain;
     log_line(LogLevel::warning,
-             fmt::format("waiting for the lock {}, which {} has held for at least {} s; it pulls "
-                         "there, or it is stopped and must be ended",
+             fmt::format("waiting for the lock {}, which {} has held for at least {} s; it is "
+                         "still pulling, or it is stopped and must be killed",
                          lock_path, holder_of(lock.get()),
                          std::chrono::duration_cast<std::chrono::seconds>(now - began).count()));
   }
@@ -148,8 +148,7 @@ Result<void> write_digests(int folder, const std::string& name, int files,
   for (const WantedFile& file : wanted) {
     const auto digest = TRY(digest_of(files, file));
     if (!digest) {
-      return Error(ErrorKind::io, "a file that was just pulled is not there any more")
-          .at(file.entry.uri.text());
+      return Error(ErrorKind::io, "a file that was just pulled is gone").at(file.entry.uri.text());
     }
     text += fmt::format("{}  {}\n", *digest, file.path);
   }

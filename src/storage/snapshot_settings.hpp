@@ -12,8 +12,8 @@ inline constexpr Setting kCacheFolder{
     RowOf<Scope::store>{
         .name = "cache_folder",
         .meaning = "Where snapshots of models' small files are kept. auto is "
-                   "$XDG_CACHE_HOME/libstreamer, else ~/.cache/libstreamer. Whoever may write "
-                   "to it decides what programs read from it."},
+                   "$XDG_CACHE_HOME/libstreamer, or else ~/.cache/libstreamer. Anyone who may "
+                   "write to it controls what programs read from it."},
     Text("a path")};
 
 }  // namespace setting

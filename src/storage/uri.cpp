@@ -23,7 +23,8 @@ Error bad_uri(std::string_view text, std::string_view why) {
     const auto byte = static_cast<unsigned char>(c);
     shown += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
   }
-  return Error(ErrorKind::invalid_argument, fmt::format("\"{}\" is no usable URI: {}", shown, why));
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("\"{}\" is not a usable URI: {}", shown, why));
 }
 
 bool is_scheme_character(char c) {
@@ -79,11 +80,11 @@ class UriParser {
     // What stands before an @ may be a password: it is not shown.
     if (at != std::string_view::npos)
       return bad_uri(text.substr(0, scheme.size() + 3),
-                     "a user's name or a password does not belong in it; give credentials by the "
+                     "a user name or password does not belong in it; give credentials in the "
                      "settings or the environment");
     if (bucket.find(':') != std::string_view::npos)
       return bad_uri(text,
-                     "a bucket has no port; write SCHEME://BUCKET/KEY, and the server into the "
+                     "a bucket has no port; write SCHEME://BUCKET/KEY, and put the server into the "
                      "setting s3_endpoint, gcs_endpoint or azure_endpoint");
     TRY(check_key(text, key));
     return Uri(usual_scheme(scheme), std::string(rest));
@@ -119,7 +120,7 @@ class UriParser {
     const std::string blob_host = azure_blob_host(host);
     if (container.empty()) return no_bucket(text);
     if (blob_host.empty())
-      return bad_uri(text, "what stands behind the @ is no host of Azure storage");
+      return bad_uri(text, "what follows the @ is not a host of Azure storage");
     TRY(check_key(text, key));
     Uri uri("az", fmt::format("{}/{}", container, key));
     uri.host_ = blob_host;

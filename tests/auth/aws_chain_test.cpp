@@ -63,7 +63,7 @@ TEST_CASE("environment: a secret without an id is nothing, as for the AWS CLI", 
   World world;
   world.variables["AWS_SECRET_ACCESS_KEY"] = "canary";
   CHECK_THAT(world.find().error().message(),
-             Catch::Contains("AWS_SECRET_ACCESS_KEY is set and AWS_ACCESS_KEY_ID is not") &&
+             Catch::Contains("AWS_SECRET_ACCESS_KEY is set but AWS_ACCESS_KEY_ID is not") &&
                  !Catch::Contains("canary"));
   world.write(".aws/credentials", "[default]\naws_access_key_id=F\naws_secret_access_key=f\n");
   CHECK(world.find()->access_key_id == "F");
@@ -184,11 +184,11 @@ TEST_CASE("profiles: what cannot work says why", "[aws]") {
     CHECK_THAT(found.error().message(), Catch::Contains(words));
   };
   says("[profile p]\nrole_arn=a\nsource_profile=q\n[profile q]\nrole_arn=b\nsource_profile=p\n",
-       "comes back");
+       "leads back");
   says("[profile p]\nrole_arn=a\nsource_profile=none\n", "does not exist");
   says("[profile p]\nrole_arn=a\n", "exactly one");
   says("[profile p]\nrole_arn=a\nsource_profile=p\ncredential_source=Environment\n", "exactly one");
-  says("[profile p]\nrole_arn=a\ncredential_source=Elsewhere\n", "none of");
+  says("[profile p]\nrole_arn=a\ncredential_source=Elsewhere\n", "other than");
   says("[profile p]\nrole_arn=a\nsource_profile=p\nmfa_serial=x\n", "MFA");
   says("[profile p]\naws_access_key_id=x\n", "only one");
   says("[profile p]\nlogin_session=x\n", "export-credentials");
@@ -198,7 +198,7 @@ TEST_CASE("profiles: what cannot work says why", "[aws]") {
   says(
       "[profile p]\nsso_account_id=x\nsso_role_name=r\nsso_session=s\nsso_region=a\n"
       "[sso-session s]\nsso_start_url=u\nsso_region=b\n",
-      "different values of sso_region");
+      "different values for sso_region");
   says("[profile p]\naws_secret_access_key=x\n", "without aws_access_key_id");
   says("[profile p]\nweb_identity_token_file=/x\n", "role_arn in profile");
   says("[profile p\n", "line 1");
@@ -315,7 +315,7 @@ TEST_CASE("endpoints of services follow partition, FIPS, dual-stack and configur
   CHECK(host(sso_oidc, "eusc-de-east-1") ==
         "https://oidc.eusc-de-east-1.amazonaws.eu eusc-de-east-1");
   CHECK(host(sts, "x.example.com/") ==
-        "\"x.example.com/\" (of AWS_REGION or the profile's region) is no region");
+        "\"x.example.com/\" (from AWS_REGION or the profile's region) is not a region");
   world.variables["AWS_STS_REGIONAL_ENDPOINTS"] = "legacy";
   CHECK(host(sts, "eu-west-1") == "https://sts.amazonaws.com us-east-1");
   CHECK(host(sts, "cn-north-1") == "https://sts.cn-north-1.amazonaws.com.cn cn-north-1");

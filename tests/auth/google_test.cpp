@@ -265,7 +265,7 @@ TEST_CASE("workload identity of AWS: a signed request to STS stands for the inst
   CHECK_THAT(seen, Catch::Contains("Credential=ENV/") && Catch::Contains("/eu-west-1/sts/") &&
                        !Catch::Contains("x-amz-security-token"));
   world.variables["AWS_REGION"] = "example.com/";
-  CHECK_THAT(world.find().error().message(), Catch::Contains("no AWS region"));
+  CHECK_THAT(world.find().error().message(), Catch::Contains("not an AWS region"));
   world.use(external(world, R"({"environment_id":"aws2","regional_cred_verification_url":"x"})"));
   CHECK_THAT(world.find().error().message(), Catch::Contains("aws2"));
 }
@@ -296,7 +296,7 @@ TEST_CASE("another universe: nothing of its credentials goes to Google's own hos
           "token_url is sts.googleapis.com");
   refuses(R"({"type":"authorized_user","client_id":"i","client_secret":"s","refresh_token":"r")" +
               elsewhere + "}",
-          "logins of users");
+          "user logins");
   refuses(fmt::format(R"({{"type":"impersonated_service_account",)"
                       R"("service_account_impersonation_url":"https://iam.googleapis.com/x",)"
                       R"("source_credentials":{}}})",

@@ -233,7 +233,7 @@ TEST_CASE("a misspelt variable is told with the nearest, and what is not ours is
   const auto found =
       misspelt_variables({"STREAMER_MEMRY_LIMIT", "STREAMER_S3_ENDPONT", "STREAMER_LOG_LEVL"});
   REQUIRE(found.size() == 3);
-  CHECK(found[0] == "STREAMER_MEMRY_LIMIT is no setting; did you mean STREAMER_MEMORY_LIMIT?");
+  CHECK(found[0] == "STREAMER_MEMRY_LIMIT is not a setting; did you mean STREAMER_MEMORY_LIMIT?");
   CHECK_THAT(found[1], Catch::Contains("did you mean STREAMER_S3_ENDPOINT?"));
   CHECK_THAT(found[2], Catch::Contains("did you mean STREAMER_LOG_LEVEL?"));
   CHECK_THAT(misspelt_variables({"STREAMER_HEDGING"}).at(0),

@@ -157,7 +157,7 @@ TEST_CASE("the same file twice, an empty folder and nothing at all are refused",
   CHECK(open({folder.path().string() + "/none"}).error().kind() == ErrorKind::not_found);
 }
 
-TEST_CASE("what is no regular file is refused without waiting for it", "[checkpoint][D06]") {
+TEST_CASE("what is not a regular file is refused without waiting for it", "[checkpoint][D06]") {
   const Folder folder;
   const std::string fifo = (folder.path() / "fifo.safetensors").string();
   REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
@@ -276,7 +276,7 @@ TEST_CASE("a set of parts is whole, or an error", "[checkpoint][P2]") {
   const auto half = open({folder.path().string()});
   REQUIRE_FALSE(half);
   CHECK(half.error().kind() == ErrorKind::corrupt);
-  CHECK_THAT(half.error().line(), Catch::Contains("not there: 2"));
+  CHECK_THAT(half.error().line(), Catch::Contains("missing: 2"));
   // Who names a file means that one.
   CHECK(open({first}));
   folder.write("model-00002-of-00002.safetensors", file_of({"b"}));

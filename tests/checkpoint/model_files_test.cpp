@@ -79,16 +79,16 @@ TEST_CASE("a part that is not there is an error that numbers it", "[model_files]
     return names;
   };
   const std::vector<std::pair<Names, std::string>> cases = {
-      {{"model-00001-of-00002.safetensors"}, "not there: 2"},
-      {{"model-00002-of-00002.safetensors"}, "not there: 1"},
-      {{"Model-00001-OF-00002.Safetensors"}, "not there: 2"},
-      {without(parts_of("model", 7), 3), "not there: 4"},
-      {without(parts_of("model.fp16", 3), 0), "not there: 1"},
-      {parts_of("a", 2) + without(parts_of("b", 2), 1), "not there: 2"},
-      {without(parts_of("model", 3, 0), 2), "not there: 2"},
-      {{"model-00001-of-99999.safetensors"}, "99998 are not there: 2, 3, 4, 5, 6, ..."},
-      {{"model-00001-of-00002.fp16.safetensors"}, "not there: 2"},
-      {{"pytorch_model_00001-of-00002.safetensors"}, "not there: 2"},
+      {{"model-00001-of-00002.safetensors"}, "missing: 2"},
+      {{"model-00002-of-00002.safetensors"}, "missing: 1"},
+      {{"Model-00001-OF-00002.Safetensors"}, "missing: 2"},
+      {without(parts_of("model", 7), 3), "missing: 4"},
+      {without(parts_of("model.fp16", 3), 0), "missing: 1"},
+      {parts_of("a", 2) + without(parts_of("b", 2), 1), "missing: 2"},
+      {without(parts_of("model", 3, 0), 2), "missing: 2"},
+      {{"model-00001-of-99999.safetensors"}, "99998 are missing: 2, 3, 4, 5, 6, ..."},
+      {{"model-00001-of-00002.fp16.safetensors"}, "missing: 2"},
+      {{"pytorch_model_00001-of-00002.safetensors"}, "missing: 2"},
   };
   for (const auto& [files, words] : cases) {
     CAPTURE(files);
@@ -177,8 +177,8 @@ TEST_CASE("of several indexes the plain one is taken, or none", "[model_files][P
     CAPTURE(indexes);
     const Error error = refusal(indexes);
     CHECK(error.kind() == ErrorKind::invalid_argument);
-    CHECK_THAT(error.message(), Contains(indexes[0]) && Contains(indexes[1]) &&
-                                    Contains("name the one that is meant"));
+    CHECK_THAT(error.message(),
+               Contains(indexes[0]) && Contains(indexes[1]) && Contains("name the one to load"));
   }
 }
 

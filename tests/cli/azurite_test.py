@@ -189,7 +189,7 @@ class RealStore(StoreCase):
               "az://models/llama 3/model-00001-of-00004.safetensors")
         fails("ContainerNotFound", {}, "az://nocontainer/")
         fails("BlobNotFound", {}, "az://models/none.safetensors")
-        fails("TLS: the server was not believed",
+        fails("TLS: the server was not trusted",
               {"STREAMER_CA_BUNDLE": None, "AZURE_STORAGE_ENDPOINT": self.store.url("https")})
 
     def test_doctor(self):

@@ -218,7 +218,7 @@ class Mpi(unittest.TestCase):
         other = ["load", self.uris()[0]]
         both = ["load", *self.uris()[:2]]
         done = self.run_ranks(2, both, other, options=self.TO_THE_END)
-        self.assertEqual(done.stderr.count("rank 1: another checkpoint than on rank 0"), 2,
+        self.assertEqual(done.stderr.count("rank 1: a different checkpoint than on rank 0"), 2,
                          done.stderr)
 
     def test_a_rank_that_dies(self):

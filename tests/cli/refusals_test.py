@@ -132,7 +132,7 @@ class Schemes(Case):
             host = f"127.0.0.1:{self.start(server).port}"
             for cloud, command, code, text in self.on_every_cloud("http://" + host):
                 with self.subTest(cloud=cloud, command=command, server=server):
-                    self.assertIn(f"http://{host} speaks TLS, and was asked in plain HTTP", text)
+                    self.assertIn(f"http://{host} speaks TLS, but was asked in plain HTTP", text)
                     self.assertIn(f"write https://{host}", text)
                     # By what came: an answer that is none, or a 400.
                     self.assertIn(code, (2, 3))
@@ -147,7 +147,7 @@ class Schemes(Case):
         server = self.start(RawServer(lambda first: b"220 mail.example ESMTP\r\n"))
         _, text = self.streamer("load", f"http://127.0.0.1:{server.port}/m", "--set",
                                 "max_attempts=4")
-        self.assertIn("breaks the rules of HTTP", text)
+        self.assertIn("is not valid HTTP", text)
         self.assertNotIn("speaks TLS", text)
 
 
@@ -288,7 +288,7 @@ class Command(Case):
             self.assertIn(f"load has no option {given}; did you mean {meant}?", text)
         code, text = self.streamer("--lgo", "debug", "load", "/models")
         self.assertEqual(code, 2)
-        self.assertIn("--lgo cannot stand before the command's name; did you mean --log?", text)
+        self.assertIn("--lgo cannot come before the command's name; did you mean --log?", text)
         code, text = self.streamer("load", "/models", "--frobnicate=SECRET")
         self.assertIn("load has no option --frobnicate", text)
         self.assertNotIn("SECRET", text)

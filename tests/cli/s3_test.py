@@ -159,7 +159,7 @@ class S3(unittest.TestCase):
         for name, certificate in cases.items():
             with self.subTest(name):
                 store = self.start(fake_aws.Store(serve_range, certificate))
-                self.fails(3, "TLS: the server was not believed",
+                self.fails(3, "TLS: the server was not trusted",
                            {"AWS_ENDPOINT_URL": f"https://127.0.0.1:{store.port}"})
                 self.assertEqual(store.requests, [])
 

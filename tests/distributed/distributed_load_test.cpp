@@ -333,7 +333,7 @@ TEST_CASE("an error of one rank is every rank's, with its number and cause", "[d
     for (const Rank& rank : ranks) {
       REQUIRE(rank.error);
       CHECK(rank.error->kind() == ErrorKind::object_changed);
-      CHECK_THAT(rank.error->message(), Catch::Contains("rank 3: another checkpoint"));
+      CHECK_THAT(rank.error->message(), Catch::Contains("rank 3: a different checkpoint"));
     }
   }
   SECTION("other settings") {

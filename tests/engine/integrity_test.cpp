@@ -181,7 +181,7 @@ TEST_CASE("what cannot be verified is a warning, or an error where that is requi
        {},
        "\"not base64!\""},
       // Eight bytes are no CRC32.
-      {"x-amz-checksum-crc32: AAAAAAAAAAA=\r\n", {}, "x-amz-checksum-crc32 is none"},
+      {"x-amz-checksum-crc32: AAAAAAAAAAA=\r\n", {}, "x-amz-checksum-crc32 is not a checksum"},
       {"", {{.tensor = 3}}, "not all of it"},
   };
   for (const Row& row : rows) {

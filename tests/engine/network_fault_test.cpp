@@ -144,7 +144,7 @@ TEST_CASE("N12 each attempt at a silent store is a warning with its number", "[n
   CHECK(outcome.error->kind() == ErrorKind::timed_out);
   for (const char* const attempt : {"attempt 1: ", "attempt 2: ", "attempt 3: "})
     CHECK(warnings.count(attempt) >= 1);
-  CHECK(warnings.count("no byte came for 200 ms") >= 3);
+  CHECK(warnings.count("no byte arrived for 200 ms") >= 3);
 }
 
 TEST_CASE("N12 an attempt that fails in another way, but after long, is a warning too",

@@ -176,7 +176,7 @@ class LibstreamerOnRanks(Ranks):
                                             settings={"chunk_bytes": "no" if rank == 1 else "auto"}),
              "rank 1: .*chunk_bytes"),
             (lambda rank: libstreamer.start(self.paths[:4 if rank == 1 else 5], group=True),
-             "rank 1: another checkpoint"),
+             "rank 1: a different checkpoint"),
             (lambda rank: libstreamer.start(self.paths, group=True, memory_limit=(
                 5000 if rank == 1 else None)), "rank 1: .*memory_limit"),
         ]

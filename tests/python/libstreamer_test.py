@@ -317,9 +317,11 @@ class Package(unittest.TestCase):
             with self.assertRaisesRegex(libstreamer.InvalidArgumentError,
                                         f"{name} is a setting of the .* opened"):
                 libstreamer.start(opened, settings={name: value})
-        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "credentials are the store's"):
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError,
+                                    "credentials, belong to the store"):
             libstreamer.start(opened, credentials=dict)
-        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "memory_limit .* no prefix"):
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError,
+                                    "memory_limit .* cannot have a prefix"):
             libstreamer.open(self.big, prefixes={"s3://bucket/": {"memory_limit": "minimum"}})
 
     def test_a_limit_that_is_held_is_an_error_and_released_memory_is_used_again(self):

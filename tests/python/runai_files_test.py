@@ -57,7 +57,7 @@ class Files(Case):
             list_safetensors(self.folder.name)
         os.remove(whole[3])
         os.remove(self.path("model.safetensors.index.json"))
-        with self.assertRaisesRegex(ValueError, "not there: 4"):
+        with self.assertRaisesRegex(ValueError, "missing: 4"):
             list_safetensors(self.folder.name)
 
     def test_a_folder_without_a_model_is_an_empty_list_and_a_warning(self):

@@ -127,7 +127,7 @@ class Stores(StoreCase):
         for shard in (shards[0], shards[2]):
             self.world.client.put("models", "half/" + shard, checkpoint({"x": 9}, 1)[0])
         for read in (list_safetensors, libstreamer.open):
-            with self.assertRaisesRegex(ValueError, "not there: 2"):
+            with self.assertRaisesRegex(ValueError, "missing: 2"):
                 read(folder)
         self.world.client.put("models", "half/model.safetensors.index.json", index.encode())
         for read in (list_safetensors, libstreamer.open):

@@ -426,7 +426,7 @@ TEST_CASE("N2 plain URLs: one that is refused right after it was renewed is an e
   const auto opened = reached.store->open(reached.uri, 1);
   REQUIRE_FALSE(opened);
   CHECK(opened.error().kind() == ErrorKind::permission_denied);
-  CHECK_THAT(opened.error().line(), Catch::Contains("had given just now"));
+  CHECK_THAT(opened.error().line(), Catch::Contains("gave just now"));
   CHECK(at_hub <= 5);
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""streamer.h for ctypes: the shared library, its structs and its functions, and nothing else."""
+"""streamer.h for ctypes: the shared library, its structs and its functions, nothing else."""
 import ctypes
 import os
 from ctypes import (CFUNCTYPE, POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t,
@@ -10,7 +10,7 @@ _NAME = "libstreamer.so.0"
 
 
 class Struct(ctypes.Structure):
-    """One that begins with struct_size, which is set."""
+    """A struct that begins with struct_size, which is set."""
 
     def __init__(self, **values):
         super().__init__(struct_size=ctypes.sizeof(type(self)), **values)
@@ -81,13 +81,13 @@ TensorView = _struct(
     ("part", c_int32))
 
 class Outgoing(ctypes.Structure):
-    """What goes to one rank."""
+    """Bytes sent to one rank."""
 
     _fields_ = [("data", c_void_p), ("bytes", c_uint64), ("rank", c_uint32)]
 
 
 class Incoming(ctypes.Structure):
-    """What comes from one rank."""
+    """Bytes received from one rank."""
 
     _fields_ = [("data", c_void_p), ("bytes", c_uint64), ("rank", c_uint32)]
 
@@ -231,7 +231,7 @@ def _load():
         if not missing:
             return library
         tried.append(f"{path} is older than this package and has no streamer_{missing[0]}()")
-    raise ImportError("there is no shared library of libstreamer that fits: " + "; ".join(tried) +
+    raise ImportError("no usable shared library of libstreamer was found: " + "; ".join(tried) +
                       ". Set STREAMER_LIBRARY to the path of libstreamer.so")
 
 

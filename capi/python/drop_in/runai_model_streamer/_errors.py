@@ -65,7 +65,7 @@ _OFFSETS = _NAME + r": data_offsets are \[(?P<begin>\d+), (?P<end>\d+)\), and th
     r"end at (?P<expected>\d+)"
 # What of our message says which of the original's words are meant; the first that fits.
 _HEADER_WORDS = (
-    (r"^HeaderTooLarge: the header claims (?P<size>\d+) bytes and may have (?P<most>\d+)",
+    (r"^HeaderTooLarge: the header claims (?P<size>\d+) bytes but may have at most (?P<most>\d+)",
      "Corrupted File: Header size {size} in {path} exceeds limit of {most} bytes"),
     ("^(HeaderTooSmall|InvalidHeaderLength|IncompleteHeader):", _CUT_SHORT),
     ("^InvalidHeader:", "Corrupted File: Header in {path} is not valid UTF-8"),
