@@ -48,27 +48,27 @@ __all__ = [
 
 
 class Entry(NamedTuple):
-    """What stands under a URI."""
+    """A file or folder under a URI."""
 
     uri: str
     bytes: int  # 0 for a folder
     is_folder: bool
-    etag: str = ""  # as the store writes it; empty for folders, files, or if it says none
+    etag: str = ""  # as the store writes it; empty for folders and files, or if it sends none
 
 
 class PulledFile(NamedTuple):
-    """A file of this machine that a pull brought."""
+    """A local file of a pull."""
 
     path: str
     bytes: int
-    etag: str = ""  # of the object, as the store writes it; empty if it says none
-    was_there: bool = False  # the same bytes were there, and were not copied
+    etag: str = ""  # of the object, as the store writes it; empty if it sends none
+    was_there: bool = False  # the file already had the same bytes and was not copied
 
 
 class ModelListing(NamedTuple):
     """The objects of a model."""
 
-    folder: str  # in which they stand
+    folder: str  # of the objects
     objects: List[Entry]  # empty: the folder holds no model
     notes: List[str]  # what was left out, or why there is nothing
 
@@ -83,7 +83,7 @@ class Step(NamedTuple):
 
 
 def library_version() -> str:
-    """Of the shared library: "0.1.0"."""
+    """The version of the shared library: "0.1.0"."""
     return _library.version_string().decode()
 
 
@@ -92,13 +92,13 @@ def open(uris: Union[Uri, Sequence[Uri]],
          prefixes: Optional[Mapping[str, Mapping[str, Any]]] = None,
          credentials: Optional[Callable[[], Mapping[str, Any]]] = None,
          timeout: Optional[float] = None, operation: Optional[Operation] = None) -> Checkpoint:
-    """Opens safetensors files, shard indexes, or of each folder one whole model; reads and checks
-    headers. What of a folder was left out is in the checkpoint's notes.
+    """Opens safetensors files, shard indexes, or one whole model from each folder; reads and checks
+    headers. The checkpoint's notes say which files of a folder were left out.
 
-    settings: names of all_settings() to values; prefixes: the same for URIs that begin with a text.
-    credentials: called when a store needs some; returns a mapping with access_key_id,
+    settings: maps names of all_settings() to values; prefixes: maps prefixes of URIs to such settings.
+    credentials: called when a store needs credentials; returns a mapping with access_key_id,
     secret_access_key, session_token, expires_unix_s or bearer_token. timeout: seconds that opening
-    may take in all; operation: what cancels it.
+    may take in all; operation: an Operation that can cancel it.
     """
     return Checkpoint(uris, settings, prefixes=prefixes, credentials=credentials, timeout=timeout,
                       operation=operation)
@@ -106,8 +106,8 @@ def open(uris: Union[Uri, Sequence[Uri]],
 
 def open_rank(folder: Uri, rank: int, pattern: Optional[str] = None,
               settings: Optional[Mapping[str, Any]] = None, **options: Any) -> Checkpoint:
-    """Opens rank's parts of a sharded state. pattern: a file's name with {rank} and {part};
-    None: "model-rank-{rank}-part-{part}.safetensors". Others: as for open()."""
+    """Opens rank's parts of a sharded state. pattern: a file name with {rank} and {part};
+    None: "model-rank-{rank}-part-{part}.safetensors". Other arguments: as for open()."""
     return RankParts(folder, rank, pattern, settings, **options)
 
 
@@ -140,26 +140,25 @@ def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
 def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[str] = None,
          progress: Union[bool, Callable[[int, int], None]] = False, **options: Any
          ) -> Iterator[Tuple[str, Any]]:
-    """Yields (name, tensor) as soon as each tensor's last byte is there.
+    """Yields (name, tensor) as soon as each tensor's last byte has arrived.
 
-    source: a Checkpoint, or what open() takes. framework: "torch", "numpy", "jax", or None for
-    Tensor. device: "cpu" or "cuda:0". select: a name, patterns of fnmatch, each of which must match
-    some name unless allow_empty, or a predicate of TensorInfo. slices: names to (dimension, start,
-    stop), or to a slice for each dimension. into: names to memory of the caller (writable buffers,
-    tensors of torch), which then are selected.
-    memory_limit: bytes, "auto", "unlimited" or "minimum"; a tensor that is still referred to counts.
-    "minimum" is the largest tensor: what the loop still holds when it asks for the next one is copied
-    to memory of its own, and tensors of torch and NumPy are copies from the start.
-    progress: True for a bar of tqdm if that is installed, or a function of (bytes done, bytes in
-    all). order: "completion", "plan" (as memory is used), or None: "completion" if memory_limit is
-    "unlimited", else "plan", because the loop holds a tensor while the next one comes. group: the
-    ranks that share the load, so that each byte is read once between them: True for torch's default
-    process group, a group of it (gloo for the host, nccl for GPUs), or a RankGroup; every rank
-    calls this then, and each gets what it asks for. first: patterns of names; tensors that match the
-    first one are read first, then those of the second, and so on, then all others. Others:
-    read_order, stream, settings, prefixes, credentials. A load of a
-    Checkpoint inherits what that was opened with, and takes settings of loads only: others belong to
-    open().
+    source: a Checkpoint, or anything that open() accepts. framework: "torch", "numpy", "jax", or None
+    for Tensor. device: "cpu" or "cuda:0". select: a name, fnmatch patterns, each of which must match
+    some name unless allow_empty is set, or a predicate of TensorInfo. slices: maps names to (dimension,
+    start, stop), or to a slice for each dimension. into: maps names to memory of the caller (writable
+    buffers, torch tensors); only these names are then selected.
+    memory_limit: bytes, "auto", "unlimited" or "minimum"; a tensor that is still referenced counts.
+    "minimum" is the largest tensor: a tensor that the loop still holds when it asks for the next one
+    is copied to its own memory, and torch and NumPy tensors are copies from the start.
+    progress: True for a tqdm bar, if tqdm is installed, or a function of (bytes done, bytes in all).
+    order: "completion", "plan" (as memory is used), or None: "completion" if memory_limit is
+    "unlimited", otherwise "plan", because the loop holds one tensor while the next one arrives.
+    group: the ranks that share the load, so that each byte is read once between them: True for torch's
+    default process group, another torch group (gloo for the host, nccl for GPUs), or a RankGroup;
+    every rank must then call this, and each gets what it asks for. first: patterns of names; tensors
+    that match the first pattern are read first, then those that match the second, and so on, then all
+    others. Other arguments: read_order, stream, settings, prefixes, credentials. A load of a Checkpoint
+    inherits the settings it was opened with, and accepts load settings only: others belong to open().
     """
     convert = _converter(framework)
     with start(source, **options) as running:
@@ -173,7 +172,7 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
                 converted = convert(tensor)
                 if running.moves_out and framework in ("torch", "numpy"):
                     converted = converted.clone() if framework == "torch" else converted.copy()
-                # Only what is yielded holds the memory.
+                # Only the yielded object may keep the memory alive.
                 del tensor
                 yield name, converted
                 del converted
@@ -183,10 +182,10 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
 
 def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, strict: bool = True,
               **options: Any) -> List[str]:
-    """Loads straight into memory that is there: a mapping of names to writable buffers or tensors of
-    torch, or a module (its state_dict()). Returns the names that were loaded. strict: names that
-    only one side has are an error; else they are left alone. A name of the target whose memory is
-    that of another name which is loaded, as of tied weights, is not missing. Others: as for load().
+    """Loads straight into existing memory: a mapping of names to writable buffers or torch tensors, or
+    a module (its state_dict()). Returns the names that were loaded. strict: names that only one side
+    has are an error; otherwise they are ignored. A name of the target that shares the memory of another
+    loaded name, as tied weights do, is not missing. Other arguments: as for load().
     """
     memory: Mapping[str, Any] = target.state_dict() if hasattr(target, "state_dict") else target
     checkpoint = source if isinstance(source, Checkpoint) else open(
@@ -199,7 +198,7 @@ def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, str
         if missing or unexpected:
             raise InvalidArgumentError(
                 f"names differ: not in the checkpoint {missing[:5]}, not in the target "
-                f"{unexpected[:5]}; strict=False leaves them alone")
+                f"{unexpected[:5]}; strict=False ignores them")
     if checkpoint is not source:
         for inherited in ("settings", "prefixes", "credentials"):
             options.pop(inherited, None)
@@ -208,7 +207,8 @@ def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, str
 
 
 def _tied(memory, names):
-    """Those of names that lie within memory of other names, which need no bytes of their own."""
+    """The names whose memory lies within that of other names, so that they need no bytes of their
+    own."""
     def span(tensor):
         if not hasattr(tensor, "data_ptr") or tensor.numel() == 0:
             return None
@@ -230,8 +230,8 @@ def _tied(memory, names):
 def list(uri: Uri, *, recursive: bool = False,
          settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
          timeout: Optional[float] = None, operation: Optional[Operation] = None) -> List[Entry]:
-    """What stands directly under a URI, or everything below it, without folders; sorted. timeout and
-    operation: as for open()."""
+    """Lists what is directly under a URI or, if recursive, everything below it, without folders;
+    sorted. timeout and operation: as for open()."""
     native = _NativeSettings(settings, prefixes, credentials)
     function = _library.listing_open_all if recursive else _library.listing_open
     return _take_listing(_listing_of(function, _os.fsencode(uri), native.handle, keep=(native,),
@@ -241,8 +241,8 @@ def list(uri: Uri, *, recursive: bool = False,
 def list_model(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefixes=None,
                credentials=None, timeout: Optional[float] = None,
                operation: Optional[Operation] = None) -> ModelListing:
-    """The objects that open() would open for a model's folder, its index or one file, without reading
-    their headers. What is half a model is an error, as it is there. timeout and operation: as for
+    """Lists the objects that open() would open for a model's folder, its index or one file, without
+    reading their headers. An incomplete model is an error here too. timeout and operation: as for
     open()."""
     native = _NativeSettings(settings, prefixes, credentials)
     return _take_listing(_listing_of(_library.listing_open_model, _os.fsencode(uri), native.handle,
@@ -253,10 +253,10 @@ def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[s
          settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
          timeout: Optional[float] = None, operation: Optional[Operation] = None,
          progress: Union[bool, Callable[[int, int], None]] = False) -> List[PulledFile]:
-    """Copies the objects below uri to folder, whole or not at all; returns the files. What is there
-    and has the object's bytes is left alone (PulledFile.was_there). What is wrong with one object
-    alone, such as a name that cannot be a path, is raised at the end, once all others are there.
-    Patterns are those of fnmatch, held against the key and against the path below uri. progress: as
+    """Copies the objects below uri to folder, each whole or not at all; returns the files. An existing
+    file that has the object's bytes is left alone (PulledFile.was_there). An error that concerns one
+    object only, such as a name that cannot be a path, is raised at the end, once all others are there.
+    Patterns are those of fnmatch, matched against the key and against the path below uri. progress: as
     for load(); timeout and operation: as for open()."""
     native = _NativeSettings(settings, prefixes, credentials)
     options = _pull_options(allow, ignore)
@@ -275,13 +275,13 @@ def snapshot(uri: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
              cache: Optional[Uri] = None, settings: Optional[Mapping[str, Any]] = None,
              prefixes=None, credentials=None, timeout: Optional[float] = None,
              operation: Optional[Operation] = None) -> str:
-    """The path of a folder of this machine with one version of a model's small files
-    (configuration, tokenizer, index): what programs that want files are given, while load() streams
-    the weights from the URI itself.
+    """Returns the path of a local folder with one version of a model's small files (configuration,
+    tokenizer, index): for programs that need files, while load() streams the weights from the URI
+    itself.
 
-    Whoever comes first pulls them, whole, below cache (None: the setting cache_folder); other
+    The first process pulls them, whole, below cache (None: the setting cache_folder); other
     processes wait for that or find them there; a folder never changes again. Without patterns
-    everything is taken but what is named like weights. A local folder is its own snapshot. timeout
+    everything is pulled except files named like weights. A local folder is its own snapshot. timeout
     and operation: as for open().
     """
     values = dict(settings or {})
@@ -298,8 +298,8 @@ def snapshot(uri: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
 def diagnose(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefixes=None,
              credentials=None, timeout: Optional[float] = None,
              operation: Optional[Operation] = None) -> List[Step]:
-    """Tries everything on the way to the bytes of uri, one step after the other, and returns the
-    steps. One that failed, mostly the last, says so and what to do; only cancelling is raised."""
+    """Tries each step on the way to the bytes of uri, one after the other, and returns the steps. A
+    failed step, usually the last, says what to do; only cancelling raises an exception."""
     native = _NativeSettings(settings, prefixes, credentials)
     operation = _operation_of(timeout, operation)
     steps: List[Step] = []
@@ -311,7 +311,7 @@ def diagnose(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefixes
 
     callback = _native.StepCallback(report)
 
-    # The place for a handle is the callback's `user`, which it does not look at.
+    # The handle's place is passed as the callback's `user`, which the callback ignores.
     try:
         _call_for_handle(_library.diagnose, _os.fsencode(uri), native.handle, operation.handle,
                          callback, keep=(native, callback), free=lambda handle: None,
@@ -323,7 +323,8 @@ def diagnose(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefixes
 
 
 def trim() -> int:
-    """Gives back the memory that loads keep for the next one, pinned or not; returns its bytes."""
+    """Returns to the system the memory that loads keep for the next one, pinned or not; returns the
+    number of bytes."""
     return _library.trim()
 
 
@@ -361,7 +362,7 @@ def _take_files(files):
 
 
 def _tick_of(progress, operation):
-    """What is called while a pull runs, and what ends the display."""
+    """A function to call while a pull runs, and one that ends the display."""
     if not progress:
         return None, lambda: None
     advance, finish = _progress(progress, 0) if not callable(progress) else (None, lambda: None)

@@ -37,7 +37,7 @@ class ObjectInfo(NamedTuple):
 
 
 def as_uris(uris: Union[Uri, Sequence[Uri]]) -> List[str]:
-    """One URI or path, or several, as texts."""
+    """One URI or path, or several, as a list of strings."""
     if isinstance(uris, (str, os.PathLike)):
         uris = [uris]
     return [os.fspath(uri) for uri in uris]
@@ -48,11 +48,11 @@ def dtype_name(number):
 
 
 class Checkpoint(collections.abc.Mapping):
-    """Names to TensorInfo, in storage order: by object, then offset. Each object is pinned to the
-    version that it had when it was opened. Immutable; any number of threads and loads may use it.
+    """Maps names to TensorInfo, in storage order: by object, then offset. Each object is pinned to the
+    version it had when it was opened. Immutable; any number of threads and loads may use it.
 
-    A name that several objects have stands for the first; `tensors` has all of them. timeout and
-    operation: of opening it.
+    A name that several objects have refers to the first; `tensors` has all of them. timeout and
+    operation: for opening it.
     """
 
     def __init__(self, uris, settings: Optional[Mapping] = None, *, prefixes=None,
@@ -106,17 +106,17 @@ class Checkpoint(collections.abc.Mapping):
 
     @property
     def bytes(self) -> int:
-        """Of all tensors together."""
+        """The bytes of all tensors together."""
         return library.checkpoint_bytes(self.handle)
 
     @property
     def notes(self) -> List[str]:
-        """What of a folder was left out when it was opened, and why."""
+        """Which files of a folder were left out when it was opened, and why."""
         return library.checkpoint_notes(self.handle).decode(errors="replace").splitlines()
 
     @property
     def metadata(self) -> Dict[str, str]:
-        """The __metadata__ of all objects; what several have is the first one's."""
+        """The __metadata__ of all objects; for keys that several have, the value of the first."""
         merged: Dict[str, str] = {}
         for one in reversed(self.objects):
             merged.update(one.metadata)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong, with every field that the library knows of it."""
+"""Exceptions, with every field that the library knows of an error."""
 import ctypes
 
 from ._native import ErrorInfo, library
 
 
 class StreamerError(Exception):
-    """An operation of libstreamer failed. str() is one line with the place and the cause.
+    """An operation of libstreamer failed. str() is one line with the object and the cause.
 
     kind: "not_found", "corrupt", ...; code: its number. uri, offset, size: the object and the range
-    of it that the error is about (size 0: all of it). os_error: errno, 0 if none. http_status,
-    service_code, request_id, host: what the store said. attempts: how often it was tried.
+    of it that the error is about (size 0: the whole object). os_error: errno, 0 if none. http_status,
+    service_code, request_id, host: what the store answered. attempts: the number of attempts.
     elapsed_ms: from the first attempt to the last.
     """
 
@@ -47,7 +47,7 @@ class InvalidArgumentError(StreamerError, ValueError):
 
 
 class UnsupportedError(StreamerError):
-    """This build or this system cannot do it."""
+    """Not supported by this build or this system."""
 
 
 class CancelledError(StreamerError):
@@ -55,7 +55,7 @@ class CancelledError(StreamerError):
 
 
 class MemoryLimitError(StreamerError):
-    """The memory limit leaves no room."""
+    """The memory limit leaves too little room."""
 
 
 class NotFoundError(StreamerError, FileNotFoundError):
@@ -102,7 +102,7 @@ def _text(value):
 
 
 def take_error(status, error):
-    """The exception for what a function stored; frees it. error: c_void_p."""
+    """The exception for an error that a function stored; frees that. error: c_void_p."""
     if not error:
         return StreamerError(_text(library.status_name(status)), code=status,
                              kind=_text(library.status_name(status)))
@@ -121,7 +121,7 @@ def take_error(status, error):
 
 
 def clean_text(text):
-    """text as the library cleans its own: without what is secret in it."""
+    """text, cleaned of secrets as the library cleans its own texts."""
     error = ctypes.c_void_p(library.error_new(100, str(text).encode("utf-8", "replace")))
     try:
         return _text(library.error_line(error))
@@ -130,7 +130,7 @@ def clean_text(text):
 
 
 def call(function, *arguments):
-    """Calls a function that can fail, with a place for its error; returns its status below 100."""
+    """Calls a function that can fail; raises its error, or returns its status below 100."""
     error = ctypes.c_void_p()
     status = function(*arguments, ctypes.byref(error))
     if status >= 100:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads: one pass each that brings tensors to memory."""
+"""Loads: each is one pass that reads tensors into memory."""
 import asyncio
 import collections
 import ctypes
@@ -23,7 +23,7 @@ from .waiting import call_for_handle
 # How long a wait in the library lasts before Python looks for signals.
 _TICK_MS = 100
 
-# How many tensors one call of the library brings at most, if all of the load is in memory anyway.
+# The most tensors that one call of the library returns, if all of the load is in memory anyway.
 _AT_ONCE = 256
 # TensorView for struct: its last eight fields are data, bytes, device.kind, device.number, tensor,
 # item, tag, part.
@@ -34,7 +34,7 @@ Select = Union[None, str, Iterable[str], Callable[[TensorInfo], bool]]
 
 
 def all_stats() -> Dict[str, str]:
-    """What loads count: names to what they mean. Those ending in _ns are nanoseconds."""
+    """What loads count: maps names to their meanings. Those ending in _ns are nanoseconds."""
     found, info = {}, _native.StatInfo()
     for index in range(library.stat_count()):
         call(library.stat_get_info, index, ctypes.byref(info))
@@ -62,7 +62,7 @@ def _device_name(kind, number):
 
 
 def _limit_of(values) -> str:
-    """memory_limit as the library will have it: of the call, of the environment, or the default."""
+    """memory_limit as the library will see it: from the call, from the environment, or the default."""
     limit = values.get("memory_limit")
     for variable in ("STREAMER_MEMORY_LIMIT", "RUNAI_STREAMER_MEMORY_LIMIT"):
         limit = os.environ.get(variable) if limit is None else limit
@@ -70,15 +70,15 @@ def _limit_of(values) -> str:
 
 
 def _usual_order(values) -> str:
-    """The loop's own tensor is held while the next one comes. Were it one that became ready long
-    after those behind it, no room would be left before it is released: with a limit, tensors come
-    in the order in which memory is used."""
+    """The loop holds its current tensor while it waits for the next one. If that tensor became ready
+    long after those behind it, there would be no room until it is released; so with a limit, tensors
+    come in the order in which memory is used."""
     is_unlimited = str(values.get("memory_limit")) in ("unlimited", "-1")
     return "completion" if is_unlimited and "device_memory_limit" not in values else "plan"
 
 
 class _Destination:
-    """Memory of the caller: anything with the buffer protocol, or a tensor of torch."""
+    """Memory of the caller: anything with the buffer protocol, or a torch tensor."""
 
     def __init__(self, name, target):
         self.owner = target
@@ -133,7 +133,7 @@ def _check_names(checkpoint, select, slices, into, allow_empty):
 
 
 class _Plan:
-    """A native plan, which ends with this."""
+    """Owns a native plan."""
 
     def __init__(self, checkpoint):
         self.handle = ctypes.c_void_p()
@@ -151,12 +151,12 @@ def _call_here(function, *arguments, keep, free):
 
 
 class _NotStarted(Exception):
-    """Something failed before the library was asked to load. Its cause says what."""
+    """Something failed before the library was asked to load; __cause__ says what."""
 
 
 class Load:
     """An iterator of (name, tensor). Ends with close(), with the `with` statement, or when it is
-    dropped; tensors that were yielded stay valid. For one thread, but for cancel() and stats()."""
+    dropped; yielded tensors stay valid. For one thread, except cancel() and stats()."""
 
     def __init__(self, checkpoint: Checkpoint, *, device="cpu", select: Select = None,
                  slices: Optional[Mapping[str, Any]] = None,
@@ -178,7 +178,7 @@ class Load:
             view.struct_size = ctypes.sizeof(view)
         self._shapes = {}
         self._destinations: Dict[int, _Destination] = {}
-        self._last = lambda: None  # the tensor that was yielded last, if somebody holds it
+        self._last = lambda: None  # the tensor that was yielded last, if it is still referenced
         values = dict(settings or {})
         if order is None:
             order = _usual_order({**checkpoint._values, **values})
@@ -186,7 +186,7 @@ class Load:
             self._start(device, select, slices, into, order, read_order, stream, values, prefixes,
                         credentials)
         except _NotStarted as error:
-            # The others would wait for this rank.
+            # Otherwise the other ranks would wait for this one.
             if self._ranks is not None and self._ranks.size > 1:
                 self._ranks.tell(error.__cause__)
             raise error.__cause__ from None
@@ -200,7 +200,8 @@ class Load:
         try:
             options = self._prepare(plan.handle, device, order, read_order, stream, values, prefixes,
                                     credentials)
-            # Ctrl-C ends what asks the store for checksums. Ranks have an order of their own.
+            # Starting may ask the store for checksums, and Ctrl-C must end that. With ranks it is
+            # collective, and stays on this thread.
             starting = call_for_handle if self._ranks is None else _call_here
             self._handle = starting(library.load_start, plan.handle, ctypes.byref(options),
                                     self._settings.handle, free=library.load_close,
@@ -229,11 +230,11 @@ class Load:
     def _prepare(self, plan, device, order, read_order, stream, values, prefixes, credentials):
         try:
             in_force = {**self.checkpoint._values, **values}
-            # A tensor may need all of the ring: the one before it cannot stay there.
+            # A tensor may need the whole ring, so the one before it cannot stay there.
             self.moves_out = _limit_of(in_force) in ("minimum", "0") and \
                 parse_device(device)[0] == _native.DEVICE_HOST
             self._settings = NativeSettings(values, prefixes, credentials)
-            # With a limit, what was taken and not yet asked for would stand in the way.
+            # With a limit, tensors taken in advance would occupy the room that others need.
             is_limited = _limit_of(in_force) not in ("auto", "unlimited", "-1") or \
                 "device_memory_limit" in in_force
             self._at_once = 1 if is_limited else _AT_ONCE
@@ -273,11 +274,11 @@ class Load:
         destination = _Destination(tensor.name, target)
         if destination.shape is not None and destination.shape != shape:
             raise InvalidArgumentError(
-                f"tensor {tensor.name!r} has shape {list(shape)}, and its destination has "
+                f"tensor {tensor.name!r} has shape {list(shape)}, but its destination has "
                 f"{list(destination.shape)}")
         if destination.dtype is not None and not _same_dtype(tensor.dtype, destination.dtype):
             raise InvalidArgumentError(
-                f"tensor {tensor.name!r} is of {tensor.dtype}, and its destination of "
+                f"tensor {tensor.name!r} has dtype {tensor.dtype}, but its destination has "
                 f"{destination.dtype}")
         self._destinations[tensor.number] = destination
         item.destination = destination.address or None
@@ -297,20 +298,20 @@ class Load:
         return tensor.name, tensor
 
     def next(self) -> Optional[Tensor]:
-        """The next tensor, or None at the end. Waits without the interpreter's lock; Ctrl-C ends the
-        load at once."""
+        """Returns the next tensor, or None at the end. Waits without the interpreter's lock; Ctrl-C
+        ends the load at once."""
         while True:
             tensor, is_over = self._look(_TICK_MS)
             if tensor is not None or is_over:
                 return tensor
 
     def _look(self, timeout_ms):
-        """(tensor, False), (None, True) at the end, or (None, False) when the time passed."""
+        """Returns (tensor, False), (None, True) at the end, or (None, False) on a timeout."""
         if not self._handle:
             return None, True
         if os.getpid() != self._pid:
-            raise UnsupportedError("this load was started before fork(); start one in the process "
-                                   "that uses it")
+            raise UnsupportedError("this load was started before fork(); start the load in the "
+                                   "process that uses it")
         if self._ready:
             return self._ready.popleft(), False
         if self.moves_out:
@@ -339,8 +340,8 @@ class Load:
     # ---- In an event loop ----
 
     def fileno(self) -> int:
-        """A descriptor that is readable when next() may have something to say; see streamer_load_fd()
-        of streamer.h."""
+        """A descriptor that is readable when next() may have something; see streamer_load_fd() in
+        streamer.h."""
         fd = ctypes.c_int()
         call(library.load_fd, self._handle, ctypes.byref(fd))
         return fd.value
@@ -355,9 +356,9 @@ class Load:
         return tensor.name, tensor
 
     async def next_async(self) -> Optional[Tensor]:
-        """next() for asyncio: the loop goes on with other tasks meanwhile."""
+        """next() for asyncio: the event loop runs other tasks in the meantime."""
         if not self._ready:
-            await asyncio.sleep(0)  # others have their turn even if a tensor is always ready
+            await asyncio.sleep(0)  # other tasks get their turn even if a tensor is always ready
         while True:
             tensor, is_over = self._look(0)
             if tensor is not None or is_over:
@@ -402,29 +403,29 @@ class Load:
             last.move_out()
 
     def cancel(self) -> None:
-        """Stops reading; a next() under way or to come raises CancelledError. Thread-safe."""
+        """Stops reading; current and later calls of next() raise CancelledError. Thread-safe."""
         if self._handle:
             library.load_cancel(self._handle)
 
     def close(self) -> None:
-        """Cancels what is left and waits for the reads under way: no memory of the caller is written
-        any more."""
+        """Cancels what is left and waits for the reads in progress: afterwards no memory of the caller
+        is written."""
         handle, self._handle = self._handle, ctypes.c_void_p()
         self._ready.clear()
-        self._tell()  # whoever awaits the descriptor, which goes now
+        self._tell()  # wakes a task that awaits the descriptor, which is closed now
         if handle and os.getpid() == self._pid:
             library.load_close(handle)
         self._destinations = {}
 
     def explain(self) -> List[str]:
-        """What was chosen when the load started, and why: "NAME: VALUE: REASON", for people."""
+        """What was chosen when the load started, and why: "NAME: VALUE: REASON", for humans."""
         if not self._handle:
             return []
         return library.load_explain(self._handle).decode().splitlines()
 
     def stats(self) -> Dict[str, Any]:
-        """What the load counted so far, by the names of all_stats(), with what held it back and its
-        notes. Thread-safe."""
+        """What the load has counted so far, by the names of all_stats(), with held_back_by and notes.
+        Thread-safe."""
         if not self._handle:
             return {}
         names = list(all_stats())
@@ -452,7 +453,7 @@ class Load:
 
 
 def _slice_of(tensor, wanted):
-    """(dimension, start, stop) of (dimension, start, stop), of a slice, or of slices by dimension."""
+    """(dimension, start, stop), from the same, from a slice, or from slices by dimension."""
     if isinstance(wanted, slice):
         wanted = (wanted,)
     wanted = tuple(wanted)

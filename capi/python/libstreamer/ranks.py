@@ -14,22 +14,22 @@ _TIMED_OUT, _IO = 205, 206
 
 
 class RankGroup:
-    """What ranks reach each other by. Making one is collective: every rank does it. One thread at a
-    time; no longer of use once a load with it failed. Ends with close()."""
+    """How ranks reach each other. Making one is collective: every rank does it. One thread at a time;
+    unusable once a load with it has failed. Ends with close()."""
 
     def __init__(self, communicator, settings: Optional[Mapping[str, Any]] = None):
         self.communicator = communicator  # a pointer to Communicator
         try:
             self._settings = NativeSettings(settings)
         except StreamerError as error:
-            # The others would wait for this one.
+            # Otherwise the other ranks would wait for this one.
             self._settings = NativeSettings()
             self.tell(error)
             raise
 
     @classmethod
     def mpi(cls, settings: Optional[Mapping[str, Any]] = None) -> "RankGroup":
-        """Of MPI_COMM_WORLD, those on this machine, or all: the setting distributed_scope."""
+        """The ranks of MPI_COMM_WORLD on this machine, or all: see the setting distributed_scope."""
         native = NativeSettings(settings)
         communicator = ctypes.POINTER(Communicator)()
         call(library.communicator_open_mpi, None, native.handle, ctypes.byref(communicator))
@@ -42,12 +42,12 @@ class RankGroup:
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of ranks."""
         return self.communicator.contents.size
 
     def agree(self, error: Optional[BaseException] = None) -> None:
-        """Collective. Tells the others that this rank is well, or what went wrong here; raises the
-        error of the lowest rank that has one, which it names."""
+        """Collective. Tells the other ranks that this one succeeded, or what went wrong here; raises
+        the error of the lowest rank that has one, naming that rank."""
         mine = None
         if error is not None:
             code = getattr(error, "code", 0) or 900
@@ -58,14 +58,14 @@ class RankGroup:
             library.error_free(mine)
 
     def tell(self, error: BaseException) -> None:
-        """agree() for who raises the error itself."""
+        """agree() for callers that raise the error themselves."""
         try:
             self.agree(error)
         except StreamerError:
             pass
 
     def close(self) -> None:
-        """Gives back what it is made of."""
+        """Releases its resources."""
 
     def __enter__(self) -> "RankGroup":
         return self
@@ -87,8 +87,8 @@ class _Opened(RankGroup):
 
 class TorchRanks(RankGroup):
     """Over torch.distributed: gloo for the host, nccl for GPUs. group: a process group; None: the
-    default one. device: of nccl, this rank's GPU; None or without a number: torch's current one.
-    What is on the host goes from rank to rank, so that who is gone can be named."""
+    default one. device: for nccl, this rank's GPU; None or without a number: torch's current one.
+    On the host, bytes go from rank to rank, so that a rank that is gone can be named."""
 
     def __init__(self, group: Any = None, settings: Optional[Mapping[str, Any]] = None,
                  device: Any = None):
@@ -100,7 +100,7 @@ class TorchRanks(RankGroup):
             group = dist.distributed_c10d._get_default_group()
         backend = str(dist.get_backend(group)).lower()
         if backend not in ("gloo", "nccl"):
-            raise UnsupportedError(f"a process group of {backend} cannot pass bytes on: gloo and "
+            raise UnsupportedError(f"a process group of {backend} cannot pass bytes on; gloo and "
                                    "nccl can")
         self._torch, self._group = torch, group
         self._on_device = backend == "nccl"
@@ -108,7 +108,7 @@ class TorchRanks(RankGroup):
         if self._on_device:
             named = torch.device("cuda" if device is None else device)
             number = torch.cuda.current_device() if named.index is None else named.index
-        # What came as an exception of its own, Ctrl-C among them, while the library waited.
+        # An exception that is not an Exception, such as Ctrl-C, raised while the library waited.
         self.interrupt: Optional[BaseException] = None
         self._callbacks = (_native.AllGather(self._all_gather), _native.AllToAll(self._all_to_all))
         self._table = Communicator(
@@ -132,12 +132,12 @@ class TorchRanks(RankGroup):
         return status
 
     def _host(self, address, nbytes):
-        """Host memory as torch has it."""
+        """Host memory as a torch tensor."""
         return self._torch.frombuffer((ctypes.c_ubyte * nbytes).from_address(address),
                                       dtype=self._torch.uint8)
 
     def _memory(self, address, nbytes):
-        """Memory where bytes are passed on."""
+        """Memory of the kind that is passed on, as a torch tensor."""
         if not self._on_device:
             return self._host(address, nbytes)
         return self._torch.as_tensor(_CudaBytes(address, nbytes),
@@ -186,7 +186,7 @@ class TorchRanks(RankGroup):
                 raise self._failure(rank, error, until, timeout_ms) from error
 
     def _everywhere(self, rank):
-        """The number in all of torch.distributed of a rank of the group."""
+        """The global number, in torch.distributed, of a rank of the group."""
         everyone = self._torch.distributed.distributed_c10d
         find = getattr(everyone, "get_global_rank", None) or everyone._get_global_rank
         return find(self._group, rank)
@@ -213,10 +213,10 @@ class TorchRanks(RankGroup):
             operations += [dist.P2POp(dist.isend, tensor, self._everywhere(rank), self._group)
                            for rank, tensor in outgoing]
             for work in dist.batch_isend_irecv(operations) if operations else ():
-                work.wait()  # puts torch's stream behind it, and returns
+                work.wait()  # makes torch's stream wait for it, and returns at once
             done = self._torch.cuda.Event()
             done.record()
-            # CUDA has no wait with an end.
+            # CUDA has no wait with a timeout.
             pause = 1e-6
             while not done.query():
                 if time.monotonic() >= until:
@@ -242,8 +242,8 @@ class _CudaBytes:
 
 def as_ranks(group: Any, settings: Optional[Mapping[str, Any]],
              device: Any = None) -> Optional[RankGroup]:
-    """What load(group=...) may be: None, a RankGroup, True for torch's default group, or one of its
-    groups."""
+    """Converts load(group=...): None, a RankGroup, True for torch's default group, or another torch
+    group."""
     if group is None or group is False or isinstance(group, RankGroup):
         return group or None
     on_device = device if str(device).startswith("cuda") else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of one call: plain values, which may be pickled; what is not said comes from the
+"""Settings of one call: plain values, which may be pickled; what is not set comes from the
 environment or is chosen by the library."""
 import contextlib
 import ctypes
@@ -9,8 +9,8 @@ from .errors import AccessError, StreamerError, call
 
 
 def all_settings():
-    """Every setting there is: a list of dicts with name, variable, compatible_variable,
-    default_value, values, meaning, scope, and is_secret (a bool)."""
+    """All settings: a list of dicts with name, variable, compatible_variable, default_value,
+    values, meaning, scope, and is_secret (a bool)."""
     rows = []
     for index in range(library.setting_count()):
         info = SettingInfo()
@@ -28,8 +28,8 @@ def _value(value):
 
 
 class NativeSettings:
-    """Settings as the library has them. Lives as long as what was opened with it, which may ask the
-    credentials callback at any time."""
+    """Native settings. Must live as long as anything opened with them, which may call the credentials
+    callback at any time."""
 
     def __init__(self, values=None, prefixes=None, credentials=None):
         self.handle = ctypes.c_void_p()
@@ -42,7 +42,7 @@ class NativeSettings:
                 call(library.settings_set_for, self.handle, prefix.encode(), name.encode(),
                      _value(value))
         self._callback = None
-        self.failure = None  # what the credentials callback raised, if that was its last outcome
+        self.failure = None  # what the credentials callback raised, if its last call raised
         if credentials is not None:
             self._callback = CredentialsCallback(self._credentials_callback(credentials))
             call(library.settings_set_credentials_callback, self.handle, b"", self._callback, None)
@@ -74,7 +74,7 @@ class NativeSettings:
 
 
 def explain(error, *all_settings_used):
-    """What a credentials callback raised becomes the cause of the error that came of it."""
+    """Makes an exception of a credentials callback the cause of the error that it led to."""
     for used in all_settings_used:
         failure = getattr(used, "failure", None)
         if failure is not None and isinstance(error, AccessError):
@@ -83,7 +83,7 @@ def explain(error, *all_settings_used):
 
 @contextlib.contextmanager
 def explained_by(*all_settings_used):
-    """explain() for what is raised meanwhile."""
+    """explain() for errors raised within the block."""
     try:
         yield
     except StreamerError as error:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One yielded tensor: its memory, and ways to see it as a tensor of torch, NumPy or anything that
-speaks DLPack. Neither torch nor NumPy is imported before it is asked for."""
+supports DLPack. torch and NumPy are imported only when they are needed."""
 import ctypes
 import functools
 import weakref
@@ -9,7 +9,7 @@ from typing import Tuple
 from ._native import library
 from .errors import UnsupportedError, call
 
-# What NumPy, ml_dtypes and torch call the dtypes of safetensors, as far as each of them has them.
+# The names of safetensors dtypes in NumPy, ml_dtypes and torch, as far as each has them.
 FRAMEWORK_NAMES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16", "F16": "float16",
     "BF16": "bfloat16", "I32": "int32", "U32": "uint32", "F32": "float32", "C64": "complex64",
@@ -28,15 +28,15 @@ _PyCapsule_IsValid.argtypes = (ctypes.c_void_p, ctypes.c_char_p)
 _PyCapsule_GetPointer = ctypes.pythonapi.PyCapsule_GetPointer
 _PyCapsule_GetPointer.restype = ctypes.c_void_p
 _PyCapsule_GetPointer.argtypes = (ctypes.c_void_p, ctypes.c_char_p)
-# Where the deleter stands in the structs of DLPack: behind the tensor (48 bytes) and the context,
-# and behind the version and the context.
+# Where the deleter is in DLPack's structs: after the tensor (48 bytes) and the context, and after the
+# version and the context.
 _UNVERSIONED, _VERSIONED = b"dltensor", b"dltensor_versioned"
 _DELETER_OFFSETS = {_UNVERSIONED: 48 + 8, _VERSIONED: 8 + 8}
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def _end_capsule(capsule):
-    """Of a capsule that nobody took; a consumer renames the one that it takes."""
+    """Deletes a capsule that no consumer took; a consumer renames the capsule it takes."""
     for name, offset in _DELETER_OFFSETS.items():
         if _PyCapsule_IsValid(capsule, name):
             managed = _PyCapsule_GetPointer(capsule, name)
@@ -46,7 +46,7 @@ def _end_capsule(capsule):
 
 @functools.lru_cache(maxsize=None)
 def torch_dtype(name):
-    """The torch dtype of a dtype of safetensors; UnsupportedError if this torch has none."""
+    """The torch dtype of a safetensors dtype; UnsupportedError if this torch has none."""
     import torch
     found = getattr(torch, FRAMEWORK_NAMES.get(name, "none"), None)
     if found is None:
@@ -55,13 +55,13 @@ def torch_dtype(name):
 
 
 def torch_dtypes():
-    """Each dtype of safetensors that this torch has."""
+    """The safetensors dtypes that this torch has."""
     import torch
     return {name: getattr(torch, one) for name, one in FRAMEWORK_NAMES.items() if hasattr(torch, one)}
 
 
 def numpy_dtype(name):
-    """The NumPy dtype of a dtype of safetensors; UnsupportedError if there is none here."""
+    """The NumPy dtype of a safetensors dtype; UnsupportedError if none is available."""
     import numpy
     wanted = FRAMEWORK_NAMES.get(name, "none")
     try:
@@ -77,8 +77,8 @@ def numpy_dtype(name):
 
 
 class Tensor:
-    """One tensor, or the part of it that was asked for. Its memory is never written again by the
-    library while this object or anything made of it lives.
+    """One tensor, or the requested part of it. The library never writes to its memory again while
+    this object or anything made from it exists.
 
     name, dtype (as safetensors spells it), shape, nbytes, device ("cpu" or "cuda:0"), number (in the
     checkpoint), data (the address).
@@ -101,15 +101,15 @@ class Tensor:
         self.data = data
 
     def release(self) -> None:
-        """Gives the memory back now. Nothing that was made of the tensor may be used any more."""
+        """Releases the memory now. Nothing made from the tensor may be used afterwards."""
         handle, self._handle = self._handle, None
         self._own = None
         if handle:
             _tensor_release(handle)
 
     def move_out(self) -> None:
-        """Copies the bytes to memory of this object's own and gives the library's back, unless
-        something that was made of the tensor is still there."""
+        """Copies the bytes to this object's own memory and releases the library's, unless something
+        made from the tensor still exists."""
         if not self._handle or any(buffer() is not None for buffer in self._buffers):
             return
         own = (ctypes.c_ubyte * self.nbytes)()
@@ -130,7 +130,7 @@ class Tensor:
             raise UnsupportedError(f"{self.name} was released")
         buffer = (ctypes.c_ubyte * self.nbytes).from_address(self.data) if self.nbytes else \
             (ctypes.c_ubyte * 0)()
-        # Whoever refers to the buffer holds the memory.
+        # A reference to the buffer keeps the memory alive.
         buffer._tensor = self
         self._buffers = (*(one for one in self._buffers if one() is not None), weakref.ref(buffer))
         return buffer
@@ -167,7 +167,7 @@ class Tensor:
             if flat.dtype == dtype:
                 return flat.view(shape)
             flat = flat.reshape(-1).view(torch.uint8)
-        # Of a tensor of a few hundred bytes each view costs more than its copy.
+        # For a tensor of a few hundred bytes, each view costs more than copying it.
         if dtype is not torch.uint8:
             flat = flat.view(dtype)
         return flat if len(shape) == 1 else flat.view(shape)
@@ -178,8 +178,8 @@ class Tensor:
         return (2, int(self.device.split(":")[1]))
 
     def __dlpack__(self, stream=None, max_version=None, dl_device=None, copy=None):
-        """A DLPack capsule: versioned if the consumer knows it. The bytes are there for every stream,
-        unless the load was given one."""
+        """A DLPack capsule: versioned if the consumer supports that. The bytes are there for every
+        stream, unless the load was given one."""
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError("libstreamer's tensors are exported where they are, without a copy")
         if self._handle is None:
@@ -188,7 +188,7 @@ class Tensor:
         managed = ctypes.c_void_p()
         export = library.tensor_to_dlpack_versioned if is_versioned else library.tensor_to_dlpack
         call(export, self._handle, ctypes.byref(managed))
-        self._buffers = (lambda: managed,)  # for as long as this lives: nothing tells when it ends
+        self._buffers = (lambda: managed,)  # never dropped: nothing tells when the export ends
         name = _VERSIONED if is_versioned else _UNVERSIONED
         return _PyCapsule_New(managed, name, ctypes.cast(_end_capsule, ctypes.c_void_p))
 

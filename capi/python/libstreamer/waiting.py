@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls that may block for as long as a store takes, and that Ctrl-C, a time or another thread ends."""
+"""Calls that wait for a store, and that Ctrl-C, a timeout or another thread can end."""
 import asyncio
 import ctypes
 import functools
@@ -10,26 +10,25 @@ from . import _native
 from ._native import library
 from .errors import InvalidArgumentError, call, take_error
 
-# How long a call that was cancelled may take to tidy up: it is over within milliseconds, unless the
-# disk is not.
+# How long a cancelled call may take to tidy up: it ends within milliseconds unless the disk is slow.
 _TIDY_UP_S = 10
 _TICK_S = 0.1
 
 
 class Progress(NamedTuple):
-    """How far the pulls and snapshots of an operation are."""
+    """How far the pulls and snapshots of an operation have got."""
 
     bytes_total: int
     bytes_done: int
-    bytes_skipped: int  # of bytes_done: were there already
+    bytes_skipped: int  # of bytes_done: already present
     files_total: int
     files_done: int
     files_skipped: int
 
 
 class Operation:
-    """Bounds calls that may take long: they end when it is cancelled, or when its time is up, which is
-    counted from now on for all of its calls together. timeout: seconds. Thread-safe."""
+    """Limits calls that may take long: they end when it is cancelled, or when its time is up, which
+    counts from now for all of its calls together. timeout: seconds. Thread-safe."""
 
     def __init__(self, timeout: Optional[float] = None):
         self.handle = ctypes.c_void_p()
@@ -37,11 +36,11 @@ class Operation:
         call(library.operation_new, milliseconds, ctypes.byref(self.handle))
 
     def cancel(self) -> None:
-        """Calls under way and to come raise CancelledError."""
+        """Makes current and later calls raise CancelledError."""
         library.operation_cancel(self.handle)
 
     def fileno(self) -> int:
-        """A descriptor that is readable once it was cancelled, for good."""
+        """A descriptor that becomes readable when the operation is cancelled, and stays so."""
         return library.operation_fd(self.handle)
 
     def progress(self) -> Progress:
@@ -59,20 +58,20 @@ class Operation:
 
 
 def operation_of(timeout, operation):
-    """What bounds a call: the caller's operation, or one of its own."""
+    """The operation that limits a call: the caller's, or a new one."""
     if operation is None:
         return Operation(timeout)
     if timeout is not None:
-        raise InvalidArgumentError("timeout and operation were given; an operation has a time of its "
-                                   "own: Operation(timeout)", kind="invalid_argument", code=100)
+        raise InvalidArgumentError("both timeout and operation were given; an operation has its own "
+                                   "timeout: Operation(timeout)", kind="invalid_argument", code=100)
     return operation
 
 
 async def call_async(function, *arguments, timeout: Optional[float] = None,
                      operation: Optional[Operation] = None, **options):
-    """Awaits function(*arguments, **options), which is open(), open_rank(), list(), list_model(),
-    pull(), snapshot() or diagnose(), on a thread of the loop's executor. If the task is cancelled, so
-    is the call, and what it began on disk is gone before CancelledError goes on."""
+    """Awaits function(*arguments, **options), one of open(), open_rank(), list(), list_model(),
+    pull(), snapshot() and diagnose(), on a thread of the loop's executor. If the task is cancelled, so
+    is the call, and its unfinished files are removed before CancelledError propagates."""
     operation = operation_of(timeout, operation)
     running = asyncio.get_running_loop().run_in_executor(None, functools.partial(
         function, *arguments, operation=operation, **options))
@@ -81,17 +80,17 @@ async def call_async(function, *arguments, timeout: Optional[float] = None,
     except asyncio.CancelledError:
         operation.cancel()
         await asyncio.wait([running])
-        running.exception()  # is of the cancelling
+        running.exception()  # marks it as retrieved: it is only that of cancelling
         raise
 
 
 def call_for_handle(function, *arguments, keep, free, operation=None, tick=None):
-    """Calls function(*arguments, handle_out) and returns the handle; keep lives as long as that takes.
-    tick is called now and then meanwhile.
+    """Calls function(*arguments, handle_out) and returns the handle; keep stays alive until then. tick
+    is called now and then in the meantime.
 
-    Signals come to the main thread only, and a call of the library does not end for one: it runs on
-    a thread of its own, and is cancelled if the wait was interrupted. Without an operation nobody
-    takes its result then, and free() ends it.
+    Only the main thread receives signals, and a signal does not end a call of the library: so the call
+    runs on its own thread, and is cancelled if the wait is interrupted. Without an operation it cannot
+    be cancelled: its result is then unused, and is freed with free().
     """
     if tick is None and threading.current_thread() is not threading.main_thread():
         handle = ctypes.c_void_p()
@@ -130,7 +129,7 @@ class _Running:
         except BaseException:
             if operation is not None:
                 operation.cancel()
-                # What it began on disk is gone before the process may be.
+                # Its unfinished files must be gone before the process may end.
                 self._finished.wait(_TIDY_UP_S)
             with self._lock:
                 self._is_left = True
