@@ -26,8 +26,8 @@ BEGIN, END = "<!-- settings: made by tests/house/check_docs.py -->\n", "<!-- end
 def settings_of(library):
     """Headings to rows, of each table."""
     library.streamer_setting_count.restype = ctypes.c_size_t
-    tables = {"": [], "### Of stores\nFor all URIs, or for those with a prefix.\n\n": [],
-              "### For debugging\nWithout a promise: any version may change or drop them.\n\n": []}
+    tables = {"": [], "### Stores\nFor all URIs, or for URIs with a given prefix.\n\n": [],
+              "### Debugging\nNot guaranteed: any version may change or drop them.\n\n": []}
     common, of_stores, debug = tables.values()
     for index in range(library.streamer_setting_count()):
         info = SettingInfo(ctypes.sizeof(SettingInfo))
@@ -42,7 +42,7 @@ def settings_of(library):
 
 
 def settings_text(library):
-    head = "| name | environment | of the | values | default | meaning |\n|---|---|---|---|---|---|\n"
+    head = "| name | environment | scope | values | default | meaning |\n|---|---|---|---|---|---|\n"
     return "\n".join(heading + head + "".join(rows) for heading, rows in settings_of(library).items())
 
 

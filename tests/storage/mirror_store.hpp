@@ -34,7 +34,7 @@ class MirrorStore final : public RemoteStore {
       rest.remove_prefix(std::min(line.size() + 1, rest.size()));
       const std::size_t space = std::min(line.find(' '), line.size());
       const auto size = parse_unsigned(line.substr(0, space));
-      if (!size || space == line.size()) return Error(ErrorKind::corrupt, "a line is no entry");
+      if (!size || space == line.size()) return Error(ErrorKind::corrupt, "a line is not an entry");
       page.entries.push_back({child(folder, line.substr(space + 1)), *size, false, {}});
     }
     return std::optional(std::move(page));
