@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Everything that only the boundary knows: how handles, structs and failures cross it. No exception
-// and no C++ type does.
+// Everything that only the boundary knows: how handles, structs and failures cross it. Exceptions
+// and C++ types do not.
 
 #include <array>
 #include <cstddef>
@@ -66,8 +66,8 @@ struct streamer_load {
   std::unique_ptr<streamer::core::Load> load;
   std::string checkpoint_notes;
   std::string explanation;
-  // What streamer_load_get_stats() lent out last: kept, so that the pointer lives as long as the
-  // load.
+  // The notes that streamer_load_get_stats() returned last: kept so that the pointer lives as long
+  // as the load.
   mutable streamer::core::Guarded<std::vector<std::unique_ptr<std::string>>> notes;
 };
 
@@ -77,7 +77,7 @@ using core::Error;
 using core::ErrorKind;
 using core::Result;
 
-// As the rooms below know it. Whether the device is there is not looked at.
+// Converts to the core's type. Does not check whether the device exists.
 Result<core::Device> check_device(streamer_device device);
 inline streamer_device to_c(core::Device device) noexcept {
   return {device.kind, device.number};
@@ -96,14 +96,14 @@ inline core::TensorLease* from_handle(const streamer_tensor* tensor) noexcept {
 
 // ---- Failures ----
 
-// The error for when there is no memory for one. Never freed.
+// The error to return if an error cannot be allocated. Never freed.
 streamer_error* out_of_memory_error() noexcept;
 
 // Stores the error where the caller wants it, and returns its status.
 streamer_status fail(Error error, streamer_error** error_out);
 
-// Calls body, which returns a streamer_status or a Result<streamer_status>. Nothing
-// thrown leaves it. (The other such edge is the top of a thread: base/fits_in_memory.hpp.)
+// Calls body, which returns a streamer_status or a Result<streamer_status>. No exception leaves it.
+// (The other such boundary is the top of a thread: base/fits_in_memory.hpp.)
 template <typename Body>
 streamer_status guarded(streamer_error** error_out, Body&& body) noexcept {
   try {
@@ -224,8 +224,8 @@ Result<void> check_array_of(std::size_t size) {
                    "STREAMER_*_INIT macro");
 }
 
-// A struct that the caller filled, which may be older (shorter) or newer (longer) than ours. What
-// it does not have keeps its default; what we do not know must be zero.
+// A struct that the caller filled, which may be older (shorter) or newer (longer) than the
+// library's. Fields it lacks keep their defaults; fields unknown to the library must be zero.
 template <typename Struct>
 Result<Struct> copy_in(const void* from, const Struct& defaults) {
   Struct copy = defaults;
@@ -243,8 +243,8 @@ Result<Struct> copy_in(const void* from, const Struct& defaults) {
   return copy;
 }
 
-// Fills a struct of the caller's, no further than it goes; struct_size stays the caller's. Of a
-// wrong struct_size nothing is written.
+// Fills a struct of the caller's, not beyond its size; struct_size stays the caller's. With a wrong
+// struct_size nothing is written.
 template <typename Struct>
 Result<void> copy_out(const Struct& from, Struct* to) {
   const std::size_t size = to->struct_size;
@@ -254,7 +254,7 @@ Result<void> copy_out(const Struct& from, Struct* to) {
   return {};
 }
 
-// The same where there is no place for an error.
+// The same for functions that cannot report an error.
 template <typename Struct>
 void copy_out_if_sound(const Struct& from, Struct* to) noexcept {
   const std::size_t size = to->struct_size;

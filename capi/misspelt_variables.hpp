@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Variables of the environment that look like ours and are not: a typo there changes nothing, and
-// nothing says so.
+// Environment variables that resemble the library's but are not read: without a warning, a typo
+// would go unnoticed.
 
 #include <string>
 #include <string_view>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Calls that may take as long as a store takes: how the caller's operation and the setting
-// operation_timeout_ms reach what blocks.
+// How the caller's operation and the setting operation_timeout_ms reach the code that blocks.
 
 #include "base/log_environment.hpp"
 #include "base/operation.hpp"
@@ -15,7 +14,7 @@ struct streamer_operation {
 
 namespace streamer::capi {
 
-// If the work is over, what failed because of it is an error of the work itself.
+// If the work is over, replaces a failure that it caused by the work's own error.
 Error error_of(const core::Work& work, Error error);
 
 // guarded(), with work for the caller's operation, which may be NULL, as what is current. name:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the native functions of the Run:ai Model Streamer have in common, whichever version they are
-// of: ranges of files are read to places of the caller, and each has a response.
+// What the native functions of all versions of the Run:ai Model Streamer share: ranges of files are
+// read into memory of the caller, and each has a response.
 
 #include <cstddef>
 #include <cstdint>
@@ -39,7 +39,7 @@ enum RunaiCode : int {
   kRunaiDeviceFailed = 28,
 };
 
-// Nothing that is thrown may leave the functions.
+// No exception may leave the functions.
 template <typename Body>
 int runai_guarded(Body&& body) {
   try {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What every source of AWS credentials works with. Tests put their own world in.
+// What every source of AWS credentials uses. Tests replace it.
 
 #include <optional>
 #include <string>
@@ -18,18 +18,18 @@ struct AwsContext : AuthContext {
   std::string region;   // set in code, for STS; empty: as the environment and the profile say
 };
 
-// A source's answer: nullopt says that it is not configured, why_not what is missing, in a few
-// words, or nothing if nobody would miss it. An error: it is configured and does not work, which
-// ends the search. All of them block.
+// A source's answer. nullopt: it is not configured; why_not says what is missing, in a few words,
+// or nothing if that is usual. An error: it is configured but does not work, which ends the search.
+// All sources block.
 using AwsAnswer = Result<std::optional<AwsCredentials>>;
 
 AwsAnswer credentials_from_environment(const AwsContext& context, std::string& why_not);
-// The profile's role_arn, assumed with what its source_profile or credential_source gives.
+// The profile's role_arn, assumed with the credentials of its source_profile or credential_source.
 AwsAnswer credentials_from_profile_role(const AwsContext& context, std::string& why_not);
 // The token of AWS_WEB_IDENTITY_TOKEN_FILE or of the profile's web_identity_token_file.
 AwsAnswer credentials_from_web_identity(const AwsContext& context, std::string& why_not);
-// What else the profile says: SSO, keys of the credentials file, credential_process, keys of the
-// config file.
+// The profile's other credentials: SSO, keys of the credentials file, credential_process, keys of
+// the config file.
 AwsAnswer credentials_from_profile(const AwsContext& context, std::string& why_not);
 AwsAnswer credentials_from_container(const AwsContext& context, std::string& why_not);
 AwsAnswer credentials_from_imds(const AwsContext& context, std::string& why_not);
@@ -55,9 +55,9 @@ Result<AwsCredentials> read_json_credentials(std::string_view text,
                                              const JsonCredentialNames& names,
                                              std::string_view source);
 
-// Where a service is: configured by AWS_ENDPOINT_URL and its kin, else AWS' own, in the partition
-// of the region and in the variant (FIPS, dual-stack) that environment and profile want. An empty
-// region is none: us-east-1, at the global endpoint of STS.
+// The endpoint of a service: configured by AWS_ENDPOINT_URL and related variables, or else AWS'
+// own, in the region's partition and in the variant (FIPS, dual-stack) that environment and profile
+// ask for. Without a region: us-east-1, at the global endpoint of STS.
 enum class AwsService : std::uint8_t { sts, sso, sso_oidc };
 struct AwsEndpoint {
   Endpoint endpoint;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Tokens that open a store to whoever bears them, and the endpoints that give them out (OAuth 2.0,
-// RFC 6749).
+// Bearer tokens, and the endpoints that issue them (OAuth 2.0, RFC 6749).
 
 #include <optional>
 #include <string>
@@ -30,7 +29,7 @@ struct BearerToken {
 // A source's answer, as for AWS: nullopt says that it is not configured, why_not what is missing.
 using TokenAnswer = Result<std::optional<BearerToken>>;
 
-// The URL of a service that is told secrets. Fails if that were in the clear.
+// The URL of a service that receives secrets. Fails if they would be sent unencrypted.
 Result<HttpUrl> parse_secret_url(std::string_view what, std::string_view text);
 
 // POST of a form.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Credentials in use: fetched once, renewed before they expire, one fetch at a time.
+// The credentials in use: fetched once, renewed before they expire, one fetch at a time.
 
 #include <chrono>
 #include <functional>
@@ -27,7 +27,7 @@ class CredentialCache {
   using Clock = std::function<SystemTime()>;
 
   CredentialCache(Fetch fetch, Clock now) : fetch_(std::move(fetch)), now_(std::move(now)) {
-    // Without a descriptor closing waits for a fetch in the background.
+    // Without a descriptor, the destructor waits for a background fetch.
     static_cast<void>(background_operation_.open());
   }
 
@@ -38,12 +38,13 @@ class CredentialCache {
     std::uint64_t version = 0;  // grows whenever the keys change
   };
 
-  // What requests are signed with now. Blocks for the first fetch and if less than a minute is
-  // left; from ten minutes before the end a thread of the cache's own fetches new ones meanwhile.
+  // The credentials to sign requests with now. Blocks for the first fetch, and if less than a
+  // minute is left; from ten minutes before the end, a thread of the cache fetches new ones in the
+  // background.
   Result<Current> get();
 
-  // The store no longer accepts what version stood for: fetches anew, once for all who ask. True if
-  // there are other keys now, so that trying again makes sense.
+  // The store no longer accepts the credentials of `version`: fetches new ones, once for all
+  // callers. True if there are different keys now, so that trying again makes sense.
   Result<bool> renew(std::uint64_t version);
 
  private:
@@ -58,16 +59,16 @@ class CredentialCache {
   const Fetch fetch_;
   const Clock now_;
   Operation background_operation_;
-  std::mutex one_fetch_;  // held during a fetch: whoever waits for it finds its result
+  std::mutex one_fetch_;  // held during a fetch: threads that waited for it use its result
   struct State {
     std::optional<Credentials> credentials;
     std::uint64_t version = 0;
     bool is_fetching = false;              // in the background
-    std::optional<SystemTime> not_before;  // of the next fetch that nobody is in need of
+    std::optional<SystemTime> not_before;  // of the next fetch that is not urgent
   };
 
-  // A source that failed, or that gives what is about to expire (as metadata services do until it
-  // nearly has), is not asked again at once.
+  // A source that failed, or that returns credentials about to expire (as metadata services do
+  // until they nearly have), is not asked again at once.
   void note_fetch(State& state, bool has_failed) const;
   Guarded<State> state_;
   Guarded<Thread> background_;  // last: joined first
@@ -93,7 +94,7 @@ Result<void> CredentialCache<Credentials>::fetch_locked(std::uint64_t unless_new
       if (!state.credentials || !state.credentials->same_keys(*fetched)) ++state.version;
       state.credentials = *std::move(fetched);
     }
-    // One that nobody waited out says nothing of the source.
+    // A fetch that was not waited for to its end says nothing about the source.
     if (fetched || !is_work_over()) note_fetch(state, !fetched);
   });
   if (!fetched) return std::move(fetched).error();
@@ -107,7 +108,7 @@ void CredentialCache<Credentials>::note_fetch(State& state, bool has_failed) con
   const auto left = expires ? *state.credentials->expires - now : SystemTime::duration::max();
   state.not_before.reset();
   if (!has_failed && left >= kRenewBefore) return;
-  // Never so long that nothing good is left.
+  // Never so long that the credentials expire.
   const auto half = std::max<SystemTime::duration>(left / 2, std::chrono::seconds(1));
   state.not_before = now + std::min<SystemTime::duration>(kPause, half);
 }

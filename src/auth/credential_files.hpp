@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The small files that credentials stand in.
+// The small files that contain credentials.
 
 #include <string>
 
@@ -17,15 +17,15 @@ namespace streamer::core {
 // most_bytes.
 Result<std::string> read_small_file(const std::string& path, std::size_t most_bytes);
 
-// Puts text into the place of a file that others may read meanwhile: they see the old one or the
-// new one, whole. Only this user may read it (mode 0600).
+// Replaces a file that others may be reading: they see the old or the new content, whole. Only this
+// user may read it (mode 0600).
 Result<void> replace_private_file(const std::string& path, std::string_view text);
 
 // A token from a file: trimmed, at most most_bytes, without line breaks.
 Result<Secret> read_token_file(const std::string& path, std::size_t most_bytes);
 
-// Puts the place that an error is about, a file of credentials, into its message: whoever asked for
-// credentials names what it was to be read there instead.
+// Moves the credential file that an error is about into its message, because callers replace the
+// error's URI with the object that was to be read.
 [[nodiscard]] Error keep_place(Error error);
 template <typename T>
 Result<T> keep_place(Result<T> result) {

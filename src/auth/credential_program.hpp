@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Programs of others that print credentials.
+// External programs that print credentials.
 
 #include <chrono>
 #include <string>
@@ -19,9 +19,9 @@ struct Program {
   std::chrono::milliseconds deadline{60'000};
 };
 
-// Runs it without a shell, without input, in a process group of its own, and waits. What it printed
-// on its standard output. Fails if it cannot be started (not_found), does not end in time, prints
-// more than 64 KiB, or ends with another status than 0.
+// Runs it without a shell, without input, in its own process group, and waits. Returns its standard
+// output. Fails if it cannot be started (not_found), does not end in time, prints more than 64 KiB,
+// or ends with a status other than 0.
 Result<Secret> run_program(const Program& program);
 
 // Words as a shell would split them: quotes and backslashes, no expansion. Fails on an open quote

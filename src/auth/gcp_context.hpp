@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Application Default Credentials of Google: one token, from the first place that has something.
+// Application Default Credentials of Google: one token, from the first source that is configured.
 
 #include <memory>
 #include <optional>
@@ -19,7 +19,7 @@ struct GcpContext : AuthContext {
 inline constexpr std::string_view kGoogleReadScope =
     "https://www.googleapis.com/auth/devstorage.read_only";
 
-// Google's cloud is one of several that its software runs, each with a domain of its own.
+// Google's cloud is one of several universes that run its software, each with its own domain.
 inline constexpr std::string_view kGooglesUniverse = "googleapis.com";
 
 // A file of credentials, of whichever type.
@@ -73,11 +73,11 @@ Result<BearerToken> token_from_service_account(const GcpContext& context, const 
                                                std::string_view scope);
 Result<BearerToken> token_from_external_account(const GcpContext& context, const GoogleFile& file,
                                                 std::string_view scope);
-// What is traded for a token where credential_source is of AWS.
+// What is exchanged for a token if credential_source is AWS.
 Result<Secret> subject_token_from_aws(const GcpContext& context, const GoogleFile& file);
 // Fails if a secret of the file would go to a host of Google's that is of another universe.
 Result<void> check_universe(const GoogleFile& file, std::string_view what, const HttpUrl& url);
-// Trades a token for one of the service account that the file acts as.
+// Exchanges a token for one of the service account that the file impersonates.
 Result<BearerToken> impersonate(const GcpContext& context, const GoogleFile& file,
                                 const BearerToken& base, std::string_view scope);
 

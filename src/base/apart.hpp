@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Calls that cannot be interrupted, such as getaddrinfo(): on a thread of their own, which is left
-// to itself once nobody wants what it brings.
+// Runs calls that cannot be interrupted, such as getaddrinfo(), on a separate thread, which is
+// abandoned once the result is no longer wanted.
 
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -19,8 +19,8 @@
 
 namespace streamer::core {
 
-// What call() returns. It must own all that it uses: it may outlive this call. Where nothing can
-// interrupt it, it is simply called.
+// Returns what call() returns. call must own everything it uses, because it may outlive this
+// function. If nothing can interrupt the current thread, call is simply called.
 template <typename T>
 Result<T> call_apart(std::function<T()> call, std::string_view doing) {
   if (work_fd() < 0 && work_deadline() == SteadyTime::max()) return call();

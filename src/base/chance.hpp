@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Chance for waits that must not all end at once. Not for secrets.
+// Random numbers for waits that must not all end at once. Not for secrets.
 
 #include <random>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Checks for our own bugs. Never for what a caller or a store may get wrong: those are Errors.
+// Checks for bugs in the library. Never for mistakes of a caller or a store: those are Errors.
 
 #include <cassert>
 

@@ -16,10 +16,11 @@ enum class ChecksumKind : std::uint8_t { crc32, crc32c, crc64nvme, sha256 };
 [[nodiscard]] std::string_view checksum_name(ChecksumKind kind) noexcept;
 // By its name in any case.
 [[nodiscard]] std::optional<ChecksumKind> checksum_from_name(std::string_view name) noexcept;
-// Of its value, in bytes.
+// The length of its value, in bytes.
 [[nodiscard]] std::size_t checksum_bytes(ChecksumKind kind) noexcept;
 
-// The CRC of what `crc` stands for and then bytes. 0 stands for nothing. Not for sha256.
+// The CRC of the bytes that `crc` stands for, followed by bytes. 0 stands for no bytes. Not for
+// sha256.
 [[nodiscard]] std::uint64_t crc_update(ChecksumKind kind, std::uint64_t crc,
                                        std::string_view bytes) noexcept;
 // The CRC of two parts from those of each; second_bytes is the length of the second.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// memcpy(3) for bytes that this thread does not look at again: on x86-64 with stores that go past
-// the caches, which then keep what is still needed. A seventh less CPU per byte of a load over http
+// memcpy(3) for bytes that this thread does not read again: on x86-64 with stores that bypass the
+// caches, which then keep what is still needed. A seventh less CPU per byte of a load over http
 // (tests/bench/libcurl_bench.cpp).
 
 #include <cstddef>

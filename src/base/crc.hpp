@@ -29,10 +29,11 @@ enum class CrcMethod : std::uint8_t {
   wide_folding,  // 32 bytes: VPCLMULQDQ
 };
 
-// The quickest that this processor has.
+// The fastest method that this processor supports.
 [[nodiscard]] CrcMethod best_crc_method() noexcept;
 
-// The CRC of what `crc` stands for and then bytes. Methods up to the best one are to be had.
+// The CRC of the bytes that `crc` stands for, followed by bytes. Methods up to the best one are
+// available.
 template <typename Crc>
 [[nodiscard]] std::uint64_t crc_update_by(CrcMethod method, std::uint64_t crc,
                                           std::string_view bytes) noexcept;

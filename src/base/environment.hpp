@@ -14,8 +14,8 @@ namespace streamer::core {
 // The value of a variable; nullopt if it is not set or empty.
 using Environment = std::function<std::optional<std::string>(const char* name)>;
 
-// The process's own, read at the moment of the call. Nothing in a program that runs with more
-// rights than its user (secure_getenv(3)).
+// The process's environment, read at the moment of the call. Empty in a program that runs with more
+// privileges than its user (secure_getenv(3)).
 [[nodiscard]] inline Environment process_environment() {
   return [](const char* name) -> std::optional<std::string> {
     const char* const value = ::secure_getenv(name);

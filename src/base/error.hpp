@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What went wrong, in enough detail to mend it without a debugger, and never with a secret.
+// What went wrong, in enough detail to fix it without a debugger, and never with a secret.
 
 #include <cstdint>
 #include <memory>
@@ -24,23 +24,23 @@ enum class ErrorKind : std::int32_t {
 
 struct ErrorFields {
   ErrorKind kind = ErrorKind::internal;
-  // What was tried, on what, what came back, what to do.
+  // What was tried, on what, what happened, what to do.
   std::string message;
-  // Where; empty when the error is about no object.
+  // The object; empty if the error does not concern one.
   std::string uri;
-  // Which bytes of the object; empty when the error is about all of it.
+  // The bytes of the object; empty if the error concerns the whole object.
   ByteRange range;
   int os_error = 0;     // errno, 0 if none
   int http_status = 0;  // 0 if none
   std::string service_code;
   std::string request_id;
   std::string host;  // of the endpoint
-  // How often it was tried.
+  // The number of attempts.
   std::uint32_t attempts = 1;
   std::uint64_t elapsed_ms = 0;  // from the first attempt to the last; 0: not measured
 };
 
-// Owned, movable, one pointer wide. Made where the fact is known, enriched on the way. Its texts
+// Owned, movable, one pointer wide. Made where the fact is known, enriched on the way up. Its texts
 // are cleaned when it is made (base/clean_text.hpp), while the secrets that may be in them are
 // known.
 class [[nodiscard]] Error {

@@ -25,8 +25,8 @@ class BasicEventCount {
  public:
   // Any thread. Announces a sleeper; exactly one of retract() and wait() must follow.
   std::uint32_t prepare() noexcept {
-    // The ticket must be older than the announcement, or a notify() that came between the two would
-    // have moved the epoch past what wait() compares with.
+    // The ticket must be older than the announcement; otherwise a notify() between the two would
+    // have moved the epoch past the value that wait() compares with.
     const std::uint32_t ticket = epoch_.load(std::memory_order_relaxed);
     // acquire: pairs with the release in advance(). release: keeps the load above where it stands.
     sleepers_.fetch_add(1, std::memory_order_acq_rel);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The top of a thread of ours, which no exception may leave: it would end the host's process.
+// The top of a thread of the library, which no exception may leave: it would end the host's
+// process.
 
 #include <new>
 
 namespace streamer::core {
 
-// Runs body; false if memory could not be allocated for it, and what it began was unwound.
+// Runs body; false if an allocation in it failed, after unwinding.
 template <typename Body>
 [[nodiscard]] bool fits_in_memory(Body&& body) {
   try {

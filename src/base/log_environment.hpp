@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Logging for those who cannot change the program: by environment variables.
+// Logging by environment variables, for users who cannot change the program.
 
 namespace streamer::core {
 
@@ -10,8 +10,8 @@ namespace streamer::core {
 // RUNAI_STREAMER_LOG_LEVEL. Read once in the life of the process; nothing happens if the program
 // has set a sink by then. Thread-safe.
 void follow_log_environment();
-// The same; then, if nobody has asked for a log by now and none is switched off, errors are lines
-// on stderr. For functions that can say no more of a failure than a code. Thread-safe.
+// The same; then, if no log has been requested and logging is not switched off, errors are printed
+// as lines on stderr. For functions that can report only a code for a failure. Thread-safe.
 void show_errors();
 
 }  // namespace streamer::core

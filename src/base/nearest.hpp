@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What was most likely meant by a mistyped name. All of it is here, because the command has names
-// too and sees nothing else of this room.
+// What was most likely meant by a mistyped name. Header-only, because the command uses it too and
+// sees nothing else of this room.
 
 #include <algorithm>
 #include <array>

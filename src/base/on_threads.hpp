@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The same work for many things, on a few threads.
+// The same work for many items, on a few threads.
 
 #include <algorithm>
 #include <atomic>
@@ -18,10 +18,10 @@
 
 namespace streamer::core {
 
-// Calls work(0) .. work(count - 1), each once, on up to `threads` threads, this one included, and
-// returns what they returned, in order. The first failure, by number, is everyone's: what had not
-// begun by then is left out. work must be safe to call on several threads at once. All of them work
-// for what is current where this is called; once that is over, nothing more is begun.
+// Calls work(0) .. work(count - 1), each once, on up to `threads` threads, including this one, and
+// returns their results in order. The first failure, by number, is returned for all; calls that
+// have not begun by then are skipped. work must be safe to call on several threads at once. All
+// threads work for the caller's current work; once that is over, no further call begins.
 template <typename T, typename Body>
 Result<std::vector<T>> on_threads(const std::string& name, std::size_t threads, std::size_t count,
                                   const Body& work) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the files share that speak with OpenSSL.
+// What the files that use OpenSSL share.
 
 #include <openssl/bio.h>
 #include <openssl/evp.h>
@@ -23,7 +23,7 @@ using OpensslBio = std::unique_ptr<BIO, Freed<BIO_free>>;
 using OpensslKey = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
 using OpensslCertificate = std::unique_ptr<X509, Freed<X509_free>>;
 
-// For calls that fail only for want of memory, which is treated like every other allocation.
+// For calls that fail only for lack of memory, which is treated like every other allocation.
 inline void must(bool succeeded) {
   if (!succeeded) throw std::bad_alloc();
 }

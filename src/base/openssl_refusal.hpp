@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What OpenSSL does not take.
+// Errors from OpenSSL.
 
 #include <openssl/err.h>
 
@@ -12,7 +12,7 @@
 
 namespace streamer::core {
 
-// Nothing of ours may be found in the thread's queue by the next one who uses OpenSSL.
+// The next user of OpenSSL must not find the library's errors in the thread's queue.
 inline Error openssl_refusal(std::string_view what) {
   ERR_clear_error();
   return Error(ErrorKind::invalid_argument, std::string(what));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Whether what a thread does is still wanted. A caller may cancel an operation and bound it in
-// time; whatever blocks for it asks here, and wakes as soon as it is over.
+// Whether a thread's work is still wanted. A caller may cancel an operation or limit its time; code
+// that blocks for it checks here, and wakes as soon as it is over.
 //
-// An operation is the current one of the threads that work for it (WorkScope), so that it needs no
-// parameter on the way down to the call that blocks. Threads without one are never interrupted.
+// An operation is the current one of the threads that work for it (WorkScope), so it need not be
+// passed down to the call that blocks. Threads without one are never interrupted.
 
 #include <atomic>
 #include <chrono>
@@ -20,7 +20,7 @@
 
 namespace streamer::core {
 
-// How far it is. Written by the threads that work for it, read by any. relaxed: counters publish
+// Its progress. Written by the threads that work for it, read by any. relaxed: counters publish
 // nothing.
 struct Progress {
   std::atomic<std::uint64_t> bytes_total{0};
@@ -36,17 +36,17 @@ class Operation {
  public:
   Operation();
 
-  // Once, before it is used: makes what cancel() wakes by.
+  // Called once, before use: makes the descriptor that cancel() writes to.
   Result<void> open(std::optional<std::chrono::milliseconds> timeout = std::nullopt);
 
-  // Any thread, any time, signal handlers included. Whoever blocks for it wakes now.
+  // Any thread, any time, also in signal handlers. Threads that block for it wake now.
   void cancel() noexcept;
   [[nodiscard]] bool is_cancelled() const noexcept {
-    // relaxed: the flag is all that passes.
+    // relaxed: only the flag itself is communicated.
     return is_cancelled_.load(std::memory_order_relaxed);
   }
 
-  // Readable from cancel() on, for good; -1 if it was never opened.
+  // Readable from cancel() on, permanently; -1 if it was never opened.
   [[nodiscard]] int fd() const noexcept { return wake_.get(); }
   [[nodiscard]] std::optional<SteadyTime> deadline() const noexcept { return deadline_; }
   [[nodiscard]] std::chrono::milliseconds timeout() const noexcept { return timeout_; }
@@ -55,13 +55,13 @@ class Operation {
  private:
   const std::uint32_t generation_;
   std::atomic<bool> is_cancelled_{false};
-  UniqueFd wake_;  // an eventfd that is written once and read never
+  UniqueFd wake_;  // an eventfd that is written once and never read
   std::optional<SteadyTime> deadline_;
   std::chrono::milliseconds timeout_{0};  // that the deadline came from
   Progress progress_;
 };
 
-// One call that works for an operation, or that has a deadline without one. Outlives its scopes.
+// One call that works for an operation, or has a deadline without one. Outlives its scopes.
 class Work {
  public:
   // name: "opening the checkpoint". operation may be nullptr. The earlier of both deadlines counts;
@@ -73,8 +73,8 @@ class Work {
   [[nodiscard]] Operation* operation() const noexcept { return operation_; }
   [[nodiscard]] std::optional<SteadyTime> deadline() const noexcept { return deadline_; }
   [[nodiscard]] bool is_over() const noexcept;
-  // cancelled or timed_out: says of what, after how long, and what was being done ("waiting for ..
-  // to answer") since when.
+  // cancelled or timed_out: says which call, after how long, and what was being done ("waiting for
+  // .. to answer") since when.
   [[nodiscard]] Error over(std::string_view doing, SteadyTime since) const;
 
  private:
@@ -99,12 +99,12 @@ class WorkScope {
   const Work* const before_;
 };
 
-// ---- What blocking points ask; all of this thread's current work ----
+// ---- For code that blocks; all about this thread's current work ----
 
-// nullptr if there is none.
+// nullptr if the thread has none.
 [[nodiscard]] const Work* current_work() noexcept;
 [[nodiscard]] bool is_work_over() noexcept;
-// Wakes when the work was cancelled; -1 if it cannot be.
+// A descriptor that becomes readable when the work is cancelled; -1 if it cannot be.
 [[nodiscard]] int work_fd() noexcept;
 // SteadyTime::max() if there is none.
 [[nodiscard]] SteadyTime work_deadline() noexcept;
@@ -112,11 +112,11 @@ class WorkScope {
 // The error once the work is over.
 Result<void> still_wanted(std::string_view doing);
 Result<void> still_wanted(std::string_view doing, SteadyTime since);
-// Waits that long; the error as soon as the work is over.
+// Waits that long; fails as soon as the work is over.
 Result<void> pause_for(std::chrono::nanoseconds time, std::string_view doing);
 // Until fd is readable (true) or the time comes (false).
 Result<bool> wait_readable(int fd, SteadyTime until, std::string_view doing);
-// Locks, which may take as long as another thread holds it.
+// Locks a mutex that another thread may hold for long.
 Result<std::unique_lock<std::mutex>> lock_while_wanted(std::mutex& mutex, std::string_view doing);
 
 }  // namespace streamer::core

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Text that is never printed by accident, is cut from every text that leaves the library, and is
-// wiped from memory at its end.
+// Text that is never printed by accident, is removed from every text that leaves the library, and
+// is wiped from memory when it is destroyed.
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// One row per setting. The room that uses a setting owns its row, in a header of its own
-// (engine/load_settings.hpp): an object in the namespace `setting`, by which it is read. This room
-// has only the mechanism.
+// One row per setting. The room that uses a setting owns its row, in a separate header
+// (engine/load_settings.hpp): an object in the namespace `setting`, through which it is read. This
+// room has only the mechanism.
 
 #include <any>
 #include <array>
@@ -20,9 +20,9 @@
 
 namespace streamer::core {
 
-// Who a setting is for, and so where it may be given.
+// What a setting applies to, and so where it may be given.
 enum class Scope {
-  store,       // what opens or lists something: all that is read with it
+  store,       // opening or listing something, and everything read with it
   checkpoint,  // opening a checkpoint
   load,        // starting a load, or opening its checkpoint, whose loads inherit it
   ranks,       // making a communicator, starting its load, or opening the checkpoint
@@ -33,10 +33,10 @@ enum class Scope {
 template <Scope kScope>
 struct RowOf {
   const char* name;
-  const char* also = nullptr;  // a variable of others that is read if our own is not set
+  const char* also = nullptr;  // another program's variable, read if the setting's own is not set
   const char* default_text = "auto";
   const char* meaning;
-  // Who sets it has credentials: for a prefix, it wins over a callback that holds for more.
+  // It sets credentials: for a prefix, it wins over a callback with a shorter prefix.
   bool is_credential = false;
 };
 
@@ -73,7 +73,7 @@ class SettingRow {
   [[nodiscard]] constexpr bool is_credential() const noexcept { return is_credential_; }
   // Its value is never shown.
   [[nodiscard]] virtual bool is_secret() const noexcept = 0;
-  // What a value may be, for messages and docs.
+  // The accepted values, for messages and docs.
   [[nodiscard]] virtual std::string values() const = 0;
   // The typed value; empty if the text is refused.
   [[nodiscard]] virtual std::any read(std::string_view text) const = 0;
@@ -111,7 +111,7 @@ class Setting final : public SettingRow {
   Type type_;
 };
 
-// Of a room, or of several.
+// The rows of one room or of several.
 using SettingRows = std::span<const SettingRow* const>;
 
 [[nodiscard]] inline std::vector<const SettingRow*> joined(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What a setting may be. Each type reads a text (nullopt: it is refused) and says what it takes. A
-// `word` is a text that stands for the value that is none: 0, nullopt.
+// The types of settings. Each reads a text (nullopt: refused) and says what it accepts. A `word` is
+// a text that stands for "no value": 0, nullopt.
 
 #include <chrono>
 #include <cstddef>
@@ -24,7 +24,7 @@ struct Count : PlainType {
   const char* word = "";
   std::uint32_t lowest = 1;
   std::uint32_t highest = UINT32_MAX;
-  const char* unit = "";  // for people
+  const char* unit = "";  // for humans
 
   constexpr Count(const char* word_in, std::uint32_t lowest_in, std::uint32_t highest_in,
                   const char* unit_in = "")
@@ -37,7 +37,7 @@ struct ByteBounds {
   std::uint64_t lowest = 0;
   std::uint64_t highest = UINT64_MAX;
   std::uint64_t multiple_of = 1;
-  bool are_soft = false;  // what is beyond them is taken as what they are
+  bool are_soft = false;  // values beyond them are clamped
 };
 
 // A number of bytes, with a unit ("1.5GiB") or without.
@@ -141,7 +141,7 @@ struct Choice : PlainType {
   }
 };
 
-// A text that only its user can judge; nullopt for the word.
+// A text that only its reader can check; nullopt for the word.
 struct Text : PlainType {
   using Value = std::optional<std::string>;
   const char* what;

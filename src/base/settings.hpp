@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Settings that were given, and how they are read. A value set in code wins over the environment,
-// which wins over the default.
+// The settings given in code, and how values are found: a value set in code wins over the
+// environment, which wins over the default.
 
 #include <any>
 #include <functional>
@@ -20,7 +20,7 @@
 
 namespace streamer::core {
 
-// Credentials that the program gives, and asks for again when they expire.
+// Credentials that the program supplies, and is asked for again when they expire.
 struct GivenCredentials {
   std::string access_key_id;
   Secret secret_access_key;
@@ -41,7 +41,7 @@ class SettingValues {
     if (found == values_.end()) return setting.default_value();
     return std::any_cast<typename Type::Value>(found->second);
   }
-  // For who makes one load out of another, and for tests. The value is not checked.
+  // For deriving one load from another, and for tests. The value is not checked.
   template <typename Type>
   SettingValues& put(const Setting<kScope, Type>& setting,
                      std::type_identity_t<typename Type::Value> value) {
@@ -56,22 +56,23 @@ class SettingValues {
 
 class Settings {
  public:
-  // Checks the value at once. With a prefix, which only settings of stores may have, it holds for
-  // URIs that begin with that, and wins over one without or with a shorter one.
+  // Checks the value at once. With a prefix, which only store settings may have, it applies to URIs
+  // that begin with it, and wins over a value without a prefix or with a shorter one.
   Result<void> set(const SettingRow& row, std::string_view value, std::string_view prefix = "");
   void set_credentials_callback(CredentialsCallback callback, std::string_view prefix);
 
-  // What holds for a load: what its checkpoint was opened with (these), and what was given to the
-  // load itself, which wins. Fails on what a load has no use for, and says where that belongs.
+  // The settings of a load: those its checkpoint was opened with (these), overridden by those given
+  // to the load itself. Fails on settings that a load does not use, and says where they belong.
   [[nodiscard]] Result<Settings> for_load(const Settings& given) const;
 
-  // The longest prefix among those that were given which uri begins with; empty if there is none.
+  // The longest given prefix that uri begins with; empty if there is none.
   [[nodiscard]] std::string prefix_for(std::string_view uri) const;
-  // What holds for a URI, without prefixes.
+  // The settings that apply to a URI, without prefixes.
   [[nodiscard]] Settings for_uri(std::string_view uri) const;
 
-  // The value in force: set in code, else in the environment, else the default. The environment is
-  // read now, not earlier; fails on what it has that set() would refuse, naming the variable.
+  // The value in force: set in code, or else in the environment, or else the default. The
+  // environment is read now, not earlier; fails, naming the variable, on a value that set() would
+  // refuse.
   template <Scope kScope, typename Type>
   [[nodiscard]] Result<typename Type::Value> get(const Setting<kScope, Type>& setting) const {
     return std::any_cast<typename Type::Value>(TRY(read_one(setting)));
@@ -86,9 +87,9 @@ class Settings {
     return read;
   }
 
-  // What said so, for people: "the setting x", or the variable's name.
+  // The value's source, for humans: "the setting x", or the variable's name.
   [[nodiscard]] std::string source_of(const SettingRow& row) const;
-  // Whether it was set in code, to something else than "auto".
+  // Whether it was set in code, to something other than "auto".
   [[nodiscard]] bool is_in_code(const SettingRow& row) const;
   // nullptr if there is none.
   [[nodiscard]] std::shared_ptr<const CredentialsCallback> credentials_callback() const noexcept {

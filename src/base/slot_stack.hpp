@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Numbers of slots that nobody uses, or that somebody is to take all at once. Each number is in one
-// stack at most.
+// A lock-free stack of slot numbers: free slots, or slots that one thread takes all at once. Each
+// number is in at most one stack.
 
 #include <atomic>
 #include <cstdint>
@@ -19,7 +19,7 @@ class BasicSlotStack {
   explicit BasicSlotStack(std::uint32_t slots)
       : below_(std::make_unique<Atomic<std::uint32_t>[]>(slots)) {}
 
-  // Any thread. What it did to the slot is seen by whoever takes the number.
+  // Any thread. Its writes to the slot are visible to the thread that takes the number.
   void push(std::uint32_t slot) noexcept {
     // relaxed: only guessed here; the exchange below says whether it was right.
     std::uint64_t head = head_.load(std::memory_order_relaxed);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A thread of ours: named, with every signal blocked, joined by its owner.
+// A thread of the library: named, with every signal blocked, joined by its owner.
 
 #include <pthread.h>
 
@@ -30,7 +30,7 @@ class Thread {
     if (id_) pthread_join(*id_, nullptr);
     id_.reset();
   }
-  // Leaves it to end by itself: it must own all that it uses.
+  // Detaches it: it must own everything it uses.
   void detach() {
     if (id_) pthread_detach(*std::exchange(id_, std::nullopt));
   }

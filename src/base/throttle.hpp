@@ -18,7 +18,7 @@ class BasicThrottle {
 
   [[nodiscard]] bool is_on() const noexcept { return bytes_per_s_ != 0; }
 
-  // Any reader. When it may read `bytes`; time that nobody used is not saved up.
+  // Any reader. When it may read `bytes`; unused time is not saved up.
   SteadyTime reserve(std::uint64_t bytes, SteadyTime now) noexcept {
     const auto cost_ns = static_cast<std::int64_t>(static_cast<double>(bytes) * 1e9 /
                                                    static_cast<double>(bytes_per_s_));

@@ -18,8 +18,8 @@ namespace streamer::core {
 
 struct CheckpointObject {
   Object object;
-  std::uint64_t header_bytes = 0;  // as programs are shown it
-  std::uint64_t head_bytes = 0;    // of all that stands before the tensors' bytes
+  std::uint64_t header_bytes = 0;  // as shown to programs
+  std::uint64_t head_bytes = 0;    // everything before the tensors' bytes
   std::uint32_t tensor_count = 0;
   // __metadata__, in the order of the file.
   std::vector<std::pair<std::string, std::string>> metadata;
@@ -31,7 +31,7 @@ struct Checkpoint {
   std::shared_ptr<Stores> stores;  // that the objects are in
   std::vector<CheckpointObject> objects;
   TensorTable tensors;
-  // What of a folder was left out when it was opened, and why: a line each, for people.
+  // Which files of a folder were left out when it was opened, and why: one line each, for humans.
   std::vector<std::string> notes;
 };
 
@@ -44,8 +44,8 @@ struct OpenRules {
   std::span<const Format> formats = core::formats();
 };
 
-// Each of uris is a safetensors file, a folder or a shard index (see model_sources.hpp). Reads
-// headers only, those of many objects at once.
+// Each of uris is a safetensors file, a folder or a shard index (see model_sources.hpp). Reads only
+// headers, those of many objects at once.
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::string> uris,
                                                           std::shared_ptr<Stores> stores,
                                                           OpenRules rules = {});

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Formats of files that hold tensors: how one is recognised, and how its header is read. Everything
-// behind that, plans, slices, loads, knows tensors only. safetensors is the one that ships.
+// Formats of files with tensors: how one is recognised, and how its header is read. Everything
+// after that (plans, slices, loads) knows only tensors. safetensors is the format that ships.
 
 #include <cstddef>
 #include <cstdint>
@@ -39,12 +39,12 @@ struct Format {
   // Of file names, in lower case, with the dot. Folders are searched for them.
   std::string_view suffix;
   bool (*recognises)(std::span<const std::byte> first, std::uint64_t file_bytes);
-  // Reads and checks all of it. An error that is about bytes of the file says which by at().
+  // Reads and checks the whole header. Errors about bytes of the file name them with at().
   Result<FileHeader> (*read_header)(const OpeningFile& file, HeaderRules rules);
 };
 
-// In the order in which they are asked. The last one recognises everything, so that its errors say
-// what is wrong with a file that is none of them.
+// In the order in which they are tried. The last one accepts everything, so that its errors say
+// what is wrong with a file of no known format.
 [[nodiscard]] std::span<const Format> formats() noexcept;
 // The one that recognises the file.
 [[nodiscard]] const Format& format_of(std::span<const Format> among,

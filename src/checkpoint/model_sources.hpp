@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// From URIs to the objects of a model: the listings, indexes and links that model_files.hpp decides
-// about. Every door to a model goes through here.
+// From URIs to the objects of a model: reads the listings, indexes and links that model_files.hpp
+// decides about. Every entry point for models uses this.
 
 #include <span>
 #include <string>
@@ -19,7 +19,8 @@ struct IndexClaims {
 };
 
 struct ModelSources {
-  // In the order of the URIs, and of their names. Size and ETag are known of what a listing said.
+  // In the order of the URIs, then of their names. Size and ETag are known for objects from a
+  // listing.
   std::vector<Entry> objects;
   std::vector<IndexClaims> claims;
   // What was left out, and why: a line each, for people. Logged as warnings.
@@ -28,16 +29,15 @@ struct ModelSources {
   Uri folder;
 };
 
-// Each of uris is a safetensors file, a folder, or a shard index. Files that the caller names are
-// taken as they are; of what folders hold model_files.hpp decides. Fails with not_found for a
-// folder without a model.
+// Each of uris is a safetensors file, a folder, or a shard index. Files are used as named;
+// model_files.hpp chooses from folders. Fails with not_found for a folder without a model.
 Result<ModelSources> find_model(Stores& stores, std::span<const std::string> uris);
 
-// The same of one URI, to be handed to somebody who will not look again: every object was seen, in
-// its folder's listing or by itself. A folder without a model is no error; the notes say why.
+// The same for one URI, for callers that do not check again: every object was seen, in its folder's
+// listing or by itself. A folder without a model is not an error; the notes say why.
 Result<ModelSources> list_model(Stores& stores, const std::string& uri);
 
-// A shard that an index names and that is not there is the index's fault: says so.
+// Turns the error for a missing shard that an index names into one that names the index.
 [[nodiscard]] Error explain_missing(Error error, const ModelSources& sources);
 
 }  // namespace streamer::core

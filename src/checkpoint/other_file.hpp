@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Files that were given as safetensors and are something else.
+// Recognizes files that were given as safetensors but are something else.
 
 #include <cstddef>
 #include <span>
@@ -9,7 +9,8 @@
 namespace streamer::core {
 
 // What a file is, if its first bytes tell, and what to do about it: "this is a NumPy file (.npy);
-// ...". Empty: they do not tell, or look like safetensors. first: all there are, or some hundreds.
+// ...". Empty: they do not tell, or look like safetensors. first: all bytes, or the first few
+// hundred.
 [[nodiscard]] std::string_view recognise_other_file(std::span<const std::byte> first) noexcept;
 
 }  // namespace streamer::core

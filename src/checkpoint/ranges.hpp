@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Ranges of any files as a checkpoint, for those who know themselves what the bytes are.
+// Ranges of any files as a checkpoint, for callers that know what the bytes are.
 
 #include <memory>
 #include <span>

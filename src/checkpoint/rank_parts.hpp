@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Sharded state: a checkpoint of which each rank has files of its own, in parts.
+// Sharded state: a checkpoint in which each rank has its own files, in parts.
 
 #include <cstdint>
 #include <string>

@@ -24,9 +24,9 @@ inline constexpr std::uint64_t kHeaderLengthBytes = 8;
 inline constexpr std::uint64_t kLongestHeaderBytes = 100'000'000;
 inline constexpr std::uint64_t kLongestLenientHeaderBytes = 100 * kMiB;
 
-// strict is the reference. lenient is what common Python loaders make of a header, and no more than
-// that: of a key that is there twice the last one counts, __metadata__ may hold anything (what is
-// no string is left out), bytes may follow the last tensor, and the text may have 100 MiB.
+// strict is the reference. lenient accepts what common Python loaders accept, and no more: if a key
+// appears twice, the last one counts; __metadata__ may contain anything (values that are not
+// strings are left out); bytes may follow the last tensor; and the text may have 100 MiB.
 enum class HeaderRules { strict, lenient };
 
 struct SafetensorsHeader {

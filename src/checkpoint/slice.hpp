@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Which bytes of a tensor a part of it is. Pure.
+// Which bytes of a tensor a part of it covers. Pure.
 
 #include <cstdint>
 #include <vector>
@@ -28,10 +28,10 @@ struct StridedRange {
   [[nodiscard]] std::uint64_t total_bytes() const noexcept { return run_bytes * count; }
 };
 
-// Fails with invalid_argument, naming the tensor: a dimension that it does not have, bounds that
-// are reversed or outside the shape, and a slice of a sub-byte dtype whose runs do not fall on
-// bytes. Adjacent runs are merged, so that a slice of the first dimension, or a full one, has one
-// run.
+// Fails with invalid_argument, naming the tensor: for a dimension that it does not have, bounds
+// that are reversed or outside the shape, and a slice of a sub-byte dtype whose runs do not begin
+// and end on bytes. Adjacent runs are merged, so a slice of the first dimension, or a full one, has
+// one run.
 Result<StridedRange> slice_bytes(const TensorView& tensor, const Slice& slice);
 
 // The shape of what slice_bytes() gives.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What ranks tell each other beside bytes: how they are, and what they want.
+// What ranks tell each other besides bytes: success or failure, and what they need.
 
 #include <chrono>
 #include <optional>
@@ -12,14 +12,14 @@
 
 namespace streamer::core {
 
-// Collective. Every rank says that it is well (mine is nullptr) or what went wrong there. All get
-// the same answer: nothing, or the error of the lowest rank that has one, with that rank's number
-// in front of its message; who has one of its own gets that.
+// Collective. Every rank reports success (mine is nullptr) or its error. All get the same answer:
+// nothing, or the error of the lowest rank that has one, with that rank's number in front of its
+// message; a rank with an error of its own gets that one.
 Result<void> agree(Communicator& communicator, const Error* mine,
                    std::chrono::milliseconds timeout);
 
-// Collective. What every rank needs; one list alone if all need the same. mine: this rank's. Fails,
-// on all ranks alike, if they do not have the same checkpoint or not the same options.
+// Collective. What every rank needs; a single list if all need the same. mine: this rank's. Fails
+// on all ranks if they do not have the same checkpoint and the same options.
 Result<std::vector<std::vector<Need>>> gather_needs(Communicator& communicator,
                                                     const Checkpoint& checkpoint,
                                                     const std::vector<Need>& mine,

@@ -11,10 +11,10 @@
 
 namespace streamer::core {
 
-// Collective. Each rank names what it needs itself, of the same checkpoint; what is needed at all
-// is read once between them. Items come in the order of the plan, which on all ranks that need the
-// same is the same. communicator must outlive the load; alone in it, a rank loads by itself. Waits
-// until all ranks came. Errors are those of Load::start() on any of the ranks, on all of them;
+// Collective. Each rank names what it needs, from the same checkpoint; every needed byte is read
+// once between them. Items come in the order of the plan, which is the same on all ranks that need
+// the same. communicator must outlive the load; a rank that is alone in it loads by itself. Waits
+// until all ranks have arrived. An error of Load::start() on one rank is returned on all;
 // unsupported for settings that need whole objects (verify).
 Result<std::unique_ptr<Load>> start_distributed(Communicator& communicator,
                                                 std::shared_ptr<const Checkpoint> checkpoint,

@@ -8,7 +8,7 @@
 
 namespace streamer::core {
 
-// Who shares a load: the ranks of each machine, or all of them.
+// Which ranks share a load: those of each machine, or all of them.
 enum class RankScope { node, all };
 
 namespace setting {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// One rank's side of a distributed load: reads the units that are this rank's, and in rounds gives
-// each other rank what that needs of them and takes what this one needs of theirs.
+// One rank's side of a distributed load: reads this rank's units, and in rounds sends the other
+// ranks what they need of them and receives what this rank needs of theirs.
 //
 // A round: take the units from the load that reads them; agree that all ranks have theirs; pack
-// what each rank needs; pass it on; lay what came where it belongs. What a rank needs of a unit
-// goes from where it was read, and comes where it belongs, if it is dense there; else it is packed
-// into a buffer, or comes in one. The reading load works ahead meanwhile, as far as its memory
-// goes, which is two rounds or more.
+// what each rank needs; pass it on; put what arrived into its place. What a rank needs of a unit is
+// sent from where it was read, and received in its place, if it is dense there; otherwise it is
+// packed into a buffer, or received in one. In the meantime the reading load works ahead, as far as
+// its memory allows, which is two rounds or more.
 
 #include <atomic>
 #include <chrono>
@@ -31,11 +31,11 @@ class Exchange final : public OrderedSource {
     std::chrono::milliseconds timeout{600'000};
     Device device = {};
     GpuRuntime* gpu = nullptr;            // of the device
-    GpuStream consumer_stream = nullptr;  // of the load that this is the source of
+    GpuStream consumer_stream = nullptr;  // of the load whose source this is
   };
 
-  // communicator must outlive it. needs: of each rank, or one list that is that of all. own: this
-  // rank's units.
+  // communicator must outlive it. needs: one list per rank, or a single list if all need the same.
+  // own: this rank's units.
   Exchange(Communicator& communicator, Schedule schedule, std::vector<std::vector<Need>> needs,
            std::unique_ptr<OwnUnits> own, Options options);
   ~Exchange() override;
@@ -52,7 +52,7 @@ class Exchange final : public OrderedSource {
   [[nodiscard]] std::string notes() const override;
 
  private:
-  // Bytes of a unit that one of this rank's items wants. They are dense in what is sent, and in the
+  // Bytes of a unit that one of this rank's items wants. They are dense in the message and in the
   // item.
   struct ItemPart {
     std::uint32_t unit = 0;  // in the schedule
@@ -87,13 +87,13 @@ class Exchange final : public OrderedSource {
   const Options options_;
   std::vector<StridedRange> ranges_;          // of the items
   std::vector<ItemPart> parts_;               // by unit
-  std::vector<std::uint64_t> message_bytes_;  // by message: what comes of it
+  std::vector<std::uint64_t> message_bytes_;  // by message: bytes received of it
   std::uint64_t send_bytes_ = 0;              // at most, in a round
   std::uint64_t receive_bytes_ = 0;
   const std::unique_ptr<OwnUnits> own_;
   Landing* landing_ = nullptr;
 
-  // Of the thread that runs it.
+  // Used by the thread that runs it.
   std::unique_ptr<ExchangeMemory> memory_;
   std::vector<NeedCursor> cursors_;      // by list of needs
   std::vector<const std::byte*> taken_;  // of the round's units that are this rank's
@@ -103,10 +103,10 @@ class Exchange final : public OrderedSource {
   std::byte* receive_buffer_ = nullptr;
   std::vector<Outgoing> outgoing_;
   std::vector<Incoming> incoming_;
-  // By message: what of it is still to be laid where it belongs; nullptr: it came there by itself.
+  // By message: the bytes that still have to be put into their places; nullptr: received in place.
   std::vector<const std::byte*> messages_;
   std::uint32_t next_message_ = 0;  // the first without a destination yet
-  bool others_wait_ = true;         // for what this rank says of itself
+  bool others_wait_ = true;         // for this rank's success or error
 
   // Written by that thread, read by add_to().
   std::atomic<std::uint64_t> bytes_sent_{0};

@@ -24,7 +24,7 @@ struct Rows {
   std::uint64_t rows = 1;
 };
 
-// Used by one thread, which made it. On a device, that is its thread's current one.
+// Used by the one thread that made it. A device is the current one of that thread.
 class ExchangeMemory {
  public:
   virtual ~ExchangeMemory() = default;
@@ -34,7 +34,7 @@ class ExchangeMemory {
   // Done once finish_copies() returned.
   virtual Result<void> copy(const Rows& rows) = 0;
   virtual Result<void> finish_copies() = 0;
-  // Copies from now on come after what the consumer put into its stream so far.
+  // Copies from now on wait for the work that the consumer has queued on its stream so far.
   virtual Result<void> follow(GpuStream consumer) = 0;
 };
 

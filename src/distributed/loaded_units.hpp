@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A rank's own units, brought by an ordinary load.
+// A rank's own units, read by an ordinary load.
 
 #include <cstdint>
 #include <memory>
@@ -12,7 +12,7 @@
 
 namespace streamer::core {
 
-// Starts to read them into memory of the device, two rounds ahead or more. options and settings: of
+// Starts reading them into memory of the device, two rounds ahead or more. options and settings: of
 // the load that they are for.
 Result<std::unique_ptr<OwnUnits>> load_own_units(const Checkpoint& checkpoint,
                                                  const Schedule& schedule, std::uint32_t rank,

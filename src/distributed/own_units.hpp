@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The units that a rank reads itself, as an exchange takes them.
+// The units that a rank reads itself, as an exchange consumes them.
 
 #include <cstddef>
 #include <string>
@@ -14,13 +14,13 @@ class OwnUnits {
  public:
   virtual ~OwnUnits() = default;
 
-  // One thread: the next unit of the schedule that is this rank's, dense; waits for it. Stays until
+  // One thread: waits for and returns this rank's next unit of the schedule, dense. Valid until
   // release().
   virtual Result<const std::byte*> take_next() = 0;
-  // That thread. All that were taken.
+  // The same thread: releases all units taken.
   virtual void release() noexcept = 0;
 
-  // Any thread: nobody needs what is still to be read, and who waits for it is woken.
+  // Any thread: the remaining units are not needed; wakes a thread that waits for one.
   virtual void stop() noexcept = 0;
   virtual void add_to(LoadStats& stats) const = 0;
   [[nodiscard]] virtual std::string notes() const = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Who reads what, and when it is passed on. A pure function of what all ranks need, so that every
-// rank comes to the same one and no message has to say what is in it.
+// Which rank reads what, and when it is passed on. A pure function of what all ranks need, so every
+// rank computes the same schedule and no message has to describe it.
 
 #include <cstdint>
 #include <span>
@@ -18,14 +18,14 @@ struct Unit {
   std::uint32_t object = 0;
   std::uint32_t owner = 0;  // the rank
   StridedRange range;
-  // What is passed on in one piece: a unit, or small ones of one owner in one round.
+  // The message it is passed on in: one unit, or several small ones of one owner in one round.
   std::uint32_t message = 0;
 };
 
-// Of units, where they are read to.
+// The alignment of units in the memory they are read to.
 inline constexpr std::uint64_t kReadAlignment = 64;
 
-// Smaller units are passed on together: one message costs about as much as copying so many bytes.
+// Smaller units share a message: one message costs about as much as copying this many bytes.
 inline constexpr std::uint64_t kMessageBytes = 64 * kKiB;
 
 // [begin, end) of Schedule::units.
@@ -44,17 +44,17 @@ struct ScheduleOptions {
 };
 
 struct Schedule {
-  // By when they are passed on; those of one rank come by object and offset.
+  // In the order in which they are passed on; those of one rank are ordered by object and offset.
   std::vector<Unit> units;
   std::vector<Round> rounds;
   std::uint32_t messages = 0;  // how many
   std::vector<std::uint64_t> bytes_by_rank;
-  // What one rank reads for one round, at most.
+  // The most that one rank reads for one round.
   std::uint64_t share_bytes = 0;
 };
 
 // united: see unite(). With PartitionPolicy::chunks each unit goes to the rank that has least so
-// far, the lowest of several, so that no two ranks differ by more than one unit; with files whole
+// far, the lowest of several, so that no two ranks differ by more than one unit; with files, whole
 // objects do, the largest first.
 [[nodiscard]] Schedule make_schedule(std::span<const Need> united, const ScheduleOptions& options);
 
@@ -66,10 +66,10 @@ struct Overlap {
   [[nodiscard]] std::uint64_t size() const noexcept { return empty() ? 0 : end - begin; }
 };
 
-// Which bytes of the range the unit has. Both come of the same needs: see unite().
+// Which bytes of the range are in the unit. Both come from the same needs: see unite().
 [[nodiscard]] Overlap overlap(const StridedRange& range, const Unit& unit) noexcept;
 
-// Walks needs beside units that come by object and offset.
+// Walks needs in parallel with units that are ordered by object and offset.
 class NeedCursor {
  public:
   // needs: by object and offset; borrowed.

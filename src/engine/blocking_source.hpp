@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Brings bytes of any store by Store::read(): threads that each wait for one read at a time. What a
-// store gets that offers nothing else.
+// Reads bytes of any store through Store::read(): each thread waits for one read at a time. Used
+// for stores that offer nothing else.
 
 #include "engine/chunk_io.hpp"
 #include "engine/chunk_queue.hpp"
@@ -29,7 +29,7 @@ class BlockingSource final : public Source {
   const std::span<const SourceObject> objects_;
   ChunkQueue chunks_;
   const std::uint32_t threads_;
-  Operation* operation_ = nullptr;  // for what stores wait for
+  Operation* operation_ = nullptr;  // ends the waits inside stores
 };
 
 }  // namespace streamer::core

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Who reads which chunk: each number is handed out once, in order, wait-free.
+// Distributes chunks to readers: each number is handed out once, in order, wait-free.
 
 #include <algorithm>
 #include <atomic>
@@ -15,7 +15,7 @@ class BasicChunkCursor {
  public:
   explicit BasicChunkCursor(std::uint32_t chunks) noexcept : chunks_(chunks) {}
 
-  // Any reader. The next chunk, or nullopt once all were claimed.
+  // Any reader. The next chunk, or nullopt once all have been claimed.
   std::optional<std::uint32_t> claim() noexcept {
     // relaxed: the plan was complete before any reader's thread began, and a claim publishes
     // nothing.
@@ -24,8 +24,8 @@ class BasicChunkCursor {
     return static_cast<std::uint32_t>(claimed);
   }
 
-  // Any reader. The next `most` numbers or as many as are left: [first, second), empty once all
-  // were claimed.
+  // Any reader. Claims the next `most` numbers, or as many as are left: [first, second), empty once
+  // all have been claimed.
   std::pair<std::uint32_t, std::uint32_t> claim_some(std::uint32_t most) noexcept {
     const std::uint64_t claimed = next_.fetch_add(most, std::memory_order_relaxed);
     const auto within = [&](std::uint64_t number) {
@@ -34,7 +34,7 @@ class BasicChunkCursor {
     return {within(claimed), within(claimed + most)};
   }
 
-  // How many were not claimed; may be out of date.
+  // The number of unclaimed chunks; may be out of date.
   [[nodiscard]] std::uint32_t left() const noexcept {
     const std::uint64_t next = next_.load(std::memory_order_relaxed);
     return next >= chunks_ ? 0 : static_cast<std::uint32_t>(chunks_ - next);

@@ -13,7 +13,7 @@ namespace streamer::core {
 
 class ChunkQueue {
  public:
-  // numbers: of the plan's chunks; they never fall.
+  // numbers: of the plan's chunks, in ascending order.
   explicit ChunkQueue(std::vector<std::uint32_t> numbers)
       : numbers_(std::move(numbers)), cursor_(static_cast<std::uint32_t>(numbers_.size())) {}
 
@@ -21,20 +21,20 @@ class ChunkQueue {
     return static_cast<std::uint32_t>(numbers_.size());
   }
 
-  // Any reader. The number of the next chunk; nullopt once all were claimed.
+  // Any reader. The number of the next chunk; nullopt once all have been claimed.
   std::optional<std::uint32_t> claim() noexcept {
     const auto at = cursor_.claim();
     if (!at) return std::nullopt;
     return numbers_[*at];
   }
 
-  // Any reader. Up to `most` chunks that follow each other in this queue: the numbers at
-  // [first, second) of it.
+  // Any reader. Claims up to `most` consecutive chunks of this queue: the numbers at [first,
+  // second) of it.
   std::pair<std::uint32_t, std::uint32_t> claim_some(std::uint32_t most) noexcept {
     return cursor_.claim_some(most);
   }
   [[nodiscard]] std::uint32_t number(std::uint32_t at) const noexcept { return numbers_[at]; }
-  // How many nobody claimed yet; may be out of date.
+  // The number of unclaimed chunks; may be out of date.
   [[nodiscard]] std::uint32_t left() const noexcept { return cursor_.left(); }
 
  private:

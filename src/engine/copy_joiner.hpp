@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Which neighbours of a chunk one copy to its device may bring.
+// Decides which neighbouring places of a chunk one copy to its device may cover.
 
 #include <cstdint>
 #include <optional>
@@ -15,17 +15,17 @@ class CopyJoiner {
   // Both must outlive this.
   CopyJoiner(const Plan& plan, const Chunk& chunk) : plan_(&plan), item_(chunk.first_item) {}
 
-  // How much padding lies between what was added last and the place, if one copy may bring both and
-  // the padding; nullopt if it may not. Padding is of the library's memory, where nothing lies
+  // The padding between the last added place and this one, if one copy may cover both and the
+  // padding; nullopt if it may not. Padding exists only in the library's memory, where nothing lies
   // between two items that are read one after the other; memory of the caller is joined only within
-  // an item, because his next one may be an allocation of its own.
+  // an item, because its next item may be a separate allocation.
   [[nodiscard]] std::optional<std::uint64_t> padding_before(Place place);
 
   void add(Place place, std::uint64_t bytes) {
     end_ = place.plus(bytes);
     has_end_ = true;
   }
-  // What comes next is not joined.
+  // The next place is not joined.
   void restart() { has_end_ = false; }
 
  private:

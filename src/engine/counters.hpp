@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the threads of a load count while they work. Each has counters of its own, which nobody else
-// writes; whoever asks for stats sums them up.
+// What the threads of a load count while they work. Each writes only its own counters; the sum is
+// made when stats are read.
 
 #include <atomic>
 #include <cstddef>
@@ -18,8 +18,8 @@ struct ReaderCounters : ReaderStats {
   std::atomic<std::uint64_t> wall_ns{0};
   std::atomic<std::uint64_t> buffer_bytes{0};  // all that it ever held
   std::atomic<bool> uses_io_uring{false};
-  // While the thread waits for a window: how often windows had moved when it last looked, and one
-  // more. 0: it does not wait.
+  // While the thread waits for a window: the number of window moves when it last looked, plus one.
+  // 0: it is not waiting.
   std::atomic<std::uint64_t> waits_since{0};
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // The direct reads (O_DIRECT) that one reader has in flight: through io_uring, or one at a time
-// where that is not to be had.
+// where io_uring is not available.
 
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace streamer::core {
 
-// Whether this kernel and this build can do io_uring; errno if not (ENOSYS without liburing).
+// Whether this kernel and this build support io_uring; errno if not (ENOSYS without liburing).
 [[nodiscard]] int probe_io_uring() noexcept;
 
 // Of one reader. Pure.
@@ -27,11 +27,11 @@ namespace streamer::core {
 
 class DirectReads {
  public:
-  // What is referred to must outlive this. staging: nullptr without a device. buffer_bytes: what
-  // its buffers and spare, which it uses now and then, may come to, if that is two chunks or more.
+  // The references must outlive this. staging: nullptr without a device. buffer_bytes: the limit
+  // for its buffers and for spare, which it uses now and then, if that is two chunks or more.
   DirectReads(Landing& landing, Staging* staging, const LoadSettings& settings,
               ReaderCounters& counters, PageBuffer& spare, std::uint64_t buffer_bytes);
-  // Nothing may be in flight.
+  // Requires that nothing is in flight.
   ~DirectReads();
 
   [[nodiscard]] bool has_room_for(const Chunk& chunk) const;
@@ -39,8 +39,8 @@ class DirectReads {
   // Of those, how many land in a segment.
   [[nodiscard]] std::uint32_t segments_in_flight() const noexcept { return segments_in_flight_; }
 
-  // Only with room for it. The read may be over before this returns; take_done() still reports it.
-  // segment: where a chunk for a device lands, unless it is gathered; passes back with Done.
+  // Requires room for it. The read may be over before this returns; take_done() still reports it.
+  // segment: where a chunk for a device lands, unless it is gathered; comes back in Done.
   Result<void> submit(const Chunk& chunk, std::shared_ptr<const OpenFile> file,
                       std::optional<std::uint32_t> segment);
 
@@ -50,8 +50,8 @@ class DirectReads {
     Result<void> outcome;
     DenseBytes staged;  // of a chunk for a device, until the next call of submit()
   };
-  // One read that is over, its bytes in place or staged; waits for it if `wait`. Only with
-  // something in flight.
+  // One finished read, its bytes in place or staged; waits for it if `wait`. Requires something in
+  // flight.
   std::optional<Done> take_done(bool wait);
 
  private:

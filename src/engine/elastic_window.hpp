@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A window over host memory that is used again. The line of positions is cut into blocks. A block
-// gets memory when it is admitted, and gives it back once all of its items were released; memory
-// that was used is handed out again before new memory is touched. What bounds how far readers run
-// ahead are the bytes that were admitted and not yet yielded. So a consumer that releases what it
-// is given sees the same few hundred MB at any model size, and one that keeps everything gets
-// everything, up to the limit, without a copy.
+// A window over host memory that is reused. The line of positions is cut into blocks. A block gets
+// memory when it is admitted, and returns it once all of its items have been released; used memory
+// is handed out again before new memory is touched. How far readers run ahead is limited by the
+// bytes that were admitted and not yet yielded. So a consumer that releases its tensors sees the
+// same few hundred MB at any model size, and one that keeps everything gets everything, up to the
+// limit, without a copy.
 
 #include <atomic>
 #include <cstdint>
@@ -22,37 +22,38 @@ namespace streamer::core {
 class ElasticWindow {
  public:
   struct Limits {
-    // Admitted and not yet yielded; doubled whenever the consumer starves behind a shut window.
+    // Bytes admitted and not yet yielded; doubled whenever the consumer starves behind a closed
+    // window.
     std::uint64_t first_ahead_bytes = 0;
-    // Of memory at once; 0: none. No less than the largest block.
+    // The limit on memory in use at once; 0: none. At least the largest block.
     std::uint64_t most_bytes = 0;
-    // Of memory that was released and is kept for the next blocks.
+    // How much released memory is kept for the next blocks.
     std::uint64_t most_kept_bytes = 0;
   };
-  // Where memory goes whose pages nobody will use for a while.
+  // Receives memory whose pages will not be used for a while.
   using GiveBack = std::function<void(std::uint64_t offset, std::uint64_t bytes)>;
 
-  // Of a plan that outlives this.
+  // The plan of these blocks must outlive this.
   ElasticWindow(std::span<const Block> blocks, const Limits& limits, GiveBack give_back);
 
-  // Any reader. May bytes up to position_end be written? Once true it stays true.
+  // Any reader. Whether bytes up to position_end may be written. Once true it stays true.
   [[nodiscard]] bool admits(std::uint64_t position_end) const noexcept {
-    // acquire: pairs with the release in advance(); where the blocks' memory is, and that whoever
-    // had it before is done with it, is then visible.
+    // acquire: pairs with the release in advance(), which makes visible where the blocks' memory
+    // is, and that its previous users are done with it.
     return position_end <= admitted_end_.load(std::memory_order_acquire);
   }
-  // Any reader that is not admitted: the same, once the window went as far as it can. starves: the
-  // consumer waits, and nothing is there for it.
+  // Any reader that is not admitted: the same, after moving the window as far as it can go.
+  // starves: the consumer waits, and nothing is there for it.
   [[nodiscard]] bool advance(std::uint64_t position_end, bool starves) noexcept;
 
   // The consumer, once per item that has bytes, when it is handed out. True if a reader found the
-  // window shut, and may find that it moved.
+  // window closed and may now find that it moved.
   [[nodiscard]] bool yielded(std::uint64_t bytes) noexcept;
-  // Any thread, once per item that has bytes, when nobody holds it any more. position: where it
-  // lies. True as above.
+  // Any thread, once per item that has bytes, when it is no longer held. position: where it lies.
+  // True as above.
   [[nodiscard]] bool released(std::uint64_t position) noexcept;
 
-  // In the arena. Of a position of an admitted block.
+  // The offset in the arena of a position of an admitted block.
   [[nodiscard]] std::uint64_t offset_of(std::uint64_t position) const noexcept {
     const std::size_t block = block_of(position);
     return states_[block].offset + (position - blocks_[block].begin);
@@ -63,7 +64,7 @@ class ElasticWindow {
   [[nodiscard]] std::uint64_t ahead_bytes() const noexcept {
     return most_ahead_.load(std::memory_order_relaxed);
   }
-  // Of the arena, from its begin: all that was ever handed out.
+  // The bytes of the arena, from its beginning, that were ever handed out.
   [[nodiscard]] std::uint64_t touched_bytes() const noexcept {
     return touched_.load(std::memory_order_relaxed);
   }

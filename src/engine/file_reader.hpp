@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A thread that claims chunks and reads them from files: from the page cache where they are in it,
-// past it otherwise, with several direct reads in flight.
+// A thread that claims chunks and reads them from files: cached chunks from the page cache, others
+// past it, with several direct reads in flight.
 
 #include <cstdint>
 #include <memory>
@@ -18,13 +18,14 @@ namespace streamer::core {
 
 class FileReader {
  public:
-  // All must outlive the reader. staging: nullptr without a device. chunks: that it and its like
-  // claim. buffer_bytes: what its buffers may come to.
+  // All must outlive the reader. staging: nullptr without a device. chunks: the queue that it
+  // shares with the other file readers. buffer_bytes: the limit for its buffers.
   FileReader(Landing& landing, Staging* staging, FileSet& files, ChunkQueue& chunks,
              const LoadSettings& settings, std::uint64_t buffer_bytes, ReaderCounters& mine);
   ~FileReader();
 
-  // The thread's body: returns once no chunk is left or the load stopped, with nothing in flight.
+  // The thread's body: returns once no chunk is left or the load has stopped, with nothing in
+  // flight.
   void run();
 
  private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The files of a load: opened when their first chunk is claimed, closed when their last one landed.
+// The files of a load: opened when their first chunk is claimed, closed when their last has landed.
 
 #include <atomic>
 #include <cstdint>
@@ -20,8 +20,8 @@
 
 namespace streamer::core {
 
-// One open file, shared by the readers that have chunks of it in flight. Immutable but for what is
-// mutable.
+// One open file, shared by the readers that have chunks of it in flight. Immutable except for the
+// mutable members.
 struct OpenFile {
   explicit OpenFile(const Object& of) : object(&of), pinned(of) {}
 
@@ -31,10 +31,10 @@ struct OpenFile {
   UniqueFd direct;  // empty: the file system or the settings do not allow O_DIRECT
   // What an address of a direct read must be a multiple of.
   std::uint64_t memory_alignment = kPageBytes;
-  // Set once a direct read was refused in spite of all; relaxed, a reader that misses it asks once
-  // more.
+  // Set once a direct read was refused all the same; relaxed, because a reader that misses it only
+  // tries once more.
   mutable std::atomic<bool> direct_is_refused{false};
-  // Of `direct`, and ended before it; nullptr: not wanted, or not to be had.
+  // Uses `direct`, and is closed before it; nullptr: not wanted, or not available.
   std::unique_ptr<CuFile::File> past_host;
   // Set once a read past the host failed; relaxed, as the flag above.
   mutable std::atomic<bool> past_host_is_refused{false};
@@ -46,8 +46,7 @@ Cached ask_page_cache(const OpenFile& file, ByteRange range);
 
 class FileSet {
  public:
-  // What is referred to must outlive the set.
-  // cu_file: nullptr, or what reads files past the host.
+  // The references must outlive the set. cu_file: nullptr without GPUDirect Storage.
   FileSet(std::span<const SourceObject> objects, const Plan& plan, FileIo file_io,
           const CuFile* cu_file, Notes& notes);
 

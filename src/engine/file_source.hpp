@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Brings bytes of files: threads that each have several reads under way.
+// Reads bytes of files: threads that each have several reads in flight.
 
 #include "engine/chunk_queue.hpp"
 #include "engine/file_set.hpp"

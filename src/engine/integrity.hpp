@@ -25,28 +25,28 @@ namespace streamer::core {
 class Integrity {
  public:
   // verify: "store", "required", or the path or URI of a manifest. Asks the store for checksums and
-  // reads the headers of the objects anew; blocks. An object of which not every byte is loaded, or
-  // for which the store has no checksum, is not verified: with "required" that is an error, else a
-  // warning. One that the manifest does not name is an error.
+  // reads the headers of the objects again; blocks. An object of which not every byte is loaded, or
+  // for which the store has no checksum, is not verified: with "required" that is an error,
+  // otherwise a warning. An object that the manifest does not name is an error.
   static Result<std::unique_ptr<Integrity>> make(const Checkpoint& checkpoint, const Plan& plan,
                                                  const std::string& verify, Notes& notes);
 
-  // Any reader, once per chunk, when its bytes are in place. address says where a place is. signal
-  // is called for each chunk whose tensors may be handed over now: this one, or several, or none
-  // yet. Fails with corrupt, naming the object, once an object is whole and is not what was stored.
+  // Any reader, once per chunk, when its bytes are in place. address tells where a place is. signal
+  // is called for each chunk whose tensors may be handed over now: this one, several, or none yet.
+  // Fails with corrupt, naming the object, once an object is complete and its checksum is wrong.
   using Address = std::function<const std::byte*(Place place)>;
   using Signal = std::function<void(const Chunk& chunk)>;
   Result<void> landed(const Chunk& chunk, const Address& address, const Signal& signal);
 
-  // The same for a chunk that is summed while it passes by: the CRC that is wanted of its bytes,
-  // one piece after the other; nullopt: none is.
+  // For a chunk that is checked while its bytes pass by: the kind of CRC wanted of its bytes, one
+  // piece after the other; nullopt: none.
   [[nodiscard]] std::optional<ChecksumKind> crc_of(const Chunk& chunk) const noexcept;
   Result<void> landed_as(const Chunk& chunk, std::uint64_t crc);
-  // An object of a chunk that is summed while it passes by, and whose checksum needs its bytes in
-  // order; nullptr if there is none.
+  // An object with a chunk that is checked while its bytes pass by, and whose checksum needs the
+  // bytes in order; nullptr if there is none.
   [[nodiscard]] const Object* needs_order() const noexcept;
 
-  // How many objects were found to be what was stored; thread-safe.
+  // The number of objects whose checksums matched; thread-safe.
   [[nodiscard]] std::uint64_t objects_verified() const noexcept {
     return verified_.load(std::memory_order_relaxed);
   }

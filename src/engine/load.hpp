@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// One pass that brings a plan's items to memory: builds the parts, owns the threads, ends them.
+// One pass that reads a plan's items into memory: builds the parts, owns the threads, ends them.
 
 #include <atomic>
 #include <cstdint>
@@ -32,20 +32,20 @@ struct LoadOptions {
   Order order = Order::completion;
   ReadOrder read_order = ReadOrder::storage;
   WhenFull when_full = WhenFull::fail;
-  // memory_limit is for tensors, and the buffers of reading come on top.
+  // memory_limit covers tensors only; buffers for reading come on top.
   bool limits_tensors_alone = false;
-  // Of elastic host memory (elastic_window.hpp); 0: chosen by us.
+  // For elastic host memory (elastic_window.hpp); 0: chosen by the load.
   std::uint64_t block_bytes = 0;
   std::uint64_t ahead_bytes = 0;
-  // Where requests that name neither a device nor a destination bring their bytes.
+  // For requests that name neither a device nor a destination.
   Device device = {};
-  // A stream of that device, by which its tensors are ordered; nullptr: they are there when they
-  // are yielded.
+  // A stream of that device that orders access to its tensors; nullptr: their bytes are there when
+  // they are yielded.
   GpuStream consumer_stream = nullptr;
-  // Instead of the runtime of every GPU's kind; nullptr: those.
+  // Replaces the runtime of every kind of GPU; nullptr: the real ones. For tests.
   GpuRuntime* gpu = nullptr;
-  HostAllocator host_allocator = {};  // of host memory for tensors
-  // Brings everything, in its own order; nullptr: the sources of the checkpoint's stores do.
+  HostAllocator host_allocator = {};  // for the tensors' host memory
+  // Reads everything, in its own order; nullptr: the sources of the checkpoint's stores do.
   std::shared_ptr<OrderedSource> source = nullptr;
 };
 
@@ -54,7 +54,7 @@ class Load {
   static Result<std::unique_ptr<Load>> start(std::shared_ptr<const Checkpoint> checkpoint,
                                              std::vector<PlanRequest> requests, LoadOptions options,
                                              const LoadSettings& settings);
-  // Cancels, waits for the reads under way, and lets go of the tensors.
+  // Cancels, waits for the reads in progress, and releases the tensors.
   ~Load();
 
   enum class Outcome { tensor, end, not_ready };
@@ -62,20 +62,20 @@ class Load {
     Outcome outcome;
     TensorLease* lease = nullptr;  // held once for the caller if outcome is tensor
   };
-  // One thread at a time. Waits until the deadline (nullopt: none).
+  // One thread at a time. Waits until the deadline (nullopt: forever).
   Result<Next> next(std::optional<SteadyTime> deadline);
 
-  // Readable unless the last next() that did not wait found nothing and nothing came since. Belongs
-  // to the load.
+  // Readable unless the last non-waiting next() found nothing and nothing has come since. Owned by
+  // the load.
   Result<int> fd();
 
   // Thread-safe, returns at once.
   void cancel() noexcept;
   // Thread-safe.
   [[nodiscard]] LoadStats stats() const;
-  // What was chosen for it, and why: lines "NAME: VALUE: REASON". Thread-safe.
+  // What was chosen for the load, and why: lines "NAME: VALUE: REASON". Thread-safe.
   [[nodiscard]] std::string explain() const;
-  // What was not to be had and what was done instead, one line each. Thread-safe.
+  // What was not available and what was done instead, one line each. Thread-safe.
   [[nodiscard]] std::string notes() const;
 
  private:

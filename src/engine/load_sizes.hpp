@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// How much of what a load takes: memory for tensors, memory for reading, readers, connections.
-// Pure: all that is not given comes from the machine's description.
+// How much a load uses: memory for tensors, memory for reading, readers, connections. Pure: what
+// the settings leave open follows from the machine's description.
 
 #include <cstdint>
 #include <string>
@@ -16,24 +16,24 @@
 
 namespace streamer::core {
 
-// What a checkpoint's sources need memory for.
+// What the checkpoint's sources need memory for.
 struct ReadingFrom {
-  bool files = false;        // threads that have buffers of their own
+  bool files = false;        // threads with their own buffers
   bool network = false;      // connections
   bool reads_block = false;  // some of those threads wait for one read at a time
 };
 
-// What was chosen and why, for people.
+// What was chosen and why, for humans.
 struct Decision {
   std::string name;  // "connections"
   std::string value;
   std::string reason;
 };
 
-// What the memory limit is for, and what becomes of host memory.
+// What the memory limit covers, and how host memory is used.
 struct HostMemoryUse {
-  bool limits_tensors_alone = false;  // buffers of reading come on top of the limit
-  bool is_elastic = true;             // where the settings allow it: see ElasticWindow
+  bool limits_tensors_alone = false;  // buffers for reading come on top of the limit
+  bool is_elastic = true;             // if the settings allow it: see ElasticWindow
 };
 
 struct LoadSizes {
@@ -52,9 +52,9 @@ struct LoadSizes {
   std::vector<Decision> decisions;
 };
 
-// Fails with memory_limit if the largest tensor alone is more than that limit, naming it. Buffers
-// are within the limit as far as it leaves room beside the largest tensor, unless it is for tensors
-// alone, as "minimum" is.
+// Fails with memory_limit if the largest tensor alone exceeds that limit, naming it. Buffers are
+// within the limit as far as it leaves room beside the largest tensor, unless it covers tensors
+// only, as "minimum" does.
 Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& list,
                             const TensorTable& tensors, ReadingFrom from, HostMemoryUse use,
                             const Machine& machine);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What a load asks of the machine that it runs on, asked once: what follows from it is pure.
+// What a load needs to know of its machine, asked once, so that everything derived from it is pure.
 
 #include <cstdint>
 

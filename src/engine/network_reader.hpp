@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A thread that claims chunks and brings them over a network: many requests at once in one event
-// loop. Bytes go from the loop's buffer straight to where they belong.
+// A thread that claims chunks and reads them over a network: many requests at once in one event
+// loop. Bytes go from the loop's buffer straight to their place.
 //
-// A range is one or more chunks that follow each other in an object, asked for by one request.
-// How much of it is there is one number, how much is confirmed another. Bytes are confirmed once
-// their answer ended as announced or brought a guard's length behind them (broken_answer.hpp), and
-// only then are their chunks handed over. When a request fails, the next one asks from what was
-// confirmed on; when one is slow, a second is made (a hedge), and whichever brings a byte first
-// lands it.
+// A range is one or more consecutive chunks of an object, requested together. How much of it has
+// arrived is one number, how much is confirmed another. Bytes are confirmed once their answer ended
+// as announced or brought a guard's length after them (broken_answer.hpp), and only then are their
+// chunks handed over. When a request fails, the next one starts at the first unconfirmed byte; when
+// one is slow, a second is made (a hedge), and the first to bring a byte lands it.
 
 #include <cstdint>
 #include <list>
@@ -31,22 +30,23 @@ namespace streamer::core {
 
 class NetworkReader final : private RangeReceiver {
  public:
-  // What its threads have in common. All must outlive them.
+  // What the network readers of a load share. All must outlive them.
   struct Shared {
     Landing& landing;
     Staging* staging;                       // nullptr without a device
     std::span<const SourceObject> objects;  // by number in the plan
-    ChunkQueue& chunks;                     // that they claim
+    ChunkQueue& chunks;                     // the queue they claim from
     NetworkShare& share;
     const LoadSettings& settings;
   };
 
-  // wake: of the landing, and watched by this one alone. number: which of the network's readers.
+  // wake: belongs to the landing, and only this reader watches it. number: among the network
+  // readers.
   NetworkReader(const Shared& shared, WakeFd& wake, std::uint32_t number, ReaderCounters& mine);
   ~NetworkReader();
 
-  // The thread's body: returns once nothing is left to bring or the load stopped, with nothing in
-  // request.
+  // The thread's body: returns once nothing is left to read or the load has stopped, with no
+  // request in flight.
   void run();
 
  private:
@@ -55,7 +55,7 @@ class NetworkReader final : private RangeReceiver {
   Result<void> work();
   void step();
 
-  // Getting work.
+  // Claiming work.
   bool start_next();
   void claim_more();
   void split_claim(std::uint32_t first, std::uint32_t end);
@@ -70,7 +70,7 @@ class NetworkReader final : private RangeReceiver {
   [[nodiscard]] const Object& object_of(const PendingRange& range) const;
   [[nodiscard]] const Chunk& chunk_at(const PendingRange& range, std::size_t index) const;
 
-  // Doing it.
+  // Requesting and landing bytes.
   bool send(PendingRange& range, bool is_hedge);
   void bytes_came(InFlightRequest& request, std::uint64_t offset, std::string_view bytes) override;
   void land(InFlightRequest& request, std::uint64_t offset, std::string_view bytes);
@@ -83,7 +83,7 @@ class NetworkReader final : private RangeReceiver {
   void mark(PendingRange& range);
   void fill_chunks(PendingRange& range);
 
-  // What counts.
+  // Confirming bytes, or taking them back.
   void settle(PendingRange& range);
   void land_chunks(PendingRange& range);
   void host_chunk_landed(PendingRange& range, const Chunk& chunk);
@@ -91,7 +91,7 @@ class NetworkReader final : private RangeReceiver {
   void break_off(InFlightRequest& request, bool is_refused);
   void go_back(PendingRange& range, std::uint64_t to);
 
-  // What became of it.
+  // Ending requests.
   void finish(Transfer& transfer);
   void retry(PendingRange& range, const InFlightRequest& request);
   void end_request(InFlightRequest& request);
@@ -100,7 +100,7 @@ class NetworkReader final : private RangeReceiver {
   void note_rate(double bytes, double time);
   void measure_rates();
 
-  // Now and then.
+  // Periodic checks.
   void watch();
   bool is_too_slow(const InFlightRequest& request) const;
   void hedge_if_slow(PendingRange& range);
@@ -124,17 +124,17 @@ class NetworkReader final : private RangeReceiver {
   Requests requests_;
   std::uint32_t hedges_in_flight_ = 0;
   bool all_claimed_ = false;
-  // Whether a window shuts out a range that could go else, and how often windows had moved when
-  // that was found.
+  // Whether only a closed window holds back a range, and how often windows had moved when that was
+  // found.
   bool is_shut_out_ = false;
   std::uint64_t window_moves_ = 0;
   RetryBudget budget_;
 
-  // Measured, for guesses about what is still to come.
-  double rate_ = 0;                // bytes per second of a request that is under way
+  // Measured, to predict how long requests will take.
+  double rate_ = 0;                // bytes per second of a request in flight
   double first_byte_s_ = 0;        // from the request to the answer's first byte
-  std::uint32_t first_bytes_ = 0;  // that first_byte_s_ stands on
-  std::uint32_t rates_ = 0;        // that rate_ stands on
+  std::uint32_t first_bytes_ = 0;  // samples behind first_byte_s_
+  std::uint32_t rates_ = 0;        // samples behind rate_
   std::uint64_t hedged_bytes_ = 0;
   std::uint64_t bytes_observed_ = 0;
 

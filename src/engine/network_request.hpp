@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What a network reader has in hand: ranges of objects that it brings, and requests for them.
+// What a network reader works on: ranges of objects, and requests for them.
 
 #include <chrono>
 #include <cstdint>
@@ -24,21 +24,21 @@ namespace streamer::core {
 
 class InFlightRequest;
 
-// Chunks that follow each other in an object, claimed and not yet all handed over.
+// Consecutive chunks of an object, claimed and not yet all handed over.
 struct PendingRange {
   PendingRange(const RetryPolicy& policy) : attempts(policy) {}
 
   std::uint32_t object = 0;
   std::vector<std::uint32_t> chunks;  // numbers in the plan; of one memory
-  std::size_t filled_chunks = 0;      // of them: all bytes are there
-  std::size_t landed_chunks = 0;      // of those: confirmed, and handed over
-  std::uint64_t next = 0;             // of the object: everything before it is there
+  std::size_t filled_chunks = 0;      // of chunks: all bytes have arrived
+  std::size_t landed_chunks = 0;      // of filled_chunks: confirmed, and handed over
+  std::uint64_t next = 0;             // of the object: everything before it has arrived
   std::uint64_t confirmed = 0;        // of the object: everything before it is right
   std::uint64_t end = 0;
-  InFlightRequest* writer = nullptr;  // that brought what is between confirmed and next
-  BrokenAnswers broken;               // that brought what is being read again
+  InFlightRequest* writer = nullptr;  // it brought the bytes between confirmed and next
+  BrokenAnswers broken;               // they brought the bytes that are being read again
   Attempts attempts;
-  std::uint64_t furthest_at_failure = 0;  // next, whenever a request had failed
+  std::uint64_t furthest_at_failure = 0;  // the furthest `next` at which a request failed
   SteadyTime not_before{};
   bool wants_fresh_connection = false;
   std::uint32_t requests = 0;
@@ -48,13 +48,13 @@ struct PendingRange {
   std::uint64_t piece_end = 0;
   Place piece_place;
   const Chunk* piece_chunk = nullptr;
-  // Chunks to a device that did not land yet, in order. All but the last hold no segment.
+  // Chunks for a device that have not landed, in order. Only the last may hold a segment.
   std::deque<std::unique_ptr<StagedChunk>> staged;
-  bool is_unquiet = false;  // copies of what was taken back may be under way
-  // CRCs of chunks to the host that did not land yet, in order.
+  bool is_unquiet = false;  // copies of bytes that were taken back may be in progress
+  // CRCs of chunks for the host that have not landed, in order.
   struct PassingCrc {
     std::uint32_t chunk = 0;  // number in the plan
-    std::uint64_t crc = 0;    // of its bytes before next
+    std::uint64_t crc = 0;    // of its bytes before `next`
     bool is_lost = false;     // some of them were taken back
   };
   std::deque<PassingCrc> crcs;
@@ -63,7 +63,7 @@ struct PendingRange {
   [[nodiscard]] std::uint64_t left() const noexcept { return end - next; }
 };
 
-// Whom requests bring their bytes to. One thread.
+// Receives the bytes of requests. One thread.
 class RangeReceiver {
  public:
   virtual void first_byte_came(InFlightRequest& request) = 0;
@@ -75,7 +75,7 @@ class RangeReceiver {
   ~RangeReceiver() = default;
 };
 
-// One request for what is left of a range.
+// One request for the rest of a range.
 class InFlightRequest final : public RangeSink {
  public:
   InFlightRequest(RangeReceiver& receiver, PendingRange& of, ByteRange wanted, const Object& object,
@@ -89,8 +89,8 @@ class InFlightRequest final : public RangeSink {
         receiver_(receiver) {}
 
   SignedRequest signed_request;
-  PendingRange* range;     // nullptr: what it brings is not needed any more
-  std::uint64_t position;  // of the object: where what it brings next belongs
+  PendingRange* range;     // nullptr: its bytes are no longer needed
+  std::uint64_t position;  // of the object: where its next bytes belong
   bool has_ended_well = false;
   AnswerSamples samples;
   std::uint64_t last_difference = 0;  // from the range's writer: one byte behind it; 0: none
@@ -102,7 +102,7 @@ class InFlightRequest final : public RangeSink {
   std::uint64_t marked_bytes = 0;  // received at marked_at, for the rate
   SteadyTime marked_at{};
 
-  // Of the object: what it brought before this is the object's.
+  // Of the object: the bytes it brought before this are confirmed.
   [[nodiscard]] std::uint64_t sure_until() const noexcept {
     if (has_ended_well) return UINT64_MAX;
     return sure_before(wanted().offset, position);

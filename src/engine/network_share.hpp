@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the network readers of one load share beside its core: how many connections they may use,
-// and the addresses of the hosts they ask.
+// What the network readers of one load share beside its core: the number of connections they may
+// use, and the addresses of their hosts.
 
 #include <algorithm>
 #include <atomic>
@@ -36,7 +36,7 @@ class NetworkShare {
     const std::uint32_t readers = readers_.load(std::memory_order_relaxed);
     return std::max(1U, target / readers + (number < target % readers ? 1U : 0U));
   }
-  // Fewer than were wanted.
+  // Fewer readers run than were wanted.
   void set_readers(std::uint32_t readers) noexcept {
     readers_.store(readers, std::memory_order_relaxed);
   }
@@ -44,8 +44,8 @@ class NetworkShare {
     return target_.load(std::memory_order_relaxed);
   }
 
-  // Of one connection: each has such a buffer (before libcurl 8.7), and libcurl and TLS keep half
-  // as much beside it. Large ones for few.
+  // The buffer size of one connection: each has such a buffer (before libcurl 8.7), and libcurl and
+  // TLS keep half as much beside it. The fewer connections, the larger.
   [[nodiscard]] std::uint64_t receive_buffer_bytes() const noexcept {
     const std::uint64_t share = buffer_bytes_ / 3 * 2 / std::max(target(), 1U);
     return std::clamp(share, kLeastReceiveBuffer, kLargestReceiveBuffer);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Brings bytes over a network: threads that each have many requests in flight.
+// Reads bytes over a network: threads that each have many requests in flight.
 
 #include <vector>
 
@@ -31,7 +31,7 @@ class NetworkSource final : public Source {
   ChunkQueue chunks_;
   const std::uint32_t threads_;
   NetworkShare share_;
-  Operation* operation_ = nullptr;  // for what threads wait for outside their own loops
+  Operation* operation_ = nullptr;  // ends waits of threads outside their event loops
   std::vector<WakeFd*> wakes_;      // by thread
 };
 

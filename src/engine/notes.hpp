@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What a load could not have and what it did instead: said once, in its stats and in the log.
+// What was not available to a load and what it did instead: said once, in its stats and in the log.
 
 #include <algorithm>
 #include <string>
@@ -16,9 +16,9 @@ namespace streamer::core {
 
 class Notes {
  public:
-  // Thread-safe. A note that is there already is not added again.
+  // Thread-safe. The same note is added only once.
   void add(std::string_view note) { add(LogLevel::info, note); }
-  // The same of what people must know even if they do not look at stats.
+  // The same, also as a warning in the log, for what users must know even if they ignore stats.
   void warn(std::string_view note) { add(LogLevel::warning, note); }
 
   // Thread-safe. One line each.

@@ -2,8 +2,8 @@
 #pragma once
 // What a load will read: requests laid out in order, their bytes cut into chunks. Immutable, pure.
 //
-// Arena items lie on a line of positions that only grows; the host and each device have one of
-// their own. What a position stands for is one of three things:
+// Arena items lie on a line of positions that only grows; the host and each device have their own
+// line. A position means one of three things:
 // - an arena as long as the line: byte p of it;
 // - a ring: byte p % ring_bytes of it. An item never wraps round the ring's end: it is moved to the
 //   next lap instead;
@@ -25,21 +25,21 @@
 
 namespace streamer::core {
 
-// The host's memory, or a device's.
+// The memory of the host or of one device.
 struct PlanMemory {
   Device device = {};
   std::uint64_t ring_bytes = 0;  // 0: no ring
   std::uint64_t arena_bytes = 0;
 };
 
-// Positions [begin, end) of the host's line, and what of them items hold. begin is on a page.
+// Positions [begin, end) of the host's line, and the items in them. begin is on a page.
 struct Block {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
   std::uint64_t item_bytes = 0;
   std::uint32_t items = 0;  // that have bytes; one at least
 
-  // Of memory, in whole pages.
+  // The memory it needs, in whole pages.
   [[nodiscard]] std::uint64_t bytes() const noexcept { return round_up(end - begin, kPageBytes); }
 };
 
@@ -54,7 +54,7 @@ struct Place {
   }
 };
 
-// One request, in the order in which the load reads.
+// One request; items are in the order in which the load reads.
 struct PlanItem {
   std::uint64_t bytes = 0;
   Place place;
@@ -63,8 +63,7 @@ struct PlanItem {
 };
 
 // Bytes of an object that land densely at one place: count runs, each stride_bytes after the one
-// before. A dense range is one run, and may be that of many items that are neighbours in the
-// object.
+// before. A dense range is one run, and may cover many items that are neighbours in the object.
 struct Extent {
   std::uint64_t offset = 0;  // in the object
   std::uint64_t run_bytes = 0;
@@ -80,8 +79,8 @@ struct Extent {
   [[nodiscard]] std::uint64_t total_bytes() const noexcept { return run_bytes * count; }
 };
 
-// One read request: bytes [offset, offset + size) of an object, some of which no item may want. All
-// that are wanted land in one memory.
+// One read request: bytes [offset, offset + size) of an object, some of which may be unwanted. All
+// wanted bytes land in one memory.
 struct Chunk {
   std::uint64_t offset = 0;
   std::uint64_t size = 0;
@@ -98,14 +97,14 @@ struct Chunk {
   [[nodiscard]] std::uint64_t end() const noexcept { return offset + size; }
 };
 
-// Part of a chunk that lands at one place.
+// A part of a chunk that lands at one place.
 struct Piece {
   std::uint64_t offset = 0;  // in the object
   std::uint64_t size = 0;
   Place place;
 };
 
-// A request and what of its object it wants.
+// A request and the bytes of its object that it wants.
 struct Wanted {
   StridedRange range;
   std::uint32_t request = 0;
@@ -114,7 +113,7 @@ struct Wanted {
   std::uint32_t memory = 0;  // in ReadingList::memories
 };
 
-// What is wanted of one memory.
+// What a load needs of one memory.
 struct MemoryNeed {
   Device device = {};
   // The largest item that needs memory of the library.
@@ -128,7 +127,7 @@ struct ReadingList {
   std::vector<MemoryNeed> memories = {MemoryNeed{}};  // the host's comes first
 };
 
-// By priority, object and offset, or as the requests come. Fails as requested_bytes() does.
+// Orders requests by priority, object and offset, or as given. Fails as requested_bytes() does.
 Result<ReadingList> make_reading_list(const TensorTable& tensors,
                                       std::span<const PlanRequest> requests, bool in_request_order);
 
@@ -137,29 +136,28 @@ struct PlanOptions {
   std::uint64_t coalesce_gap_bytes = 16 * kKiB;
   std::uint64_t tensor_alignment_bytes = 0;  // 0: the size of the tensor's element
   std::uint64_t window_bytes = 0;            // of host memory; 0: no limit
-  // Not 0: host memory is in blocks of this size or that of one larger item, and has no ring.
+  // If not 0, host memory is cut into blocks of this size, or of one larger item, and has no ring.
   std::uint64_t block_bytes = 0;
   // For each device:
   std::uint64_t device_window_bytes = 0;  // 0: no limit
   std::uint64_t device_alignment_bytes = 512;
   std::uint64_t staged_chunk_bytes = 2 * kMiB;  // no chunk for a device is larger
-  // If it is there: in how many pieces each item of the list lands. Nothing is cut into chunks
-  // then.
+  // If given: in how many pieces each item of the list lands; nothing is then cut into chunks.
   std::optional<std::span<const std::uint32_t>> pieces = std::nullopt;
 };
 
 class Plan {
  public:
-  // list must be that of requests. A window, if there is one, must be at least as large as the
+  // list must be the reading list of requests. A window, if any, must be at least as large as the
   // largest item of its memory.
   static Plan make(const ReadingList& list, std::span<const PlanRequest> requests,
                    const PlanOptions& options);
 
   [[nodiscard]] std::span<const PlanItem> items() const noexcept { return items_; }
   [[nodiscard]] std::span<const Chunk> chunks() const noexcept { return chunks_; }
-  // The host's comes first; then the devices', as they come in the reading list.
+  // The host's comes first, then the devices' in the order of the reading list.
   [[nodiscard]] std::span<const PlanMemory> memories() const noexcept { return memories_; }
-  // Of the host's line, in its order; empty if it is not cut into any.
+  // The blocks of the host's line, in order; empty if it is not cut into blocks.
   [[nodiscard]] std::span<const Block> blocks() const noexcept { return blocks_; }
   [[nodiscard]] std::uint64_t wanted_bytes() const noexcept { return wanted_bytes_; }
 
@@ -169,16 +167,17 @@ class Plan {
   void for_each_piece(const Chunk& chunk, std::uint64_t from, Visit&& visit) const {
     for_each_piece(chunk, from, chunk.end(), std::forward<Visit>(visit));
   }
-  // The same up to the object's byte `until`.
+  // The same, up to the object's byte `until`.
   template <typename Visit>
   void for_each_piece(const Chunk& chunk, std::uint64_t from, std::uint64_t until,
                       Visit&& visit) const;
 
-  // The piece that holds the object's byte `at`, from there on; nullopt if nobody wants that byte.
+  // The piece that contains the object's byte `at`, from there on; nullopt if that byte is
+  // unwanted.
   [[nodiscard]] std::optional<Piece> piece_at(const Chunk& chunk, std::uint64_t at) const noexcept;
   [[nodiscard]] std::uint64_t largest_chunk_bytes() const noexcept;
 
-  // Where in its memory's arena a place is. Only for places of an arena, and not of a block.
+  // The offset of a place in its memory's arena. Only for places in an arena, not in blocks.
   [[nodiscard]] std::uint64_t arena_offset(Place place) const noexcept {
     const std::uint64_t ring_bytes = memories_[place.memory].ring_bytes;
     return ring_bytes == 0 ? place.value : place.value % ring_bytes;

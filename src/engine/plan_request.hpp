@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// One thing that a load shall bring: which part of which tensor, and where to.
+// One request to a load: which part of which tensor, and where to put it.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,16 +23,16 @@ struct PlanRequest {
   std::uint32_t dimension = 0;
   std::uint64_t start = 0;
   std::uint64_t stop = 0;
-  Device device = {};  // whose memory the bytes shall be in
-  // Memory of the caller, there, with room for the part; or nullptr for the load's own.
+  Device device = {};  // where the bytes go
+  // Memory of the caller on that device, with room for the part; or nullptr for the load's own.
   std::byte* destination = nullptr;
   std::uint64_t tag = 0;  // the caller's own
-  // Of those that are read in storage order, the higher ones come first.
+  // Higher priorities are read first, if the load reads in storage order.
   std::uint32_t priority = 0;
 };
 
-// The bytes of the object that the request is about. Fails with invalid_argument as slice_bytes()
-// does, and on a byte range outside the tensor.
+// The requested bytes of the object. Fails with invalid_argument as slice_bytes() does, and on a
+// byte range outside the tensor.
 Result<StridedRange> requested_bytes(const TensorView& tensor, const PlanRequest& request);
 
 // The shape of what is yielded: the tensor's own, the slice's, or [bytes] for a byte range.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Finished items on their way to the consumer. Every item passes once, so the queue is as long as
-// the plan, no slot is used twice, and nothing ever has to wait.
+// the plan, no slot is used twice, and no thread ever has to wait.
 
 #include <atomic>
 #include <cstdint>
@@ -19,7 +19,7 @@ class BasicReadyQueue {
 
   // Any reader. No item may be pushed twice.
   void push(std::span<const std::uint32_t> items) noexcept {
-    // relaxed: only shares out the slots. Each slot's own store publishes.
+    // relaxed: only distributes the slots. Each slot's own store publishes.
     const auto count = static_cast<std::uint32_t>(items.size());
     std::uint32_t slot = tail_.fetch_add(count, std::memory_order_relaxed);
     for (const std::uint32_t item : items) {
@@ -29,8 +29,8 @@ class BasicReadyQueue {
     }
   }
 
-  // The one consumer. nullopt if nothing is ready: a slot that was shared out but not yet filled
-  // holds back those after it, for as long as its reader takes to fill it.
+  // The one consumer. nullopt if nothing is ready: a slot that is taken but not yet filled holds
+  // back those after it, for as long as its reader takes to fill it.
   std::optional<std::uint32_t> pop() noexcept {
     if (head_ == capacity_) return std::nullopt;
     // acquire: pairs with the release in push().

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the consumer of a load waits on: in the library, as on an EventCount, or in an event loop of
-// its own, on a descriptor that becomes readable.
+// What the consumer of a load waits on: in the library, as on an EventCount, or in its own event
+// loop, on a descriptor that becomes readable.
 //
 // The descriptor follows the consumer's last look. One that found nothing calls expect(), looks
 // again, and goes back to its loop if there still is nothing; the first notify() after that writes
@@ -23,14 +23,14 @@
 
 namespace streamer::core {
 
-// The decision of it, apart for tests that step through every order.
+// Its decision logic, separate for tests that step through every order.
 template <template <typename> class Atomic = std::atomic>
 class BasicExpectation {
  public:
   // The consumer. acquire: pairs with the release in meet(). release: publishes the descriptor to
   // the meet() that finds it expected.
   void expect() noexcept { expected_.fetch_add(1, std::memory_order_acq_rel); }
-  // The consumer, which looks on.
+  // The consumer, which goes on looking.
   void forget() noexcept { expected_.store(0, std::memory_order_relaxed); }
   // Any thread, after the change: whether the consumer is to be told. release: publishes the change
   // to an expect() that comes later. acquire: pairs with the release in one that came before.
@@ -60,7 +60,7 @@ class ReadySignal {
     if (expectation_.meet()) make_readable();
   }
 
-  // The consumer. The descriptor, made when it is first asked for, and readable then: whoever asks
+  // The consumer. The descriptor, made on the first call, and readable at first, because the caller
   // has not looked yet. Errors: of the system.
   Result<int> fd() {
     if (!fd_) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// An object that a source brings bytes of.
+// An object that a source reads.
 
 #include "storage/store.hpp"
 
 namespace streamer::core {
 
-// Both live as long as the checkpoint that they are of.
+// Both live as long as their checkpoint.
 struct SourceObject {
   const Object* object = nullptr;
   Store* store = nullptr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What a source is made of.
+// The parts that a source is made from.
 
 #include <cstdint>
 #include <span>
@@ -15,16 +15,16 @@
 
 namespace streamer::core {
 
-// What is referred to outlives the source.
+// The references outlive the source.
 struct SourceParts {
   Landing& landing;
   Staging* staging;                       // nullptr: nothing goes to a device
   std::span<const SourceObject> objects;  // by number in the plan
-  std::vector<std::uint32_t> chunks;      // of the plan, that it brings; they never fall
+  std::vector<std::uint32_t> chunks;      // of the plan, for this source; ascending
   const LoadSettings& settings;
   const LoadSizes& sizes;
-  std::uint32_t threads;  // at most, of one that has buffers for each of its threads
-  const CuFile* cu_file;  // nullptr, or what reads files past the host
+  std::uint32_t threads;  // at most, for a source with buffers for each thread
+  const CuFile* cu_file;  // nullptr without GPUDirect Storage
 };
 
 }  // namespace streamer::core

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Bytes of one chunk that come in the object's order, laid in segments as the device shall have
-// them, so that a segment takes one copy even where it holds many tensors. Bytes that turn out not
-// to be the object's are taken back.
+// Bytes of one chunk that arrive in the object's order, laid out in segments as they will be on the
+// device, so that a segment takes one copy even if it contains many tensors. Bytes that turn out
+// not to be the object's are taken back.
 
 #include <functional>
 #include <optional>
@@ -18,31 +18,32 @@ namespace streamer::core {
 class StagedChunk {
  public:
   StagedChunk(Staging& staging, Landing& landing, const Chunk& chunk, ReaderCounters& mine);
-  // Gives back what was not submitted.
+  // Returns a segment that was not submitted.
   ~StagedChunk();
   StagedChunk(const StagedChunk&) = delete;
   StagedChunk& operator=(const StagedChunk&) = delete;
 
-  // before_waiting is called if there is no segment, and must flush() every other StagedChunk of
-  // the thread.
+  // before_waiting is called if no segment is free, and must flush() every other StagedChunk of the
+  // thread.
   void put(Place place, std::string_view bytes, const std::function<void()>& before_waiting);
-  // Submits what is there.
+  // Submits the current segment.
   void flush() noexcept;
-  // All bytes of the chunk were put, and all are the object's. Verifies and ends it, unless the
-  // load stopped meanwhile.
+  // All bytes of the chunk have been put, and all are the object's. Verifies and ends it, unless
+  // the load has stopped.
   void finish();
 
-  // Puts go on with the object's byte `offset` from here, and may have to go on there again.
+  // Marks that the next put continues at the object's byte `offset`, where it may have to be
+  // resumed later.
   void mark(std::uint64_t offset);
-  // Takes back what was put since the last mark at or before `offset`, and returns where that was.
-  // What was passed on meanwhile may still be on its way to the places that the right bytes go to:
-  // put() must wait until Staging::is_quiet().
+  // Takes back what was put since the last mark at or before `offset`, and returns that mark's
+  // offset. Segments submitted since then may still be on their way to the places of the right
+  // bytes: put() must wait until Staging::is_quiet().
   std::uint64_t take_back(std::uint64_t offset);
 
   [[nodiscard]] const Chunk& chunk() const noexcept { return chunk_; }
 
  private:
-  // How things stood when put() was to go on with `offset`.
+  // The state when put() was about to continue at `offset`.
   struct Mark {
     std::uint64_t offset = 0;
     std::uint64_t crc = 0;
@@ -71,15 +72,15 @@ class StagedChunk {
   bool is_lost_ = false;     // the load stopped before all bytes were put
 };
 
-// Bytes of a chunk from the object's byte `offset` on, as the object has them: in a segment of the
-// thread's, which passes on, or in memory of its own.
+// Bytes of a chunk from the object's byte `offset` on, in the object's layout: in a segment of the
+// thread, which is passed on, or in separate memory.
 struct DenseBytes {
   const std::byte* data = nullptr;
   std::uint64_t offset = 0;
   std::optional<std::uint32_t> segment;
 };
 
-// Brings the whole chunk to its device, to its end. The thread must hold no other segment.
+// Sends the whole chunk to its device and ends it. The thread must hold no other segment.
 void deliver(Staging& staging, Landing& landing, const Chunk& chunk, const DenseBytes& bytes,
              ReaderCounters& mine);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The way of a load's bytes to devices. For each device: pinned segments that readers fill, a
-// copier that empties them, and memory that it fills. A segment holds bytes of one chunk; a chunk
-// has landed once it was read to its end and all of its segments were copied.
+// The path of a load's bytes to devices. For each device: pinned segments that readers fill, a
+// copier that empties them, and the device memory that it fills. A segment contains bytes of one
+// chunk; a chunk has landed once it was read to its end and all of its segments were copied.
 
 #include <atomic>
 #include <cstdint>
@@ -26,50 +26,51 @@ class Staging final : private StopListener {
     GpuStream consumer_stream = nullptr;
   };
 
-  // For the devices that the plan names. landing must outlive this, which listens to it until it
-  // ends.
+  // For the devices that the plan names. landing must outlive this object, which listens to it
+  // until it is destroyed.
   static Result<std::unique_ptr<Staging>> make(Landing& landing, const Options& options);
-  // Starts to prepare the devices, in the background. From here on the load may fail: whatever is
-  // set up in the landing was set up before.
+  // Starts preparing the devices in the background. From here on the load may fail, so the landing
+  // must be set up before.
   Result<void> start();
-  // No reader may be left. Waits for copies under way; keeps the segments for the next load.
+  // Requires that all readers have ended. Waits for copies in progress; keeps the segments for the
+  // next load.
   ~Staging();
 
   // ---- Readers ----
 
-  // A segment of the chunk's device; nullopt if there is none now.
+  // A segment of the chunk's device; nullopt if none is free.
   std::optional<std::uint32_t> try_take(const Chunk& chunk) noexcept;
-  // Waits for one; nullopt if the load stopped. Whoever waits must hold none that is not submitted,
-  // or all may wait for each other.
+  // Waits for one; nullopt if the load has stopped. The calling thread must hold no unsubmitted
+  // segment, or all readers may wait for each other.
   std::optional<std::uint32_t> take(const Chunk& chunk, ReaderCounters& mine) noexcept;
   void give_back(const Chunk& chunk, std::uint32_t segment) noexcept;
   [[nodiscard]] std::byte* data(const Chunk& chunk, std::uint32_t segment) const noexcept;
   [[nodiscard]] std::uint64_t segment_bytes() const noexcept { return segment_bytes_; }
 
-  // Makes the chunk's device the current one of the calling thread, which must be the load's own.
+  // Makes the chunk's device current on the calling thread, which must be one of the load's own.
   Result<void> use_device(const Chunk& chunk);
 
-  // Passes the segment on to the copier. Before end_of().
+  // Passes the segment to the copier. Must come before end_of().
   void submit(const Chunk& chunk, std::uint32_t segment, std::vector<DeviceCopy> copies,
               ReaderCounters& mine) noexcept;
   // Nothing more will be submitted for the chunk.
   void end_of(const Chunk& chunk, ReaderCounters& mine) noexcept;
 
-  // Whether nothing of the chunk that was submitted is still to be copied. Before end_of().
+  // Whether all submitted segments of the chunk have been copied. Only before end_of().
   [[nodiscard]] bool is_quiet(const Chunk& chunk) const noexcept {
     // acquire: pairs with the copier's release when it has copied.
     return left_[chunk.number].load(std::memory_order_acquire) == 1;
   }
 
-  // Whether the chunk's pieces are so small and many that they had better be laid anew, as the
-  // device shall have them, before they are copied.
+  // Whether the chunk's pieces are so small and many that it is better to lay them out as on the
+  // device before they are copied.
   [[nodiscard]] static bool needs_gathering(const Chunk& chunk) noexcept;
 
-  // ---- Anybody ----
+  // ---- Any thread ----
 
-  // What the copiers did.
+  // Adds what the copiers counted.
   void add_to(LoadStats& stats) const;
-  // Of host memory, in all segments.
+  // Host memory in all segments.
   [[nodiscard]] std::uint64_t bytes() const noexcept;
 
  private:
@@ -84,7 +85,7 @@ class Staging final : private StopListener {
   Landing& landing_;
   const Options options_;
   const std::uint64_t segment_bytes_;
-  // By chunk: segments that were not copied yet, and one more until end_of().
+  // By chunk: segments that have not been copied yet, plus one until end_of().
   const std::unique_ptr<std::atomic<std::uint32_t>[]> left_;
   const LoadCounters counters_;               // of the copiers, by memory of the plan
   std::vector<std::unique_ptr<Lane>> lanes_;  // by memory of the plan; the host's is nullptr

@@ -36,7 +36,7 @@ struct alignas(64) ReaderStats {
 #include "engine/load_stats.inc"
 };
 
-// For a counter with one writer, which saves the locked addition. relaxed: counters publish
+// For a counter with one writer, which avoids the locked addition. relaxed: counters publish
 // nothing.
 inline void add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
   counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
@@ -44,7 +44,7 @@ inline void add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexc
 
 // Adds what one reader counted.
 void add_reader(LoadStats& all, const ReaderStats& reader) noexcept;
-// Adds what a load counted of its reading to the load that it reads for.
+// Adds what a load counted while reading to the load that it reads for.
 void add_reading(LoadStats& all, const LoadStats& reading) noexcept;
 
 // What the list says of a row.
@@ -56,8 +56,8 @@ struct StatRow {
 [[nodiscard]] std::span<const StatRow> stat_rows() noexcept;
 
 // Where the readers spent most of their time; pure. Waiting for the window counts as the memory
-// limit's while the consumer was waiting too, and else as the consumer's: what was ready was not
-// taken.
+// limit while the consumer was waiting too, and otherwise as the consumer, which did not take what
+// was ready.
 [[nodiscard]] HeldBackBy judge(const LoadStats& stats) noexcept;
 
 // What a load did, in one line for the log.

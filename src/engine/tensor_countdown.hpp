@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Was that the item's last chunk?
+// Decides whether a chunk was the item's last one.
 
 #include <atomic>
 #include <cstdint>
@@ -12,22 +12,22 @@ class BasicTensorCountdown {
  public:
   BasicTensorCountdown() = default;
 
-  // Before any thread sees it.
+  // Must be called before any other thread sees it.
   void start(std::uint32_t chunks) noexcept {
     chunks_left_.store(chunks, std::memory_order_relaxed);
   }
 
   // Any reader, once per chunk of the item, after the chunk's bytes are in place. True exactly
   // once.
-  // of: what start() was given.
+  // of: the argument of start().
   bool chunk_landed(std::uint32_t of) noexcept {
     if (of == 1) {
       // Nobody else counts: release alone publishes the bytes.
       chunks_left_.store(0, std::memory_order_release);
       return true;
     }
-    // release: publishes this chunk's bytes. acquire: whoever brings it to zero sees the bytes of
-    // all others, since each fetch_sub continues the release sequence of those before it.
+    // release: publishes this chunk's bytes. acquire: the thread that reaches zero sees the bytes
+    // of all others, because each fetch_sub continues the release sequence of those before it.
     return chunks_left_.fetch_sub(1, std::memory_order_acq_rel) == 1;
   }
 

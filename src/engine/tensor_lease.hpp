@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The items that a load yields, and who holds their memory.
+// The items that a load yields, and references to their memory.
 
 #include <atomic>
 #include <cstdint>
@@ -17,11 +17,11 @@ namespace streamer::core {
 
 class LoadTensors;
 
-// One yielded item and a count of those who hold its memory. Lives in the load's tensors; outlives
-// the Load itself.
+// One yielded item with a reference count for its memory. Lives in the load's tensors; outlives the
+// Load itself.
 class TensorLease {
  public:
-  // Thread-safe. The last release() gives the memory back and may free the whole load's.
+  // Thread-safe. The last release() returns the item's memory and may free that of the whole load.
   void retain() noexcept;
   void release() noexcept;
 
@@ -44,8 +44,8 @@ class TensorLease {
   std::uint32_t index_ = 0;  // in the plan's items
 };
 
-// What was asked for, and where it lands. Held by the Load and by each item that was not released;
-// frees itself when the last of them lets go.
+// The requested items and their landing. Held by the Load and by each item that has not been
+// released; frees itself when the last of them releases it.
 class LoadTensors {
  public:
   static LoadTensors* make(std::shared_ptr<const Checkpoint> checkpoint,
@@ -56,9 +56,9 @@ class LoadTensors {
   [[nodiscard]] Landing& landing() noexcept { return landing_; }
   [[nodiscard]] const Landing& landing() const noexcept { return landing_; }
 
-  // The consumer, once per item that is whole. Held once, for it.
+  // The consumer, once per complete item. Returns it with one reference, the consumer's.
   TensorLease& yield(std::uint32_t index) noexcept;
-  // Any thread. Holders: the Load, and each item, from the start until it was released.
+  // Any thread. Holders: the Load, and each item, from the start until it is released.
   void let_go(std::uint32_t holders) noexcept;
 
  private:

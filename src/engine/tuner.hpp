@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// More connections or fewer? Takes fourfold steps while they bring enough, goes back when they do
-// not, then on with small ones, and backs off when the store says so. Pure: time and bytes are
-// arguments.
+// Finds the number of connections. Takes fourfold steps while they bring enough, goes back when
+// they do not, continues with small ones, and backs off when the store asks for it. Pure: time and
+// bytes are arguments.
 
 #include <algorithm>
 #include <chrono>
@@ -26,11 +26,11 @@ class Tuner {
 
   [[nodiscard]] std::uint32_t target() const noexcept { return target_; }
 
-  // The store asked for less.
+  // The store asked for fewer requests.
   void throttled(SteadyTime now) noexcept;
 
-  // Called now and then with all bytes that came so far. first_byte: how long a request waits for
-  // its first byte; is_busy: the target is in use. Changes target() at times.
+  // Called now and then with the total of bytes so far. first_byte: how long a request waits for
+  // its first byte; is_busy: all connections of the target are in use. May change target().
   void observe(SteadyTime now, std::uint64_t bytes, std::chrono::nanoseconds first_byte,
                bool is_busy) noexcept;
 
@@ -44,7 +44,7 @@ class Tuner {
   double rate_before_ = 0;    // bytes per second there
   double growth_ = 4;         // of the next step
   bool is_settling_ = true;   // new connections are still being made
-  bool has_doubt_ = false;    // the last window spoke against the step
+  bool has_doubt_ = false;    // the last measurement spoke against the step
   std::optional<SteadyTime> window_began_;
   std::uint64_t bytes_then_ = 0;
   SteadyTime hold_until_{};

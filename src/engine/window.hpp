@@ -15,19 +15,19 @@ namespace streamer::core {
 template <template <typename> class Atomic = std::atomic>
 class BasicWindow {
  public:
-  // positions[i] is where item i begins on the line; they never fall. ring_bytes 0: no limit, and
+  // positions[i] is where item i begins on the line; ascending. ring_bytes 0: no limit, and
   // positions may be empty.
   BasicWindow(std::uint64_t ring_bytes, std::vector<std::uint64_t> positions)
       : ring_bytes_(ring_bytes),
         positions_(std::move(positions)),
         released_(std::make_unique<Atomic<bool>[]>(positions_.size())) {}
 
-  // Any reader. May bytes up to position_end be written? Once true it stays true, and the releases
-  // that made it so happened before.
+  // Any reader. Whether bytes up to position_end may be written. Once true it stays true, and the
+  // releases that made it true happened before.
   [[nodiscard]] bool admits(std::uint64_t position_end) const noexcept {
     if (ring_bytes_ == 0) return true;
     // acquire: pairs with the release of the compare_exchange in release(), which had seen every
-    // released_ up to here; so what their holders did with the memory is over.
+    // released_ up to here; so their holders no longer use the memory.
     const std::uint32_t first_held = first_held_.load(std::memory_order_acquire);
     if (first_held == positions_.size()) return true;
     return position_end <= positions_[first_held] + ring_bytes_;
@@ -43,7 +43,7 @@ class BasicWindow {
     bool moved = false;
     while (first_held < positions_.size() &&
            released_[first_held].load(std::memory_order_seq_cst)) {
-      // On failure first_held is where another thread moved it: go on from there.
+      // On failure first_held is where another thread moved it: continue from there.
       if (first_held_.compare_exchange_strong(first_held, first_held + 1, std::memory_order_seq_cst,
                                               std::memory_order_seq_cst)) {
         ++first_held;

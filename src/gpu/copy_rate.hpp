@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What a device takes if nothing holds it up.
+// How fast a device receives bytes if nothing holds it back.
 
 #include "gpu/gpu_runtime.hpp"
 
 namespace streamer::core {
 
-// Bytes per second from pinned memory, by the calls of a load. Blocks for half a second.
+// Bytes per second from pinned memory, using the calls of a load. Blocks for half a second.
 Result<double> measure_copy_rate(GpuRuntime& runtime, int device);
 
 }  // namespace streamer::core

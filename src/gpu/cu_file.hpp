@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// GPUDirect Storage: reads of files that land in memory of a device and never in the host's. The
-// library that does it comes with CUDA and is loaded when it is asked for.
+// GPUDirect Storage: reads files straight into device memory, without the host's. Its library comes
+// with CUDA and is loaded on demand.
 
 #include <cstdint>
 #include <memory>
@@ -17,7 +17,7 @@ class CuFile {
   // Fails with device, saying what is missing. Static lifetime.
   static Result<const CuFile*> get(const std::string& library);
 
-  // A file that was opened with O_DIRECT, which must stay open as long as this.
+  // A file that was opened with O_DIRECT; the descriptor must stay open as long as this object.
   class File {
    public:
     File(const CuFile& library, void* handle) : library_(library), handle_(handle) {}
@@ -25,7 +25,8 @@ class CuFile {
     File(const File&) = delete;
     File& operator=(const File&) = delete;
 
-    // All of [offset, offset + size) to memory of the thread's current device. Thread-safe; blocks.
+    // Reads all of [offset, offset + size) into memory of the thread's current device. Thread-safe;
+    // blocks.
     Result<void> read(void* to, std::uint64_t offset, std::uint64_t size) const;
 
    private:
@@ -33,7 +34,7 @@ class CuFile {
     void* const handle_;
   };
 
-  // Fails if the file's file system cannot do it.
+  // Fails if the file system does not support it.
   Result<std::unique_ptr<File>> open(int fd) const;
 
  private:

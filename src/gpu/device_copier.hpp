@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Copies filled segments to one device, in the background: a thread that owns the streams, and
-// nothing else that waits for the device.
+// Copies filled segments to one device in the background: one thread owns the streams, and no other
+// thread waits for the device.
 
 #include <atomic>
 #include <cstdint>
@@ -18,7 +18,7 @@
 
 namespace streamer::core {
 
-// Bytes of a segment that belong at one place of the device.
+// Bytes of a segment for one place on the device.
 struct DeviceCopy {
   void* to = nullptr;
   std::uint64_t offset = 0;  // in the segment
@@ -30,38 +30,38 @@ class DeviceCopier {
   struct Options {
     int device = 0;
     std::uint32_t streams = 1;
-    // A stream of the caller, of the same device: copies count as done once it waits for them, and
-    // nobody waits on the host. nullptr: they count as done when they are.
+    // A stream of the caller, of the same device: copies count as done once it waits for them,
+    // without a wait on the host. nullptr: they count as done when they have finished.
     GpuStream consumer_stream = nullptr;
-    // Copies may overwrite what the consumer's stream was given to read: they come after all that
-    // stands in it. Only with a consumer's stream.
+    // Copies may overwrite memory that work on the consumer's stream still reads: they wait for all
+    // work queued on it. Only with a consumer's stream.
     bool overwrites = false;
   };
   struct Callbacks {
-    // All on the copier's thread. All copies of a segment are done, and any stream of the device
-    // may read them (or the consumer's stream, see there). Not called for what failed or was
-    // dropped by stop().
+    // All callbacks run on the copier's thread. All copies of a segment are done, and any stream of
+    // the device (or the consumer's stream, see there) may read them. Not called for segments that
+    // failed or were dropped by stop().
     std::function<void(std::uint64_t token)> copied;
-    // Once: the first error. Nothing is copied any more.
+    // Called once, with the first error. Nothing is copied afterwards.
     std::function<void(Error error)> failed;
-    // Something was not to be had and done without.
+    // Something was not available, and was done without.
     std::function<void(std::string note)> noted;
   };
 
   // memory and segments must outlive the copier, whose thread allocates and pins them, so that
-  // readers can begin before there is a context. What fails then is told by the callback.
+  // readers can begin before the context exists. Failures there are reported by the callback.
   static Result<std::unique_ptr<DeviceCopier>> start(DeviceMemory& memory, GpuRuntime& runtime,
                                                      PinnedSegments& segments, Options options,
                                                      Callbacks callbacks);
   ~DeviceCopier();  // end()
 
-  // Any thread that took the segment. It is given back once its copies are done, failed or dropped.
+  // Any thread that took the segment. It is returned once its copies are done, failed or dropped.
   void submit(std::uint32_t segment, std::vector<DeviceCopy> copies, std::uint64_t token) noexcept;
 
-  // Any thread. What was not started is dropped.
+  // Any thread. Copies that have not started are dropped.
   void stop() noexcept;
-  // stop(), and waits for the thread. What is in flight is waited for: no copy reads a segment or
-  // writes to the device any more, and no callback comes.
+  // Calls stop() and waits for the thread and for copies in flight: afterwards no copy reads a
+  // segment or writes to the device, and no callback is called.
   void end() noexcept;
 
   // After end(): whether a call failed.

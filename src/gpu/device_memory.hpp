@@ -17,13 +17,13 @@ class DeviceMemory {
   // Nothing is allocated yet.
   DeviceMemory(GpuRuntime& runtime, int device, std::uint64_t bytes, DeviceAllocator allocator)
       : runtime_(runtime), device_(device), bytes_(bytes), allocator_(allocator) {}
-  // From any thread. Waits until nothing on the device uses the memory.
+  // On any thread. Waits until nothing on the device uses the memory.
   ~DeviceMemory();
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
 
-  // Once; makes the device's context if there is none. Leaves the device the thread's current one.
-  // out_of_memory says how much is free.
+  // Called once; makes the device's context if it does not exist. The device stays the thread's
+  // current one. out_of_memory says how much is free.
   Result<void> allocate();
 
   [[nodiscard]] GpuRuntime& runtime() const noexcept { return runtime_; }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The kinds of GPU that this library was built for. Each is one file with its runtime, which
-// gpu/meson.build names; nothing else knows how many there are.
+// The kinds of GPU that this library was built for. Each is one file with its runtime, named in
+// gpu/meson.build; nothing else knows how many there are.
 
 #include <span>
 #include <string>
@@ -16,20 +16,20 @@ namespace streamer::core {
 struct GpuKind {
   std::int32_t number;    // of Device::kind
   std::string_view name;  // "cuda", as in "cuda:0"
-  // Of the environment: what hides devices from the process. For texts.
+  // The environment variable that hides devices from the process. For messages.
   std::string_view hidden_by;
   // With static lifetime. Fails with device, and says what is missing: built without it, no driver,
   // an old one, no GPU. Makes no context.
   Result<GpuRuntime*> (*runtime)();
 };
 
-// In gpu_vendors.cpp; tests have a table of their own.
+// In gpu_vendors.cpp; tests have their own table.
 [[nodiscard]] std::span<const GpuKind> gpu_kinds() noexcept;
-// nullptr: no such kind.
+// nullptr: unknown kind.
 [[nodiscard]] const GpuKind* find_gpu_kind(std::int32_t number) noexcept;
 
-// The runtime of a GPU that is there; `instead`, if it is not nullptr, in the place of its kind's.
-// Errors: device, as above; invalid_argument if there is no such device.
+// The runtime of an existing GPU; `instead`, if not nullptr, replaces its kind's. Errors: device,
+// as above; invalid_argument if the device does not exist.
 Result<GpuRuntime*> runtime_of(Device device, GpuRuntime* instead = nullptr);
 
 // "host memory", "cuda:1".

@@ -16,7 +16,7 @@ namespace streamer::core {
 
 class PinnedSegments {
  public:
-  // Reserves addresses; no segment is to be had before open() and pin_more().
+  // Reserves addresses; no segment can be taken before open() and pin_more().
   static Result<std::unique_ptr<PinnedSegments>> make(GpuRuntime& runtime, int device,
                                                       std::uint32_t count,
                                                       std::uint64_t segment_bytes);
@@ -32,31 +32,31 @@ class PinnedSegments {
     return memory_.data() + segment * segment_bytes_;
   }
 
-  // The one thread that pins, before the first pin_more(): where its pages shall be.
+  // The one thread that pins, before the first pin_more(): the NUMA node for its pages.
   void prefer_node(int node) noexcept;
   // The same thread: segments that are pinned already may be taken from now on.
   void open() noexcept;
   // The same thread, with a device's context. Pins some more segments, which may then be taken;
-  // what the system refuses to pin is used all the same, more slowly, and note() says so. False if
-  // there are none left.
+  // memory that the system refuses to pin is used all the same, more slowly, and note() says so.
+  // False if none are left.
   bool pin_more();
   [[nodiscard]] bool is_all_there() const noexcept { return ready_ == count_; }
   // Empty unless something could not be pinned. For the thread that pins.
   [[nodiscard]] const std::string& note() const noexcept { return note_; }
   [[nodiscard]] std::uint64_t pinned_bytes() const noexcept { return pinned_bytes_; }
 
-  // Any thread. A segment that is the caller's until give_back(); nullopt if there is none.
+  // Any thread. A segment that the caller owns until give_back(); nullopt if none is free.
   std::optional<std::uint32_t> try_take() noexcept { return free_.pop(); }
   // Any thread.
   void give_back(std::uint32_t segment) noexcept {
     free_.push(segment);
     given_back_.notify();
   }
-  // For those who wait for a segment: prepare(), try_take() once more, wait().
+  // To wait for a segment: prepare(), try_take() once more, wait().
   [[nodiscard]] EventCount& given_back() noexcept { return given_back_; }
 
-  // While nobody else takes or gives back: undoes open(). False if some segment is still taken, and
-  // then there is no use for the others any more.
+  // Undoes open(); no other thread may take or give back segments. False if some segment is still
+  // taken; the others are then unusable too.
   [[nodiscard]] bool close() noexcept;
 
  private:

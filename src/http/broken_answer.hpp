@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What is kept of an answer so that another one can be held against it. A proxy that loses its
-// store in the middle of an answer may write a page of its own into the body before it closes: what
-// came last in an answer that broke off is not believed, and is read again. If what came before
-// that was the object's is seen from samples: where the two answers part, the page began.
+// What is kept of an answer so that another one can be compared with it. A proxy that loses its
+// store in the middle of an answer may write a page of its own into the body before it closes: so
+// the last bytes of an answer that broke off are not trusted, and are read again. Samples show
+// whether the bytes before them were the object's: where the two answers differ, the page began.
 
 #include <array>
 #include <cstdint>
@@ -18,11 +18,12 @@
 
 namespace streamer::core {
 
-// Bytes of an answer count once it has brought so many more behind them, or has ended as announced.
-// More than the pages of proxies have.
+// Bytes of an answer count once it has brought that many more after them, or has ended as
+// announced. Larger than proxies' pages.
 inline constexpr std::uint64_t kGuardBytes = 64 * kKiB;
 
-// Of an answer that is not over: before where what it brought, from begin to position, counts.
+// For an answer that is not over and has brought [begin, position): the end of the bytes that
+// count.
 [[nodiscard]] constexpr std::uint64_t sure_before(std::uint64_t begin,
                                                   std::uint64_t position) noexcept {
   return position - begin > kGuardBytes ? position - kGuardBytes : begin;
@@ -34,23 +35,23 @@ struct AnswerSample {
   std::uint64_t offset = 0;  // of the object
   std::array<char, kMostBytes> bytes;
   std::size_t size = 0;
-  std::size_t same = 0;  // so many at its beginning were the same in the other answer
+  std::size_t same = 0;  // this many leading bytes were the same in the other answer
 
   [[nodiscard]] std::uint64_t end() const noexcept { return offset + size; }
 };
 
-// Of one answer, while it comes: one sample every 8 KiB or so, and its last bytes.
+// Taken of one answer while it arrives: a sample about every 8 KiB, and its last bytes.
 class AnswerSamples {
  public:
-  // What follows what was noted before. True if a sample begins there.
+  // Notes the bytes that follow those noted before. True if a sample begins there.
   bool note(std::uint64_t offset, std::string_view bytes);
-  // A sample at offset, whose bytes were noted just now.
+  // The sample at offset, whose bytes were noted just now.
   void take(std::uint64_t offset, std::string_view bytes);
   void forget_before(std::uint64_t offset);
 
   // The newest sample that begins at or before offset; offset itself if there is none.
   [[nodiscard]] std::uint64_t at_or_before(std::uint64_t offset) const noexcept;
-  // Where bytes of another answer, from offset on, are not the same; the last such sample.
+  // Where bytes of another answer, from offset on, differ; the last such sample.
   [[nodiscard]] std::optional<std::uint64_t> last_difference(std::uint64_t offset,
                                                              std::string_view bytes) const noexcept;
   [[nodiscard]] std::vector<AnswerSample> from(std::uint64_t offset) const;
@@ -60,19 +61,19 @@ class AnswerSamples {
   AnswerSample tail_;
 };
 
-// An answer that broke off, and whose end is read again.
+// An answer that broke off and whose end is read again.
 class BrokenAnswer {
  public:
-  // begin: of what it brought. again_from: of what is read again.
+  // begin: where its bytes began. again_from: where reading again begins.
   BrokenAnswer(std::uint64_t begin, std::uint64_t again_from, std::vector<AnswerSample> samples)
       : begin_(begin), again_from_(again_from), samples_(std::move(samples)) {}
 
   [[nodiscard]] std::uint64_t begin() const noexcept { return begin_; }
   [[nodiscard]] std::uint64_t again_from() const noexcept { return again_from_; }
 
-  // What another answer brings, from offset on.
+  // Compares bytes of another answer, from offset on.
   void compare(std::uint64_t offset, std::string_view bytes) noexcept;
-  // That one broke off too: what it brought and what is not judged yet does not count.
+  // The other answer broke off too: its bytes that are not judged yet do not count.
   void forget_comparison() noexcept;
 
   enum class Finding : std::uint8_t {
@@ -80,9 +81,9 @@ class BrokenAnswer {
     right,         // it brought nothing wrong before where it is read again
     reaches_back,  // it may have
   };
-  // What the other answer brought before `confirmed` is the object's.
+  // The other answer's bytes before `confirmed` are the object's.
   Finding judge(std::uint64_t confirmed) noexcept;
-  // What is left of it will not be read again.
+  // The rest of it will not be read again.
   [[nodiscard]] bool is_judged() const noexcept { return judged_ == samples_.size(); }
   // Where it was found to differ; once.
   std::optional<std::uint64_t> take_difference() noexcept {
@@ -98,7 +99,7 @@ class BrokenAnswer {
   std::optional<std::uint64_t> difference_;
 };
 
-// Those of which something is being read again.
+// The answers of which something is being read again.
 class BrokenAnswers {
  public:
   void add(BrokenAnswer broken) { broken_.push_back(std::move(broken)); }
@@ -119,14 +120,14 @@ class BrokenAnswers {
     std::optional<std::uint64_t> wrong_perhaps_since;  // the begin of one that may be wrong before
                                                        // where it was read again
   };
-  // confirmed: see BrokenAnswer::judge(). is_all: nothing will come behind that.
+  // confirmed: see BrokenAnswer::judge(). is_all: nothing will follow it.
   Finding judge(std::uint64_t confirmed, bool is_all);
 
  private:
   std::vector<BrokenAnswer> broken_;
 };
 
-// What to say of a difference.
+// The text about a difference.
 [[nodiscard]] std::string describe_difference(std::uint64_t at);
 
 }  // namespace streamer::core

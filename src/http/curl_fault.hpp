@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What libcurl's codes mean to us.
+// Maps libcurl's codes to our faults.
 
 #include <curl/curl.h>
 
@@ -12,7 +12,7 @@ namespace streamer::core {
 
 struct CurlFault {
   TransferFault fault = TransferFault::none;
-  std::string text;  // what happened, for people
+  std::string text;  // what happened, for humans
 };
 
 // text: what libcurl wrote to the transfer's error buffer.

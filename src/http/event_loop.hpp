@@ -18,31 +18,31 @@ namespace streamer::core {
 
 class EventLoop final : public TransferLoop {
  public:
-  // Keeps up to idle_connections open for later transfers. wake, if there is one, must outlive the
-  // loop; its notify() ends a turn().
+  // Keeps up to idle_connections open for later transfers. wake, if given, must outlive the loop;
+  // its notify() ends a turn().
   static Result<std::unique_ptr<EventLoop>> make(std::uint32_t idle_connections,
                                                  WakeFd* wake = nullptr);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  // From now on turn() also ends when fd is readable, which it stays; -1: nothing is watched.
+  // From now on turn() also ends when fd is readable, which must then stay so; -1: nothing is
+  // watched.
   Result<void> watch(int fd);
   void unwatch() noexcept;
 
-  // The transfer stays the caller's; it begins at the next turn().
+  // The caller keeps owning the transfer; it begins at the next turn().
   Result<void> add(Transfer& transfer);
-  // Ends it, whatever it was doing; closes its connection unless its answer was complete.
+  // Ends the transfer at any point; closes its connection unless its answer was complete.
   void remove(Transfer& transfer) noexcept override;
 
-  // Sleeps until something happens or the time comes, then lets things happen. Transfers that ended
-  // are appended to finished and are no longer in the loop. Of a transfer that got no byte for its
-  // stall timeout the loop makes one that ended; time that passed between two turns does not count
-  // as time without a byte.
+  // Sleeps until something happens or the deadline, then processes it. Transfers that ended are
+  // appended to finished and are no longer in the loop. The loop ends transfers that got no byte
+  // for their stall timeout; the time between two turns does not count as time without a byte.
   void turn(SteadyTime until, std::vector<Transfer*>& finished);
 
   [[nodiscard]] std::size_t active() const noexcept { return active_.size(); }
-  // Of the current turn: cheaper than asking the clock again.
+  // The time of the current turn: cheaper than reading the clock again.
   [[nodiscard]] SteadyTime now() const noexcept override { return now_; }
 
  private:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // The addresses of one host: connections are spread over them, and those that do not answer are
-// left alone for a while.
+// avoided for a while.
 
 #include <functional>
 #include <string>
@@ -13,8 +13,8 @@
 
 namespace streamer::core {
 
-// Addresses of a host as text, without ports; empty if it has none. Blocks, at most
-// while the thread's current work is wanted.
+// Addresses of a host as text, without ports; empty if it has none. Blocks until the look-up ends
+// or the thread's current work is over.
 using Resolver = std::function<std::vector<std::string>(const std::string& host)>;
 [[nodiscard]] std::vector<std::string> resolve_host(const std::string& host);
 
@@ -24,10 +24,10 @@ class HostAddresses {
   HostAddresses(std::string host, Resolver resolver)
       : host_(std::move(host)), resolver_(std::move(resolver)) {}
 
-  // The address with the fewest users that is not left alone, and one user more; the one that is
-  // left alone for the shortest time if all are. Empty if the host has one address or none: then
-  // looking it up is libcurl's business. The first call, and one after each refresh_after_failures
-  // failures, looks the host up and blocks meanwhile.
+  // Adds a user to the address that has the fewest and is not avoided, or, if all are, to the one
+  // that is avoided for the shortest time. Empty if the host has one address or none: libcurl then
+  // looks it up. The first call, and one after each refresh_after_failures failures, looks up the
+  // host and blocks.
   std::string borrow(SteadyTime now);
   // Ends a use. has_failed: it did not connect, or stalled.
   void give_back(const std::string& address, bool has_failed, SteadyTime now);

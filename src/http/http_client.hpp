@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Requests whose caller waits for the answer: lists, headers of checkpoints, credentials. Keeps its
-// connections between them.
+// Requests whose caller waits for the answer: listings, headers of checkpoints, credentials. Keeps
+// its connections open between them.
 
 #include <memory>
 #include <vector>
@@ -12,11 +12,11 @@
 
 namespace streamer::core {
 
-// Thread-safe. Each call uses a loop that no other call uses meanwhile.
+// Thread-safe. Each call uses a loop that no other call uses at the same time.
 class HttpClient {
  public:
-  // One attempt: returns once the transfer ended. Fails with cancelled or timed_out once the
-  // thread's current work is over, and then leaves nothing of it behind.
+  // One attempt: returns once the transfer has ended. Fails with cancelled or timed_out once the
+  // thread's current work is over, and then leaves nothing behind.
   Result<void> run(Transfer& transfer);
 
   // One attempt, with the body kept. Fails with io or timed_out, by the transfer's
@@ -31,7 +31,8 @@ class HttpClient {
   Guarded<Idle> idle_;
 };
 
-// The error of a transfer that got no whole answer: kind by the fault, and what to do.
+// The error of a transfer without a complete answer: its kind follows from the fault; says what to
+// do.
 [[nodiscard]] Error transfer_error(const Transfer& transfer);
 
 }  // namespace streamer::core

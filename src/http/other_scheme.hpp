@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// https:// to a port without TLS, and http:// to one with it: what to write instead.
+// Detects https:// to a port without TLS, and http:// to one with it, and says what to write
+// instead.
 
 #include <string>
 #include <string_view>
@@ -9,8 +10,8 @@
 
 namespace streamer::core {
 
-// What to say of a transfer that failed because the server speaks the other one; empty if that was
-// not the cause. Where the failure alone does not tell, the server is asked once, for "/", without
+// The text for a transfer that failed because the server speaks the other scheme; empty if that was
+// not the cause. If the failure alone does not tell, requests "/" from the server once, without
 // query and credentials.
 [[nodiscard]] std::string scheme_mismatch(HttpClient& http, const Transfer& transfer);
 

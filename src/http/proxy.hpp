@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Which proxy the environment wants for a URL. Pure but for the environment that it is given.
+// Which proxy the environment sets for a URL. Pure except for the environment that it is given.
 
 #include <string>
 #include <string_view>

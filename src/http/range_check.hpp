@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Is this answer the range that was asked for? Pure.
+// Checks whether an answer is the requested range. Pure.
 
 #include <cstdint>
 #include <optional>
@@ -28,14 +28,14 @@ struct PinnedVersion {
 };
 
 struct AcceptedRange {
-  std::uint64_t bytes = 0;  // that the body must bring, neither more nor less
+  std::uint64_t bytes = 0;  // the exact length of the body
   PinnedVersion version;    // complete
 };
 
 struct RangeRefusal {
   enum class Why : std::uint8_t {
     not_success,     // an HTTP error, whose body says more
-    bad_response,    // against the rules of ranges; another connection may do better
+    bad_response,    // violates the rules of ranges; another connection may do better
     range_ignored,   // the whole object would come
     object_changed,  // another version than the pinned one
     encoded,         // compressed or transformed on the way
@@ -44,7 +44,7 @@ struct RangeRefusal {
   std::string text;
 };
 
-// wanted must not be empty. A range that reaches over the object's end is cut there.
+// wanted must not be empty. A range beyond the object's end is cut there.
 [[nodiscard]] std::variant<AcceptedRange, RangeRefusal> check_range(const ResponseHead& head,
                                                                     ByteRange wanted,
                                                                     const PinnedVersion& pinned);

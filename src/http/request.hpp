@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// One HTTP request, as bytes that go on the wire.
+// One HTTP request, as it is sent.
 
 #include <memory>
 #include <string>
@@ -17,15 +17,16 @@ struct HttpHeader {
   std::string value;
 };
 
-// Whom servers have to be vouched for by, and who we are to them: paths of PEM files.
+// The authorities that servers' certificates must be signed by, and the client's certificate: paths
+// of PEM files.
 struct TlsFiles {
-  std::string ca_file;             // both empty: the system's; else nothing else is believed
+  std::string ca_file;             // both empty: the system's; otherwise only these are trusted
   std::string ca_folder;           // certificates named by their hashes; ':' between several
   std::string client_certificate;  // with those that vouch for it; empty: none
-  std::string client_key;          // empty: it stands in the certificate's file
+  std::string client_key;          // empty: it is in the certificate's file
 };
 
-// How a host is reached and believed: the same for all requests to an endpoint.
+// How a host is reached and trusted: the same for all requests to an endpoint.
 struct HttpRoute {
   TlsFiles tls;
   std::string proxy;         // URL of a proxy; empty: none
@@ -48,7 +49,7 @@ struct HttpRequest {
   }
   [[nodiscard]] bool is_tls() const noexcept { return origin.starts_with("https:"); }
   [[nodiscard]] std::string url() const { return origin + target(); }
-  // What stands on the request line.
+  // The target on the request line.
   [[nodiscard]] std::string target() const { return query.empty() ? path : path + "?" + query; }
 };
 
@@ -68,7 +69,7 @@ struct Endpoint {
 };
 Result<Endpoint> parse_endpoint(std::string_view text);
 
-// "https://host:9000/path?query", path and query as they stand; a missing path is "/". Fails with
+// "https://host:9000/path?query", path and query unchanged; a missing path is "/". Fails with
 // invalid_argument like parse_endpoint() and on fragments, without showing the query.
 struct HttpUrl {
   std::string origin;
@@ -78,18 +79,18 @@ struct HttpUrl {
   [[nodiscard]] Endpoint endpoint() const { return Endpoint{origin, ""}; }
 };
 Result<HttpUrl> parse_url(std::string_view text);
-// A Location of an answer from there, which may leave out what stays the same.
+// Resolves the Location of an answer from there, which may be relative.
 Result<HttpUrl> resolve_location(const HttpUrl& from, std::string_view location);
 
-// Whether what is sent there stays secret: TLS, or this very machine.
+// Whether bytes sent there stay secret: TLS, or this machine itself.
 [[nodiscard]] bool keeps_secrets(const Endpoint& endpoint) noexcept;
 
-// "name=value&..." of decoded pairs, sorted by encoded name and value, as every signer wants it.
+// "name=value&..." of decoded pairs, sorted by encoded name and value, as every signature needs it.
 [[nodiscard]] std::string canonical_query(
     std::vector<std::pair<std::string, std::string>> parameters);
 
-// Fails with invalid_argument if value holds a line break or a NUL, which would forge headers. What
-// says whose value it is.
+// Fails with invalid_argument if value contains a line break or a NUL, which could forge headers.
+// what names the value.
 Result<void> check_header_value(std::string_view what, std::string_view value);
 
 // Whether host is an IPv4 address or an IPv6 one without brackets.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What came back for one request.
+// The answer to one request.
 
 #include <algorithm>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace streamer::core {
 
-// Status and headers of the final answer; those of 1xx answers and of proxies are not in it.
+// Status and headers of the final answer, without those of 1xx answers and of proxies.
 struct ResponseHead {
   int status = 0;
   std::vector<HttpHeader> headers;  // names in lower case, values trimmed
@@ -34,22 +34,22 @@ struct ResponseHead {
   }
 };
 
-// Why a request got no whole answer. What HTTP itself says (404, 503) is no fault of the transfer.
+// Why a request got no complete answer. HTTP statuses (404, 503) are not faults of the transfer.
 enum class TransferFault : std::uint8_t {
   none,
   unresolved,    // the host's name has no address
   unreachable,   // no connection: refused, no route, timed out
-  untrusted,     // the certificate was not believed; trying again does not help
-  handshake,     // TLS was cut short or not agreed on
+  untrusted,     // the certificate was not trusted; trying again does not help
+  handshake,     // the TLS handshake broke off or failed
   reset,         // the connection ended before the answer did
   stalled,       // no byte for too long
   bad_response,  // this is not HTTP, or not within its bounds
   proxy,         // the proxy refused
-  stopped,       // the sink wanted no more
+  stopped,       // the sink refused more bytes
   local,         // this process: no memory, no file descriptor, an unreadable CA bundle
 };
 
-// A whole answer whose body was kept.
+// A complete answer whose body was kept.
 struct HttpAnswer {
   ResponseHead head;
   std::string body;  // up to the request's limit

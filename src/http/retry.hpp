@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Again, when, or give up? Pure: time and chance are arguments.
+// Decides whether and when to try again. Pure: time and chance are arguments.
 
 #include <chrono>
 #include <cstdint>
@@ -16,9 +16,9 @@ using Milliseconds = std::chrono::milliseconds;
 // What a failed attempt calls for.
 enum class Again : std::uint8_t {
   never,
-  at_once,    // something was put right that the next attempt uses
-  soon,       // a passing fault: back off from 50 ms
-  throttled,  // the store asked for less: back off from 1 s
+  at_once,    // something was corrected that the next attempt uses
+  soon,       // a temporary fault: back off from 50 ms
+  throttled,  // the store asked for fewer requests: back off from 1 s
 };
 
 struct RetryPolicy {
@@ -36,9 +36,9 @@ struct RetryPolicy {
                                        std::optional<Milliseconds> retry_after,
                                        double chance) noexcept;
 
-// What a fault of the transfer calls for.
+// What to do after a fault of the transfer.
 [[nodiscard]] Again again_after(TransferFault fault) noexcept;
-// What a status alone calls for: 429 and 503 throttle; 408, 500, 502 and 504 pass.
+// What to do after a status alone: 429 and 503 throttle; 408, 500, 502 and 504 are temporary.
 [[nodiscard]] Again again_after_status(int status) noexcept;
 
 // Retry-After in seconds or as a date, and its variants in milliseconds: retry-after-ms,
@@ -46,11 +46,11 @@ struct RetryPolicy {
 [[nodiscard]] std::optional<Milliseconds> retry_after(const ResponseHead& head,
                                                       SystemTime now) noexcept;
 
-// Bounds how much a store that is down is asked again: each retry takes tokens, success brings them
-// back. One thread's own.
+// Limits the retries against a store that is down: each retry takes tokens, success returns them.
+// Used by one thread.
 class RetryBudget {
  public:
-  // Sized so that every connection may fail ten times in a row: an outage of some seconds is then
+  // Sized so that every connection may fail ten times in a row: an outage of a few seconds is then
   // waited out, however many connections there are.
   explicit RetryBudget(std::uint32_t connections) noexcept
       : most_(connections * 100 > 1000 ? connections * 100 : 1000), tokens_(most_) {}

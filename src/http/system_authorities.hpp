@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Whom libcurl believes if nobody says otherwise.
+// The authorities that libcurl trusts by default.
 
 #include "http/request.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What OpenSSL knows of a connection of libcurl. Only while the transfer is in its loop.
+// What OpenSSL knows of a libcurl connection. Only while the transfer is in its loop.
 
 #include <curl/curl.h>
 
@@ -8,10 +8,10 @@
 
 namespace streamer::core {
 
-// "TLSv1.3"; "TLS" if libcurl was built with another library than OpenSSL.
+// "TLSv1.3"; "TLS" if libcurl was built with a library other than OpenSSL.
 [[nodiscard]] std::string tls_version_of(CURL* easy);
 
-// Whether bytes were decrypted that libcurl did not take.
+// Whether there are decrypted bytes that libcurl has not read.
 [[nodiscard]] bool has_unread_tls(CURL* easy);
 
 }  // namespace streamer::core

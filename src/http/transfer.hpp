@@ -19,26 +19,27 @@ namespace streamer::core {
 
 enum class BodyUse : std::uint8_t {
   to_sink,  // every byte to on_body()
-  keep,     // to be read once the transfer ended, up to TransferOptions::kept_bytes
+  keep,     // to be read once the transfer has ended, up to TransferOptions::kept_bytes
   stop,     // not wanted: the connection is closed
 };
 
-// Where an answer goes. Called by the loop's thread, during EventLoop::turn().
+// Receives an answer. Called by the loop's thread, during EventLoop::turn().
 class TransferSink {
  public:
   virtual ~TransferSink() = default;
-  // Once, when status and headers of the final answer are complete; what 204, 304 and HEAD answers
-  // lack is a body, not this call.
+  // Once, when status and headers of the final answer are complete; also for 204, 304 and HEAD,
+  // which have no body.
   virtual BodyUse on_head(const ResponseHead& head) = 0;
-  // At most 16 KiB at a time. False: no more is wanted.
+  // At most 16 KiB at a time. Returns false if no more is wanted.
   virtual bool on_body(std::string_view bytes) = 0;
-  // More came than the answer's length announced, before or after the last call of on_body().
+  // More bytes arrived than the answer's length announced, before or after the last call of
+  // on_body().
   virtual void on_excess() {}
-  // All is there: that the answer ends is waited for, but not for long.
+  // Whether all bytes are there: the loop then waits only briefly for the answer's end.
   [[nodiscard]] virtual bool has_all() const noexcept { return false; }
 };
 
-// For answers that are read once they are there.
+// For answers that are read once they are complete.
 class KeepBody final : public TransferSink {
  public:
   BodyUse on_head(const ResponseHead&) override { return BodyUse::keep; }
@@ -76,7 +77,7 @@ class TransferLoop {
   ~TransferLoop() = default;
 };
 
-// Bound to the thread of the loop that it is added to. Destroying it takes it out of the loop.
+// Bound to the thread of the loop that it is added to. Destroying it removes it from the loop.
 class Transfer {
  public:
   // sink must outlive the transfer.
@@ -89,7 +90,7 @@ class Transfer {
   [[nodiscard]] const HttpRequest& request() const noexcept { return request_; }
   [[nodiscard]] const TransferOptions& options() const noexcept { return options_; }
 
-  // Once the loop named it finished.
+  // Only once the loop has reported it as finished.
   [[nodiscard]] TransferFault fault() const noexcept { return fault_; }
   [[nodiscard]] const std::string& fault_text() const noexcept { return fault_text_; }
   [[nodiscard]] const ResponseHead& head() const noexcept { return head_; }

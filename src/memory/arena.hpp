@@ -10,8 +10,8 @@
 
 namespace streamer::core {
 
-// Where memory comes from instead of the system. allocate returns nullptr if it has none; release
-// may be called on any thread.
+// Replaces the system as the source of memory. allocate returns nullptr if it has none; release may
+// be called on any thread.
 struct HostAllocator {
   void* (*allocate)(std::size_t bytes, std::size_t alignment, void* user) = nullptr;
   void (*release)(void* memory, std::size_t bytes, void* user) = nullptr;
@@ -20,13 +20,13 @@ struct HostAllocator {
 
 class Arena {
  public:
-  // Whether the system is asked to promise memory for every address: what it cannot back is then an
-  // error here, and not the end of the process at the first touch. Without it, whoever reserves
-  // keeps count of what is touched.
+  // Whether the system must commit memory for every address: a shortage is then an error here
+  // instead of the end of the process at the first touch. Without it, the owner keeps count of what
+  // is touched.
   enum class Promise : std::uint8_t { all, none };
 
-  // Reserves addresses; pages come at the first touch, but for those that another arena left: they
-  // are its first ones. bytes 0 gives an empty arena.
+  // Reserves addresses; pages come at the first touch, except those that another arena left, which
+  // are the first ones. bytes 0 makes an empty arena.
   static Result<Arena> reserve(std::uint64_t bytes, Promise promise = Promise::all);
   // The same from an allocator, which has one if allocate is not nullptr.
   static Result<Arena> reserve(std::uint64_t bytes, Promise promise,
@@ -49,13 +49,12 @@ class Arena {
   }
   ~Arena();
 
-  // Thread-safe. Gives the whole huge pages of [offset, offset + size) back to the system; their
-  // content is lost. Nobody may be using them. Nothing of an allocator's memory, which has no pages
-  // of ours.
+  // Thread-safe. Returns the whole huge pages of [offset, offset + size) to the system; their
+  // content is lost, so they must not be in use. Does nothing with an allocator's memory.
   void give_back(std::uint64_t offset, std::uint64_t size) const noexcept;
 
-  // Once this ends, the next arena gets its first `bytes` with the pages that are there, of which
-  // the system may take what it needs meanwhile. One arena's are kept at a time; nothing of an
+  // When this arena is destroyed, the next one gets its first `bytes` with their pages; until then
+  // the system may reclaim what it needs. Only one arena's pages are kept at a time, and none of an
   // allocator's memory.
   void leave_to_next(std::uint64_t bytes) noexcept { left_bytes_ = bytes; }
 
@@ -71,7 +70,7 @@ class Arena {
   HostAllocator allocator_;
 };
 
-// Both thread-safe. What an arena left, and no other one took.
+// Both thread-safe. The pages that an arena left and no other one has taken.
 [[nodiscard]] std::uint64_t left_arena_bytes() noexcept;
 void drop_left_arena() noexcept;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Whose memory something is in.
+// Where memory is.
 
 #include <cstdint>
 

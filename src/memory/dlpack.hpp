@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Memory of ours as DLPack tensors. The structs are DLPack's ABI (1.1, and the one before
-// versions), spelled out here so that no header of its own is needed.
+// The library's memory as DLPack tensors. The structs are DLPack's ABI (1.1, and the one before
+// versions), spelled out here so that DLPack's header is not needed.
 
 #include <cstdint>
 #include <optional>
@@ -56,7 +56,7 @@ struct DLManagedTensorVersioned {
 
 namespace streamer::core {
 
-// What is exported, and who holds it: release(holder) is called once, by the deleter, on any
+// The memory to export and its holder: release(holder) is called once, by the deleter, on any
 // thread.
 struct DlpackSource {
   void* data = nullptr;
@@ -70,7 +70,7 @@ struct DlpackSource {
   void (*release)(void* holder) = nullptr;
 };
 
-// The caller already holds the memory once for the export.
+// The caller has already taken one reference to the memory for the export.
 DLManagedTensorVersioned* export_dlpack_versioned(const DlpackSource& source);
 DLManagedTensor* export_dlpack(const DlpackSource& source);
 

@@ -15,10 +15,10 @@ namespace streamer::core {
 
 struct AzureConfig {
   std::string account;               // empty: every URI must name it
-  std::optional<Endpoint> endpoint;  // instead of the account's own host; with the emulator's path
+  std::optional<Endpoint> endpoint;  // replaces the account's own host; with the emulator's path
   std::string suffix = "core.windows.net";
   std::string endpoint_source;
-  // The first of them that is there counts.
+  // The first that is set is used.
   bool is_unsigned = false;
   std::optional<AzureKey> key;
   Secret sas;  // a query, signature and all
@@ -27,7 +27,7 @@ struct AzureConfig {
   std::string credentials_source;  // of key and sas
 };
 
-// Reads the environment now. Fails on settings that contradict themselves.
+// Reads the environment now. Fails on contradictory settings.
 Result<AzureConfig> read_azure_config(const Settings& settings, const Environment& environment,
                                       HttpClient& http);
 Result<std::unique_ptr<Store>> make_azure_store(const Settings& settings);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Why does this URI not load? Tries everything on the way to its bytes, one step after the other.
+// Finds out why a URI does not load: tries everything on the way to its bytes, step by step.
 
 #include "base/result.hpp"
 #include "storage/doctor_steps.hpp"
@@ -9,7 +9,7 @@
 namespace streamer::core {
 
 // Calls report for each step, in order, on the calling thread. The first failure ends it, unless
-// later steps do not need what failed; it is what is returned.
+// later steps do not depend on the failed one, and is returned.
 Result<void> diagnose(Stores& stores, const Uri& uri, const DoctorReport& report);
 
 }  // namespace streamer::core

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the doctor tries, and how it tells of it.
+// Runs and reports the doctor's steps.
 
 #include <chrono>
 #include <functional>
@@ -24,7 +24,7 @@ class DoctorSteps {
  public:
   explicit DoctorSteps(const DoctorReport& report) : report_(report) {}
 
-  // work returns what was found. False if the step failed.
+  // work returns what was found. Returns false if the step failed.
   bool run(std::string name, const std::function<Result<std::string>()>& work);
   // Of the last step that failed.
   [[nodiscard]] Error failure() const { return failure_->copy(); }

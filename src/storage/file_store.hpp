@@ -21,24 +21,24 @@ class FileStore final : public Store {
   static Result<void> list_into(const Uri& folder, ListDepth depth, std::vector<Entry>& entries);
 };
 
-// The file as it is now.
+// The file's current version.
 Result<Object> stat_file(const Uri& uri);
 
-// Opens the object's file with O_RDONLY | O_CLOEXEC | extra_flags (say O_DIRECT) and makes sure
+// Opens the object's file with O_RDONLY | O_CLOEXEC | extra_flags (such as O_DIRECT) and checks
 // that it is the pinned version.
 Result<UniqueFd> open_pinned(const Object& object, int extra_flags = 0);
 
-// Whether an open file is still the pinned version.
+// Checks that an open file is still the pinned version.
 class PinnedFile {
  public:
   // object must outlive this.
   explicit PinnedFile(const Object& object) : object_(object), last_seen_(object.version) {}
 
-  // Thread-safe. Fails with object_changed, naming old and new size, if the file has another size,
-  // modification time or inode; or another time of the last change of status since the last look
-  // that neither links, mode, owner nor a move of the file explain: then its bytes may have been
-  // rewritten and its modification time put back. Unlinking the file, or renaming another one over
-  // it, leaves the open one's bytes alone.
+  // Thread-safe. Fails with object_changed, naming old and new size, if the file's size,
+  // modification time or inode differ; or if its status changed (ctime) since the last look, and
+  // neither links, mode, owner nor a move of the file explain that: then its bytes may have been
+  // rewritten and its modification time reset. Unlinking the file, or renaming another one over it,
+  // does not affect the open file's bytes.
   Result<void> check(int fd) const;
 
  private:

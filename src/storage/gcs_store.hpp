@@ -17,7 +17,7 @@ namespace streamer::core {
 struct GcsConfig {
   Endpoint endpoint;
   std::string endpoint_source;
-  bool is_endpoint_given = false;  // else it is Google's own, in the credentials' universe
+  bool is_endpoint_given = false;  // otherwise Google's own, in the credentials' universe
   bool is_unsigned = false;
   std::optional<AwsCredentials> hmac;  // instead of tokens
   std::string user_project;            // who is charged; empty: the bucket's owner
@@ -25,7 +25,7 @@ struct GcsConfig {
   CredentialCache<BearerToken>::Fetch fetch_token;
 };
 
-// Reads the environment now. Fails on settings that contradict themselves.
+// Reads the environment now. Fails on contradictory settings.
 Result<GcsConfig> read_gcs_config(const Settings& settings, const Environment& environment,
                                   HttpClient& http);
 Result<std::unique_ptr<Store>> make_gcs_store(const Settings& settings);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Objects that plain web servers give out: a model hub, a mirror, a signed URL. One URL is one
-// object; there is nothing to list.
+// Objects of plain web servers: a model hub, a mirror, a signed URL. One URL is one object; there
+// are no listings.
 
 #include <map>
 #include <memory>
@@ -41,11 +41,11 @@ class HttpsStore final : public RemoteStore {
   Result<std::string> describe_credentials(const Uri& uri) override;
 
  private:
-  // Where a URI's host sends its readers: a CDN, by a URL that holds for a while.
+  // Where a URI's host redirects to: a CDN, with a URL that is valid for a while.
   struct Redirect {
     HttpUrl url;
     std::uint32_t hops = 0;
-    bool has_served = false;             // the URL has
+    bool has_served = false;             // the URL has brought bytes
     std::uint32_t useless_renewals = 0;  // in a row, to URLs that did not serve at all
   };
 

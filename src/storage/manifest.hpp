@@ -21,8 +21,8 @@ class Manifest {
   // From a path or URI.
   static Result<Manifest> read(Stores& stores, const std::string& uri);
 
-  // By the end of the object's URI: the name is all of the path or what stands behind a slash of
-  // it. The longest name counts.
+  // Matches the end of the object's URI: the name is the whole path or what follows one of its
+  // slashes. The longest name wins.
   [[nodiscard]] const ExpectedChecksum* find(const Uri& object) const noexcept;
 
  private:

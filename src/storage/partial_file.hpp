@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Files that appear whole under their names or not at all, and what is left of those that never
-// did.
+// Files that appear whole under their names or not at all, and leftovers of unfinished ones.
 
 #include <sys/types.h>
 
@@ -16,14 +15,13 @@
 
 namespace streamer::core {
 
-// Has no name until it is whole, where the file system can do that: a process that is killed then
-// leaves nothing. Elsewhere it has one that remove_leftovers() knows, and its lock is held as long
-// as it is used.
+// Has no name until it is whole, if the file system supports that, so that a killed process leaves
+// nothing. Otherwise it has a name that remove_leftovers() knows, and is locked while it is in use.
 class PartialFile {
  public:
-  // In the folder, an open one that must outlive it.
+  // In the folder, which is open and must outlive it.
   static Result<PartialFile> make(int folder, mode_t mode);
-  // With a name from the start, as where the file system has no other way.
+  // With a name from the start, as on file systems without unnamed files.
   static Result<PartialFile> make_named(int folder, mode_t mode);
 
   PartialFile(PartialFile&& other) noexcept;
@@ -31,11 +29,11 @@ class PartialFile {
   ~PartialFile();
 
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-  // Behind what was written before. Ends with the thread's current work.
+  // Appends. Fails once the thread's current work is over.
   Result<void> write(std::span<const std::byte> bytes);
-  // Begins anew.
+  // Starts over, with an empty file.
   Result<void> clear();
-  // On disk, and then under its name, in place of what was there.
+  // Writes it to disk, then gives it its name, replacing an existing file.
   Result<void> become(const std::string& name);
 
  private:
@@ -48,7 +46,7 @@ class PartialFile {
   std::uint64_t written_ = 0;
 };
 
-// Removes what killed processes left in the folder and below it. What still is in use is not
+// Removes what killed processes left in the folder and below it. Files still in use are not
 // touched.
 void remove_leftovers(int folder);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Objects to a folder: whole under their names or not at all, and never outside the folder.
+// Copies objects to a folder: each whole under its name or not at all, and never outside the
+// folder.
 
 #include <sys/types.h>
 
@@ -15,8 +16,8 @@
 namespace streamer::core {
 
 struct PullOptions {
-  // fnmatch(3) patterns; one of them must match, unless there is none. A pattern is held against
-  // the key, the path below the folder that is pulled; '*' crosses '/'.
+  // fnmatch(3) patterns; if there are any, one must match. A pattern is matched against the key,
+  // the path below the folder that is pulled; '*' also matches '/'.
   std::vector<std::string> allow;
   std::vector<std::string> ignore;  // none of them may match
 };
@@ -30,12 +31,12 @@ struct PulledFile {
   std::string path;  // in the folder
   std::uint64_t bytes = 0;
   std::string etag;        // of the version that was pulled
-  bool was_there = false;  // the same bytes, and was left alone
+  bool was_there = false;  // it already had the same bytes and was left alone
 };
 
-// How files are put into a folder.
+// How files are written to a folder.
 struct PullTarget {
-  bool skips_same = true;                   // what is there and the same is left alone
+  bool skips_same = true;                   // existing files with the same bytes are left alone
   std::uint64_t bandwidth_bytes_per_s = 0;  // 0: no cap
   mode_t folder_mode = 0777;                // less the process's umask, as the next one
   mode_t file_mode = 0666;
@@ -46,28 +47,27 @@ struct PullOutcome {
   std::vector<Error> failures;    // of objects that others do not depend on
 };
 
-// Files directly under uri, or everything below it, that the patterns allow, sorted.
+// The files directly under uri, or below it, that the patterns allow, sorted.
 Result<std::vector<Entry>> matching_entries(Store& store, const Uri& uri, ListDepth depth,
                                             const PullOptions& options);
 
-// What below uri the patterns allow, sorted by path. Some may have no safe path.
+// The files below uri that the patterns allow, sorted by path. Some may have no safe path.
 Result<std::vector<WantedFile>> choose_files(Store& store, const Uri& uri,
                                              const PullOptions& options);
 
-// To folder, which is made if need be, but not what it stands in. What is wrong with an object
-// alone, a name that cannot be a path among it, does not keep the others; all else ends it. Counts
-// to the progress of the thread's current operation.
+// Copies to folder, which is created if it does not exist, but not its parents. An error that
+// concerns one object only, such as a name that cannot be a path, does not stop the others; any
+// other error does. Counts toward the progress of the thread's current operation.
 Result<PullOutcome> pull_files(Stores& stores, const std::vector<WantedFile>& wanted,
                                const std::string& folder, const PullTarget& target);
 
-// Every object below uri that the patterns allow, to folder/<its path below uri>; folders are made
-// as needed. Several at once; a file that is there is replaced in one step, unless it is the same.
-// Of objects that cannot be pulled the error tells at the end, once all others are there. Sorted by
-// path.
+// Copies every object below uri that the patterns allow to folder/<its path below uri>; folders are
+// made as needed. Several at once; an existing file is replaced in one step, unless it is the same.
+// Objects that cannot be pulled are reported at the end, once all others are there. Sorted by path.
 Result<std::vector<PulledFile>> pull(Stores& stores, const Uri& uri, const std::string& folder,
                                      const PullOptions& options, const PullTarget& target);
 
-// Why a path cannot be one below a folder, or would lead out of it; empty: it can. Static storage.
+// Why a path cannot be below a folder, or would lead out of it; empty: it can. Static storage.
 [[nodiscard]] std::string_view why_no_path(std::string_view path) noexcept;
 [[nodiscard]] inline bool is_safe_path(std::string_view path) noexcept {
   return why_no_path(path).empty();

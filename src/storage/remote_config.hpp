@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the configurations of all stores behind HTTP read: settings first, then the environment.
+// What all stores behind HTTP read for their configuration: settings first, then the environment.
 
 #include <functional>
 #include <memory>
@@ -17,13 +17,13 @@
 
 namespace streamer::core {
 
-// A value, and for people: what said so.
+// A value and its source, for humans.
 struct Sourced {
   std::string value;
   std::string source;
 };
 
-// An error about a value, with what said so in front.
+// An error about a value, prefixed with the value's source.
 [[nodiscard]] Error with_source(std::string_view source, Error error);
 template <typename T>
 Result<T> read_from(std::string_view source, Result<T> read) {
@@ -31,7 +31,7 @@ Result<T> read_from(std::string_view source, Result<T> read) {
   return with_source(source, std::move(read).error());
 }
 
-// Asks the program for a token, each time that one is needed.
+// Asks the program for a token, each time one is needed.
 [[nodiscard]] std::function<Result<BearerToken>()> token_from_callback(
     std::shared_ptr<const CredentialsCallback> callback);
 
@@ -71,9 +71,9 @@ class RemoteConfig {
 
   // Authorities: ca_bundle, AWS_CA_BUNDLE, from_profile, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, each a
   // PEM file or a folder of hashed ones; else the system's, with SSL_CERT_FILE for its file and
-  // SSL_CERT_DIR for its folder.
-  // Who we are: client_certificate and client_key. Fails on what cannot be read, is not hashed, or
-  // does not belong together, and says who named it.
+  // SSL_CERT_DIR for its folder. The client's certificate: client_certificate and client_key. Fails
+  // on files that cannot be read, are not hashed, or do not belong together, and says what named
+  // them.
   [[nodiscard]] Result<TlsFiles> tls_files(std::optional<Sourced> from_profile = {}) const;
 
   [[nodiscard]] const Settings& settings() const noexcept { return settings_; }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What every store behind HTTP has in common: ranges that are asked for again until they came whole
-// or will not come, listings page by page, and the doctor's way to it all. A backend says how its
-// requests look and what its answers mean.
+// What all stores behind HTTP share: ranges that are requested until they arrive or finally fail,
+// listings page by page, and the doctor's steps. A backend defines what its requests look like and
+// what its answers mean.
 
 #include <functional>
 #include <memory>
@@ -23,27 +23,27 @@
 
 namespace streamer::core {
 
-// A request, with what it was made from: so that an answer can be told from one to older keys.
+// A request and what it was made from, so that an answer to older keys can be told apart.
 struct SignedRequest {
   HttpRequest http;
   std::uint64_t credentials_version = 0;
   SystemTime signed_at{};
   std::string region = {};  // of S3
-  std::uint32_t hops = 0;   // so often it was sent on
+  std::uint32_t hops = 0;   // how often it was redirected
 };
 
-// What an attempt that did not bring all of its bytes calls for.
+// What to do after an attempt that did not bring all of its bytes.
 struct Verdict {
   Again again = Again::never;
   std::uint32_t most_attempts = UINT32_MAX;  // if fewer than the policy's
   bool wants_fresh_connection = false;
-  // False: something else than the store's readiness changed, and the attempt is no failure.
+  // False: something other than the store's readiness changed, so the attempt is not a failure.
   bool counts = true;
   std::optional<Milliseconds> retry_after = {};
-  Error error;  // what to report if it is not tried again
+  Error error;  // the error to report if it is not tried again
 };
 
-// How an attempt at a range went. Where its bytes go is a subclass's.
+// Receives one attempt at a range. A subclass decides where its bytes go.
 class RangeSink : public TransferSink {
  public:
   // wanted must not be empty.
@@ -53,8 +53,8 @@ class RangeSink : public TransferSink {
   // Once the head was accepted.
   [[nodiscard]] const std::optional<AcceptedRange>& accepted() const noexcept { return accepted_; }
   [[nodiscard]] const std::optional<RangeRefusal>& refusal() const noexcept { return refusal_; }
-  // How many bytes were handed to land(). They may be believed once the answer ended and
-  // is_complete(): until then it may break off, and the last of them be no bytes of the object's.
+  // The number of bytes passed to land(). They can be trusted once the answer has ended and
+  // is_complete(): until then it may break off, and its last bytes may not be the object's.
   [[nodiscard]] std::uint64_t received() const noexcept { return received_; }
   [[nodiscard]] bool is_complete() const noexcept {
     return accepted_ && !refusal_ && received_ == accepted_->bytes;
@@ -77,8 +77,8 @@ class RangeSink : public TransferSink {
   std::uint64_t received_ = 0;
 };
 
-// Whether nothing counts of what an answer brought that is over and not complete: it ended in
-// order, but not where its range ends, or brought more than that.
+// Whether no byte of an ended but incomplete answer counts: it ended normally, but before or after
+// the end of its range.
 [[nodiscard]] bool is_refused_whole(const Transfer& transfer, const RangeSink& sink);
 
 // Entries of a listing, in the order of the store.
@@ -109,22 +109,22 @@ class RemoteStore : public Store {
   Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) override;
   RemoteStore* remote() noexcept override { return this; }
 
-  // ---- For those who read without blocking ----
+  // ---- For readers that do not block ----
 
-  // The head of an answer was accepted.
+  // The head of an answer has been accepted.
   virtual void was_accepted(const Uri& uri, const SignedRequest& request) {
     static_cast<void>(uri);
     static_cast<void>(request);
   }
-  // What a finished attempt that is not complete calls for. May fetch credentials or look for a
-  // region, and block meanwhile. The error says all but how often it was tried.
+  // What to do after a finished but incomplete attempt. May fetch credentials or look for a region,
+  // which blocks. The error says everything except the number of attempts.
   Verdict judge(const Uri& uri, const SignedRequest& request, const Transfer& transfer,
                 const RangeSink& sink);
   // The steps on the way to a URI: endpoint, addresses, connection, credentials.
   Result<void> diagnose_way(const Uri& uri, const DoctorReport& report);
   [[nodiscard]] const RemoteLimits& limits() const noexcept { return limits_; }
 
-  // ---- What a backend is ----
+  // ---- What a backend implements ----
 
   // GET of a range, signed now, on condition that the object still has this ETag (empty: any).
   // Thread-safe. Blocks only where credentials must be fetched.
@@ -132,20 +132,21 @@ class RemoteStore : public Store {
                                               const std::string& etag) = 0;
 
  protected:
-  // context: for the doctor, and for what is asked beside the store; its http is replaced by ours.
+  // context: for the doctor, and for requests to services other than the store; its http is
+  // replaced by this store's.
   RemoteStore(RemoteLimits limits, std::shared_ptr<HttpClient> http, AuthContext context)
       : limits_(limits), http_(std::move(http)), context_(std::move(context)) {
     context_.http = http_.get();
   }
 
-  // What an answer of 300 or more means. The body is the store's own error, perhaps cut short.
+  // What an answer of 300 or more means. The body is the store's own error, possibly truncated.
   virtual Verdict judge_answer(const Uri& uri, const SignedRequest& request,
                                const HttpAnswer& answer) = 0;
-  // The page that `token` asks for (empty: the first) of what stands under a folder.
+  // The request for the page of a folder's listing that `token` identifies (empty: the first).
   virtual Result<SignedRequest> page_request(const Uri& folder, ListDepth depth, std::uint64_t most,
                                              const std::string& token) = 0;
-  // nullopt for a document that says that something failed, whatever the status. Fails with corrupt
-  // on what is no listing.
+  // nullopt for a document that reports a failure, whatever the status. Fails with corrupt if it is
+  // not a listing.
   virtual Result<std::optional<Page>> read_page(const Uri& folder, const HttpAnswer& answer) = 0;
   virtual Result<RemoteWay> way_to(const Uri& uri) = 0;
   // "from the environment, until 2030-01-01T00:00:00Z": never a secret. Blocks.
@@ -153,13 +154,13 @@ class RemoteStore : public Store {
 
   // ---- For a backend's use ----
 
-  // A small document, asked for until it came or will not. accept may refuse an answer of 200 by
-  // returning a verdict.
+  // Fetches a small document, with retries. accept may refuse an answer of 200 by returning a
+  // verdict.
   using MakeRequest = std::function<Result<SignedRequest>()>;
   using Accept = std::function<std::optional<Verdict>(const HttpAnswer&)>;
   Result<HttpAnswer> fetch(const Uri& uri, const MakeRequest& make, const Accept& accept,
                            std::size_t most_bytes);
-  // The same for what has no body: HEAD.
+  // The same without a body: HEAD.
   Result<HttpAnswer> fetch_head(const Uri& uri, const MakeRequest& make);
 
   [[nodiscard]] HttpClient& http() noexcept { return *http_; }
@@ -167,7 +168,7 @@ class RemoteStore : public Store {
   [[nodiscard]] std::shared_ptr<const HttpRoute> route_to(std::string_view origin) const {
     return context_.route_to(Endpoint{std::string(origin), ""});
   }
-  // service_failure(), with Retry-After. It says never; what else it is, is the backend's to say.
+  // service_failure(), with Retry-After. Its `again` is never; the backend may decide otherwise.
   [[nodiscard]] Verdict failure(const SignedRequest& request, const HttpAnswer& answer,
                                 const ServiceError& error, std::span<const CodeRow> own) const;
 
@@ -183,8 +184,8 @@ class RemoteStore : public Store {
 // From the settings that all backends share.
 Result<RemoteLimits> read_remote_limits(const Settings& settings);
 
-// After an answer that the keys of `version` are not good: new ones are fetched, once for all who
-// ask. at_once if there are others now.
+// After an answer that refuses the keys of `version`: fetches new ones, once for all callers.
+// at_once if there are different ones now.
 template <typename Credentials>
 Again renew_credentials(CredentialCache<Credentials>& cache, std::uint64_t version) {
   const auto renewed = cache.renew(version);
@@ -192,14 +193,14 @@ Again renew_credentials(CredentialCache<Credentials>& cache, std::uint64_t versi
   return renewed && *renewed ? Again::at_once : Again::never;
 }
 
-// Waits between attempts, counts them, and says when it is enough. For one thing that is asked for
-// again and again.
+// Waits between attempts, counts them, and decides when to give up. For one thing that is requested
+// repeatedly.
 class Attempts {
  public:
   explicit Attempts(const RetryPolicy& policy) noexcept : policy_(policy) {}
 
-  // One attempt failed; made_progress: it brought bytes that are not asked for again. nullopt: give
-  // up. Else how long to wait.
+  // One attempt failed; made_progress: it brought bytes that are not requested again. Returns how
+  // long to wait; nullopt: give up.
   std::optional<Milliseconds> next(const Verdict& verdict, bool made_progress);
   // Before the next attempt; fails once the thread's current work is over.
   Result<void> wait(Milliseconds delay, const Error& last) const;

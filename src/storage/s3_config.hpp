@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// How S3 is spoken to: settings, environment and profile put together, with where each came from.
+// The configuration of S3: settings, environment and profile combined, with the source of each
+// value.
 
 #include <memory>
 #include <optional>
@@ -18,7 +19,7 @@ struct S3Config {
   S3EndpointRules endpoint;
   std::string endpoint_source;
   Sourced region;
-  bool is_region_given = false;  // else it is a guess, which the store may correct
+  bool is_region_given = false;  // otherwise it is a guess, which the store may correct
   bool is_unsigned = false;
   std::vector<HttpHeader> extra_headers;  // requester pays, expected owner, SSE-C
   std::string version_id;
@@ -26,7 +27,7 @@ struct S3Config {
   CredentialCache<AwsCredentials>::Fetch fetch_credentials;
 };
 
-// Reads the environment and the profile now. Fails on settings that contradict themselves.
+// Reads the environment and the profile now. Fails on contradictory settings.
 Result<S3Config> read_s3_config(const Settings& settings, const Environment& environment,
                                 HttpClient& http);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What S3 and Google's XML API say in one dialect.
+// The XML dialect that S3 and Google's XML API share.
 
 #include <optional>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Where a bucket is asked: host, path and style. Pure.
+// Where a bucket is: host, path and style. Pure.
 
 #include <cstdint>
 #include <optional>
@@ -30,7 +30,7 @@ struct S3Target {
 };
 
 // invalid_argument for combinations that do not exist; unsupported for S3 Express buckets, access
-// points given by ARN, and variants that the region's partition has not.
+// points given by ARN, and variants that the region's partition does not have.
 Result<S3Target> s3_target(const S3EndpointRules& rules, std::string_view bucket,
                            std::string_view region);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// S3 and what speaks like it.
+// S3 and compatible stores.
 
 #include <map>
 #include <memory>
@@ -25,7 +25,7 @@ class S3Store final : public RemoteStore {
 
   Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
                                       const std::string& etag) override;
-  // FULL_OBJECT checksums only: what multipart uploads have else is a sum of sums.
+  // FULL_OBJECT checksums only: other checksums of multipart uploads are checksums of checksums.
   Result<StoredChecksum> stored_checksum(const Object& object) override;
 
  protected:
@@ -38,14 +38,14 @@ class S3Store final : public RemoteStore {
   Result<std::string> describe_credentials(const Uri& uri) override;
 
  private:
-  // What was learnt of a bucket.
+  // What was learnt about a bucket.
   struct BucketState {
     std::string region;
     bool is_redirected = false;
     bool must_be_virtual_host = false;
   };
 
-  // Where an endpoint of the user's own sent a request on: another of its machines.
+  // Where a custom endpoint redirected a request: another of its machines.
   struct Node {
     HttpUrl url;
     std::uint32_t hops = 0;
@@ -62,7 +62,7 @@ class S3Store final : public RemoteStore {
   Verdict follow_to_node(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
                          Verdict verdict);
   std::optional<Node> take_node(const std::string& method, const Uri& uri);
-  // Whether the bucket stands in the path at an endpoint that is not AWS'.
+  // Whether the bucket is in the path at an endpoint that is not AWS'.
   bool is_path_style_elsewhere(const Uri& uri);
   Again follow_region(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
                       const ServiceError& error);

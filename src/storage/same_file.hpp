@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Whether a file of this machine has the bytes of an object, without fetching them.
+// Whether a local file has the bytes of an object, without fetching them.
 
 #include <functional>
 #include <string>
@@ -11,24 +11,23 @@
 
 namespace streamer::core {
 
-// Every byte of an open file, in order; false if it cannot be read. Fails only when the thread's
-// current work is over.
+// Passes on every byte of an open file, in order; false if it cannot be read. Fails only when the
+// thread's current work is over.
 Result<bool> read_whole(int fd, const std::function<void(std::string_view)>& take);
 
-// Its bytes are read and summed up, and must give what is known of the object's:
-// - what was noted with the file when it was pulled (note_origin()), if its ETag still is the
+// Reads its bytes; their checksum must match one of the object's:
+// - the one noted with the file when it was pulled (note_origin()), if its ETag is still the
 //   object's,
-// - else the ETag, where that is the MD5 of the bytes, as of S3 and Google for objects that were
-// put
-//   in one piece,
-// - else the store's own checksum, if it keeps one, which costs a request.
-// Without an ETag that tells versions apart, and with any doubt, it is not the same. Fails only
-// when the thread's current work is over.
+// - or else the ETag, if that is the MD5 of the bytes, as with S3 and Google for objects that were
+//   uploaded in one piece,
+// - or else the store's own checksum, if it keeps one, which costs a request.
+// Without an ETag that tells versions apart, or in any doubt, it is not the same. Fails only when
+// the thread's current work is over.
 Result<bool> is_same_file(int folder, const std::string& name, Store& store, const Entry& entry);
 
-// With a file that was just written: what object its bytes are of, and what they sum up to. In the
-// extended attribute user.libstreamer, which goes where the file goes; a file system without
-// those notes nothing.
+// Notes with a file that was just written which object its bytes are from, and their checksum. In
+// the extended attribute user.libstreamer, which moves with the file; on a file system without
+// extended attributes nothing is noted.
 void note_origin(int fd, Store& store, const Object& object, std::uint64_t crc64nvme);
 
 }  // namespace streamer::core

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What a store says of its own errors, and what that means.
+// A store's own error documents, and what they mean.
 
 #include <span>
 #include <string>
@@ -19,8 +19,7 @@ struct ServiceError {
   std::string request_id;
   std::string region;  // of S3: the right one
 
-  // From an <Error> document and the headers of S3, Google and Azure; empty fields for what is not
-  // there.
+  // From an <Error> document and the headers of S3, Google and Azure; missing values are empty.
   static ServiceError of(const HttpAnswer& answer);
 };
 
@@ -31,17 +30,18 @@ struct CodeRow {
 };
 
 // "HOST answered STATUS CODE: MESSAGE (request id ID); HINT", with kind and hint from the first
-// table that knows the code, else by the status.
+// table that has the code, or else by the status.
 [[nodiscard]] Error service_failure(const HttpRequest& request, int status,
                                     const ServiceError& error, std::span<const CodeRow> own);
 
-// Of a request for an object's checksum that failed: that the store keeps none and what to use
-// instead, if the status means that; else the error as it is. asked: what was asked with.
+// For a failed request for an object's checksum: an error that the store keeps none and what to use
+// instead, if the status means that; otherwise the error unchanged. asked: the header or method
+// used.
 [[nodiscard]] Error no_checksums(Error error, std::string_view asked);
 
-// What S3 and Google say in one dialect.
+// The codes that S3 and Google share.
 [[nodiscard]] std::span<const CodeRow> s3_dialect_codes() noexcept;
-// What the code alone calls for: throttled, soon, or never for one that is not known.
+// What to do after the code alone: throttled, soon, or never for an unknown code.
 [[nodiscard]] Again again_after_s3_code(std::string_view code) noexcept;
 
 }  // namespace streamer::core

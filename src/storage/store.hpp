@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Where bytes are: what every backend can do.
+// The interface of stores: what every backend can do.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,14 +19,14 @@
 
 namespace streamer::core {
 
-// What tells one version of a file from another.
+// What distinguishes one version of a file from another.
 struct FileVersion {
   std::uint64_t size = 0;
   std::int64_t modified_ns = 0;
   std::uint64_t inode = 0;
   std::uint64_t device = 0;
-  // Of the status: writing changes it, and nobody can put it back, as he can modified_ns. But so
-  // does what leaves the bytes alone, most of which shows in the fields below.
+  // The change time (ctime): writing changes it, and it cannot be reset, unlike modified_ns.
+  // Changes that leave the bytes alone change it too; most of them show in the fields below.
   std::int64_t changed_ns = 0;
   std::uint64_t links = 0;
   std::uint32_t mode = 0;
@@ -47,11 +47,11 @@ struct Entry {
   Uri uri;
   std::uint64_t size = 0;
   bool is_folder = false;
-  std::string etag;  // as the listing writes it; empty for a folder, a file, or if it has none
+  std::string etag;  // as the listing writes it; empty for folders and files, or if it has none
 };
 
-// A name in a folder behind which there is no file: a link that leads nowhere, or what cannot be
-// looked at.
+// A name in a folder without a readable file: a dangling link, or something that cannot be
+// examined.
 struct BrokenEntry {
   std::string name;
   std::string target;  // of a link
@@ -63,17 +63,17 @@ struct Opened {
   std::vector<std::byte> first;  // its first bytes, as many as were asked for or as there are
 };
 
-// What the bytes of a whole object must sum up to.
+// The expected checksum of a whole object's bytes.
 struct ExpectedChecksum {
   ChecksumKind kind = ChecksumKind::sha256;
   std::string bytes;   // of the value, the highest first
-  std::string source;  // "the store", "the manifest": for people
+  std::string source;  // "the store", "the manifest": for humans
 };
 
-// What a store says of all bytes of an object.
+// The checksum that a store keeps of all bytes of an object.
 struct StoredChecksum {
   std::optional<ExpectedChecksum> expected;
-  std::string absent_because;  // for people, if it says nothing of use
+  std::string absent_because;  // for humans, if it has no usable one
 };
 
 enum class ListDepth { children, all };
@@ -85,57 +85,57 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  // Pins the object as it is now and brings its first bytes, in one request. not_found,
-  // permission_denied; invalid_argument if it is no file.
+  // Pins the object's current version and returns its first bytes, in one request. not_found,
+  // permission_denied; invalid_argument if it is not a file.
   virtual Result<Opened> open(const Uri& uri, std::uint64_t first_bytes) = 0;
 
-  // Whether uri is something that list() can look into. not_found if it is nothing; a remote store
-  // may take that for a file and leave the answer to open().
+  // Whether list() can look into uri. not_found if it does not exist; a remote store may report a
+  // file instead and leave the answer to open().
   virtual Result<bool> is_folder(const Uri& uri) = 0;
 
-  // What stands directly under uri, or everything below it, without folders; sorted by URI. A file
-  // is its own only entry.
+  // What is directly under uri, or everything below it, without folders; sorted by URI. For a file,
+  // the file itself.
   virtual Result<std::vector<Entry>> list(const Uri& uri, ListDepth depth) = 0;
 
-  // What list() leaves out of a folder's children, because it is not there.
+  // The children of a folder that list() leaves out, because they cannot be read.
   virtual Result<std::vector<BrokenEntry>> broken_entries(const Uri& folder) {
     static_cast<void>(folder);
     return std::vector<BrokenEntry>();
   }
 
-  // All of range, which must lie in the object, into to (to.size() == range.size). Blocks. Fails
-  // with object_changed if the object is not the pinned version.
+  // Reads the whole range, which must lie in the object, into to (to.size() == range.size). Blocks.
+  // Fails with object_changed if the object is not the pinned version.
   virtual Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) = 0;
 
-  // What the store says of all bytes of the pinned object.
+  // The store's checksum of all bytes of the pinned object.
   virtual Result<StoredChecksum> stored_checksum(const Object& object) {
     static_cast<void>(object);
     return StoredChecksum{std::nullopt, "this kind of store keeps none; use a manifest"};
   }
 
-  // ---- What a load may use in the place of read(), which always will do ----
+  // ---- What a load may use instead of read(), which always works ----
 
   // Whether open_pinned() opens its objects.
   [[nodiscard]] virtual bool has_files() const noexcept { return false; }
-  // What readers over the network ask; nullptr if this store is no remote one.
+  // The interface for network readers; nullptr if this store is not remote.
   virtual RemoteStore* remote() noexcept { return nullptr; }
 };
 
 // The stores of one set of settings: made when a URI first needs them, with their connections and
-// credentials, and shared by all that was opened with them. Thread-safe.
+// credentials, and shared by everything opened with them. Thread-safe.
 class Stores {
  public:
   explicit Stores(Settings settings);
 
-  // A store of the caller's, for a scheme in lower case, instead of what the table has. Before any
-  // URI of the scheme is asked for.
+  // Adds a store of the caller's, for a scheme in lower case, replacing the table's. Must be called
+  // before any URI of the scheme is used.
   void add(std::string scheme, std::shared_ptr<Store> store);
 
-  // The store for a URI's scheme, with the settings that hold for the URI. Lives as long as this
-  // does. unsupported if the scheme has none.
+  // The store for a URI's scheme, with the settings that apply to the URI. Lives as long as this
+  // object. unsupported if the scheme has none.
   Result<Store*> of(const Uri& uri);
 
-  // What they were made with.
+  // The settings they were made with.
   [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
 
  private:

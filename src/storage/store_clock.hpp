@@ -20,14 +20,14 @@ class StoreClock {
 
   [[nodiscard]] SystemTime now();
 
-  // After an answer to what was signed at signed_at. True if its Date differs by enough to be the
-  // reason for a refusal: from then on, time goes by the store's.
+  // After an answer to a request signed at signed_at. True if its Date differs enough to be the
+  // reason for a refusal: from then on, the store's time is used.
   bool correct(SystemTime signed_at, const ResponseHead& head);
 
  private:
   struct Said {
     SystemTime time{};
-    SteadyTime at{};  // by a clock that nobody sets
+    SteadyTime at{};  // by a clock that is never set
   };
   const std::function<SystemTime()> now_;
   Guarded<std::optional<Said>> said_;

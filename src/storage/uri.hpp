@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Where an object is: a file, as "/path", "path" or "file:///path", or an object of a store, as
-// "s3://bucket/key".
+// The address of an object: a file, as "/path", "path" or "file:///path", or an object of a store,
+// as "s3://bucket/key".
 
 #include <string>
 #include <string_view>
@@ -21,23 +21,23 @@ class Uri {
   // "file", "s3", "gs", "az", "https" or "http", however it was written.
   [[nodiscard]] const std::string& scheme() const noexcept { return scheme_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
-  // As it is shown to people, without what is secret in it; parse_uri() of it is the same URI but
-  // for that.
+  // As it is shown to humans, without its secrets; parse_uri() of it gives the same URI except for
+  // those.
   [[nodiscard]] const std::string& text() const noexcept { return text_; }
 
-  // Of an object: up to the first slash of the path, and what is behind it.
+  // For an object: the path up to its first slash, and the rest.
   [[nodiscard]] std::string_view bucket() const noexcept;
   [[nodiscard]] std::string_view key() const noexcept;
-  // Behind the last slash of the path.
+  // What follows the last slash of the path.
   [[nodiscard]] std::string_view last_component() const noexcept;
 
   // The host that the URI itself names, for an object of a cloud: "account.blob.core.windows.net".
   // Empty: where the settings say.
   [[nodiscard]] const std::string& host() const noexcept { return host_; }
-  // What stood behind its '?': most likely a signature, and never shown.
+  // What followed its '?': most likely a signature, so it is never shown.
   [[nodiscard]] std::string_view query() const noexcept { return query_.reveal(); }
 
-  // The same store, and another path in it.
+  // The same store with another path.
   [[nodiscard]] Uri with_path(std::string path) const;
 
  private:
@@ -65,7 +65,7 @@ Result<Uri> parse_uri(std::string_view text);
 // uri with name added as one more component.
 [[nodiscard]] Uri child(const Uri& uri, std::string_view name);
 
-// What uri stands in, with a slash at its end.
+// The folder that contains uri, with a slash at its end.
 [[nodiscard]] Uri folder_of(const Uri& uri);
 
 }  // namespace streamer::core
