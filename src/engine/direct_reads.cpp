@@ -21,22 +21,22 @@ namespace streamer::core {
 
 namespace {
 
-// Deep enough for arrays of NVMe drives; adapt_depth() finds what this storage needs.
+// Deep enough for arrays of NVMe drives; adapt_depth() finds what the storage needs.
 constexpr std::uint32_t kMostInFlight = 64;
 constexpr std::uint64_t kMostBytesInFlight = 64 * kMiB;
 constexpr std::uint32_t kFirstInFlight = 4;
-// Of the bytes for buffers, those for first and last pages take an eighth at most.
+// Buffers for first and last pages take at most an eighth of the bytes for buffers.
 constexpr std::uint64_t kEdgesShare = 8;
 
-// One buffer less than there is room for: the spare one.
+// One buffer fewer than there is room for: the spare one.
 std::uint32_t most_bounced(std::uint64_t chunk_bytes, std::uint64_t buffer_bytes) {
   const std::uint64_t room =
       (buffer_bytes - buffer_bytes / kEdgesShare) / (chunk_bytes + 2 * kPageBytes);
   return static_cast<std::uint32_t>(std::max<std::uint64_t>(room, 2) - 1);
 }
 
-// A read that takes longer than this waits in a queue of our own making: more in flight than
-// bandwidth times latency only delays cancelling, which has to wait for it.
+// A read that takes longer than this waits in a queue of the load's own making: more in flight than
+// bandwidth times latency only delays cancelling, which must wait for the reads.
 constexpr std::int64_t kSlowReadNs = 40'000'000;
 constexpr std::int64_t kQuickReadNs = 20'000'000;
 
@@ -59,9 +59,9 @@ std::uint32_t most_direct_reads(const LoadSettings& settings, std::uint64_t chun
       std::clamp<std::uint64_t>(wanted, 1, std::max<std::uint64_t>(by_edges, 1)));
 }
 
-// One read in flight. Its pages cover the chunk: a first and a last page that the chunk only has
-// part of land in `edges` and are copied from there, all between lands in place. If it cannot,
-// everything lands in `bounce`, or in a segment on its way to a device.
+// One read in flight. Its pages cover the chunk: a first and a last page that the chunk covers only
+// in part land in `edges` and are copied from there, everything between lands in place. If that is
+// not possible, everything lands in `bounce`, or in a segment on its way to a device.
 struct DirectReads::Slot {
   Chunk chunk;
   std::shared_ptr<const OpenFile> file;
@@ -71,7 +71,7 @@ struct DirectReads::Slot {
   std::optional<std::uint32_t> segment;
   std::int64_t submitted_ns = 0;
   bool is_busy = false;
-  std::optional<int> result;  // of a read that was over at once
+  std::optional<int> result;  // of a read that finished at once
   PageBuffer edges;
   PageBuffer* bounce = nullptr;  // of bounces_
 
@@ -106,7 +106,8 @@ struct DirectReads::Ring {
       submitted = ::io_uring_submit(&ring);
     } while (submitted == -EINTR || submitted == -EAGAIN || submitted == -EBUSY);
     if (submitted >= 0) return 0;
-    // The entry stays queued and goes out with the next: make it one that does nothing.
+    // The entry stays queued and is submitted with the next one: turn it into one that does
+    // nothing.
     ::io_uring_prep_nop(entry);
     ::io_uring_sqe_set_data(entry, nullptr);
     return -submitted;
@@ -168,7 +169,7 @@ bool DirectReads::has_room_for(const Chunk& chunk) const {
   return bounced < most_bounced_ || !may_bounce(chunk);
 }
 
-// Where the first page lands that the chunk wants all of; nullptr if it cannot land in place.
+// Where the first page that the chunk covers completely lands; nullptr if it cannot land in place.
 std::byte* DirectReads::first_whole_page(const Chunk& chunk) const {
   if (chunk.pieces != 1 || landing_.is_for_device(chunk)) return nullptr;
   const std::uint64_t begin = round_up(chunk.offset, kPageBytes);
@@ -180,7 +181,7 @@ std::byte* DirectReads::first_whole_page(const Chunk& chunk) const {
   return page;
 }
 
-// Whether the chunk may need a buffer, which depends on its file, too.
+// Whether the chunk may need a buffer; that also depends on its file.
 bool DirectReads::may_bounce(const Chunk& chunk) const {
   if (landing_.is_for_device(chunk)) return Staging::needs_gathering(chunk);
   const std::byte* const page = first_whole_page(chunk);
@@ -189,6 +190,7 @@ bool DirectReads::may_bounce(const Chunk& chunk) const {
 
 Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenFile> file,
                                  std::optional<std::uint32_t> segment) {
+  // With the first direct read: a load from the page cache needs no ring.
   if (wants_ring_ && !ring_) {
     int os_error = 0;
     ring_ = Ring::open(most_, os_error);
@@ -221,7 +223,7 @@ Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenF
   return {};
 }
 
-// Says where the read lands.
+// Decides where the read lands.
 Result<void> DirectReads::prepare(Slot& slot) {
   TRY(slot.edges.get(2 * kPageBytes));
   lay_in_place(slot);
@@ -292,7 +294,7 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
   slot.is_busy = false;
   --in_flight_;
   if (slot.segment) --segments_in_flight_;
-  // Nobody else takes it before the next submit().
+  // It is not used again before the next submit().
   if (slot.bounce != nullptr) free_bounces_.push_back(slot.bounce);
   slot.bounce = nullptr;
   const Chunk& chunk = slot.chunk;
@@ -302,9 +304,10 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
                    .offset = slot.first_page(),
                    .segment = slot.segment};
   }
+  // The file may end within the last page: a read that stops after the chunk's end is complete.
   const std::uint64_t needed = chunk.end() - slot.first_page();
   if (result < 0 || static_cast<std::uint64_t>(result) < needed) {
-    // Short, refused or failed: the buffered read finds out why, and says so if it fails too.
+    // Short, refused or failed: a buffered read finds out why, and reports it if it fails too.
     if (result == -EINVAL) {
       done.file->direct_is_refused.store(true, std::memory_order_relaxed);
       landing_.notes().add(fmt::format("a direct read of {} was refused: reading buffered",
@@ -347,6 +350,7 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
 }
 
 void DirectReads::adapt_depth(const Slot& slot) {
+  // Deeper only if all of the depth was in use: otherwise it was not what limited the reads.
   const std::int64_t took = now_ns() - slot.submitted_ns;
   if (took > kSlowReadNs && depth_ > 1) --depth_;
   if (took < kQuickReadNs && in_flight_ == depth_ && depth_ < most_) ++depth_;

@@ -29,14 +29,15 @@ std::size_t ElasticWindow::block_of(std::uint64_t position) const noexcept {
 }
 
 bool ElasticWindow::advance(std::uint64_t position_end, bool starves) noexcept {
+  // Under the lock: blocks are admitted in order, each by one reader.
   return memory_.with([&](Memory& memory) {
     bool was_shut = false;
     while (memory.next_block < blocks_.size() && !admits(position_end)) {
       const Block& block = blocks_[memory.next_block];
       if (!may_admit(memory, block, starves)) {
         if (was_shut) return false;
-        // seq_cst, here and of ahead_: either this looks again after a yield or release, or that
-        // one sees the flag and wakes the reader.
+        // seq_cst, as for ahead_: either this thread, which looks once more, sees a yield or
+        // release, or that one sees the flag and wakes the reader.
         is_shut_.store(true, std::memory_order_seq_cst);
         was_shut = true;
         continue;
@@ -59,6 +60,7 @@ bool ElasticWindow::is_full() {
 }
 
 bool ElasticWindow::has_room(const Memory& memory, const Block& block) const noexcept {
+  // With nothing in use a block is admitted in any case: otherwise the load could not go on.
   return limits_.most_bytes == 0 || memory.in_use_bytes == 0 ||
          memory.in_use_bytes + block.bytes() <= limits_.most_bytes;
 }
@@ -80,7 +82,7 @@ bool ElasticWindow::yielded(std::uint64_t bytes) noexcept {
 
 bool ElasticWindow::released(std::uint64_t position) noexcept {
   const std::size_t block = block_of(position);
-  // acq_rel: what holders did with the memory is over for the next one that gets it.
+  // acq_rel: the next block in this memory sees that its previous holders are done with it.
   if (states_[block].held.fetch_sub(1, std::memory_order_acq_rel) != 1) return false;
   memory_.with([&](Memory& memory) {
     give(memory, {states_[block].offset, blocks_[block].bytes()});
@@ -89,7 +91,7 @@ bool ElasticWindow::released(std::uint64_t position) noexcept {
          is_shut_.exchange(false, std::memory_order_seq_cst);
 }
 
-// The lowest that was used and fits, else what was never used.
+// The lowest used range that fits, or else untouched memory.
 std::uint64_t ElasticWindow::take(Memory& memory, std::uint64_t bytes) noexcept {
   const auto found = std::find_if(memory.free.begin(), memory.free.end(),
                                   [&](const Range& range) { return range.bytes >= bytes; });
@@ -97,11 +99,14 @@ std::uint64_t ElasticWindow::take(Memory& memory, std::uint64_t bytes) noexcept 
   if (found == memory.free.end()) {
     const bool is_too_much =
         limits_.most_bytes != 0 && memory.in_use_bytes + memory.free_bytes > limits_.most_bytes;
+    // Free ranges that are too small for the block are resident too: their pages make room for it.
+    // The ranges stay in the list, as addresses.
     if (is_too_much) {
       for (const Range& range : memory.free)
         give_back_(range.offset, range.bytes);
     }
-    // Each block comes here once at most: the arena is as long as the line.
+    // Never beyond the arena: each block comes here at most once, and the arena is as long as the
+    // line.
     return touched_.fetch_add(bytes, std::memory_order_relaxed);
   }
   const std::uint64_t offset = found->offset;
@@ -115,6 +120,7 @@ std::uint64_t ElasticWindow::take(Memory& memory, std::uint64_t bytes) noexcept 
 void ElasticWindow::give(Memory& memory, Range range) noexcept {
   memory.in_use_bytes -= range.bytes;
   memory.free_bytes += range.bytes;
+  // Only so much stays resident; the range can be used again all the same.
   if (memory.free_bytes > limits_.most_kept_bytes) give_back_(range.offset, range.bytes);
   const auto next = std::find_if(memory.free.begin(), memory.free.end(),
                                  [&](const Range& one) { return one.offset > range.offset; });

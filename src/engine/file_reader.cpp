@@ -26,14 +26,14 @@ FileReader::~FileReader() = default;
 
 void FileReader::run() {
   started_ns_ = steady_now_ns();
-  // Made while there is memory for it.
+  // Allocated in advance: there may be no memory for it when it is needed.
   Error out_of_memory(ErrorKind::out_of_memory, "not enough memory for a reader's buffers");
   const bool fits = fits_in_memory([&] {
     while (!landing_.is_stopped() && (!all_claimed_ || direct_.in_flight() != 0))
       step();
   });
   if (!fits) landing_.fail(std::move(out_of_memory));
-  // After a stop: what is in flight writes to memory that others will take back.
+  // After a stop: reads in flight still write to memory that will be reused.
   while (direct_.in_flight() != 0) {
     const auto done = direct_.take_done(true);
     if (done && done->staged.segment) staging_->give_back(done->chunk, *done->staged.segment);
@@ -50,7 +50,7 @@ void FileReader::step() {
       all_claimed_ = true;
     }
   }
-  // Before the window is asked.
+  // Read before the window is asked, so that a move in between is noticed.
   const std::uint64_t moves = landing_.window_moves();
   const bool starts = claimed_ && may_start(*claimed_);
   if (starts) {
@@ -59,7 +59,7 @@ void FileReader::step() {
     drop_segment(chunk);
   }
   if (direct_.in_flight() != 0) {
-    // Wait only when there is nothing else to do.
+    // Waits only if no other chunk could be started.
     if (auto done = direct_.take_done(!starts)) {
       finish(done->chunk, *done->file, std::move(done->outcome), done->staged);
     }
@@ -73,19 +73,19 @@ bool FileReader::may_start(const Chunk& chunk) {
   return !landing_.is_for_device(chunk) || has_way_to_device(chunk);
 }
 
-// Takes the segment that the chunk is read into. Nobody may wait for a segment while direct reads
-// of his hold some, or all segments could be held by those who wait.
+// Takes the segment that the chunk is read into. A reader must not wait for a segment while its
+// direct reads hold some, or all segments could be held by readers that wait.
 bool FileReader::has_way_to_device(const Chunk& chunk) {
   const std::uint32_t segments = direct_.segments_in_flight();
   if (Staging::needs_gathering(chunk)) return segments == 0;
-  // Others that are in flight have yet to be gathered, which may wait.
+  // Other chunks in flight still have to be gathered, which may wait for segments.
   if (segments != direct_.in_flight()) return false;
   if (!segment_) segment_ = staging_->try_take(chunk);
   if (!segment_ && segments == 0) segment_ = staging_->take(chunk, counters_);
   return segment_.has_value();
 }
 
-// If it was not passed on.
+// Returns the segment if it was not passed on.
 void FileReader::drop_segment(const Chunk& chunk) {
   if (segment_) staging_->give_back(chunk, *segment_);
   segment_.reset();
@@ -97,6 +97,7 @@ void FileReader::start(const Chunk& chunk) {
   if (!file) return landing_.fail(std::move(file).error());
   const OpenFile& open = **file;
   const bool may_be_direct = open.direct && !open.direct_is_refused.load(std::memory_order_relaxed);
+  // Asked for each chunk, because a file may be cached in part.
   const Cached cached = may_be_direct && file_io_ == FileIo::direct
                             ? Cached::not_all
                             : ask_page_cache(open, {chunk.offset, chunk.size});
@@ -112,14 +113,15 @@ void FileReader::start(const Chunk& chunk) {
 }
 
 bool FileReader::may_read_past_host(const Chunk& chunk, const OpenFile& file) const {
-  // Whoever has a segment knows that the device's memory is there. What is summed on the way, and
-  // what may overwrite bytes that the consumer's stream still reads, must pass through the host.
+  // Having a segment implies that the device's memory is allocated. Bytes must pass through the
+  // host if they are checked on the way, or may overwrite memory that the consumer's stream still
+  // reads.
   return file.past_host != nullptr && segment_ &&
          !file.past_host_is_refused.load(std::memory_order_relaxed) && !landing_.crc_of(chunk) &&
          landing_.plan().memories()[chunk.memory].ring_bytes == 0;
 }
 
-// False if it does not work out, and the chunk is to be read another way.
+// False if it failed and the chunk must be read another way.
 bool FileReader::read_past_host(const Chunk& chunk, const OpenFile& file) {
   auto outcome = staging_->use_device(chunk);
   landing_.plan().for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
@@ -179,7 +181,7 @@ void FileReader::read_for_device(const Chunk& chunk, const OpenFile& file, Cache
 
 void FileReader::finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome,
                         const DenseBytes& staged) {
-  // Asked after the read: what was read before is then the pinned version's, or nobody gets it.
+  // Checked after the read: either the bytes are the pinned version's, or they are not handed over.
   if (outcome) outcome = file.pinned.check(file.buffered.get());
   if (!outcome) {
     if (staged.segment) staging_->give_back(chunk, *staged.segment);

@@ -11,14 +11,14 @@ namespace streamer::core {
 
 namespace {
 
-// Whether the item holds its window up until it is released.
+// Whether the window cannot move past the item until it is released.
 bool holds_window(const PlanItem& item) {
   return item.place.in_arena && item.bytes != 0;
 }
 
 std::unique_ptr<Window> make_window(const Plan& plan, std::uint32_t memory) {
   const std::uint64_t ring_bytes = plan.memories()[memory].ring_bytes;
-  // Where each item begins on the line; without a ring the window needs none.
+  // Where each item begins on the line; without a ring the window needs no positions.
   std::vector<std::uint64_t> positions;
   if (ring_bytes == 0) return std::make_unique<Window>(0, std::move(positions));
   const auto items = plan.items();
@@ -32,7 +32,8 @@ std::unique_ptr<Window> make_window(const Plan& plan, std::uint32_t memory) {
     positions.push_back(last);
   }
   auto window = std::make_unique<Window>(ring_bytes, std::move(positions));
-  // Nothing of the window is behind these; whoever holds them holds nobody up.
+  // These items hold nothing of this window: they count as released from the start, or the window
+  // would wait for releases that never come.
   for (std::uint32_t i = 0; i < items.size(); ++i) {
     if (!is_on_line(items[i]) || !holds_window(items[i])) window->release(i);
   }
@@ -66,6 +67,7 @@ Landing::Landing(Plan plan, LoadMemory memory, std::uint64_t bandwidth_bytes_per
 
 Landing::~Landing() {
   if (!elastic_) return;
+  // The next load starts in pages that are already resident, instead of touching new ones.
   memory_.arena.leave_to_next(std::min(elastic_->touched_bytes(), memory_.elastic.most_kept_bytes));
 }
 
@@ -90,9 +92,10 @@ Result<Operation*> Landing::open_operation() {
 void Landing::begin(const LoadCounters& counters, std::uint32_t threads) {
   counters_ = &counters;
   threads_ = threads;
-  // relaxed: no thread is there yet.
+  // relaxed: no thread runs yet.
   threads_running_.store(threads, std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < plan_.items().size(); ++i) {
+    // An item without bytes has no chunk that could make it ready later.
     if (plan_.items()[i].chunks != 0) continue;
     push_ready({&i, 1});
     add(counters[0].items_ready, 1);
@@ -109,13 +112,15 @@ Result<void> Landing::allocate_devices() const {
 }
 
 void Landing::begins_to_wait(ReaderCounters& mine, std::uint64_t moves) noexcept {
-  // release: pairs with is_stuck(), which then sees all that this thread finished.
+  // One more than `moves`, because 0 means that the thread is not waiting. release: pairs with
+  // is_stuck(), which then sees everything that this thread has finished.
   mine.waits_since.store(moves + 1, std::memory_order_release);
+  // If this was the last running thread, only the consumer can move the window: it must look again.
   news_.notify();
 }
 
 void Landing::has_waited(ReaderCounters& mine, std::int64_t began_ns) noexcept {
-  // relaxed: who still finds it waiting sees that windows moved, or the stop.
+  // relaxed: a consumer that still finds it waiting also sees that windows have moved, or the stop.
   mine.waits_since.store(0, std::memory_order_relaxed);
   add(mine.window_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began_ns));
 }
@@ -124,6 +129,7 @@ void Landing::wait_for_window(ReaderCounters& mine, std::uint64_t moves) noexcep
   const std::int64_t began = steady_now_ns();
   begins_to_wait(mine, moves);
   const std::uint32_t ticket = window_moved_.prepare();
+  // Checked again: a move since the caller asked admits() must not be slept through.
   if (has_moved_since(moves) || is_stopped()) {
     window_moved_.retract();
   } else {
@@ -136,7 +142,7 @@ bool Landing::wait_for_bandwidth(std::uint64_t bytes, ReaderCounters& mine) {
   const std::int64_t began = steady_now_ns();
   const SteadyTime start = reserve(bytes, std::chrono::steady_clock::now());
   while (!is_stopped() && std::chrono::steady_clock::now() < start) {
-    // Only a stop is of interest, and it wakes those who wait for the window.
+    // Only a stop ends this early, and fail() wakes threads that wait on window_moved_.
     const std::uint32_t ticket = window_moved_.prepare();
     if (is_stopped()) {
       window_moved_.retract();
@@ -150,6 +156,8 @@ bool Landing::wait_for_bandwidth(std::uint64_t bytes, ReaderCounters& mine) {
 
 void Landing::chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
   if (!integrity_) return hand_over(chunk, mine);
+  // A checksum that needs the bytes in order holds chunks back: this call may hand over several, or
+  // none yet.
   auto outcome = integrity_->landed(
       chunk, [this](Place place) { return address(place); },
       [&](const Chunk& verified) { hand_over(verified, mine); });
@@ -168,18 +176,19 @@ bool Landing::verify_crc(const Chunk& chunk, std::uint64_t crc) {
 }
 
 void Landing::chunk_left_host() noexcept {
-  // relaxed: the thread's own release in begins_to_wait() or threads_ended() publishes it.
+  // relaxed: published by the thread's own release in begins_to_wait() or threads_ended().
   chunks_on_the_way_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void Landing::device_chunk_landed(const Chunk& chunk, ReaderCounters& mine) {
   hand_over(chunk, mine);
-  // release: who finds no chunk on the way any more finds what became ready with the last.
+  // release: a thread that sees no chunk on its way also sees what became ready with the last one.
   chunks_on_the_way_.fetch_sub(1, std::memory_order_release);
   news_.notify();
 }
 
 void Landing::hand_over(const Chunk& chunk, ReaderCounters& mine) {
+  // In batches, with one wake-up at the end: a chunk may complete thousands of small items.
   std::array<std::uint32_t, 256> completed;
   std::size_t count = 0;
   std::uint64_t items_ready = 0;
@@ -198,13 +207,14 @@ void Landing::hand_over(const Chunk& chunk, ReaderCounters& mine) {
   add(mine.items_ready, items_ready);
   add(mine.bytes_ready, bytes_ready);
   add(mine.chunks, 1);
-  // relaxed: only the time of the last one is taken.
+  // relaxed: only decides which thread records the time of the last chunk.
   if (chunks_left_.fetch_sub(1, std::memory_order_relaxed) == 1) finish();
   if (items_ready != 0) news_.notify();
 }
 
 void Landing::push_ready(std::span<const std::uint32_t> items) noexcept {
-  // relaxed: a hint; before the consumer can take them.
+  // relaxed: a hint. Counted before the push, so that item_yielded() cannot subtract first and wrap
+  // round.
   items_waiting_.fetch_add(static_cast<std::uint32_t>(items.size()), std::memory_order_relaxed);
   ready_.push(items);
 }
@@ -229,8 +239,10 @@ void Landing::fail(Error error) {
   failure_.with([&](std::optional<Error>& first) {
     if (!first) first = std::move(error);
   });
-  // release: whoever sees the flag finds the failure.
+  // release: a thread that sees the flag also sees the failure.
   stopped_.store(true, std::memory_order_release);
+  // Each of these wakes threads that the others do not reach: those that block in an operation, the
+  // sources, those that wait for segments, and the consumer.
   operation_.cancel();
   wake_sources();
   if (stop_listener_ != nullptr) stop_listener_->load_stopped();
@@ -242,8 +254,8 @@ Error Landing::failure() const {
 }
 
 void Landing::threads_ended(std::uint32_t threads) noexcept {
-  // release: pairs with the acquires in has_threads() and is_stuck(), which then see all that these
-  // threads finished.
+  // release: pairs with the acquires in has_threads() and is_stuck(), which then see everything
+  // that these threads have finished.
   threads_running_.fetch_sub(threads, std::memory_order_release);
   news_.notify();
 }
@@ -257,23 +269,24 @@ void Landing::wake_sources() noexcept {
 // ---- The consumer ----
 
 bool Landing::is_stuck() const noexcept {
-  // acquire, here and below: what a thread finished before it began to wait, or ended, is then
-  // visible, so that the caller, who looks for ready items next, finds it.
+  // acquire, here and below: makes visible what a thread finished before it began to wait or ended,
+  // so that the caller, which looks for ready items next, finds it.
   const std::uint32_t running = threads_running_.load(std::memory_order_acquire);
   const std::uint64_t moves = window_moves();
   std::uint32_t shut_out = 0;
   for (std::uint32_t i = 0; i < threads_; ++i) {
-    // One that looked before the last move is about to look again.
+    // A thread that looked before the last move is about to look again.
     if ((*counters_)[i].waits_since.load(std::memory_order_acquire) == moves + 1) ++shut_out;
   }
   if (running == 0 || shut_out != running) return false;
-  // After the threads: what they put there before they waited is seen.
+  // Read after the threads' state, so that chunks they sent before they waited are counted.
   return chunks_on_the_way_.load(std::memory_order_acquire) == 0;
 }
 
 void Landing::item_yielded(std::uint32_t item) noexcept {
   const PlanItem& yielded = plan_.items()[item];
   items_waiting_.fetch_sub(1, std::memory_order_relaxed);
+  // Only the elastic window depends on what was yielded; a ring moves by releases alone.
   if (!elastic_ || yielded.place.memory != 0 || !holds_window(yielded)) return;
   if (elastic_->yielded(yielded.bytes)) windows_moved();
 }
@@ -286,6 +299,7 @@ void Landing::release_item(std::uint32_t item) noexcept {
     if (elastic_->released(released.place.value)) windows_moved();
     return;
   }
+  // Without a window released memory is not used again: it goes back to the system.
   if (plan_.memories()[memory].ring_bytes == 0) {
     if (memory == 0) memory_.arena.give_back(released.place.value, released.bytes);
     return;

@@ -206,7 +206,8 @@ class Landing {
   void hand_over(const Chunk& chunk, ReaderCounters& mine);
   void push_ready(std::span<const std::uint32_t> items) noexcept;
   void windows_moved() noexcept;
-  // Whether it waits for a move that has not happened yet, rather than for being woken.
+  // Whether the consumer waits, and not just because it has not been woken yet: no complete item is
+  // there for it.
   [[nodiscard]] bool consumer_starves() const noexcept {
     return consumer_waits_.load(std::memory_order_relaxed) &&
            items_waiting_.load(std::memory_order_relaxed) == 0;

@@ -39,7 +39,7 @@ Result<std::vector<GpuRuntime*>> runtimes_for(const ReadingList& list, const Loa
   return runtimes;
 }
 
-// GPUDirect Storage is NVIDIA's: nullptr if it is not wanted, or if memory of another kind is.
+// GPUDirect Storage is NVIDIA's: nullptr if it is not wanted, or if a device is of another kind.
 Result<const CuFile*> cu_file_for(const ReadingList& list, const LoadSettings& settings) {
   const auto gpudirect = settings.get(setting::kGpudirect);
   bool is_wanted = list.memories.size() > 1 && gpudirect.has_value();
@@ -53,9 +53,10 @@ Result<const CuFile*> cu_file_for(const ReadingList& list, const LoadSettings& s
 Staging::Options staging_options(const LoadSettings& settings, const LoadOptions& options,
                                  std::uint64_t host_window) {
   Staging::Options staging;
-  // Read as whole pages, a chunk may begin and end within one.
+  // Direct reads cover whole pages, and a chunk may begin and end in the middle of one.
   staging.segment_bytes = settings.get(setting::kStagingSegmentBytes) + 2 * kPageBytes;
   std::uint64_t bytes = settings.get(setting::kStagingBytes);
+  // memory_limit minimum covers tensors only: pinned memory comes on top.
   if (host_window != 0 && settings.get(setting::kMemoryLimit).mode != MemoryLimit::Mode::minimum)
     bytes = std::min(bytes, host_window);
   staging.segments = static_cast<std::uint32_t>(
@@ -68,7 +69,7 @@ Staging::Options staging_options(const LoadSettings& settings, const LoadOptions
   return staging;
 }
 
-// By memory of the plan; none for the host's.
+// By memory of the plan; nullptr for the host's.
 std::vector<std::unique_ptr<DeviceMemory>> device_memories(const Plan& plan,
                                                            const std::vector<GpuRuntime*>& runtimes,
                                                            const LoadSettings& settings) {
@@ -106,13 +107,14 @@ struct Load::Running {
     if (fork_generation() == generation) {
       threads.clear();  // joins
       sources.clear();
-      // Copies under way write to memory of the caller, and read segments.
+      // Copies in progress still write to memory of the caller and read segments: they end before
+      // the tensors are released.
       staging.reset();
-      // For the Load, and for the items that nobody will be given any more.
+      // The Load's own reference, and those of the items that will never be yielded.
       tensors->let_go(1 + static_cast<std::uint32_t>(plan().items().size()) - yielded);
       return;
     }
-    // After fork() the threads are the parent's and locks may be theirs: leave both alone.
+    // After fork() the threads exist only in the parent, and may have held locks: touch neither.
     for (Thread& thread : threads)
       thread.abandon();
     static_cast<void>(staging.release());
@@ -132,7 +134,7 @@ struct Load::Running {
     return yielded < plan().items().size() && landing().is_whole(yielded);
   }
 
-  // Whether all that the load owes is done. An ordered source owes others what they need, too.
+  // Whether the load has nothing left to do. An ordered source must also serve the other ranks.
   [[nodiscard]] bool is_over() const {
     return options.source == nullptr || !landing().has_threads();
   }
@@ -166,7 +168,8 @@ Load::Load(std::unique_ptr<Running> running) : running_(std::move(running)) {}
 Load::~Load() {
   Running& running = *running_;
   if (fork_generation() != running.generation) return;
-  // Who has everything does not give up: an ordered source goes on until others have theirs.
+  // A rank that has everything must not cancel: its source goes on until the other ranks have
+  // theirs.
   const bool has_all = running.yielded == running.plan().items().size();
   if (running.options.source && has_all) running.threads.clear();
   cancel();
@@ -177,6 +180,7 @@ Load::~Load() {
 Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> checkpoint,
                                           std::vector<PlanRequest> requests, LoadOptions options,
                                           const LoadSettings& settings) {
+  // The host without a destination means the device of the options.
   for (PlanRequest& request : requests) {
     if (request.destination == nullptr && request.device == kHost) request.device = options.device;
   }
@@ -189,9 +193,10 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   const std::vector<GpuRuntime*> runtimes = TRY(runtimes_for(list, options));
   const CuFile* const cu_file = TRY(cu_file_for(list, settings));
   auto objects = TRY(source_objects(*checkpoint));
-  // An ordered source has buffers of its own.
+  // An ordered source has its own buffers.
   const ReadingFrom from = ordered == nullptr ? reading_from(objects) : ReadingFrom{};
-  // An ordered source lays its items itself; an allocator's memory is all there from the beginning.
+  // An ordered source places its items itself; an allocator's memory is all there from the
+  // beginning.
   const HostMemoryUse use{
       .limits_tensors_alone = options.limits_tensors_alone,
       .is_elastic = ordered == nullptr && options.host_allocator.allocate == nullptr};
@@ -219,7 +224,8 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
       .pieces = pieces ? std::optional(std::span(std::as_const(*pieces))) : std::nullopt};
   Plan plan = Plan::make(list, requests, layout);
   if (ordered != nullptr) TRY(ordered->check(plan));
-  // An elastic window keeps count of what it touches, and the model may be larger than the machine.
+  // An elastic window keeps count of what it touches, so the system need not commit memory for the
+  // whole arena: the model may be larger than the machine.
   const bool keeps_count = !plan.blocks().empty() && sizes.window_bytes != 0;
   auto arena = Arena::reserve(plan.memories()[0].arena_bytes,
                               keeps_count ? Arena::Promise::none : Arena::Promise::all,
@@ -237,6 +243,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
                                 .most_kept_bytes = sizes.ahead_bytes}};
   auto* const made = LoadTensors::make(std::move(checkpoint), std::move(requests), std::move(plan),
                                        std::move(memory), settings.get(setting::kMaxBandwidth));
+  // From here on a failure goes through ~Load(), which ends whatever has been started.
   std::unique_ptr<Load> load(new Load(
       std::make_unique<Running>(made, std::move(objects), settings, std::move(options), sizes)));
   Landing& landing = made->landing();
@@ -263,6 +270,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
                                         .sizes = running.sizes,
                                         .threads = 0,
                                         .cu_file = cu_file}));
+    // Last: from here on a device may fail the load from another thread.
     if (running.staging) TRY(running.staging->start());
   }
   TRY(load->start_threads());
@@ -276,7 +284,7 @@ Result<void> Load::start_threads() {
     Source* source;
     std::uint32_t number;
   };
-  // One of each source is needed; the others are welcome.
+  // One thread per source is required; more only make it faster.
   std::vector<OneThread> wanted;
   running.for_each_source([&](Source& source) { wanted.push_back({&source, 0}); });
   const std::size_t needed = wanted.size();
@@ -289,7 +297,7 @@ Result<void> Load::start_threads() {
   landing.begin(*running.counters, running.readers);
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     auto body = [one = wanted[i], &landing, &mine = (*running.counters)[i]] {
-      // Made while there is memory for it.
+      // Allocated in advance: there may be no memory for it when it is needed.
       Error out_of_memory(ErrorKind::out_of_memory, "not enough memory to read");
       if (!fits_in_memory([&] { one.source->run(one.number, mine); }))
         landing.fail(std::move(out_of_memory));
@@ -332,12 +340,13 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     }
     const bool has_all = running.yielded == running.plan().items().size();
     if (has_all && running.is_over()) {
-      // Asked again: a source that failed said so before it was over.
+      // Checked again: a source that fails reports it before its thread ends.
       if (landing.is_stopped()) continue;
       return Next{Outcome::end};
     }
     auto item = has_all ? std::nullopt : running.take_ready();
-    // Asked before a second look: what readers finished before they got stuck is then seen.
+    // Checked before the second look, which then finds everything that readers finished before they
+    // got stuck.
     const bool is_stuck = !item && landing.is_stuck();
     if (is_stuck && !has_all) item = running.take_ready();
     if (item) {
@@ -347,9 +356,10 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     }
     if (is_stuck && running.options.when_full == WhenFull::fail) return window_is_full();
 
-    // For a caller that does not wait here but in a loop of its own.
+    // A look by a caller that waits on fd() in its own event loop.
     const bool is_look = deadline && *deadline == SteadyTime();
     if (is_look) landing.news().expect();
+    // From here on no change is missed: each condition is checked once more before sleeping.
     const std::uint32_t ticket = landing.news().prepare();
     const bool may_wait = !deadline || std::chrono::steady_clock::now() < *deadline;
     const bool stuck_now = running.options.when_full == WhenFull::fail && landing.is_stuck();
@@ -362,6 +372,7 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
       continue;
     }
     const auto began = std::chrono::steady_clock::now();
+    // An elastic window may run further ahead while the consumer has nothing.
     landing.set_consumer_waits(true);
     landing.news().wait(ticket, deadline);
     landing.set_consumer_waits(false);
@@ -413,6 +424,7 @@ LoadStats Load::stats() const {
   if (running.staging) running.staging->add_to(stats);
   stats.bytes_read =
       stats.bytes_direct + stats.bytes_page_cache + stats.bytes_buffered + stats.bytes_network;
+  // Waiting for storage is not measured: it is what is left of the threads' time.
   const std::uint64_t accounted =
       stats.reader_cpu_ns + stats.window_wait_ns + stats.bandwidth_wait_ns + stats.staging_wait_ns;
   stats.storage_wait_ns = wall_ns - std::min(wall_ns, accounted);

@@ -16,34 +16,35 @@ namespace {
 // Readers that block in their reads need to be many to keep storage busy.
 constexpr std::uint32_t kBlockingReaders = 16;
 constexpr std::uint32_t kMostReaders = 16;
-// One moves 1.5 to 2.5 GB/s (tests/bench/RESULTS.md).
+// One network reader moves 1.5 to 2.5 GB/s (tests/bench/RESULTS.md).
 constexpr std::uint32_t kMostNetworkReaders = 8;
 constexpr std::uint32_t kFirstConnections = 8;
 constexpr double kGbpsPerConnection = 0.4;
 constexpr std::uint32_t kMostConnections = 256;
 constexpr std::uint64_t kAutomaticChunkBytes = 2 * kMiB;
-// A capped load reads in steps of this share of a second, so that the cap holds at short range too.
+// A capped load reads in steps of this share of a second, so that the cap also holds for short
+// times.
 constexpr std::uint64_t kStepsPerSecond = 20;
 constexpr std::uint64_t kLeastChunkBytes = 64 * kKiB;
-// How much of what is free a load takes if nobody says.
+// The share of free memory that a load takes by default.
 constexpr std::uint64_t kAutomaticSharePercent = 80;
 
 // How far sources run ahead of the consumer at first.
 constexpr std::uint64_t kFirstAheadBytes = 128 * kMiB;
-// Each block's last chunk is a short one, and its first and last pages are read twice.
+// Not smaller: each block ends with a short chunk, and its first and last pages are read twice.
 constexpr std::uint64_t kBlockBytes = 8 * kMiB;
 
-// Buffers of reading take no more than this share of a limit.
+// Buffers for reading take at most this share of a limit.
 constexpr std::uint64_t kBuffersPerLimit = 4;
-// Of a reader of files: a few chunks of 2 MiB that cannot land in place may be in flight.
+// For one file reader: a few 2 MiB chunks that cannot land in place may be in flight.
 constexpr std::uint64_t kUsualReaderBytes = 16 * kMiB;
 constexpr std::uint64_t kLeastReaderBytes = 128 * kKiB;
 // Without a limit.
 constexpr std::uint64_t kMostReaderBytes = 64 * kMiB;
-// Of all connections: their receive buffers, and what libcurl and TLS keep beside them.
+// For all connections: their receive buffers, and what libcurl and TLS keep beside them.
 constexpr std::uint64_t kUsualNetworkBytes = 48 * kMiB;
 constexpr std::uint64_t kLeastConnectionBytes = 128 * kKiB;
-// What a load keeps of each item: plan, lease, queues (stress_test.cpp).
+// What a load keeps for each item: plan, lease, queues (stress_test.cpp).
 constexpr std::uint64_t kItemBytes = 216;
 
 Error limit_too_small(const char* setting, const TensorView& tensor, std::uint64_t bytes,
@@ -121,7 +122,7 @@ Chosen<std::uint32_t> wanted_file_readers(const LoadSettings& settings, ReadingF
           fmt::format("one for each of {} cores, 2 to {}", machine.cores, kMostReaders)};
 }
 
-// Sockets and files of the program's own need descriptors too.
+// The program's own sockets and files need descriptors too.
 std::uint32_t most_connections(const Machine& machine) {
   if (machine.file_descriptors == UINT64_MAX) return kMostConnections;
   const std::uint64_t ours =

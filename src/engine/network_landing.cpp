@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a network reader does with bytes that come: lays them where they belong at once, and hands
-// chunks over once the bytes are confirmed. One answer at a time writes to a range. When it
-// breaks off, its end is taken back and read again.
+// What a network reader does with incoming bytes: it puts them into their place at once, and hands
+// chunks over once the bytes are confirmed. One answer at a time writes to a range. If that answer
+// breaks off, its last bytes are taken back and read again.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -35,7 +35,8 @@ void NetworkReader::land(InFlightRequest& request, std::uint64_t offset, std::st
   PendingRange& range = *request.range;
   const bool has_sample = request.samples.note(offset, bytes);
   request.position = offset + bytes.size();
-  // What another request already brought, and what was split off since this one was made.
+  // Without bytes that another request already brought, and those split off since this one was
+  // made.
   const std::uint64_t end = std::min(request.position, range.end);
   const std::uint64_t fresh = end > range.next ? end - range.next : 0;
   if (!may_write(request, offset, bytes, fresh != 0)) {
@@ -51,7 +52,7 @@ void NetworkReader::land(InFlightRequest& request, std::uint64_t offset, std::st
     range.next = end;
     last_progress_ = loop_->now();
     fill_chunks(range);
-    // So that what breaks off later can be read again from a chunk's begin.
+    // If the answer breaks off later, it can then be read again from the beginning of a chunk.
     for (std::size_t i = range.landed_chunks; i < range.filled_chunks; ++i) {
       const std::uint64_t border = chunk_at(range, i).end();
       if (border > offset && border < request.position)
@@ -61,17 +62,18 @@ void NetworkReader::land(InFlightRequest& request, std::uint64_t offset, std::st
   settle(range);
 }
 
-// Whether the bytes, which are fresh or not, may go to the range, or confirm what it has.
+// Whether the bytes, fresh or not, may be written to the range, or confirm what it has.
 bool NetworkReader::may_write(InFlightRequest& request, std::uint64_t offset,
                               std::string_view bytes, bool is_fresh) {
   PendingRange& range = *request.range;
   if (range.writer == &request) return true;
   if (range.writer != nullptr) {
-    // Two answers to one question: they must say the same.
+    // Two answers to the same request: their bytes must be the same.
     if (const auto at = range.writer->samples.last_difference(offset, bytes))
       request.last_difference = std::max(request.last_difference, *at + 1);
   }
   if (!is_fresh) return false;
+  // It would leave a gap after `next`.
   if (offset > range.next) {
     end_request(request);
     return false;
@@ -79,7 +81,8 @@ bool NetworkReader::may_write(InFlightRequest& request, std::uint64_t offset,
   return take_over(request);
 }
 
-// The request has brought all that the range's writer did, and vouches for it. False if it cannot.
+// The request has brought everything that the range's writer did, and becomes the writer. False if
+// their bytes differ.
 bool NetworkReader::take_over(InFlightRequest& request) {
   PendingRange& range = *request.range;
   if (range.writer != nullptr && request.last_difference > range.confirmed) {
@@ -97,7 +100,7 @@ bool NetworkReader::take_over(InFlightRequest& request) {
   return true;
 }
 
-// To where the bytes belong; what lies between the wanted pieces is dropped.
+// Copies the bytes to their places; bytes between the wanted pieces are dropped.
 void NetworkReader::copy_out(PendingRange& range, std::uint64_t offset, std::string_view bytes) {
   const std::uint64_t end = offset + bytes.size();
   if (offset >= range.piece_begin && end <= range.piece_end) {
@@ -111,7 +114,8 @@ void NetworkReader::copy_out(PendingRange& range, std::uint64_t offset, std::str
       put(range, chunk, piece.place, bytes.substr(piece.offset - offset, piece.size));
     });
   }
-  // The next bytes most likely go on in one large piece: found once, used for all of it.
+  // The next bytes most likely continue one large piece: it is looked up once, and used for all of
+  // it.
   range.piece_begin = range.piece_end = 0;
   if (end == range.end) return;
   for (std::size_t i = range.filled_chunks; i < range.chunks.size(); ++i) {
@@ -133,11 +137,11 @@ void NetworkReader::put(PendingRange& range, const Chunk& chunk, Place place,
   std::byte* const to = landing_.address(place);
   if (!landing_.verifies()) return copy_past_caches(to, bytes.data(), bytes.size());
   const auto crc_kind = landing_.crc_of(chunk);
-  // SHA-256 reads all of it again, in order.
+  // SHA-256 will read the bytes again, in order: so they are better left in the caches.
   if (!crc_kind) return static_cast<void>(std::memcpy(to, bytes.data(), bytes.size()));
   if (range.crcs.empty() || range.crcs.back().chunk != chunk.number)
     range.crcs.push_back({.chunk = chunk.number});
-  // Summed where they came in, which is in the cache: where they go to is not.
+  // The CRC is taken from the receive buffer, which is in the cache; the destination is not.
   std::uint64_t& crc = range.crcs.back().crc;
   crc = crc_update(*crc_kind, crc, bytes);
   copy_past_caches(to, bytes.data(), bytes.size());
@@ -147,10 +151,12 @@ void NetworkReader::stage(PendingRange& range, const Chunk& chunk, Place place,
                           std::string_view bytes) {
   auto& staged = range.staged;
   if (staged.empty() || staged.back()->chunk().number != chunk.number) {
-    // Only the last one holds a segment.
+    // Only the last one may hold a segment.
     if (!staged.empty()) staged.back()->flush();
     staged.push_back(std::make_unique<StagedChunk>(*staging_, landing_, chunk, counters_));
   }
+  // Before it waits for a segment this thread passes on all it holds: the others may wait for
+  // those.
   staged.back()->put(place, bytes, [&] {
     for (const auto& one : ranges_) {
       if (!one->staged.empty()) one->staged.back()->flush();
@@ -158,15 +164,15 @@ void NetworkReader::stage(PendingRange& range, const Chunk& chunk, Place place,
   });
 }
 
-// So that what comes from here on can be taken back from a device's segment.
+// Bytes from here on can then be taken back from a device's segment.
 void NetworkReader::mark(PendingRange& range) {
   if (range.staged.empty()) return;
   StagedChunk& last = *range.staged.back();
   if (last.chunk().end() > range.next) last.mark(range.next);
 }
 
-// Chunks all of whose bytes are there. Those for a device set out, but do not end before they are
-// confirmed.
+// Counts the chunks whose bytes have all arrived. Those for a device are submitted now, but end
+// only when they are confirmed.
 void NetworkReader::fill_chunks(PendingRange& range) {
   while (range.filled_chunks < range.chunks.size()) {
     const Chunk& chunk = chunk_at(range, range.filled_chunks);
@@ -177,9 +183,9 @@ void NetworkReader::fill_chunks(PendingRange& range) {
   }
 }
 
-// ---- What counts ----
+// ---- Confirming bytes ----
 
-// Looks how far the bytes that are there are confirmed now, and hands over what is.
+// Determines how far the bytes are confirmed now, and hands over the chunks that are.
 void NetworkReader::settle(PendingRange& range) {
   if (range.writer != nullptr) {
     const std::uint64_t sure = std::min(range.writer->sure_until(), range.next);
@@ -213,13 +219,13 @@ void NetworkReader::host_chunk_landed(PendingRange& range, const Chunk& chunk) {
   landing_.summed_chunk_landed(chunk, passed.crc, counters_);
 }
 
-// Holds what was read again against the answers that broke off. False while chunks must not be
+// Compares what was read again with the answers that broke off. False while chunks must not be
 // handed over.
 bool NetworkReader::judge_broken(PendingRange& range) {
   const auto finding = range.broken.judge(range.confirmed, range.confirmed == range.end);
   if (finding.difference) warn(object_of(range), describe_difference(*finding.difference));
   if (!finding.wrong_perhaps_since) return !finding.is_open;
-  // What was not handed over can be read again.
+  // Chunks that were not handed over can be read again; the others are with the consumer already.
   const std::uint64_t begin = begin_of(range);
   if (*finding.wrong_perhaps_since >= begin) {
     go_back(range, begin);
@@ -237,8 +243,8 @@ bool NetworkReader::judge_broken(PendingRange& range) {
   return false;
 }
 
-// The request failed. What it brought last, or of what was refused as a whole all that was not
-// handed over, is read again.
+// The request failed. Its last bytes are read again or, if the answer was refused as a whole,
+// everything that was not handed over.
 void NetworkReader::break_off(InFlightRequest& request, bool is_refused) {
   PendingRange& range = *request.range;
   if (range.writer != &request || range.is_whole()) return;
@@ -247,11 +253,11 @@ void NetworkReader::break_off(InFlightRequest& request, bool is_refused) {
   range.broken.forget_comparison();
   const std::uint64_t had = range.next;
   go_back(range, is_refused ? begin : std::max(begin, last_sure));
-  if (had == range.next) return;  // nothing of it was there
+  if (had == range.next) return;  // none of its bytes had to be taken back
   range.broken.add({request.wanted().offset, range.next, request.samples.from(range.next)});
 }
 
-// All from `to` on, or from a little before, is read again.
+// Everything from `to` on, or from a little before, is read again.
 void NetworkReader::go_back(PendingRange& range, std::uint64_t to) {
   range.writer = nullptr;
   if (to == range.next) return;
@@ -270,12 +276,14 @@ void NetworkReader::go_back(PendingRange& range, std::uint64_t to) {
   while (range.filled_chunks > range.landed_chunks &&
          chunk_at(range, range.filled_chunks - 1).end() > to)
     --range.filled_chunks;
+  // A request beyond `to` cannot bring what is missing; and while copies of wrong bytes may still
+  // be in progress, nothing may be written.
   for (const auto& other : requests_) {
     if (other->range == &range && (other->position > to || range.is_unquiet)) end_request(*other);
   }
 }
 
-// Where what was not handed over begins.
+// Where the chunks that were not handed over begin.
 std::uint64_t NetworkReader::begin_of(const PendingRange& range) const {
   return chunk_at(range, range.landed_chunks).offset;
 }

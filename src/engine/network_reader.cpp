@@ -16,8 +16,8 @@ namespace streamer::core {
 namespace {
 
 constexpr std::uint32_t kIdleConnections = 1024;
-// Long requests, so that waiting for first bytes costs little: what one of them holds too much of
-// in the end is split off and given to an idle connection.
+// Long requests, so that waiting for first bytes costs little: if one is too long in the end, a
+// part is split off for an idle connection.
 constexpr double kTimesFirstByte = 10;
 constexpr std::uint64_t kLargestRequestBytes = 64 * kMiB;
 constexpr std::uint64_t kLeastSplitBytes = 8 * kMiB;
@@ -45,14 +45,14 @@ NetworkReader::~NetworkReader() = default;
 
 void NetworkReader::run() {
   started_ns_ = steady_now_ns();
-  // Made while there is memory for it.
+  // Allocated in advance: there may be no memory for it when it is needed.
   Error out_of_memory(ErrorKind::out_of_memory, "not enough memory for a network reader");
   const bool fits = fits_in_memory([&] {
     auto outcome = work();
     if (!outcome) landing_.fail(std::move(outcome).error());
   });
   if (!fits) landing_.fail(std::move(out_of_memory));
-  // Whatever is in flight writes to memory that others will take back.
+  // Requests in flight would go on writing to memory that is reused after this thread has ended.
   requests_.clear();
   ranges_.clear();
   count_time();
@@ -70,7 +70,7 @@ Result<void> NetworkReader::work() {
 
 void NetworkReader::step() {
   is_shut_out_ = false;
-  // Before windows are asked.
+  // Read before windows are asked, so that a move in between is noticed below.
   window_moves_ = landing_.window_moves();
   while (requests_in_flight() < share_.connections(number_) && start_next()) {
   }
@@ -80,12 +80,14 @@ void NetworkReader::step() {
       std::memory_order_relaxed);
   if (all_claimed_ && ranges_.empty()) return;
 
-  // With nothing of its own still to come, not even a next attempt.
+  // Only with nothing else to wait for, neither an answer nor the time of a next attempt: this
+  // thread then counts as stuck (Landing::is_stuck()).
   const bool sleeps_for_window =
       is_shut_out_ && requests_.empty() && next_event() == SteadyTime::max();
   const bool sleeps_for_bandwidth =
       landing_.is_capped() && requests_.empty() && !ranges_.empty() && !sleeps_for_window;
   const std::int64_t began = steady_now_ns();
+  // Armed before the last look: a stop or a move after it ends the turn.
   wake_.arm();
   if (sleeps_for_window) landing_.begins_to_wait(counters_, window_moves_);
   const bool has_reason =
@@ -95,6 +97,7 @@ void NetworkReader::step() {
   wake_.disarm();
   if (sleeps_for_window) {
     landing_.has_waited(counters_, began);
+    // The consumer kept the window closed; that time is not the network's.
     last_progress_ = loop_->now();
   }
   if (sleeps_for_bandwidth)
@@ -105,14 +108,14 @@ void NetworkReader::step() {
   if (loop_->now() >= next_watch_) watch();
 }
 
-// ---- Getting work ----
+// ---- Claiming work ----
 
 std::uint32_t NetworkReader::requests_in_flight() const noexcept {
   return static_cast<std::uint32_t>(requests_.size()) - hedges_in_flight_;
 }
 
-// A range that may be asked for now. One that the window shuts out does not keep others, which
-// the window may wait for, from their next attempt.
+// A range that may be requested now. One that the window holds back does not hold back others: the
+// window may be waiting for them.
 PendingRange* NetworkReader::range_that_is_due() {
   const SteadyTime now = loop_->now();
   for (const auto& one : ranges_) {
@@ -125,7 +128,7 @@ PendingRange* NetworkReader::range_that_is_due() {
   return nullptr;
 }
 
-// Whether all that was taken back has been copied to its device: what is copied after it lasts.
+// Whether copies of bytes that were taken back are done: only copies after them are sure to last.
 bool NetworkReader::is_quiet(PendingRange& range) {
   for (std::size_t i = range.landed_chunks; i < range.chunks.size(); ++i) {
     if (staging_->is_quiet(chunk_at(range, i))) continue;
@@ -142,10 +145,10 @@ bool NetworkReader::admits(const PendingRange& range) const {
   });
 }
 
-// Whether the window lets its bytes in, all of them.
+// Whether the window admits the range; splits it if only its first chunks are admitted.
 bool NetworkReader::admit(PendingRange& range) {
   if (admits(range)) return true;
-  // The first chunks alone may be let in.
+  // The first chunks alone may be admitted; the rest then waits as a range of its own.
   for (std::size_t count = range.chunks.size() - 1; count > 0; --count) {
     if (!landing_.admits(chunk_at(range, count - 1))) continue;
     split_at(range, count);
@@ -157,8 +160,8 @@ bool NetworkReader::admit(PendingRange& range) {
 // False if there is nothing to start now.
 bool NetworkReader::start_next() {
   if (landing_.is_stopped()) return false;
-  // What waits for its next attempt is not started now, so that others can be; but if everything
-  // fails, claiming more would only make more failures.
+  // Ranges that wait for their next attempt leave connections to others; but if everything fails,
+  // claiming more would only add failures.
   const bool may_claim = ranges_.size() < 2 * std::size_t{share_.connections(number_)};
   PendingRange* range = range_that_is_due();
   if (range == nullptr && !all_claimed_ && !is_shut_out_ && may_claim) {
@@ -167,6 +170,7 @@ bool NetworkReader::start_next() {
   }
   if (range == nullptr && all_claimed_) range = split_largest();
   if (range == nullptr) return false;
+  // A share of the bandwidth is reserved once per range; retries have paid already.
   if (landing_.is_capped() && range->not_before == SteadyTime{}) {
     range->not_before = landing_.reserve(range->left(), loop_->now());
     if (range->not_before > loop_->now()) return true;
@@ -175,19 +179,19 @@ bool NetworkReader::start_next() {
 }
 
 std::uint32_t NetworkReader::chunks_per_request() const {
-  // A cap on bandwidth holds at short range only if requests are short.
+  // A cap on bandwidth holds for short times only if requests are short.
   if (settings_.get(setting::kChunkBytes) != 0 || landing_.is_capped()) return 1;
-  // What each connection would have to bring if all ended at the same time.
+  // What each connection would have to bring for all to end at the same time.
   std::uint64_t claimed = 0;
   for (const auto& range : ranges_)
     claimed += range->left();
   const double share = static_cast<double>(chunks_.left()) * chunk_bytes_ / share_.target() +
                        static_cast<double>(claimed) / share_.connections(number_);
-  // And no less than what makes the wait for the first byte a tenth: what one connection then has
-  // too much of in the end is split off.
+  // And at least enough that waiting for the first byte is a tenth of it: if that is too much for
+  // one connection in the end, a part is split off.
   double bytes = std::max(share, kTimesFirstByte * first_byte_s_ * rate_);
   bytes = std::min(bytes, static_cast<double>(kLargestRequestBytes));
-  // The window moves only as its first bytes come: requests must not fill all of it.
+  // The window moves only when its first bytes have arrived: requests must not fill all of it.
   for (std::uint32_t i = 0; i < landing_.plan().memories().size(); ++i) {
     const auto window = static_cast<double>(landing_.window_bytes(i));
     if (window > 0) bytes = std::min(bytes, window / (4.0 * share_.target()));
@@ -201,7 +205,7 @@ void NetworkReader::claim_more() {
   if (!all_claimed_) split_claim(first, end);
 }
 
-// One range for each run of chunks that follow each other in one object.
+// One range for each run of consecutive chunks of one object.
 void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
   PendingRange* open = nullptr;
   for (std::uint32_t at = first; at < end; ++at) {
@@ -222,7 +226,7 @@ void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
 }
 
 // Nothing is left to claim, and a connection is idle: it takes the end of the range that would be
-// whole last. nullptr if none is worth it.
+// complete last. nullptr if no range is worth splitting.
 PendingRange* NetworkReader::split_largest() {
   if (settings_.get(setting::kChunkBytes) != 0 || rates_ == 0) return nullptr;
   PendingRange* largest = nullptr;
@@ -231,7 +235,7 @@ PendingRange* NetworkReader::split_largest() {
     if (largest == nullptr || range->left() > largest->left()) largest = range.get();
   }
   if (largest == nullptr) return nullptr;
-  // What the first request brings until the second one has its first byte.
+  // What the first request brings before the second one gets its first byte.
   const double meanwhile = first_byte_s_ * rate_;
   const auto left = static_cast<double>(largest->left());
   if (left < std::max(static_cast<double>(kLeastSplitBytes), 4 * meanwhile)) return nullptr;
@@ -242,7 +246,7 @@ PendingRange* NetworkReader::split_largest() {
   return split_at(*largest, first);
 }
 
-// Makes the chunks from number `first` of the range on a range of their own.
+// Makes a new range of the chunks of the range from index `first` on.
 PendingRange* NetworkReader::split_at(PendingRange& range, std::size_t first) {
   auto rest = std::make_unique<PendingRange>(stores_[range.object]->limits().retry);
   rest->object = range.object;
@@ -252,7 +256,7 @@ PendingRange* NetworkReader::split_at(PendingRange& range, std::size_t first) {
   rest->end = range.end;
   range.chunks.resize(first);
   range.end = chunk_at(range, first - 1).end();
-  // What was cached of where bytes go may lie beyond the new end.
+  // The cached piece may lie beyond the new end.
   range.piece_begin = range.piece_end = 0;
   ranges_.push_back(std::move(rest));
   return ranges_.back().get();
@@ -262,12 +266,13 @@ const Chunk& NetworkReader::chunk_at(const PendingRange& range, std::size_t inde
   return landing_.plan().chunks()[range.chunks[index]];
 }
 
-// ---- Doing it ----
+// ---- Requesting ----
 
 bool NetworkReader::send(PendingRange& range, bool is_hedge) {
   const Object& object = object_of(range);
   RemoteStore& store = *stores_[range.object];
-  // A hedge brings again what is not confirmed, so that it can vouch for it.
+  // A hedge starts at the first unconfirmed byte, so that it can confirm what the first request
+  // brought.
   const ByteRange wanted{range.confirmed, range.end - range.confirmed};
   auto signed_request = store.range_request(object.uri, wanted, object.etag);
   if (!signed_request) {
@@ -284,6 +289,7 @@ bool NetworkReader::send(PendingRange& range, bool is_hedge) {
   options.receive_buffer_bytes = share_.receive_buffer_bytes();
   const HttpRequest& http = request->signed_request.http;
   const Endpoint endpoint{http.origin, ""};
+  // A proxy resolves the host's name itself.
   const bool is_direct = !http.route || http.route->proxy.empty();
   if (is_direct && !is_ip_address(endpoint.host())) {
     request->host = &share_.addresses_of(std::string(endpoint.host()));
@@ -304,7 +310,7 @@ bool NetworkReader::send(PendingRange& range, bool is_hedge) {
   return true;
 }
 
-// ---- What became of it ----
+// ---- Ending requests ----
 
 void NetworkReader::finish(Transfer& transfer) {
   const auto at = std::find_if(requests_.begin(), requests_.end(),
@@ -318,7 +324,7 @@ void NetworkReader::finish(Transfer& transfer) {
   request.host = nullptr;
   if (request.is_complete()) {
     budget_.succeeded();
-    // Over all of it: what came since the last look may be one burst.
+    // Over the whole answer: the bytes since the last measurement may be one burst.
     note_rate(static_cast<double>(request.received()),
               in_seconds(loop_->now() - request.first_byte_at));
   }
@@ -340,8 +346,10 @@ void NetworkReader::retry(PendingRange& range, const InFlightRequest& request) {
       store.judge(object_of(range).uri, request.signed_request, *request.transfer, request);
   if (verdict.again == Again::throttled) share_.throttled(loop_->now());
   add(counters_.retries, 1);
-  // A hedge that failed is no loss while the first request goes on.
+  // A failed hedge does not matter while the first request goes on.
   if (range.requests != 0 && verdict.again != Again::never) return;
+  // Beyond all earlier failures: a store that always breaks off at the same byte must not be
+  // retried for ever, although each attempt brings bytes.
   const bool made_progress =
       range.next > std::max(range.furthest_at_failure, request.wanted().offset);
   range.furthest_at_failure = std::max(range.furthest_at_failure, range.next);
@@ -364,8 +372,8 @@ void NetworkReader::end_request(InFlightRequest& request) {
   if (range->writer == &request) range->writer = nullptr;
 }
 
-// Ranges that are whole; and the requests that were made for them and lost the race, or that
-// bring what can no longer be used.
+// Drops ranges that are complete, and requests that lost the race for them or bring bytes that can
+// no longer be used.
 void NetworkReader::drop_finished() {
   for (auto at = requests_.begin(); at != requests_.end();) {
     InFlightRequest& request = **at;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a network reader measures of its requests, and what it does about slow ones.
+// How a network reader measures its requests, and what it does about slow ones.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,7 +12,7 @@ namespace streamer::core {
 namespace {
 
 constexpr Milliseconds kWatchEvery{50};
-// Hedges: not before there is something to compare with, and never much.
+// Hedges: only once there is something to compare with, and only for a small share of the bytes.
 constexpr std::uint32_t kMeasuredBeforeHedges = 4;
 constexpr double kHedgeShare = 0.03;
 constexpr std::uint64_t kHedgeAllowanceBytes = 16 * kMiB;
@@ -26,7 +26,7 @@ void NetworkReader::first_byte_came(InFlightRequest& request) {
     stores_[request.range->object]->was_accepted(object_of(*request.range).uri,
                                                  request.signed_request);
   }
-  // The first ones weigh more, so that the start's guesses are soon gone.
+  // The first samples weigh more, so that the initial guess soon disappears.
   const double weight = std::max(0.1, 1.0 / (first_bytes_ + 1));
   first_byte_s_ += weight * (in_seconds(request.first_byte_at - request.began) - first_byte_s_);
   ++first_bytes_;
@@ -39,8 +39,8 @@ void NetworkReader::note_rate(double bytes, double time) {
   ++rates_;
 }
 
-// What a request brings per second while its body comes: over all that are in that state. One alone
-// says nothing of what is usual: it may be the one that is slow.
+// The bytes per second of a request while its body arrives, over all requests in that state. One or
+// two alone do not show what is usual: they may be the slow ones.
 void NetworkReader::measure_rates() {
   double bytes = 0;
   double time = 0;
@@ -80,6 +80,7 @@ void NetworkReader::watch() {
     for (const auto& range : ranges_)
       hedge_if_slow(*range);
   }
+  // Behind a closed window no byte can arrive: that is up to the consumer, not the network.
   if (now - last_progress_ > settings_.get(setting::kProgressTimeoutMs) && !is_shut_out_) {
     landing_.fail(Error(ErrorKind::timed_out,
                         fmt::format("no byte arrived for {} s over any connection; check the "
@@ -88,7 +89,7 @@ void NetworkReader::watch() {
   }
 }
 
-// By the least rate that was set, over as long as a stall may last.
+// Compares with the rate that was set, once the request has lasted as long as a stall may.
 bool NetworkReader::is_too_slow(const InFlightRequest& request) const {
   if (settings_.get(setting::kLowSpeedLimit) == 0 || request.range == nullptr) return false;
   const double lasted = in_seconds(loop_->now() - request.began);
@@ -98,7 +99,7 @@ bool NetworkReader::is_too_slow(const InFlightRequest& request) const {
              lasted * static_cast<double>(settings_.get(setting::kLowSpeedLimit));
 }
 
-// A second request pays if it would most likely end well before the first one.
+// A second request pays off if it would most likely end well before the first one.
 void NetworkReader::hedge_if_slow(PendingRange& range) {
   if (range.requests != 1 || range.was_hedged || range.is_whole()) return;
   const auto at = std::find_if(requests_.begin(), requests_.end(),
@@ -107,11 +108,11 @@ void NetworkReader::hedge_if_slow(PendingRange& range) {
   const InFlightRequest& request = **at;
   const double age = in_seconds(loop_->now() - request.began);
   const auto left = static_cast<double>(range.end - range.confirmed);
-  // A new connection: some round trips to make it, and one to be answered.
+  // A new connection: a few round trips to make it, and one for the answer.
   const double anew = 3 * first_byte_s_ + left / rate_;
   const double usual = first_byte_s_ + static_cast<double>(request.wanted().size) / rate_;
   if (age < kLeastHedgeAge_s || age < 1.5 * usual) {
-    // Young, but already far behind what it would have to be?
+    // Younger than requests usually get: of interest only if it is well past a usual first byte.
     if (age < kLeastHedgeAge_s || age < 4 * first_byte_s_) return;
   }
   const double own_rate = static_cast<double>(request.received()) / age;

@@ -12,14 +12,14 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kShortestWindow{100};
 constexpr milliseconds kLongestWindow{500};
-// A step is kept if it brings this share of what as many more connections would bring at best
+// A step is kept if it brings this share of what the added connections would bring at best
 // (azcopy's rule).
 constexpr double kWorthwhile = 0.2;
 constexpr double kNearlyAll = 0.6;
 constexpr double kSmallStep = 1.25;
-// How long a number of connections stays once none near it was better.
+// How long a number of connections stays once no number near it was better.
 constexpr milliseconds kHold{5000};
-// Answers to requests that were on their way when the first one was throttled are the same word.
+// Throttled answers to requests that were already in flight count as one.
 constexpr milliseconds kOneThrottle{1000};
 constexpr double kThrottledShare = 0.7;
 
@@ -28,6 +28,7 @@ constexpr double kThrottledShare = 0.7;
 void Tuner::throttled(SteadyTime now) noexcept {
   if (now - last_throttle_ < kOneThrottle) return;
   last_throttle_ = now;
+  // The limit is near: from here on only small steps, after a pause.
   target_ = std::max(1U, static_cast<std::uint32_t>(target_ * kThrottledShare));
   before_ = 0;
   has_doubt_ = false;
@@ -44,8 +45,10 @@ void Tuner::begin_window(SteadyTime now, std::uint64_t bytes) noexcept {
 void Tuner::observe(SteadyTime now, std::uint64_t bytes, std::chrono::nanoseconds first_byte,
                     bool is_busy) noexcept {
   if (now < hold_until_) return;
+  // A fixed number, too, is reduced when the store throttles, and then restored one by one.
   const bool recovers = limits_.is_fixed && target_ < limits_.first;
   if (limits_.is_fixed && !recovers) return;
+  // With idle connections the rate says nothing about their number.
   if (!window_began_ || !is_busy) return begin_window(now, bytes);
   const auto window =
       std::clamp<std::chrono::nanoseconds>(2 * first_byte, kShortestWindow, kLongestWindow);
@@ -57,6 +60,7 @@ void Tuner::observe(SteadyTime now, std::uint64_t bytes, std::chrono::nanosecond
   const double seconds = std::chrono::duration<double>(now - *window_began_).count();
   const double rate = static_cast<double>(bytes - bytes_then_) / seconds;
   begin_window(now, bytes);
+  // In the first window after a step connections are still being made: it is not judged.
   if (std::exchange(is_settling_, false)) return;
   judge(rate, now);
 }
@@ -80,14 +84,14 @@ void Tuner::judge(double rate, SteadyTime now) noexcept {
   const double gained = rate_before_ > 0 ? rate / rate_before_ - 1 : at_best;
   if (gained >= kWorthwhile * at_best) {
     has_doubt_ = false;
-    // Most of it is there: what is missing to the best is less than another large step.
+    // Most of the bandwidth is in use: the best number is less than another large step away.
     if (gained < kNearlyAll * at_best) growth_ = kSmallStep;
     return step_up();
   }
-  // One bad window may be the machine's fault, or a neighbour's on the wire: two are the step's.
+  // One bad window may be due to the machine or to other traffic; two are due to the step.
   if (!std::exchange(has_doubt_, true)) return;
   has_doubt_ = false;
-  // The step was not worth it: back, and a smaller one, and then a rest.
+  // The step was not worth it: go back, try a smaller one, and then rest.
   target_ = before_;
   before_ = 0;
   if (growth_ > kSmallStep) {

@@ -11,10 +11,10 @@ namespace streamer::core {
 namespace {
 
 constexpr std::uint64_t kSamplesApart = 8 * kKiB;
-// So many equal bytes are no chance, unless all are one and the same byte.
+// This many equal bytes are no coincidence, unless all of them are the same byte.
 constexpr std::size_t kTellingBytes = 16;
 
-// How many bytes at the sample's beginning are the same as those of bytes, as far as both reach.
+// How many of the sample's leading bytes equal those of `bytes`, where the two overlap.
 std::size_t same_bytes(const AnswerSample& sample, std::uint64_t offset,
                        std::string_view bytes) noexcept {
   const std::uint64_t begin = std::max(sample.offset, offset);
@@ -27,7 +27,7 @@ std::size_t same_bytes(const AnswerSample& sample, std::uint64_t offset,
   return static_cast<std::size_t>(parting - sample.bytes.data());
 }
 
-// Whether the two answers, where they are the same, are most likely both the object's.
+// Whether the equal part of the sample shows that both answers are most likely the object's.
 bool is_telling(const AnswerSample& sample) noexcept {
   if (sample.same < kTellingBytes) return false;
   const auto* const end = sample.bytes.begin() + sample.same;
@@ -113,6 +113,7 @@ BrokenAnswer::Finding BrokenAnswer::judge(std::uint64_t confirmed) noexcept {
     const AnswerSample& sample = samples_[judged_];
     is_vouched_for_ = is_vouched_for_ || is_telling(sample);
     if (sample.same == sample.size) continue;
+    // What follows the first difference was the proxy's: no later sample needs to be judged.
     difference_ = sample.offset + sample.same;
     judged_ = samples_.size();
     return is_vouched_for_ || begin_ >= again_from_ ? Finding::right : Finding::reaches_back;

@@ -9,7 +9,7 @@ namespace streamer::core {
 
 namespace {
 
-// A handshake that was cut short may be whole the next time; one that was refused will not be.
+// A handshake that was cut short may succeed the next time; one that was refused will not.
 bool was_cut(std::string_view text) {
   for (const std::string_view sign : {"SYSCALL", "unexpected eof", "eset by peer", "imed out"}) {
     if (text.find(sign) != std::string_view::npos) return true;
@@ -41,7 +41,7 @@ TransferFault proxy_fault(CURL* easy, TransferFault otherwise) {
   long connect_code = 0;
   curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &connect_code);
   if (connect_code == 0 || connect_code == 200) return otherwise;
-  // A gateway's 5xx passes; "authenticate" and "forbidden" do not.
+  // A gateway's 5xx is temporary; "authenticate" and "forbidden" are not.
   return connect_code >= 500 ? TransferFault::reset : TransferFault::proxy;
 }
 
@@ -49,7 +49,7 @@ TransferFault fault_of(CURL* easy, CURLcode code, std::string_view text, bool ha
   if (wants_other_certificate(text)) return TransferFault::untrusted;
   switch (code) {
     case CURLE_OK:
-      // libcurl is content with an answer whose head never came (1xx only, say).
+      // libcurl accepts an answer whose head never arrived (only 1xx, for example).
       return has_head ? TransferFault::none : TransferFault::bad_response;
     case CURLE_COULDNT_RESOLVE_HOST:
       return TransferFault::unresolved;
@@ -81,7 +81,7 @@ TransferFault fault_of(CURL* easy, CURLcode code, std::string_view text, bool ha
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_BAD_CONTENT_ENCODING:
-    // What libcurl says of headers that are too long.
+    // libcurl's code for headers that are too long.
     case CURLE_OUT_OF_MEMORY:
       return TransferFault::bad_response;
     default:

@@ -21,11 +21,11 @@ namespace streamer::core {
 namespace {
 
 constexpr Milliseconds kStallCheckEvery{100};
-// For the end of an answer all of whose bytes are there.
+// How long the end of an answer is awaited once all of its bytes are there.
 constexpr Milliseconds kEndAwaitedFor{1000};
-// A turn that comes later than this after the last one: the thread did something else meanwhile.
+// If a turn comes later than this after the last one, the thread did something else in between.
 constexpr Milliseconds kPause{500};
-// Certificates and addresses are looked at anew after this long.
+// Connections are made anew after this long, so that new certificates and addresses are noticed.
 constexpr long kLongestConnectionLife_s = 300;
 constexpr long kLastResort_s = 900;
 
@@ -46,10 +46,10 @@ Error no_memory() {
 
 }  // namespace
 
-// What libcurl calls back; all on the loop's thread.
+// libcurl's callbacks; all run on the loop's thread.
 struct CurlCallbacks {
-  // libcurl cuts an answer at its length and says only here that more came. So it is with an answer
-  // into which something else was written in its middle.
+  // libcurl cuts an answer at its announced length, and only this text tells that more arrived.
+  // That happens if something else was written into the middle of the answer.
   static int on_words(CURL* easy, curl_infotype type, char* data, std::size_t size, void* user) {
     static_cast<void>(easy);
     const bool is_excess =
@@ -58,7 +58,8 @@ struct CurlCallbacks {
     return 0;
   }
 
-  // The same where libcurl did not read on: whether more than the whole answer is there.
+  // The same if libcurl stopped reading at the answer's end: whether more bytes are waiting behind
+  // it.
   static bool has_excess(const Transfer& transfer) {
     if (!transfer.sink_.has_all() || !transfer.head_.header("content-length")) return false;
     if (transfer.request_.is_tls()) return has_unread_tls(transfer.easy_);
@@ -70,6 +71,8 @@ struct CurlCallbacks {
     auto& loop = *static_cast<EventLoop*>(user);
     char* transfer = nullptr;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+    // Needed for has_excess(): libcurl does not give out the socket of a transfer in a multi
+    // handle.
     if (transfer != nullptr && what != CURL_POLL_REMOVE)
       static_cast<Transfer*>(static_cast<void*>(transfer))->socket_ = socket;
     if (what == CURL_POLL_REMOVE) {
@@ -134,7 +137,8 @@ Result<std::unique_ptr<EventLoop>> EventLoop::make(std::uint32_t idle_connection
   curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, loop.get());
   curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, CurlCallbacks::on_timer);
   curl_multi_setopt(multi, CURLMOPT_TIMERDATA, loop.get());
-  // Fixed: the default follows the transfers in flight and closes connections at every dip.
+  // Fixed: the default follows the number of transfers in flight, and closes connections at every
+  // dip.
   curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, static_cast<long>(idle_connections));
   curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
   curl_share_setopt(static_cast<CURLSH*>(loop->share_), CURLSHOPT_SHARE,
@@ -143,7 +147,7 @@ Result<std::unique_ptr<EventLoop>> EventLoop::make(std::uint32_t idle_connection
 }
 
 EventLoop::~EventLoop() {
-  // After fork() the connections are the parent's, who would find its TLS streams spoiled.
+  // After fork() the connections are the parent's: closing them here would break its TLS streams.
   if (generation_ != fork_generation()) return;
   while (!active_.empty())
     remove(*active_.back());
@@ -193,7 +197,7 @@ Result<void> EventLoop::add(Transfer& transfer) {
                fmt::format("libcurl refused a request: {}", curl_multi_strerror(added)));
 }
 
-// Every option that a transfer of ours has, in one place.
+// Every option of a transfer, in one place.
 Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
   const HttpRequest& request = transfer.request_;
   const TransferOptions& options = transfer.options_;
@@ -209,10 +213,10 @@ Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
   bool has_content_type = false;
   for (const HttpHeader& header : request.headers) {
     if (equal_ignoring_case(header.name, "content-type")) has_content_type = true;
-    // "Name:" would take the header out; an empty value is written "Name;".
+    // "Name:" would remove the header; an empty value is written "Name;".
     send(header.value.empty() ? header.name + ";" : header.name + ": " + header.value);
   }
-  // What libcurl would add by itself.
+  // Headers that libcurl would add by itself.
   send("Accept:");
   send("Expect:");
   if (!has_content_type) send("Content-Type:");
@@ -230,8 +234,10 @@ Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
   };
   const std::string url = request.url();
   set(CURLOPT_URL, url.c_str());
+  // The path is signed as it is: libcurl must not resolve "..".
   set(CURLOPT_PATH_AS_IS, 1L);
   set(CURLOPT_PROTOCOLS_STR, request.is_tls() ? "https" : "http");
+  // A store decides whether a redirect may be followed, and with which credential.
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_HTTPHEADER, headers);
   set(CURLOPT_USERAGENT, "libstreamer/" STREAMER_VERSION);
@@ -242,12 +248,12 @@ Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
     set(CURLOPT_POSTFIELDS, request.body.c_str());
     set(CURLOPT_CUSTOMREQUEST, request.method.c_str());
   }
-  // HTTP/2 costs 12 % more CPU for bulk data and puts all of it on one connection.
+  // HTTP/2 costs 12 % more CPU for bulk data, and puts all of it on one connection.
   set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
   set(CURLOPT_NOSIGNAL, 1L);
 #if CURL_AT_LEAST_VERSION(7, 87, 0)
-  // Whoever gives up does not wait for the thread that looks the host up, which ends by itself.
-  // Refused by an older library than the header's: then it waits.
+  // Ending a transfer then does not wait for the thread that looks up the host, which ends by
+  // itself. A library older than the headers refuses it: then it waits.
   curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
   set(CURLOPT_TCP_KEEPALIVE, 1L);
@@ -256,14 +262,15 @@ Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
   set(CURLOPT_TIMEOUT_MS, static_cast<long>(options.total_timeout.count()));
   set(CURLOPT_MAXLIFETIME_CONN, kLongestConnectionLife_s);
   set(CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
-  // libcurl knows no TTL. What failed is looked up anew soon.
+  // libcurl does not know the TTL. Names are looked up again soon.
   set(CURLOPT_DNS_CACHE_TIMEOUT, 30L);
-  // Behind our own watch over stalls, should it ever fail.
+  // A last resort, should end_stalled() ever fail.
   set(CURLOPT_LOW_SPEED_LIMIT, 1L);
   set(CURLOPT_LOW_SPEED_TIME, kLastResort_s);
   set(CURLOPT_FRESH_CONNECT, options.fresh_connection ? 1L : 0L);
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  // Always set: libcurl would ask the environment for itself, and we already did.
+  // Always set: otherwise libcurl would read the environment itself, which proxy.cpp has already
+  // done.
   set(CURLOPT_PROXY, route.proxy.c_str());
   set(CURLOPT_NOPROXY, "");
   set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
@@ -277,7 +284,7 @@ Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
   };
   const TlsFiles& tls = route.tls;
   if (!tls.ca_file.empty() || !tls.ca_folder.empty()) {
-    // Both, whichever is given: libcurl would go on believing in the system's other one.
+    // Both, even if only one is given: otherwise libcurl would still trust the system's other one.
     set(CURLOPT_CAINFO, text(tls.ca_file));
     set(CURLOPT_CAPATH, text(tls.ca_folder));
     if (route.proxy.starts_with("https:")) {
@@ -305,6 +312,7 @@ Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
   set(CURLOPT_HEADERDATA, static_cast<void*>(&transfer));
   set(CURLOPT_WRITEFUNCTION, CurlCallbacks::on_body);
   set(CURLOPT_WRITEDATA, static_cast<void*>(&transfer));
+  // Only for on_words(); nothing is printed.
   set(CURLOPT_VERBOSE, 1L);
   set(CURLOPT_DEBUGFUNCTION, CurlCallbacks::on_words);
   set(CURLOPT_DEBUGDATA, static_cast<void*>(&transfer));
@@ -317,11 +325,11 @@ void EventLoop::detach(Transfer& transfer) noexcept {
   active_.erase(std::find(active_.begin(), active_.end(), &transfer));
   curl_multi_remove_handle(multi_of(multi_), transfer.easy_);
   if (transfer.head_is_complete_) {
-    // Before the next use: what the transfer owned is no longer pointed to.
+    // Before the next use, so that nothing points to what the transfer owned.
     curl_easy_reset(transfer.easy_);
     idle_easies_.push_back(transfer.easy_);
   } else {
-    // After a look-up that failed, libcurl 7.88 takes some options no more, even when it was reset.
+    // After a failed look-up, libcurl 7.88 no longer accepts some options, even after a reset.
     curl_easy_cleanup(transfer.easy_);
   }
   curl_slist_free_all(static_cast<curl_slist*>(transfer.headers_));
@@ -350,8 +358,8 @@ void EventLoop::finish(Transfer& transfer, int curl_code) {
                      .connected_s = seconds(CURLINFO_CONNECT_TIME_T),
                      .secured_s = seconds(CURLINFO_APPCONNECT_TIME_T),
                      .first_byte_s = seconds(CURLINFO_STARTTRANSFER_TIME_T)};
-  // The sink's word, and our own about the head, come before libcurl's, which only sees a callback
-  // that refused.
+  // The sink's refusal, and a fault found in the head, take precedence over libcurl's code, which
+  // only says that a callback refused.
   if (transfer.stopped_) {
     transfer.fault_ = TransferFault::stopped;
   } else if (transfer.fault_ == TransferFault::none && !transfer.kept_enough_) {
@@ -396,7 +404,7 @@ int EventLoop::wait_ms(SteadyTime until) const {
   if (!active_.empty()) until = std::min(until, next_stall_check_);
   const auto left = until - std::chrono::steady_clock::now();
   if (left <= left.zero()) return 0;
-  // Rounded up: a wait that ends too early would come back at once.
+  // Rounded up: a wait that ends too early would only be repeated.
   return static_cast<int>(
       std::min<std::int64_t>(std::chrono::ceil<Milliseconds>(left).count(), 60'000));
 }
@@ -404,7 +412,8 @@ int EventLoop::wait_ms(SteadyTime until) const {
 void EventLoop::turn(SteadyTime until, std::vector<Transfer*>& finished) {
   const SteadyTime before = now_;
   now_ = std::chrono::steady_clock::now();
-  // We were away: what the servers sent meanwhile waits in the sockets, and is no stall.
+  // The caller was away: what the servers sent in the meantime waits in the sockets, so it is not a
+  // stall.
   if (now_ - before > kPause) {
     for (Transfer* transfer : active_)
       transfer->last_progress_ = now_;
@@ -420,6 +429,7 @@ void EventLoop::turn(SteadyTime until, std::vector<Transfer*>& finished) {
       wake_->drain();
       continue;
     }
+    // Only meant to end the wait; the caller asks what happened.
     if (event.data.fd == watched_) continue;
     int what = 0;
     if (event.events & EPOLLIN) what |= CURL_CSELECT_IN;

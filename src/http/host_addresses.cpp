@@ -13,10 +13,10 @@ namespace streamer::core {
 
 namespace {
 
-// A dead address costs a connect timeout each time somebody tries it again.
+// A dead address costs a connect timeout each time it is tried again.
 constexpr Milliseconds kLeftAloneFirst{5'000};
 constexpr Milliseconds kLeftAloneLongest{300'000};
-// After this many failures the name may well stand for other machines by now.
+// After this many failures the name may have moved to other machines.
 constexpr std::uint32_t kFailuresBeforeRefresh = 4;
 
 }  // namespace
@@ -57,9 +57,10 @@ void HostAddresses::look_up(State& state) const {
   state.is_resolved = true;
   state.failures_since = 0;
   std::vector<std::string> found = resolver_(host_);
-  if (found.empty()) return;  // what was known is better than nothing
+  if (found.empty()) return;  // the known addresses are better than none
   std::vector<Row> rows;
   for (std::string& address : found) {
+    // A known address keeps its users and failures.
     const auto known = std::find_if(state.rows.begin(), state.rows.end(),
                                     [&](const Row& row) { return row.address == address; });
     if (known != state.rows.end()) {

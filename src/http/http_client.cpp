@@ -13,10 +13,11 @@ namespace streamer::core {
 
 namespace {
 
-// Connections that a loop keeps for the next request.
+// Connections that a loop keeps for later requests.
 constexpr std::uint32_t kIdleConnections = 4;
 
-// The caller's thread must not get a SIGPIPE for a connection of ours that the server closed.
+// Writing to a connection that the server has closed must not raise a SIGPIPE in the caller's
+// thread.
 class NoSigpipe {
  public:
   NoSigpipe() {
@@ -28,6 +29,8 @@ class NoSigpipe {
     pthread_sigmask(SIG_BLOCK, &only_, &before_);
   }
   ~NoSigpipe() {
+    // Takes the signal that was raised in between, unless one was pending before, which is not
+    // ours.
     const timespec at_once{};
     if (!was_pending_) sigtimedwait(&only_, nullptr, &at_once);
     pthread_sigmask(SIG_SETMASK, &before_, nullptr);
@@ -95,7 +98,7 @@ Result<void> HttpClient::run(Transfer& transfer) {
   const NoSigpipe no_sigpipe;
   auto loop = idle_.with([](Idle& idle) -> std::unique_ptr<EventLoop> {
     if (idle.generation != fork_generation()) {
-      // The connections are the parent's. EventLoop's destructor leaves them alone.
+      // The connections are the parent's: EventLoop's destructor does not touch them.
       idle.loops.clear();
       idle.generation = fork_generation();
     }
@@ -105,6 +108,7 @@ Result<void> HttpClient::run(Transfer& transfer) {
     return last;
   });
   if (!loop) loop = TRY(EventLoop::make(kIdleConnections));
+  // So that cancelling the thread's current work ends the wait at once.
   TRY(loop->watch(work_fd()));
   TRY(loop->add(transfer));
   std::vector<Transfer*> finished;

@@ -11,11 +11,11 @@ namespace streamer::core {
 
 namespace {
 
-// What OpenSSL says of an answer that is no TLS record.
+// OpenSSL's texts for an answer that is not a TLS record.
 constexpr std::array<std::string_view, 5> kNoTls = {"wrong version number", "http request",
                                                     "packet length too long", "unknown protocol",
                                                     "record layer failure"};
-// So much of an answer says what it is.
+// Enough of an answer to recognise it.
 constexpr std::size_t kAnswerBytes = 4096;
 
 bool says_one_of(std::string_view text, std::span<const std::string_view> words) {
@@ -28,7 +28,7 @@ HttpRequest probe_of(const HttpRequest& request, std::string_view scheme) {
   HttpRequest probe;
   probe.origin = fmt::format("{}://{}", scheme, request.host());
   HttpRoute route;
-  // Nothing is sent or believed: only whether TLS begins is asked.
+  // No secret is sent and no answer trusted: this only finds out whether a TLS handshake begins.
   route.verifies_tls = false;
   probe.route = std::make_shared<const HttpRoute>(std::move(route));
   return probe;
@@ -64,7 +64,7 @@ std::string plain_port_text(const HttpRequest& request) {
 
 std::string scheme_mismatch(HttpClient& http, const Transfer& transfer) {
   const HttpRequest& request = transfer.request();
-  // What a proxy makes of it says nothing.
+  // Behind a proxy the failure says nothing about the server.
   if (request.route && !request.route->proxy.empty()) return {};
   const TransferFault fault = transfer.fault();
   if (request.is_tls()) {

@@ -15,15 +15,16 @@ RangeRefusal refuse(Why why, std::string text) {
   return {why, std::move(text)};
 }
 
-// Whether the bytes are the object's, by one of the codings that a header names. What clients name
-// who upload in signed chunks some stores keep by mistake: they took the chunks apart.
+// Whether the bytes under one of the codings that a header names are the object's own. aws-chunked
+// is named by clients that upload in signed chunks: some stores keep the name by mistake, although
+// they have removed the chunks' frames.
 bool is_plain_coding(std::string_view coding) {
   coding = trim(coding);
   return coding.empty() || equal_ignoring_case(coding, "identity") ||
          equal_ignoring_case(coding, "aws-chunked");
 }
 
-// Nothing between the store and us may have changed the bytes.
+// Nothing between the store and this client may have changed the bytes.
 std::optional<RangeRefusal> check_encoding(const ResponseHead& head) {
   for (const HttpHeader& header : head.headers) {
     if (header.name != "content-encoding") continue;
@@ -76,9 +77,9 @@ std::optional<RangeRefusal> check_version(const ResponseHead& head, const Pinned
   return std::nullopt;
 }
 
-// How many bytes of `wanted` the object has; nullopt for a length that contradicts it.
+// Refuses a Content-Length that contradicts the range.
 std::optional<RangeRefusal> check_length(const ResponseHead& head, std::uint64_t bytes) {
-  // libcurl would take the last of several.
+  // Every one: of several, libcurl would use the last.
   for (const HttpHeader& header : head.headers) {
     if (header.name != "content-length") continue;
     if (parse_unsigned(header.value) == bytes) continue;
@@ -117,7 +118,7 @@ std::variant<AcceptedRange, RangeRefusal> check_partial(const ResponseHead& head
   return accepted;
 }
 
-// Several stores answer 200 to a range that is the whole object.
+// Several stores answer 200 if the range is the whole object.
 std::variant<AcceptedRange, RangeRefusal> check_whole(const ResponseHead& head, ByteRange wanted,
                                                       const PinnedVersion& pinned) {
   AcceptedRange accepted;

@@ -81,7 +81,7 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   if (!port || *port == 0 || *port > 65535) return bad_endpoint(text, "its port is not valid");
   const bool is_default = *port == (endpoint.is_tls() ? 443U : 80U);
   const bool is_written = endpoint.origin.ends_with(fmt::format(":{}", endpoint.port()));
-  // libcurl leaves a default port out of the Host header, and so must the signature.
+  // libcurl omits a default port from the Host header, so the signature must omit it too.
   if (is_default && is_written) endpoint.origin.resize(endpoint.origin.rfind(':'));
   return endpoint;
 }
@@ -92,7 +92,7 @@ Result<HttpUrl> parse_url(std::string_view text) {
   const std::size_t scheme = text.find("://");
   const std::size_t slash = text.find('/', scheme == std::string_view::npos ? 0 : scheme + 3);
   const std::string_view before = text.substr(0, mark);
-  // parse_endpoint() would forgive it; in front of a query it would go over the wire.
+  // parse_endpoint() would trim it; before a query it would be sent.
   if (trim(before).size() != before.size()) return bad_endpoint(before, "it holds white space");
   const Endpoint endpoint = TRY(parse_endpoint(before));
   HttpUrl url{endpoint.origin, "/", ""};

@@ -7,7 +7,7 @@ namespace streamer::core {
 
 namespace {
 
-// What servers send is below 10 KiB.
+// Servers send less than 10 KiB.
 constexpr std::size_t kMostHeaderBytes = 128 * kKiB;
 constexpr std::size_t kMostHeaders = 1000;
 
@@ -17,9 +17,9 @@ Transfer::~Transfer() {
   if (loop_ != nullptr) loop_->remove(*this);
 }
 
-// False: this is no answer to go on with, and fault_ says so.
+// False: the answer is unusable, and fault_ says why.
 bool Transfer::take_header_line(std::string_view line) {
-  // Trailers behind a chunked body: nothing of ours is in them.
+  // Trailers after a chunked body contain nothing of interest.
   if (head_is_complete_) return true;
   header_bytes_ += line.size();
   const auto refuse = [&](std::string text) {

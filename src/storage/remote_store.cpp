@@ -51,14 +51,14 @@ Error refusal_error(const RangeRefusal& refusal) {
 
 Verdict judge_fault(const Transfer& transfer) {
   Verdict verdict{.again = again_after(transfer.fault()), .error = transfer_error(transfer)};
-  // The same connection, or its neighbours to the same machine, would fail the same way.
+  // The same connection, or others to the same machine, would most likely fail in the same way.
   verdict.wants_fresh_connection = true;
   if (transfer.fault() == TransferFault::bad_response)
     verdict.most_attempts = kAttemptsAtBadAnswers;
   return verdict;
 }
 
-// 416, of an object that had these bytes when it was opened.
+// 416 for an object that had these bytes when it was opened.
 Verdict doubt_that_it_shrank(Verdict verdict, const ResponseHead& head) {
   verdict.again = Again::soon;
   verdict.most_attempts = kAttemptsAtOddAnswers;
@@ -74,10 +74,10 @@ Verdict doubt_that_it_shrank(Verdict verdict, const ResponseHead& head) {
   return verdict;
 }
 
-// A range read while the caller waits, into memory.
+// Reads a range into memory while the caller waits.
 class MemorySink final : public RangeSink {
  public:
-  // broken: held against what comes; may be nullptr.
+  // broken: compared with the incoming bytes; may be nullptr.
   MemorySink(ByteRange wanted, PinnedVersion pinned, std::byte* to, BrokenAnswers* broken)
       : RangeSink(wanted, std::move(pinned)), to_(to), broken_(broken) {}
 
@@ -93,8 +93,8 @@ class MemorySink final : public RangeSink {
   BrokenAnswers* const broken_;
 };
 
-// Of a server that was never reached. One failure may be a fault on the way; asked once, because
-// the server may not be the user's.
+// For a server that was never reached. A single failure may have another cause; and the server is
+// probed only once, because it may belong to somebody else.
 constexpr std::uint32_t kFailuresBeforeAsking = 3;
 
 void explain_scheme(HttpClient& http, const Attempts& attempts, const Transfer& transfer,
@@ -120,7 +120,7 @@ BodyUse RangeSink::on_head(const ResponseHead& head) {
   auto checked = check_range(head, wanted_, pinned_);
   if (auto* const refused = std::get_if<RangeRefusal>(&checked)) {
     refusal_ = std::move(*refused);
-    // What the store says of its error is worth reading; an object that nobody asked for is not.
+    // The store's error document is worth reading; an object that was not requested is not.
     return refusal_->why == RangeRefusal::Why::not_success ? BodyUse::keep : BodyUse::stop;
   }
   accepted_ = std::move(std::get<AcceptedRange>(checked));
@@ -146,7 +146,7 @@ void RangeSink::on_excess() {
 bool is_refused_whole(const Transfer& transfer, const RangeSink& sink) {
   if (!sink.accepted() || sink.is_complete()) return false;
   if (sink.refusal()) return true;
-  // Where the connection's end is the answer's, it may have come too early.
+  // If the answer ends with the connection, it may only have broken off.
   const bool says_where_it_ends = !transfer.head().header_or_empty("transfer-encoding").empty();
   return transfer.fault() == TransferFault::none && says_where_it_ends;
 }
@@ -155,14 +155,14 @@ bool is_refused_whole(const Transfer& transfer, const RangeSink& sink) {
 
 std::optional<Milliseconds> Attempts::next(const Verdict& verdict, bool made_progress) {
   ++made_;
-  // What else would look as if nothing happened, for minutes.
+  // Logged now: otherwise nothing would be heard of these failures for minutes.
   const SteadyTime now = std::chrono::steady_clock::now();
   const bool was_long = now - std::exchange(last_failure_, now) >= kLongAttempt;
   if (verdict.error.kind() == ErrorKind::timed_out || (was_long && !made_progress))
     log_line(LogLevel::warning, fmt::format("attempt {}: {}", made_, verdict.error.line()));
   if (!verdict.counts) return Milliseconds(0);
   failures_ = made_progress ? 1 : failures_ + 1;
-  // Of failures that are not tried as often as others, only their like count.
+  // Failures with a lower limit are counted separately from others.
   const bool is_limited = verdict.most_attempts != UINT32_MAX;
   if (made_progress) limited_failures_ = 0;
   if (is_limited) ++limited_failures_;
@@ -196,7 +196,7 @@ Verdict RemoteStore::judge(const Uri& uri, const SignedRequest& request, const T
   Verdict verdict = [&]() -> Verdict {
     if (!sink.refusal()) {
       if (transfer.fault() != TransferFault::none) return judge_fault(transfer);
-      // libcurl is content with a body that ends when the connection does; we counted.
+      // libcurl accepts a body that ends with the connection; the sink has counted its bytes.
       return {
           .again = Again::soon,
           .most_attempts = is_refused_whole(transfer, sink) ? kAttemptsAtBadAnswers : UINT32_MAX,
@@ -204,7 +204,7 @@ Verdict RemoteStore::judge(const Uri& uri, const SignedRequest& request, const T
           .error = Error(ErrorKind::io, "the answer ended before all of its bytes arrived")};
     }
     if (sink.refusal()->why == RangeRefusal::Why::not_success) {
-      // The body was kept, and if it was cut short, the status still counts.
+      // The body was kept; if it was cut short, the status still counts.
       Verdict answered = judge_answer(uri, request, {transfer.head(), transfer.kept_body()});
       if (transfer.head().status == 416 && answered.again == Again::never)
         return doubt_that_it_shrank(std::move(answered), transfer.head());
@@ -248,6 +248,7 @@ Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<
     TRY(http_->run(transfer));
     if (sink.accepted()) was_accepted(object.uri, request);
     const bool is_whole = sink.is_complete();
+    // Up to here the bytes are the object's; what an answer brought last may be a proxy's.
     const std::uint64_t sure = is_whole ? range.end()
                                : is_refused_whole(transfer, sink)
                                    ? done
@@ -256,6 +257,7 @@ Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<
     if (finding.difference)
       log_line(LogLevel::warning,
                fmt::format("{}: {}", object.uri.text(), describe_difference(*finding.difference)));
+    // The caller has seen none of the bytes yet, so everything can be read again.
     if (finding.wrong_perhaps_since) {
       done = range.offset;
       broken.clear();
@@ -304,7 +306,7 @@ Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
                      .last_modified = version.last_modified},
                     std::move(first)};
     }
-    // An empty object has no first byte to ask for (RFC 9110 15.5.17).
+    // An empty object has no first byte to request (RFC 9110 15.5.17).
     const auto content = parse_content_range(transfer.head().header_or_empty("content-range"));
     if (transfer.head().status == 416 && (!content || content->total == 0)) {
       return Opened{{.uri = uri,

@@ -21,7 +21,7 @@ constexpr std::array<std::string_view, 4> kKeyCodes = {"ExpiredToken", "TokenRef
 
 constexpr std::uint32_t kMostNodes = 5;
 
-// "a=b&c": decoded.
+// Decodes "a=b&c".
 Result<Parameters> parameters_of(std::string_view query) {
   Parameters parameters;
   while (!query.empty()) {
@@ -39,12 +39,13 @@ Result<Parameters> parameters_of(std::string_view query) {
   return parameters;
 }
 
-// How virtual-host-only stores refuse path style: Alibaba, Tencent, Huawei, Volcengine.
+// How stores that accept only virtual hosts refuse path style: Alibaba, Tencent, Huawei,
+// Volcengine.
 constexpr std::array<std::string_view, 4> kPathStyleCodes = {
     "SecondLevelDomainForbidden", "PathStyleDomainForbidden", "VirtualHostDomainRequired",
     "InvalidPathAccess"};
 
-// Codes whose cause is another for sure.
+// Codes that certainly have another cause.
 constexpr std::array<std::string_view, 2> kOtherCauses = {"InvalidObjectState",
                                                           "AuthorizationHeaderMalformed"};
 
@@ -53,7 +54,7 @@ bool is_among(const std::array<std::string_view, N>& codes, std::string_view cod
   return std::find(codes.begin(), codes.end(), code) != codes.end();
 }
 
-// A store that wants the bucket in its host's name says so in as many ways as there are stores.
+// Each store has its own way to say that it wants the bucket in its host name.
 bool may_mean_path_style(int status, std::string_view code, ErrorKind kind) {
   if (status != 400 && status != 403 && status != 405) return false;
   if (kind == ErrorKind::credentials_expired || kind == ErrorKind::clock_skew) return false;
@@ -89,7 +90,7 @@ Result<S3Target> S3Store::target_of(const Uri& uri) {
   const BucketState state = state_of(uri);
   S3EndpointRules rules = config_.endpoint;
   if (!uri.host().empty()) {
-    // The URI says where it is, whatever the settings say of others.
+    // The URI names its host: the settings for other URIs do not apply.
     rules = {};
     if (region_of_aws_host(uri.host()).empty())
       rules.custom = Endpoint{"https://" + uri.host(), ""};
@@ -118,7 +119,8 @@ Result<SignedRequest> S3Store::make_request(std::string method, const Uri& uri,
   request.http.route = route_to(request.http.origin);
   request.region = state_of(uri).region;
   request.signed_at = clock_.now();
-  // A machine that is not the endpoint's own word gets no credential.
+  // Only a machine that the endpoint itself named gets a credential, not one that that machine
+  // named.
   if (config_.is_unsigned || request.hops > 1) return request;
   const auto current = TRY(credentials_.get());
   request.credentials_version = current.version;
@@ -166,7 +168,7 @@ Result<StoredChecksum> S3Store::stored_checksum(const Object& object) {
     const std::string header = "x-amz-checksum-" + to_lower(checksum_name(kind));
     const std::string_view value = answer.head.header_or_empty(header);
     if (value.empty()) continue;
-    // "-3" behind it: of three parts.
+    // A value that ends in "-3" is that of three parts.
     const bool is_of_parts =
         (!type.empty() && type != "FULL_OBJECT") || value.find('-') != std::string_view::npos;
     const auto bytes = base64_decode(value);
@@ -185,6 +187,7 @@ Result<SignedRequest> S3Store::page_request(const Uri& folder, ListDepth depth, 
                                             const std::string& token) {
   std::vector<HttpHeader> headers;
   for (const HttpHeader& header : config_.extra_headers) {
+    // Listings do not take the key of objects (SSE-C).
     const bool is_of_objects = header.name.starts_with("x-amz-server-side");
     if (!is_of_objects) headers.push_back(header);
   }
@@ -226,7 +229,7 @@ std::string S3Store::probe_region(std::string_view bucket, const SignedRequest& 
   const bool is_virtual = request.http.host().starts_with(std::string(bucket) + ".");
   probe.path = is_virtual ? "/" : "/" + percent_encode(bucket);
   probe.route = request.http.route;
-  // Unsigned: the answer names the region even where it refuses.
+  // Unsigned: the answer names the region even if it refuses access.
   const auto answer = http().fetch(probe, {});
   if (!answer) return {};
   return std::string(answer->head.header_or_empty("x-amz-bucket-region"));
@@ -234,11 +237,12 @@ std::string S3Store::probe_region(std::string_view bucket, const SignedRequest& 
 
 Again S3Store::follow_region(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
                              const ServiceError& error) {
-  // An endpoint of one's own is where the user said; there is no other to go to.
+  // A custom endpoint is where the user says it is; there is no other one to go to.
   const bool is_aws =
       uri.host().empty() ? !config_.endpoint.custom : !region_of_aws_host(uri.host()).empty();
   if (!is_aws) return Again::never;
   const std::string_view bucket = uri.bucket();
+  // Another thread has learnt the region since this request was signed.
   if (state_of(uri).region != request.region) return Again::at_once;
   std::string region(answer.head.header_or_empty("x-amz-bucket-region"));
   if (region.empty()) region = error.region;
@@ -246,6 +250,7 @@ Again S3Store::follow_region(const Uri& uri, const SignedRequest& request, const
   if (!is_region(region) || region == request.region) return Again::never;
   return buckets_.with([&](auto& buckets) {
     BucketState& state = buckets.try_emplace(std::string(bucket)).first->second;
+    // Once per bucket, so that contradicting answers cannot send requests in circles.
     if (state.is_redirected) return Again::never;
     state.is_redirected = true;
     state.region = region;
@@ -255,7 +260,7 @@ Again S3Store::follow_region(const Uri& uri, const SignedRequest& request, const
   });
 }
 
-// The next request to the URI, if an answer sent it on.
+// Where an answer redirected the next request to the URI, if one did.
 std::optional<S3Store::Node> S3Store::take_node(const std::string& method, const Uri& uri) {
   return nodes_.with([&](auto& nodes) -> std::optional<Node> {
     const auto found = nodes.find(method + " " + uri.text());
@@ -266,8 +271,8 @@ std::optional<S3Store::Node> S3Store::take_node(const std::string& method, const
   });
 }
 
-// 307 and 308 of an endpoint of the user's own: the same bucket and key at another of its machines,
-// for this request only.
+// 307 and 308 of a custom endpoint: the same bucket and key at another of its machines, for this
+// request only.
 Verdict S3Store::follow_to_node(const Uri& uri, const SignedRequest& request,
                                 const HttpAnswer& answer, Verdict verdict) {
   const HttpUrl from{request.http.origin, request.http.path, request.http.query};
@@ -329,7 +334,7 @@ Verdict S3Store::judge_code(const Uri& uri, const SignedRequest& request, const 
              code == "RequestExpired") {
     if (!config_.is_unsigned && clock_.correct(request.signed_at, answer.head))
       verdict.again = Again::at_once;
-    // Keys that were rotated by hand do not match their old signatures either.
+    // After keys were rotated by hand, the old secret key gives this code too.
     if (verdict.again == Again::never && code == "SignatureDoesNotMatch") verdict.again = renew();
   } else if (is_among(kPathStyleCodes, code) &&
              config_.endpoint.addressing == S3Addressing::automatic) {
