@@ -179,7 +179,7 @@ Result<std::vector<std::byte*>> RunaiSubmission::sort_out(std::vector<core::Obje
       const RunaiRange& range = files_[file].ranges[index];
       if (opening.error) {
         told(*opening.error);
-        // Whatever it is: a folder, a device, a name that is too long.
+        // Any other failure: a folder, a device, a name that is too long.
         const bool is_argument = opening.error->kind() == ErrorKind::invalid_argument;
         const RunaiCode code = is_argument ? kRunaiFileAccess : runai_code_of(*opening.error);
         known_.push_back({code, file, index});
@@ -214,7 +214,7 @@ Result<void> RunaiSubmission::start_load(std::shared_ptr<const core::Checkpoint>
     bytes += checkpoint->tensors[t].bytes.size;
   }
   core::LoadOptions options;
-  // What the original reads with one worker comes in the order of the request.
+  // With one worker the original returns ranges in the order of the request.
   if (bytes <= kLeastChunkBytes) options.order = core::Order::plan;
   auto load = TRY(core::Load::start(std::move(checkpoint), std::move(wanted), options, settings));
   load_ = load.get();
@@ -248,7 +248,7 @@ std::optional<RunaiResponse> RunaiSubmission::next() {
       next->lease->release();
       return of_load_[tag];
     }
-    // All that did not come failed for the same reason.
+    // All ranges that did not arrive failed for the same reason.
     fail_the_rest(next ? Error(ErrorKind::internal, "the load ended too early")
                        : std::move(next).error());
   }

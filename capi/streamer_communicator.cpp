@@ -135,7 +135,8 @@ std::vector<std::string> mpi_paths(const std::optional<std::string>& chosen) {
 Result<streamer_mpi_open_function> load_mpi(const std::optional<std::string>& chosen) {
   std::string why;
   for (const std::string& path : mpi_paths(chosen)) {
-    // Never closed: MPI is not made for that. Global: MPI itself loads what looks for it.
+    // Never closed: MPI does not support that. Global: MPI itself loads modules that need its
+    // symbols.
     void* const library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
     if (library == nullptr) {
       why += fmt::format("; {}", ::dlerror());

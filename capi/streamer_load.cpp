@@ -57,7 +57,7 @@ Result<std::unique_ptr<core::Load>> start(const streamer_plan& plan, core::LoadO
   auto distributed =
       settings ? core::read_distributed_settings(*settings) : settings.error().copy();
   if (!read || !distributed) {
-    // The others would wait for this rank.
+    // Otherwise the other ranks would wait for this one.
     const Error& wrong = read ? distributed.error() : read.error();
     const auto timeout = (distributed ? *distributed : core::DistributedSettings())
                              .get(core::setting::kDistributedTimeoutS);
@@ -68,7 +68,7 @@ Result<std::unique_ptr<core::Load>> start(const streamer_plan& plan, core::LoadO
 }
 
 std::optional<core::SteadyTime> deadline_of(std::int64_t timeout_ms) {
-  // Beyond a year it is without end, and the clock's arithmetic stays in range.
+  // More than a year counts as forever, which keeps the clock's arithmetic in range.
   constexpr std::int64_t kYearMs = 366LL * 24 * 3600 * 1000;
   if (timeout_ms == 0) return core::SteadyTime();
   if (timeout_ms < 0 || timeout_ms >= kYearMs) return std::nullopt;
@@ -151,7 +151,7 @@ streamer_status streamer_load_next_many(streamer_load* load, int64_t timeout_ms,
       }
       if (++count == capacity) break;
       auto another = load->load->next(core::SteadyTime());
-      // What ends the load is told by the call after this one.
+      // An error that ends the load is returned by the next call.
       if (!another || another->outcome != core::Load::Outcome::tensor) break;
       next = *another;
     }

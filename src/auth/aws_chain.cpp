@@ -30,7 +30,7 @@ constexpr std::array<AwsSource, 6> kAwsSources = {{
 Result<AwsCredentials> search(const AwsContext& context) {
   std::string reasons;
   for (const AwsSource& source : kAwsSources) {
-    // A profile that was set in code is meant instead of what the environment holds.
+    // A profile set in code replaces the keys in the environment.
     if (!context.profile.empty() && source.fetch == credentials_from_environment) continue;
     std::string why_not;
     auto found = TRY(source.fetch(context, why_not));
@@ -38,7 +38,8 @@ Result<AwsCredentials> search(const AwsContext& context) {
       log_line(LogLevel::info, fmt::format("credentials come from {}", found->source));
       return *std::move(found);
     }
-    // No answer in time may be our own end, and no reason to ask the next one.
+    // A missing answer may be due to the operation's own end: then the next source must not be
+    // asked.
     TRY(still_wanted("looking for credentials"));
     if (why_not.empty()) continue;
     reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", source.name, why_not);

@@ -25,7 +25,7 @@ Result<AwsCredentials> read_json_credentials(std::string_view text,
                                              const JsonCredentialNames& names,
                                              std::string_view source) {
   const auto members = read_flat_json(text, names.object);
-  // The text may hold secrets, so that no part of it is shown.
+  // The text may contain secrets, so no part of it is shown.
   if (!members) {
     return Error(ErrorKind::permission_denied,
                  fmt::format("{} did not answer with credentials as JSON", source));

@@ -55,8 +55,8 @@ class ProfileReader {
            config_.value(profile, "aws_secret_access_key");
   }
 
-  // The keys whose id stands in that file. A secret may stand in the other one; a token belongs to
-  // the secret that it stands beside.
+  // The keys whose id is in that file. The secret may be in the other one; a token belongs to the
+  // secret in the same file.
   AwsAnswer keys_of(const std::string& profile, AwsFile file) const {
     const auto id = config_.value(file, profile, "aws_access_key_id");
     if (!id) return std::optional<AwsCredentials>();
@@ -123,7 +123,7 @@ class ProfileReader {
                    fmt::format("the source_profile chain leads back to profile \"{}\"", source));
     }
     std::optional<AwsCredentials> base;
-    // Keys of its own go before a role of its own: here it is a source.
+    // As a source profile, its keys take precedence over its role.
     if (!has_keys(source)) base = TRY(role(source));
     if (!base) base = TRY(web_identity_of_profile(context_, config_, source, true));
     if (!base) base = TRY(others(source));

@@ -179,7 +179,7 @@ Result<std::string> usable_token(const AwsContext& context, const AwsConfig& con
     return text_of(TRY(read_flat_json(*renewed)), "accessToken");
   }
   TRY(still_wanted("renewing the SSO token"));
-  // Another process may have renewed it meanwhile, which spends the token for doing so.
+  // Another process may have renewed it in the meantime, which used up the refresh token.
   if (auto again = CachedToken::read(path)) cached = std::move(again);
   if (cached->expires() > context.now()) {
     log_line(LogLevel::info,
@@ -198,7 +198,7 @@ AwsAnswer credentials_from_sso(const AwsContext& context, const AwsConfig& confi
   const auto found = TRY(sso_settings(config, profile));
   if (!found) return std::optional<AwsCredentials>();
   const SsoSettings& sso = *found;
-  // The AWS CLI names the file by the session, or by the start URL where there is none.
+  // The AWS CLI names the file after the session or, without one, after the start URL.
   const std::string path =
       fmt::format("{}/.aws/sso/cache/{}.json", home_directory(context.environment),
                   sha1_hex(sso.session.empty() ? sso.start_url : sso.session));

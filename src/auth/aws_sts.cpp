@@ -113,7 +113,7 @@ Result<AwsCredentials> assume_role_with_web_identity(const AwsContext& context,
                                                      const AssumedRole& role,
                                                      const std::string& token_file) {
   const AwsConfig config = TRY(AwsConfig::read(context.environment, context.profile));
-  // Twice: what the file held may have expired while it was being replaced.
+  // Twice: the token in the file may have expired just before the file was replaced.
   for (int attempt = 1;; ++attempt) {
     const Secret token = TRY(read_token_file(token_file, kMostWebTokenBytes));
     auto credentials =

@@ -50,7 +50,8 @@ Result<BearerToken> search(const AzureContext& context) {
       log_line(LogLevel::info, fmt::format("credentials come from {}", found->source));
       return *std::move(found);
     }
-    // No answer in time may be our own end, and no reason to ask the next one.
+    // A missing answer may be due to the operation's own end: then the next source must not be
+    // asked.
     TRY(still_wanted("looking for credentials"));
     reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", source.name, why_not);
   }

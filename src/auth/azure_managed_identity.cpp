@@ -111,7 +111,7 @@ TokenAnswer from_imds(const AzureContext& context, std::string& why_not) {
       with_client(context, {{"api-version", "2018-02-01"}, {"resource", std::string(kResource)}},
                   "client_id"),
       {"Metadata", "true"}));
-  // Whether there is one at all is asked once.
+  // One attempt to find out whether it exists at all.
   auto answer = ask(context, request, quickly(kProbe), 1);
   if (!answer) {
     why_not = fmt::format("no answer from {}", request.host());

@@ -28,7 +28,7 @@ std::string home_directory(const Environment& environment) {
 }
 
 Result<std::string> read_small_file(const std::string& path, std::size_t most_bytes) {
-  // O_NONBLOCK: a FIFO in the file's place must not hold us up.
+  // O_NONBLOCK: a FIFO in the file's place must not block.
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return os_failure("opening the file", errno).at(path);
   struct stat info {};

@@ -36,7 +36,7 @@ class Child {
     posix_spawnattr_init(&attributes);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, write_end.get(), 1);
-    // No socket, file or pipe of the host's leaks into a foreign program.
+    // No socket, file or pipe of the process leaks into the program.
     posix_spawn_file_actions_addclosefrom_np(&actions, 3);
     sigset_t none;
     sigemptyset(&none);

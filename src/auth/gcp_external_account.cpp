@@ -105,7 +105,7 @@ Result<Secret> token_from_program(const GcpContext& context, const GoogleFile& f
         .at(file.path);
   }
   if (!file.source.output_file.empty()) {
-    // What the program left there the last time, if it still holds.
+    // The program's cached output, if it is still valid.
     const auto kept = read_small_file(file.source.output_file, kMostSubjectTokenBytes);
     if (kept) {
       auto token = token_in_program_answer(file, Secret(*kept), context.now());

@@ -161,7 +161,7 @@ Result<GoogleFile> read_google_file(const std::string& path) {
   file.path = path;
   const auto read = read_json(JsonText(text.reveal()),
                               [&](JsonValue& top) { return read_members(top, file, 0); });
-  // Without what the parser says: it may quote the text.
+  // Without the parser's message, which may quote the text.
   if (!read) {
     return Error(ErrorKind::invalid_argument,
                  "this is not a JSON file of Google credentials; gcloud auth application-default "

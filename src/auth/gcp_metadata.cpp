@@ -37,7 +37,7 @@ TokenAnswer token_from_google_metadata(const GcpContext& context, std::string& w
       parse_unsigned(context.environment("GCE_METADATA_TIMEOUT").value_or("")).value_or(3);
   options.connect_timeout = options.total_timeout =
       std::chrono::seconds(std::clamp<std::uint64_t>(seconds, 1, 60));
-  // Whether there is one at all is asked once; who answered may be asked again.
+  // One attempt to find out whether it exists at all; a server that answered may be asked again.
   auto answer = ask(context, request, options, 1);
   if (!answer) {
     why_not = fmt::format("no answer from {}", endpoint.host_and_port());
@@ -59,7 +59,7 @@ TokenAnswer token_from_google_metadata(const GcpContext& context, std::string& w
   request.query.clear();
   answer = TRY(ask(context, request, options, kMetadataAttempts));
   token.universe = kGooglesUniverse;
-  // Servers that know of one universe only do not know the question.
+  // Servers of a single universe do not support this request.
   const std::string universe(trim(answer->body));
   if (answer->head.status == 200 && !universe.empty()) token.universe = universe;
   return std::optional(std::move(token));

@@ -92,7 +92,7 @@ void SigV4Signer::sign(HttpRequest& request, const AwsCredentials& credentials,
     request.headers.push_back(
         {"x-amz-security-token", std::string(credentials.session_token.reveal())});
   }
-  // Only S3 takes the path as it is on the wire; the others encode it once more.
+  // Only S3 signs the path as it is sent; other services encode it once more.
   const std::string path = is_s3 ? request.path : percent_encode(request.path, "/");
   std::string signed_headers;
   const std::string canonical = canonical_request(request, path, payload_hash, &signed_headers);

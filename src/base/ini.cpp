@@ -41,7 +41,7 @@ class IniReader {
       const std::string_view line = text.substr(0, end);
       text.remove_prefix(std::min(end + 1, text.size()));
       if (!take(line)) {
-        // What stands in the line may be a secret that lost its name: it is not shown.
+        // The line may be a secret without its name: it is not shown.
         return Error(ErrorKind::invalid_argument,
                      fmt::format("line {} is neither [section] nor name = value", number));
       }

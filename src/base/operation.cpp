@@ -46,7 +46,7 @@ Result<void> Operation::open(std::optional<Milliseconds> timeout) {
 
 void Operation::cancel() noexcept {
   is_cancelled_.store(true, std::memory_order_relaxed);
-  // After fork() the eventfd is the parent's too, which nobody cancelled.
+  // After fork() the parent shares the eventfd, and its operation was not cancelled.
   if (!wake_ || generation_ != fork_generation()) return;
   const int kept = errno;  // for the code that a signal handler interrupts
   const std::uint64_t once = 1;

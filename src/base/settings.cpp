@@ -20,7 +20,7 @@ Error bad_value(std::string_view source, std::string_view value, const SettingRo
 }
 
 Error no_such_setting(SettingRows rows, std::string_view name) {
-  // Whatever else was taken for a name may be the secret that belongs behind it.
+  // Anything else in place of a name may be a secret that belongs after it: it is not shown.
   constexpr std::string_view kLetters =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
   if (name.size() > 64 || name.find_first_not_of(kLetters) != std::string_view::npos) {
@@ -145,7 +145,7 @@ Settings Settings::for_uri(std::string_view uri) const {
       has_credentials = has_credentials || row->is_credential();
     }
     if (more.credentials_callback) flat.credentials_callback_ = more.credentials_callback;
-    // Keys of its own win over a callback that holds for more.
+    // Keys for a prefix win over a callback with a shorter one.
     else if (has_credentials)
       flat.credentials_callback_.reset();
   }
@@ -165,7 +165,7 @@ std::string Settings::source_of(const SettingRow& row) const {
 }
 
 Result<std::any> Settings::read_one(const SettingRow& row) const {
-  // set() checked what it took, and the default is ours.
+  // set() has checked given values, and the default is valid.
   if (const auto found = values_.find(&row); found != values_.end()) return row.read(found->second);
   const auto source = from_environment(row);
   if (!source) return row.read(row.default_text());

@@ -25,8 +25,8 @@ void* run(void* argument) {
 
 Result<Thread> Thread::start(std::string name, std::function<void()> body) {
   auto start = std::make_unique<Start>(Start{std::move(name), std::move(body)});
-  // Signals belong to the host's threads. Blocked before the thread exists, so that there is no
-  // moment in which it could take one.
+  // Signals belong to the host's threads. They are blocked before the thread exists, so that it can
+  // never receive one.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);

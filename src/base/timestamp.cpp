@@ -55,8 +55,8 @@ std::optional<SystemTime> time_of(const Fields& fields) {
   // 60: a leap second, which counts as the next one.
   if (!date.ok() || fields.hour > 23 || fields.minute > 59 || fields.second > 60)
     return std::nullopt;
-  // Nanoseconds since 1970 end in 2262. What is later (some say 9999) is never, for our purposes;
-  // nothing that a service sends is from before 1970.
+  // Nanoseconds since 1970 end in 2262. Later times (some services send 9999) count as never; no
+  // service sends times before 1970.
   if (fields.year < 1970) return std::nullopt;
   if (fields.year > kLastYear) return latest_time();
   return SystemTime(std::chrono::sys_days(date) + hours(fields.hour) + minutes(fields.minute) +

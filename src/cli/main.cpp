@@ -200,7 +200,7 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   for (CLI::App* const command :
        {ls, inspect, load, digest, bench, pull, snapshot, doctor, settings}) {
     command->footer(kFooter);
-    // Options of all commands are taken behind the command's name too.
+    // Options of all commands are also accepted after the command's name.
     command->fallthrough();
   }
 }
@@ -218,7 +218,7 @@ std::string did_you_mean(std::string_view close) {
   return close.empty() ? std::string(".") : fmt::format("; did you mean {}?", close);
 }
 
-// What is wrong in front of the command's name, or with it; empty if nothing is.
+// What is wrong before the command's name, or with it; empty if nothing is.
 std::string explain_start(int argc, char** argv) {
   constexpr std::array<std::string_view, 3> kOptions = {"--log", "--help", "--version"};
   for (int i = 1; i < argc; ++i) {
@@ -242,7 +242,7 @@ std::string explain_start(int argc, char** argv) {
   return {};
 }
 
-// Of an option that no command has. What stands behind its '=' may be a secret.
+// The text for an unknown option. What follows its '=' may be a secret.
 std::string unknown_option(const CLI::App& command, const std::string& given) {
   const std::string name = given.substr(0, given.find('='));
   std::vector<std::string> names;
@@ -257,13 +257,13 @@ std::string unknown_option(const CLI::App& command, const std::string& given) {
                      did_you_mean(core::nearest(name, names)));
 }
 
-// What is wrong with the arguments, better than CLI11 says it; empty if that does.
+// What is wrong with the arguments, if this can say it better than CLI11; otherwise empty.
 std::string explain(const CLI::App& app, const CLI::ParseError& error) {
   const auto chosen = app.get_subcommands();
   if (error.get_exit_code() == 0 || chosen.empty()) return {};
   const CLI::App& command = *chosen.front();
   const std::vector<std::string> extras = app.remaining(true);
-  // What it finds missing may be what the mistyped option swallowed.
+  // The mistyped option may have swallowed the argument that CLI11 reports as missing.
   for (const std::string& extra : extras) {
     if (extra.starts_with("-")) return unknown_option(command, extra);
   }
@@ -298,8 +298,8 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    // CLI11 has a code of its own for each way to misuse the arguments: ours is one. --help is
-    // none.
+    // CLI11 has a different code for each misuse of the arguments: here there is only one. --help
+    // is not a misuse.
     if (const std::string why = explain(app, error); !why.empty()) return refuse_arguments(why);
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
@@ -311,7 +311,7 @@ int run(int argc, char** argv) {
 }  // namespace streamer::cli
 
 int main(int argc, char** argv) {
-  // A reader of our output that goes away is a failed write, not the end of the process.
+  // If the reader of the output goes away, that is a failed write, not the end of the process.
   ::signal(SIGPIPE, SIG_IGN);
   auto caught = streamer::cli::catch_interrupts();
   if (!caught) return streamer::cli::report(caught.error());

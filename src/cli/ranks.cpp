@@ -53,7 +53,7 @@ Result<void> Ranks::gather_bytes(const void* mine, void* all, std::size_t bytes)
       STREAMER_OK) {
     return {};
   }
-  // Says that the ranks no longer hear each other, in the library's words.
+  // The library's error if the ranks can no longer reach each other.
   return communicator_->agree(nullptr, settings_);
 }
 

@@ -143,7 +143,7 @@ Result<void> agree(Communicator& communicator, const Error* mine,
     std::memcpy(state.text.data(), line.data(), state.text_bytes);
   }
   const auto states = gather(communicator, state, timeout);
-  // Its own fault is what a rank shall hear of, not that others could not be told.
+  // A rank should see its own error, not that the others could not be told.
   if (mine != nullptr) return mine->copy();
   if (!states) return states.error().copy();
   for (std::uint32_t rank = 0; rank < states->size(); ++rank) {

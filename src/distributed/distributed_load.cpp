@@ -63,7 +63,7 @@ Result<std::unique_ptr<Load>> start_distributed(Communicator& communicator,
   const std::vector<Need> united = unite(needs, wanted.gap_bytes);
   Schedule schedule = make_schedule(united, wanted);
 
-  // From here on a failure is told to the others, who agree before the first round.
+  // From here on the other ranks learn of a failure, because they agree before the first round.
   const auto start = [&]() -> Result<std::unique_ptr<Load>> {
     GpuRuntime* gpu = nullptr;
     if (!communicator.device().is_host()) gpu = TRY(runtime_of(communicator.device(), options.gpu));

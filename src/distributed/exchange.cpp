@@ -72,7 +72,7 @@ std::vector<std::uint32_t> Exchange::arrange(ReadingList& list) {
     own.push_back({wanted[i].object, wanted[i].range});
     items.push_back(i);
   }
-  // Units of one owner come by object and offset, those of all do not.
+  // Units of one owner are ordered by object and offset, those of all owners are not.
   std::vector<NeedCursor> cursors(communicator_.size(), NeedCursor(own));
   std::vector<std::uint32_t> pieces(wanted.size());
   std::vector<std::uint32_t> first(wanted.size());  // the unit with which the item begins
@@ -175,7 +175,7 @@ void Exchange::run(std::uint32_t, ReaderCounters& mine) {
 
 void Exchange::exchange_all(ReaderCounters& mine) {
   std::optional<Error> failure;
-  // Made while there is memory for it.
+  // Allocated in advance: there may be no memory for it when it is needed.
   Error out_of_memory(ErrorKind::out_of_memory, "not enough memory to exchange bytes");
   const bool fits = fits_in_memory([&] {
     auto outcome = run_rounds(mine);
@@ -216,7 +216,7 @@ Result<void> Exchange::run_rounds(ReaderCounters& mine) {
   for (const Round round : schedule_.rounds) {
     TRY(take_units(round));
     TRY(agree_on(nullptr));
-    // Others hear of what goes wrong from here on when they agree on the next round.
+    // The other ranks learn of a failure from here on when they agree on the next round.
     others_wait_ = round.end != schedule_.units.size();
     TRY(pack(round));
     choose_destinations(round);
@@ -281,7 +281,7 @@ Result<void> Exchange::pack(Round round) {
   };
   std::vector<Outgoing> messages;
   if (needs_.size() == 1) TRY(pack_for(0, round, at, messages));
-  // Not all ranks to the same one first.
+  // So that not all ranks send to the same one first.
   for (std::uint32_t step = 1; step < ranks; ++step) {
     const std::uint32_t rank = (communicator_.rank() + step) % ranks;
     if (needs_.size() != 1) TRY(pack_for(rank, round, at, messages));
@@ -356,7 +356,7 @@ std::byte* Exchange::place_of(std::size_t first, std::size_t end) const {
     const Place place = landing_->plan().items()[part.item].place;
     if (place.in_arena) {
       const bool is_ring = landing_->plan().memories()[place.memory].ring_bytes != 0;
-      // What stands in the consumer's stream may still read what was there before.
+      // Work on the consumer's stream may still read the previous bytes.
       if (is_ring && options_.consumer_stream != nullptr) return nullptr;
       if (!landing_->admits(place.memory, place.value + part.of_item.end)) return nullptr;
     }
@@ -433,7 +433,7 @@ Result<void> Exchange::wait_for_room(ReaderCounters& mine, const ItemPart& part)
       const bool follows = has_waited && options_.consumer_stream != nullptr;
       return follows ? memory_->follow(options_.consumer_stream) : Result<void>();
     }
-    // The consumer can only release what it was given.
+    // The consumer can only release items that were yielded.
     TRY(hand_over(mine));
     landing_->wait_for_window(mine, moves);
   }

@@ -41,7 +41,7 @@ Share make_share(const Checkpoint& all, const Schedule& schedule, std::uint32_t 
                               .stop = range.run_bytes,
                               .device = device});
   }
-  // Nobody looks for them by name.
+  // They are never looked up by name.
   static_cast<void>(checkpoint->tensors.finish());
   share.checkpoint = std::move(checkpoint);
   return share;
@@ -56,7 +56,7 @@ Result<std::unique_ptr<Load>> start_share(Share share, const Schedule& schedule,
   settings.put(setting::kDeviceMemoryLimit, ahead);
   settings.put(setting::kDeviceAlignment, kReadAlignment);
   settings.put(setting::kTensorAlignment, 0);
-  // What lies between two units is another rank's.
+  // The bytes between two units belong to other ranks.
   settings.put(setting::kCoalesceGapBytes, 0);
   const LoadOptions reading{.order = Order::plan,
                             .read_order = ReadOrder::item,

@@ -145,7 +145,7 @@ class NcclCommunicator final : public Communicator {
                                                 calls_.get_error_string(result), result));
   }
 
-  // CUDA has no wait with an end, and NCCL tells of peers that are gone only when it is asked.
+  // CUDA has no wait with a timeout, and NCCL reports lost peers only when asked.
   Result<void> wait(std::chrono::milliseconds timeout) {
     constexpr std::chrono::microseconds kLongestPause(200);
     TRY(runtime_.record(event_, stream_));
@@ -166,7 +166,7 @@ class NcclCommunicator final : public Communicator {
     return {};
   }
 
-  // Ends what is under way; nothing more can be passed on.
+  // Ends transfers in progress; nothing can be passed on afterwards.
   void give_up() noexcept {
     static_cast<void>(calls_.comm_abort(comm_));
     comm_ = nullptr;

@@ -50,7 +50,7 @@ BlockingSource::BlockingSource(SourceParts parts)
 
 void BlockingSource::run(std::uint32_t, ReaderCounters& mine) {
   const std::int64_t began = steady_now_ns();
-  // A store that asks whether its read is still wanted hears of the load's end at once.
+  // A store that checks whether its read is still wanted learns of the load's end at once.
   const Work for_the_load("the load", operation_);
   const WorkScope scope(&for_the_load);
   PageBuffer buffer(mine);
@@ -71,7 +71,7 @@ void BlockingSource::run(std::uint32_t, ReaderCounters& mine) {
 // False if the load stopped meanwhile.
 bool BlockingSource::wait_until_admitted(const Chunk& chunk, ReaderCounters& mine) {
   while (!landing_.is_stopped()) {
-    // Before the window is asked.
+    // Read before the window is asked, so that a move in between is noticed.
     const std::uint64_t moves = landing_.window_moves();
     if (landing_.admits(chunk)) return true;
     landing_.wait_for_window(mine, moves);

@@ -11,7 +11,7 @@ constexpr std::uint64_t kMostPaddingBytes = 4 * kKiB;
 }  // namespace
 
 std::optional<std::uint64_t> CopyJoiner::padding_before(Place place) {
-  // Asked each time, so that it sees every item.
+  // Called each time, so that it sees every item.
   const bool begins = !place.in_arena && begins_item(place);
   if (!has_end_ || end_.in_arena != place.in_arena || place.value < end_.value) return std::nullopt;
   const std::uint64_t padding = place.value - end_.value;

@@ -111,7 +111,7 @@ Result<void> Integrity::landed(const Chunk& chunk, const Address& address, const
   }
   const ChecksumKind kind = watched->expected.kind;
   if (kind != ChecksumKind::sha256) {
-    // Outside the lock: chunks of one object are summed side by side.
+    // Outside the lock: several threads sum chunks of one object at the same time.
     std::uint64_t crc = 0;
     plan_.for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
       crc = crc_update(kind, crc, as_bytes_of(address(piece.place), piece.size));

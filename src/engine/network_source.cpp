@@ -27,7 +27,7 @@ NetworkSource::NetworkSource(SourceParts parts, std::uint32_t threads)
       share_(parts.sizes.connections, threads, parts.sizes.network_buffer_bytes) {}
 
 void NetworkSource::run(std::uint32_t number, ReaderCounters& mine) {
-  // What it waits for outside its own loop, such as credentials, ends with the load.
+  // Waits outside its own loop, such as for credentials, end with the load.
   const Work for_the_load("the load", operation_);
   const WorkScope scope(&for_the_load);
   const NetworkReader::Shared shared{.landing = landing_,

@@ -56,7 +56,7 @@ Result<ReadingList> make_reading_list(const TensorTable& tensors,
     need.largest_tensor = requests[i].tensor;
   }
   if (in_request_order) return list;
-  // Most lists come in order, and looking is cheaper than sorting.
+  // Most lists are already in order, and checking is cheaper than sorting.
   auto& wanted = list.wanted;
   const auto is_before = [&](const Wanted& a, const Wanted& b) {
     const std::uint32_t of_a = requests[a.request].priority;
@@ -71,7 +71,7 @@ Result<ReadingList> make_reading_list(const TensorTable& tensors,
 // Gives every item its place and makes the extents.
 class PlanLayout {
  public:
-  // Into the rings that the plan's memories have.
+  // Places items into the rings of the plan's memories.
   PlanLayout(Plan& plan, std::span<const Wanted> wanted, std::span<const PlanRequest> requests,
              const PlanOptions& options)
       : plan_(plan),
@@ -113,13 +113,13 @@ class PlanLayout {
   std::uint64_t alignment(std::size_t i) const {
     return std::max<std::uint64_t>(wanted_[i].element_bytes, tensor_alignment_);
   }
-  // Whether the file has the item where memory shall have it.
+  // Whether the item's offset in the file suits its alignment in memory.
   bool is_aligned(std::size_t i) const { return wanted_[i].range.offset % alignment(i) == 0; }
   bool is_dense_in_host_arena(std::size_t i) const {
     return wanted_[i].memory == 0 && in_arena(i) && wanted_[i].range.count == 1;
   }
 
-  // The first item from i on that cannot lie as the file has it beside the one before.
+  // The first item from i on that cannot be laid out beside the one before as in the file.
   std::size_t span_end(std::size_t i) const {
     std::size_t end = i + 1;
     if (!is_aligned(i)) return end;
@@ -153,7 +153,7 @@ class PlanLayout {
     const Block& last = plan_.blocks_.back();
     return last.items != 0 && (last.end - last.begin >= block_bytes_ || bytes >= block_bytes_);
   }
-  // From where on the host's item may lie.
+  // The first position at which the host's item may lie.
   std::uint64_t begin_for(std::uint64_t bytes) {
     if (!begins_block(bytes)) return cursors_[0];
     const std::uint64_t begin = round_up(cursors_[0], kPageBytes);
@@ -174,13 +174,13 @@ class PlanLayout {
     return position;
   }
 
-  // Where the lap of the ring that position is on ends.
+  // The end of the ring's lap that contains position.
   std::uint64_t lap_end(std::uint32_t memory, std::uint64_t position) const {
     const std::uint64_t ring_bytes = plan_.memories_[memory].ring_bytes;
     return ring_bytes == 0 ? UINT64_MAX : (position / ring_bytes + 1) * ring_bytes;
   }
 
-  // A dense item of the host's arena, beside the one before it where it can be.
+  // Places a dense item in the host's arena, beside the one before it if possible.
   void place_in_span(std::size_t i, bool congruent, bool first) {
     const StridedRange& range = wanted_[i].range;
     const auto item = static_cast<std::uint32_t>(i);
@@ -199,7 +199,8 @@ class PlanLayout {
       }
     }
     const std::uint64_t unit = congruent ? kPageBytes : std::max(alignment(i), kPackedAlignment);
-    // Where the file aligns the item, so does memory, and so for those that follow in the span.
+    // If the file aligns the item, so does memory; the same holds for those that follow in the
+    // span.
     const std::uint64_t from = begin_for(range.run_bytes);
     const std::uint64_t position =
         fit(0, from, unit, is_aligned(i) ? range.offset % unit : 0, range.run_bytes);
@@ -330,8 +331,8 @@ class ChunkCutter {
            at - chunk.end() <= gap_bytes_ && at < limit() && is_in_block(extent.place);
   }
 
-  // Whether the place is in the open chunk's block, if it has one: an item that waits for another
-  // block's memory might wait for its own release.
+  // Whether the place is in the open chunk's block, if it has one: an item that waits for memory of
+  // another block might wait for its own release.
   bool is_in_block(Place place) const {
     if (!place.in_arena || place.memory != 0 || !first_position_ || plan_.blocks_.empty())
       return true;
@@ -351,8 +352,8 @@ class ChunkCutter {
     std::uint64_t stop = std::min(extent.end(), limit());
     const std::uint64_t ring_bytes = plan_.memories_[extent.place.memory].ring_bytes;
     if (ring_bytes == 0 || !extent.place.in_arena || !first_position_) return stop;
-    // Whoever waits for the chunk's first item must not wait for that item's own release: nothing
-    // beyond one lap from where the item begins.
+    // A reader that waits for the chunk's first item must not wait for that item's own release: so
+    // nothing reaches beyond one lap from where the item begins.
     const std::uint64_t lap_end = *first_position_ + ring_bytes;
     if (extent.place.value + extent.total_bytes() <= lap_end) return stop;
     if (extent.count != 1 || lap_end <= extent.place.value) return extent.offset;

@@ -19,7 +19,7 @@ Result<std::unique_ptr<Source>> make_file_source(SourceParts parts) {
 // The one list of sources.
 struct SourceRow {
   bool (*brings)(Store& store);
-  // What a request costs in bytes that could have come meanwhile.
+  // The cost of a request: the bytes that could have arrived in its time.
   std::uint64_t gap_bytes;
   ReadingFrom from;
   Result<std::unique_ptr<Source>> (*make)(SourceParts parts);
@@ -34,7 +34,7 @@ constexpr SourceRow kSources[] = {
      NetworkSource::make},
     // A disk's.
     {[](Store& store) { return store.has_files(); }, 16 * kKiB, {.files = true}, make_file_source},
-    // Whatever else there is. Nothing is known of it: between the two.
+    // Other stores, of which nothing is known: between the two.
     {[](Store&) { return true; },
      256 * kKiB,
      {.files = true, .reads_block = true},
@@ -77,7 +77,7 @@ Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
 Result<std::vector<std::unique_ptr<Source>>> make_sources(SourceParts parts) {
   std::vector<std::unique_ptr<Source>> sources;
   const auto all = parts.landing.plan().chunks();
-  // The memory limit has room for the buffers of so many threads, of all kinds together.
+  // The memory limit has room for the buffers of this many threads, of all kinds together.
   const auto kinds = static_cast<std::uint32_t>(
       std::count_if(std::begin(kSources), std::end(kSources), [&](const SourceRow& row) {
         return row.from.files &&

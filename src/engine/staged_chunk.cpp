@@ -106,7 +106,7 @@ std::uint64_t StagedChunk::take_back(std::uint64_t offset) {
     copies_.resize(mark.copies);
     if (!copies_.empty()) copies_.back().bytes = mark.last_copy_bytes;
   } else {
-    // What the segment of then held was passed on, right bytes and others.
+    // The segment of that time has been passed on, with right and wrong bytes.
     used_ = 0;
     copies_.clear();
     joiner_.restart();
@@ -138,7 +138,7 @@ void deliver(Staging& staging, Landing& landing, const Chunk& chunk, const Dense
   landing.plan().for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
     const std::uint64_t offset = piece.offset - bytes.offset;
     if (crc_kind) crc = crc_update(*crc_kind, crc, as_text_of(bytes.data + offset, piece.size));
-    // As the object has them, there is no room for padding.
+    // In the object's layout there is no room for padding.
     const bool joins = joiner.padding_before(piece.place) == 0 &&
                        copies.back().offset + copies.back().bytes == offset;
     if (joins) {

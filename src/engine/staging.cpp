@@ -36,7 +36,7 @@ Staging::Staging(Landing& landing, const Options& options)
       left_(std::make_unique<std::atomic<std::uint32_t>[]>(landing.plan().chunks().size())),
       counters_(landing.plan().memories().size()),
       lanes_(landing.plan().memories().size()) {
-  // relaxed: no reader is there yet.
+  // relaxed: no reader runs yet.
   for (std::size_t i = 0; i < landing.plan().chunks().size(); ++i)
     left_[i].store(1, std::memory_order_relaxed);
 }
@@ -49,7 +49,7 @@ Result<std::unique_ptr<Staging>> Staging::make(Landing& landing, const Options& 
 }
 
 Result<void> Staging::start() {
-  // From its start a copier may fail the load, which then wakes those who wait in any lane.
+  // Once started, a copier may fail the load, which then wakes threads that wait in any lane.
   landing_.set_stop_listener(this);
   for (std::uint32_t memory = 1; memory < lanes_.size(); ++memory)
     TRY(start_copier(memory));
@@ -75,7 +75,7 @@ Result<void> Staging::start_copier(std::uint32_t memory) {
     wanted.consumer_stream = options_.consumer_stream;
     wanted.overwrites = landing_.plan().memories()[memory].ring_bytes != 0;
   }
-  // The copier's thread counts for itself.
+  // The copier's thread has its own counters.
   ReaderCounters& counters = counters_[memory];
   DeviceCopier::Callbacks callbacks;
   callbacks.copied = [this, &counters](std::uint64_t token) {
@@ -149,7 +149,7 @@ void Staging::submit(const Chunk& chunk, std::uint32_t segment, std::vector<Devi
   for (const DeviceCopy& copy : copies)
     bytes += copy.bytes;
   add(mine.bytes_to_devices, bytes);
-  // relaxed: the reader's own one keeps the count above zero until end_of().
+  // relaxed: the reader's own count keeps it above zero until end_of().
   left_[chunk.number].fetch_add(1, std::memory_order_relaxed);
   lanes_[chunk.memory]->copier->submit(segment, std::move(copies), chunk.number);
 }
@@ -160,7 +160,7 @@ void Staging::end_of(const Chunk& chunk, ReaderCounters& mine) noexcept {
 }
 
 void Staging::one_less(const Chunk& chunk, ReaderCounters& mine) noexcept {
-  // acq_rel: whoever brings it to zero passes on what all others, reader or copier, had done.
+  // acq_rel: the thread that reaches zero passes on what all others, reader or copier, have done.
   if (left_[chunk.number].fetch_sub(1, std::memory_order_acq_rel) == 1)
     landing_.device_chunk_landed(chunk, mine);
 }

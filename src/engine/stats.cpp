@@ -56,7 +56,7 @@ std::span<const StatRow> stat_rows() noexcept {
 }
 
 HeldBackBy judge(const LoadStats& stats) noexcept {
-  // A consumer that waited for more than half of the load was there when items became ready.
+  // A consumer that waited for more than half of the load did not hold it back.
   const bool consumer_was_waiting = stats.consumer_wait_ns > stats.elapsed_ns / 2;
   const HeldBackBy window = consumer_was_waiting ? HeldBackBy::memory_limit : HeldBackBy::consumer;
   const std::array<std::pair<std::uint64_t, HeldBackBy>, 5> shares = {{

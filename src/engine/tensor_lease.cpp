@@ -26,9 +26,8 @@ void TensorLease::retain() noexcept {
 }
 
 void TensorLease::release() noexcept {
-  // release: what this holder did with the memory is over. acquire: the last one passes that on for
-  // all. Whoever finds itself the only holder needs no locked operation: only a holder makes
-  // another.
+  // release: this holder is done with the memory. acquire: the last one passes that on for all. The
+  // only holder needs no locked operation, because only a holder can make another one.
   const bool is_only_holder = holders_.load(std::memory_order_acquire) == 1;
   if (is_only_holder || holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     of_->landing_.release_item(index_);
@@ -101,13 +100,13 @@ TensorLease& LoadTensors::yield(std::uint32_t index) noexcept {
   TensorLease& lease = leases_[index];
   lease.of_ = this;
   lease.index_ = index;
-  // relaxed: nobody else has the lease yet.
+  // relaxed: no other thread has the lease yet.
   lease.holders_.store(1, std::memory_order_relaxed);
   return lease;
 }
 
 void LoadTensors::let_go(std::uint32_t holders) noexcept {
-  // release: what this holder did is over. acquire: the one that frees sees that for all others.
+  // release: this holder is done. acquire: the thread that frees sees that of all others.
   if (holders_.fetch_sub(holders, std::memory_order_acq_rel) == holders) delete this;
 }
 

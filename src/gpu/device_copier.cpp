@@ -56,7 +56,7 @@ void DeviceCopier::submit(std::uint32_t segment, std::vector<DeviceCopy> copies,
 }
 
 void DeviceCopier::stop() noexcept {
-  // relaxed: says only that nobody waits for more; what was done is passed on by joining.
+  // relaxed: says only that no more is wanted; joining the thread publishes what it did.
   stopped_.store(true, std::memory_order_relaxed);
   submitted_or_stopped_.notify();
 }
@@ -86,7 +86,7 @@ void DeviceCopier::work() {
 }
 
 Result<void> DeviceCopier::open() {
-  // The thread is ours: its device stays as it is set.
+  // The library's own thread: its current device stays set.
   TRY(memory_.allocate());
   for (std::uint32_t i = 0; i < options_.streams; ++i)
     streams_.push_back(TRY(runtime_.create_stream()));
@@ -94,9 +94,9 @@ Result<void> DeviceCopier::open() {
     job.done = TRY(runtime_.create_event());
   if (options_.overwrites && options_.consumer_stream != nullptr)
     consumer_read_ = TRY(runtime_.create_event());
-  // Only now: whoever takes a segment relies on the memory.
+  // Only now: a reader that has a segment relies on the memory.
   segments_.open();
-  // Pages that are there already stay where they are.
+  // Existing pages stay on their node.
   if (segments_.pinned_bytes() != 0) return {};
   const auto address = runtime_.pci_address();
   const auto node = address ? numa_node_of(*address) : std::nullopt;
@@ -105,9 +105,9 @@ Result<void> DeviceCopier::open() {
 }
 
 void DeviceCopier::close() {
-  // What a device in trouble keeps is lost with its context.
+  // Failures are ignored: what a failed device keeps is lost with its context.
   for (GpuStream stream : streams_) {
-    // After a failure, something whose event nobody waited for may still be on its way.
+    // After a failure, a copy whose event was not waited for may still be in progress.
     if (has_failed_) static_cast<void>(runtime_.synchronize(stream).has_value());
   }
   for (const Job& job : jobs_) {
@@ -127,7 +127,7 @@ void DeviceCopier::pin_more() {
 
 // All that was submitted stands in streams before any of it is waited for.
 void DeviceCopier::start_submitted(InFlight& flight) {
-  // The last one comes first, so that the order is turned round.
+  // The stack gives the last one first: the order is reversed.
   std::vector<std::uint32_t> segments;
   for (std::uint32_t at = submitted_.take_all(); at != SlotStack::kNone; at = submitted_.below(at))
     segments.push_back(at);
@@ -150,7 +150,7 @@ Result<void> DeviceCopier::start(std::uint32_t segment, GpuStream stream) {
   auto outcome = copy_all(segment, stream);
   auto recorded = runtime_.record(job.done, stream);
   if (!recorded) {
-    // Without its event nothing says when the segment is free: now, then.
+    // Without its event nothing tells when the segment is free, so it waits for the stream now.
     static_cast<void>(runtime_.synchronize(stream).has_value());
     return outcome ? std::move(recorded) : std::move(outcome);
   }
@@ -177,7 +177,7 @@ void DeviceCopier::finish_oldest(InFlight& flight) {
   const std::uint64_t token = jobs_[segment].token;
   auto done = runtime_.wait_for(jobs_[segment].done);
   if (!done) fail(std::move(done).error());
-  // Before the next one who needs a segment is told: his bytes may be what the consumer waits for.
+  // Before readers that wait for a segment are woken: the consumer may be waiting for these bytes.
   if (!has_failed_ && options_.consumer_stream == nullptr) callbacks_.copied(token);
   segments_.give_back(segment);
 }

@@ -35,7 +35,7 @@ Result<void*> DeviceMemory::allocate_from_pool() {
   stream_ = TRY(runtime_.create_stream());
   void* const memory = TRY(runtime_.allocate_async(bytes_, stream_));
   data_ = static_cast<std::byte*>(memory);
-  // Any stream may use it then.
+  // Afterwards any stream may use it.
   TRY(runtime_.synchronize(stream_));
   return memory;
 }
@@ -47,7 +47,7 @@ DeviceMemory::~DeviceMemory() {
 
 // What a device in trouble keeps is lost with its context.
 void DeviceMemory::give_back() {
-  // Streams of the caller that nobody told us of may still use it.
+  // Streams of the caller that are unknown here may still use it.
   static_cast<void>(runtime_.synchronize_device().has_value());
   if (allocator_ == DeviceAllocator::malloc) {
     static_cast<void>(runtime_.free(data_).has_value());

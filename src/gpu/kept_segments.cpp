@@ -58,7 +58,7 @@ std::unique_ptr<PinnedSegments> take_kept_segments(GpuRuntime& runtime, int devi
 }
 
 void keep_segments(int device, std::unique_ptr<PinnedSegments> segments) {
-  // Ended outside the lock: unpinning takes its time.
+  // Destroyed outside the lock: unpinning takes long.
   const std::unique_ptr<PinnedSegments> replaced = all().with([&](All& kept) {
     forget_those_of_the_parent(kept);
     const auto found = std::find_if(kept.kept.begin(), kept.kept.end(), [&](const Kept& one) {

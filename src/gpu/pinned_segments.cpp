@@ -50,7 +50,7 @@ bool PinnedSegments::pin_more() {
   std::byte* const from = data(ready_);
   const std::uint64_t bytes = (end - ready_) * segment_bytes_;
   if (note_.empty()) {
-    // Pages that are there are pinned five times as fast as those that pinning has to make.
+    // Existing pages are pinned five times as fast as pages that pinning must allocate.
     for (std::uint64_t at = 0; at < bytes; at += kPageBytes)
       from[at] = std::byte{0};
     const auto outcome = runtime_.pin(from, bytes);
@@ -91,7 +91,7 @@ PinnedSegments::~PinnedSegments() {
 void PinnedSegments::unpin() {
   const std::uint64_t at_once = pinned_at_once_ * segment_bytes_;
   for (std::uint64_t at = 0; at < pinned_bytes_; at += at_once) {
-    // Nothing is left to be done if the driver does not want to.
+    // If the driver refuses, there is nothing left to do.
     static_cast<void>(runtime_.unpin(memory_.data() + at).has_value());
   }
 }

@@ -71,8 +71,7 @@ struct CurlCallbacks {
     auto& loop = *static_cast<EventLoop*>(user);
     char* transfer = nullptr;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
-    // Needed for has_excess(): libcurl does not give out the socket of a transfer in a multi
-    // handle.
+    // has_excess() looks at the transfer's socket.
     if (transfer != nullptr && what != CURL_POLL_REMOVE)
       static_cast<Transfer*>(static_cast<void*>(transfer))->socket_ = socket;
     if (what == CURL_POLL_REMOVE) {

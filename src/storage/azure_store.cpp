@@ -73,7 +73,7 @@ Result<ConnectionString> parse_connection_string(std::string_view text) {
     if (part.empty()) continue;
     const std::size_t mark = part.find('=');
     if (mark == std::string_view::npos) {
-      // Not shown: it may be half of a key.
+      // Not shown: it may be part of a key.
       return Error(ErrorKind::invalid_argument,
                    "the connection string has a part without a \"=\"; it is "
                    "NAME=VALUE;NAME=VALUE;..., as the portal shows it");
@@ -119,7 +119,7 @@ class AzureConfigReader {
     config_.is_unsigned = from_.get(setting::kAzureUnsigned);
     TRY(read_connection());
     TRY(read_account());
-    // What was set in code wins over every variable.
+    // A value set in code wins over every variable.
     if (TRY(read_credentials(true)) || TRY(read_credentials(false))) return {};
     config_.fetch_token = [auth = config_.auth] { return find_azure_token(auth); };
     return {};
@@ -169,7 +169,7 @@ class AzureConfigReader {
     return {};
   }
 
-  // An endpoint may bring a SAS token behind its '?'.
+  // An endpoint may have a SAS token after its '?'.
   Result<void> read_endpoint(const Sourced& text, std::string& sas) {
     const std::size_t mark = text.value.find('?');
     if (mark != std::string::npos) sas = text.value.substr(mark + 1);
@@ -276,7 +276,7 @@ AzureStore::AzureStore(AzureConfig config, RemoteLimits limits, std::shared_ptr<
       clock_(config_.auth.now) {}
 
 AzureStore::Access AzureStore::access_to(const Uri& uri) const {
-  // A URL that brings its own signature needs no other.
+  // A URL with its own signature needs no other.
   if (!uri.query().empty()) return Access::sas;
   if (config_.is_unsigned) return Access::unsigned_;
   if (config_.key) return Access::shared_key;
@@ -348,7 +348,7 @@ Result<SignedRequest> AzureStore::range_request(const Uri& uri, ByteRange range,
     return Error(ErrorKind::invalid_argument, "the URI names a container but no blob")
         .at(uri.text());
   std::vector<HttpHeader> headers;
-  // The service takes Range as well as its own x-ms-range, and whatever stands before it knows it.
+  // The service accepts Range as well as its own x-ms-range, and proxies in front of it know Range.
   add_range_headers(headers, range, etag);
   return make_request(uri, uri.key(), "", std::move(headers)).at(uri.text());
 }

@@ -86,7 +86,7 @@ std::string region_of_aws_host(std::string_view host) {
 
 Result<CloudObject> cloud_object(const HttpUrl& url) {
   const std::string host(url.endpoint().host_and_port());
-  // The emulator's way to write the account, on this machine.
+  // The emulator on this machine has the account in the path.
   if (keeps_secrets(url.endpoint()) && url.path.starts_with(kEmulatorPath) &&
       is_ip_address(url.endpoint().host())) {
     CloudObject object{.scheme = "az",
@@ -109,7 +109,7 @@ Result<CloudObject> cloud_object(const HttpUrl& url) {
   } else if (host.ends_with(".r2.cloudflarestorage.com")) {
     object = split(url, "s3", "", host);
   } else if (host == kGoogleHost || host == "storage.cloud.google.com") {
-    // The JSON API's own paths are no buckets.
+    // The JSON API's own paths are not buckets.
     const bool is_api = url.path.starts_with("/storage/v1/") || url.path.starts_with("/download/");
     if (!is_api) object = split(url, "gs", "", kGoogleHost);
   } else if (host.ends_with(fmt::format(".{}", kGoogleHost))) {

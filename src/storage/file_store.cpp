@@ -118,7 +118,7 @@ Result<void> PinnedFile::look_again(int fd, FileVersion& seen) const {
   if (difference == Difference::none) return {};
   if (difference == Difference::bytes) return changed(object_, now);
   if (difference == Difference::in_doubt && !was_moved(object_)) return may_have_changed(object_);
-  // Losing a name is what replacing a file does to the one before.
+  // Renaming another file over it takes a name from it, which is usual.
   const bool is_usual = difference == Difference::in_doubt || now.links < seen.links;
   log_line(is_usual ? LogLevel::info : LogLevel::warning,
            fmt::format("{}: {} while it was being read; its size and modification time are "
@@ -132,8 +132,8 @@ Result<void> PinnedFile::look_again(int fd, FileVersion& seen) const {
 Result<UniqueFd> open_pinned(const Object& object, int extra_flags) {
   UniqueFd fd = TRY(open_file(object.uri.path(), extra_flags));
   TRY(check_pinned(fd.get(), object));
-  // It is a regular file. io_uring would take O_NONBLOCK as a wish not to wait, and answer EAGAIN
-  // on file systems that always do.
+  // It is a regular file. With O_NONBLOCK, io_uring would answer EAGAIN instead of waiting, on file
+  // systems that always wait.
   const int flags = ::fcntl(fd.get(), F_GETFL);
   if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) {
     return os_failure("setting the file's flags", errno).at(object.uri.text());
@@ -177,7 +177,7 @@ Result<void> FileStore::list_into(const Uri& folder_uri, ListDepth depth,
     const std::string_view name = read->d_name;
     if (name == "." || name == "..") continue;
     struct stat status {};
-    // Gone since, or a link to nowhere: not there.
+    // Removed since it was listed, or a dangling link.
     if (::fstatat(::dirfd(folder.get()), read->d_name, &status, 0) != 0) continue;
     const Uri below = child(folder_uri, name);
     if (!S_ISDIR(status.st_mode)) {

@@ -44,7 +44,7 @@ Result<void> read_endpoint(const RemoteConfig& from, GcsConfig& config) {
                              {"CLOUD_STORAGE_EMULATOR_ENDPOINT", "CLOUD_STORAGE_TESTBENCH_ENDPOINT",
                               "STORAGE_EMULATOR_HOST"});
   if (!found) return {};
-  // "localhost:4443" alone is http there.
+  // For emulators, "localhost:4443" alone means http.
   if (found->source == "STORAGE_EMULATOR_HOST" && found->value.find("://") == std::string::npos)
     found->value = "http://" + found->value;
   config.endpoint = TRY(read_from(found->source, parse_endpoint(found->value)));
@@ -145,7 +145,7 @@ GcsStore::GcsStore(GcsConfig config, RemoteLimits limits, std::shared_ptr<HttpCl
       clock_(config_.auth.now) {}
 
 const Endpoint& GcsStore::endpoint_of(const Uri& uri) const {
-  // A URL that names Google's own host means it, whatever the settings say of others.
+  // A URL that names Google's own host means it: the settings for other URIs do not apply.
   return uri.host().empty() ? config_.endpoint : googles_own_;
 }
 
@@ -178,13 +178,13 @@ Result<SignedRequest> GcsStore::make_request(std::string method, const Uri& uri,
         {"Authorization", "Bearer " + std::string(current.credentials.token.reveal())});
     if (user_project.empty()) user_project = current.credentials.quota_project;
   }
-  // A header of x-goog- beside those of x-amz- would be one too many.
+  // As a parameter: requests signed with x-amz- headers must not have x-goog- headers too.
   if (!user_project.empty()) parameters.emplace_back("userProject", user_project);
   request.http.query = canonical_query(std::move(parameters));
   if (config_.hmac && !config_.is_unsigned)
     signer_.sign(request.http, *config_.hmac, {"auto", "s3"}, request.signed_at);
   // Never signed: Google's front end changes it. Without it, objects that are stored compressed
-  // would be unpacked on the way, and ranges of them ignored.
+  // would be decompressed on the way, and their ranges ignored.
   if (!key.empty()) request.http.headers.push_back({"Accept-Encoding", "gzip"});
   if (log_enabled(LogLevel::trace)) {
     log_line(LogLevel::trace,

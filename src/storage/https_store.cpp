@@ -67,7 +67,7 @@ Result<SignedRequest> HttpsStore::range_request(const Uri& uri, ByteRange range,
   request.http.query = url.query;
   add_range_headers(request.http.headers, range, etag);
   request.http.route = route_to(url.origin);
-  // Only to the host that the URI names, whoever it sends us to.
+  // Only to the host that the URI names, not to the target of a redirect.
   if (!config_.bearer_token.empty() && url.origin == own.origin) {
     if (!keeps_secrets(url.endpoint())) {
       return Error(ErrorKind::invalid_argument,
@@ -86,11 +86,11 @@ Result<SignedRequest> HttpsStore::range_request(const Uri& uri, ByteRange range,
 Again HttpsStore::follow(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer) {
   const HttpUrl from{request.http.origin, request.http.path, request.http.query};
   const auto to = resolve_location(from, answer.head.header_or_empty("location"));
-  // From https to http would show everybody what is read.
+  // A redirect from https to http would expose what is read.
   if (!to || (request.http.is_tls() && !to->endpoint().is_tls())) return Again::never;
   return redirects_.with([&](auto& redirects) {
     Redirect& redirect = redirects[name_of(uri)];
-    // Another reader may have been sent on before: then there is nothing to learn.
+    // Another reader may have followed the redirect already.
     const bool is_news = redirect.hops == 0 ? true
                                             : redirect.url.origin == from.origin &&
                                                   redirect.url.path == from.path &&
@@ -122,13 +122,12 @@ Verdict HttpsStore::judge_answer(const Uri& uri, const SignedRequest& request,
     verdict.counts = verdict.again == Again::never;
     return verdict;
   }
-  // What a CDN refuses may have been allowed for a while only: the host is asked for another URL,
-  // as often as that helps.
+  // A URL of a CDN may have expired: the host is asked for another one, as often as that helps.
   const bool may_have_expired = status == 401 || status == 403 || status == 404 || status == 410;
   if (!may_have_expired || is_to(request.http, url_of(uri))) return verdict;
   const bool is_useless = redirects_.with([&](auto& redirects) {
     Redirect& redirect = redirects[name_of(uri)];
-    // Somebody else has asked for another one meanwhile, or is about to.
+    // Another reader has already asked for a new one, or is about to.
     if (redirect.hops == 0 || !is_to(request.http, redirect.url)) return false;
     if (redirect.has_served) redirect.useless_renewals = 0;
     redirect.hops = 0;
@@ -152,7 +151,7 @@ void HttpsStore::was_accepted(const Uri& uri, const SignedRequest& request) {
   redirects_.with([&](auto& redirects) {
     const auto found = redirects.find(name_of(uri));
     if (found == redirects.end() || is_to(request.http, url_of(uri))) return;
-    // By an older URL, perhaps: then too they are good for a while.
+    // Perhaps through an older URL; that, too, shows that the host's URLs work.
     found->second.useless_renewals = 0;
     if (is_to(request.http, found->second.url)) found->second.has_served = true;
   });

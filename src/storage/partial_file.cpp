@@ -77,11 +77,11 @@ Result<PartialFile> PartialFile::make(int folder, mode_t mode) {
     file.folder_ = folder;
     file.fd_ = UniqueFd(::openat(folder, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, mode));
     if (file.fd_) {
-      // Before it has any name: nobody ever finds it unlocked.
+      // Before it has a name, so that no other process can find it unlocked.
       TRY(lock(file.fd_.get()));
       return file;
     }
-    // What file systems and kernels say that do not have it.
+    // The errors of file systems and kernels that do not support it.
     if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT)
       return os_failure("making a file", errno);
   }
@@ -100,7 +100,7 @@ Result<PartialFile> PartialFile::make_named(int folder, mode_t mode) {
       return os_failure("making a file", errno);
     }
     TRY(lock(file.fd_.get()));
-    // Until it was locked, somebody who tidies up may have taken it for a leftover.
+    // Until it was locked, another process may have removed it as a leftover.
     if (!is_named(folder, name.c_str(), file.fd_.get()) && attempt < 100) continue;
     file.partial_name_ = name;
     return file;
@@ -117,7 +117,7 @@ Result<void> PartialFile::write(std::span<const std::byte> bytes) {
     bytes = bytes.subspan(static_cast<std::size_t>(wrote));
     written_ += static_cast<std::uint64_t>(wrote);
   }
-  // On its way to disk from now on, so that little is left when the file is whole: that wait cannot
+  // Starts writing it to disk now, so that little is left for the fsync() at the end, which cannot
   // be interrupted.
   ::sync_file_range(fd_.get(), static_cast<off64_t>(began), static_cast<off64_t>(written_ - began),
                     SYNC_FILE_RANGE_WRITE);
@@ -164,8 +164,8 @@ struct CloseStream {
 
 void remove_if_left(int folder, const char* name) {
   const UniqueFd fd(::openat(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  // One that is used is locked. What was locked here may have got its own name, or another file
-  // this one, before it was.
+  // A file in use is locked. Before it was locked here, this one may have been renamed to its final
+  // name, or another file may have taken its name.
   if (fd && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0 && is_named(folder, name, fd.get()))
     ::unlinkat(folder, name, 0);
 }

@@ -126,7 +126,7 @@ class Puller {
   }
 
  private:
-  // Until the cap on bandwidth lets the next step in.
+  // Waits until the bandwidth cap allows the next step.
   Result<void> wait_for_bandwidth(std::uint64_t bytes) {
     if (!throttle_.is_on()) return {};
     const SteadyTime now = std::chrono::steady_clock::now();
@@ -173,7 +173,7 @@ class Puller {
 
 // Whether other objects may do better.
 bool is_about_the_object(const Error& error) {
-  // A folder that cannot be written to is everybody's.
+  // A folder that cannot be written to affects every file, so it ends the pull.
   const int local = error.fields().os_error;
   if (local == EACCES || local == EPERM || local == EROFS) return false;
   switch (error.kind()) {
@@ -191,7 +191,7 @@ bool is_about_the_object(const Error& error) {
 
 Result<std::vector<WantedFile>> matching_files(Store& store, const Uri& uri, ListDepth depth,
                                                const PullOptions& options) {
-  // "folder" and "folder/" are the same; what is a file is pulled under its own name.
+  // "folder" and "folder/" are the same; a file is pulled under its own name.
   const std::string base =
       TRY(store.is_folder(uri)) ? child(uri, "").path() : folder_of(uri).path();
   std::vector<WantedFile> matching;

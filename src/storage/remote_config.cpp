@@ -77,7 +77,7 @@ Result<void> check_readable(const Sourced& path, std::string_view what) {
       fmt::format("the {} that {} names cannot be read: {}", what, path.source, path.value), errno);
 }
 
-// One of several is enough: often some are named that are not there.
+// One of several is enough: often some of the named folders do not exist.
 Result<void> check_folders(const Sourced& folders) {
   std::string_view rest = folders.value;
   while (!rest.empty()) {
@@ -111,7 +111,7 @@ Result<void> RemoteConfig::read_authorities(std::optional<Sourced> from_profile,
   const auto file = environment_("SSL_CERT_FILE");
   const auto folders = environment_("SSL_CERT_DIR");
   if (!file && !folders) return {};
-  // OpenSSL's own: each stands for its half of the system's.
+  // OpenSSL's variables: each replaces one half of the system's authorities.
   const TlsFiles system = system_authorities();
   if (file) TRY(check_readable({*file, "SSL_CERT_FILE"}, "CA bundle"));
   if (folders && !check_folders({*folders, "SSL_CERT_DIR"})) {

@@ -43,7 +43,7 @@ Result<Page> RemoteStore::fetch_page(const Uri& folder, ListDepth depth, std::ui
                                                        read.error().message())};
     }
     if (!*read) {
-      // Some stores say 200 before they know.
+      // Some stores answer 200 before they know whether they succeed.
       HttpAnswer failed = answer;
       failed.head.status = 500;
       return judge_answer(folder, *last, failed);
@@ -57,14 +57,14 @@ Result<Page> RemoteStore::fetch_page(const Uri& folder, ListDepth depth, std::ui
 
 Result<bool> RemoteStore::is_folder(const Uri& uri) {
   if (uri.key().empty() || uri.key().ends_with("/")) return true;
-  // What is named like a file is one, and costs no request.
+  // A URI named like a file is taken to be one, which saves a request.
   if (uri.key().ends_with(".safetensors") || uri.key().ends_with(".json")) return false;
   const Uri folder = child(uri, "");
   std::string token;
   for (;;) {
     Page page = TRY(fetch_page(folder, ListDepth::all, 1, token));
     if (!page.entries.empty()) return true;
-    // A page may be empty and not the last.
+    // An empty page need not be the last one.
     if (page.next.empty() || page.next == token) return false;
     token = std::move(page.next);
   }
@@ -81,7 +81,8 @@ Result<std::vector<Entry>> RemoteStore::list(const Uri& uri, ListDepth depth) {
   for (;;) {
     Page page = TRY(fetch_page(folder, depth, kKeysPerPage, token));
     for (Entry& entry : page.entries) {
-      // What some tools make to show an empty folder is not in it. With bytes it is an object.
+      // Empty objects that some tools create to represent a folder are left out. With bytes it is
+      // an object.
       const bool is_marker = !entry.is_folder && entry.size == 0 && entry.uri.path().ends_with("/");
       if (!is_marker) entries.push_back(std::move(entry));
     }

@@ -27,7 +27,7 @@ class S3ConfigReader {
     if (is_true(profile_.nested("s3", "use_dualstack_endpoint").value_or("")))
       variant.dual_stack = true;
     if (found && (variant.fips || variant.dual_stack)) {
-      // As the AWS CLI; but FIPS is a promise, and whether this endpoint keeps it nobody knows.
+      // As the AWS CLI does; but FIPS is a promise that this endpoint may not keep, so it warns.
       log_line(
           LogLevel::warning,
           fmt::format("the S3 endpoint of {} is used as it stands: {} is for AWS' own endpoints",
@@ -84,7 +84,7 @@ class S3ConfigReader {
     return {};
   }
 
-  // Keys that were set in code, or what the caller's callback gives; else the chain.
+  // Keys set in code, or the caller's callback, or else the chain of sources.
   Result<void> read_credentials(S3Config& config) const {
     config.is_unsigned = from_.get(setting::kS3Unsigned);
     if (const auto callback = from_.settings().credentials_callback()) {
@@ -133,7 +133,7 @@ class S3ConfigReader {
                          environment_("RUNAI_STREAMER_OVERRIDE_ENDPOINT_URL") == "0";
     const auto runai = environment_("RUNAI_STREAMER_S3_ENDPOINT");
     const auto general = environment_("AWS_ENDPOINT_URL");
-    // Inference servers copy AWS_ENDPOINT_URL there: then it says nothing of its own.
+    // Inference servers copy AWS_ENDPOINT_URL there: then it adds nothing.
     if (runai && runai != general) return Sourced{*runai, "RUNAI_STREAMER_S3_ENDPOINT"};
     if (ignores) return std::nullopt;
     if (const auto s3 = environment_("AWS_ENDPOINT_URL_S3"))

@@ -132,7 +132,7 @@ void note_origin(int fd, Store& store, const Object& object, std::uint64_t crc64
   if (tag.empty() || origin.empty()) return;
   const std::string note =
       note_of(origin, tag, object.size) + hex(crc_bytes(ChecksumKind::crc64nvme, crc64nvme));
-  // Of no use where it does not fit or there are none.
+  // Failures are ignored: the note may not fit, or the file system may not support it.
   static_cast<void>(::fsetxattr(fd, kAttribute, note.data(), note.size(), 0));
 }
 

@@ -127,14 +127,14 @@ ServiceError ServiceError::of(const HttpAnswer& answer) {
   for (const char* const name : {"x-amz-request-id", "x-guploader-uploadid", "x-ms-request-id"}) {
     if (error.request_id.empty()) error.request_id = answer.head.header_or_empty(name);
   }
-  // Azure's answers to HEAD have no other word for it.
+  // Azure's answers to HEAD give the code only there.
   error.code = answer.head.header_or_empty("x-ms-error-code");
   std::string_view body = answer.body;
   if (body.starts_with("\xEF\xBB\xBF")) body.remove_prefix(3);
   const auto root = read_xml(body);
   if (!root || root->name != "Error") return error;
   if (error.code.empty()) error.code = root->text_of("Code");
-  // Cleaned while it is whole: a secret that is cut in two is not recognised.
+  // Cleaned while it is complete: a truncated secret would not be recognised.
   error.message = clean_text(root->text_of("Message")).substr(0, kMostErrorText);
   error.region = root->text_of("Region");
   if (error.request_id.empty()) error.request_id = root->text_of("RequestId");
@@ -155,7 +155,7 @@ Error service_failure(const HttpRequest& request, int status, const ServiceError
   fields.service_code = error.code;
   fields.request_id = error.request_id;
   fields.host = request.host();
-  // Azure's messages go on for lines, with the request's id and time.
+  // Azure's messages have more lines, with the request's id and time.
   const std::string_view message =
       std::string_view(error.message).substr(0, error.message.find('\n'));
   fields.message = fmt::format(
@@ -167,7 +167,7 @@ Error service_failure(const HttpRequest& request, int status, const ServiceError
 }
 
 Error no_checksums(Error error, std::string_view asked) {
-  // The object itself was read from the same store: what it does not know is the question.
+  // The object itself was read from the same store, so what it does not support is the question.
   const int status = error.fields().http_status;
   if (status != 400 && status != 405 && status != 501) return error;
   ErrorFields fields = error.fields();

@@ -136,7 +136,7 @@ class IncomingFolder {
 
   Result<void> become(const std::string& folder) const {
     std::error_code failure;
-    // One that is there is not whole.
+    // An existing one is not complete.
     fs::remove_all(folder, failure);
     if (!failure) fs::rename(path_, folder, failure);
     if (failure) return os_failure("giving the folder its name", failure.value()).at(folder);
@@ -158,7 +158,7 @@ void remove_leftovers_of_snapshots(const std::string& model) {
 
 bool is_that_version(const PulledFile& pulled, const WantedFile& wanted) {
   if (pulled.bytes != wanted.entry.size) return false;
-  // What a store answers to a range of an empty object has no ETag.
+  // A store's answer to a range of an empty object has no ETag.
   const bool is_empty = pulled.bytes == 0 && pulled.etag.empty();
   return is_empty || opaque_tag(pulled.etag) == opaque_tag(wanted.entry.etag);
 }

@@ -135,7 +135,7 @@ Result<UniqueFd> lock_folder(int folder, const std::string& path) {
                          lock_path, holder_of(lock.get()),
                          std::chrono::duration_cast<std::chrono::seconds>(now - began).count()));
   }
-  // For whoever waits. One that cannot be written only says less.
+  // Names the holder, for processes that wait. If it cannot be written, they only learn less.
   const std::string holder = fmt::format("{}\n", ::getpid());
   if (::ftruncate(lock.get(), 0) == 0)
     static_cast<void>(!::pwrite(lock.get(), holder.data(), holder.size(), 0));

@@ -69,7 +69,7 @@ std::string_view usual_scheme(std::string_view scheme) {
 // What may set all of a URI's parts.
 class UriParser {
  public:
-  // The literal form of a store's objects: everything behind the first slash is the key.
+  // The literal form of a store's objects: everything after the first slash is the key.
   static Result<Uri> object(std::string_view text, std::string_view scheme, std::string_view rest) {
     const std::string_view bucket = rest.substr(0, rest.find('/'));
     if (bucket.empty()) return no_bucket(text);
@@ -77,7 +77,7 @@ class UriParser {
     const std::size_t at = bucket.find('@');
     if (at != std::string_view::npos && scheme.starts_with("abfs"))
       return hadoop(text, scheme, bucket.substr(0, at), bucket.substr(at + 1), key);
-    // What stands before an @ may be a password: it is not shown.
+    // Text before an @ may be a password: it is not shown.
     if (at != std::string_view::npos)
       return bad_uri(text.substr(0, scheme.size() + 3),
                      "a user name or password does not belong in it; give credentials in the "
@@ -174,7 +174,7 @@ Result<Uri> parse_uri(std::string_view text) {
   if (text.empty()) return bad_uri(text, "it is empty; write a path or SCHEME://BUCKET/KEY");
   if (text.find('\0') != std::string_view::npos) return bad_uri(text, "it holds a NUL byte");
   const std::string scheme = scheme_of(text);
-  // A path of the file system is bytes: whatever it allows, we do.
+  // A path of the file system is bytes: everything it allows is allowed here.
   if (scheme.empty()) {
     if (text.starts_with("file:")) return bad_uri(text, "write file:///path, or the path alone");
     if (text.starts_with("s3:/") || text.starts_with("s3a:/"))
@@ -199,7 +199,7 @@ Result<Uri> parse_uri(std::string_view text) {
 Uri child(const Uri& uri, std::string_view name) {
   std::string path = uri.path();
   if (path.empty() || path.back() != '/') path += '/';
-  // Of a plain URL the path is what goes over the wire.
+  // The path of a plain URL is what is sent.
   const bool is_url = uri.scheme() == "https" || uri.scheme() == "http";
   path += is_url ? percent_encode(name, "/") : std::string(name);
   return uri.with_path(std::move(path));
