@@ -17,7 +17,7 @@ namespace streamer::capi {
 namespace {
 
 constexpr std::string_view kOurs = "STREAMER_";
-// Read by the log, by the Python packages, and by tests.
+// Variables read by the log, by the Python packages, and by tests.
 constexpr std::string_view kOthers[] = {"LOG_FILE", "LOG_LEVEL", "LIBRARY"};
 constexpr std::string_view kOfTests = "TEST_";
 

@@ -19,7 +19,7 @@ namespace streamer::capi {
 
 namespace {
 
-// What the original reads less at a time.
+// The least that the original reads at a time.
 constexpr std::uint64_t kLeastChunkBytes = 2 * core::kMiB;
 
 // Sets the setting by a variable, if that is set. Blanks before the number are the original's way.
@@ -45,8 +45,7 @@ Result<void> take(core::Settings& settings, const core::SettingRow& setting, con
   return settings.set(setting, std::to_string(within * factor));
 }
 
-// What only stores behind a network are read with says nothing where there are none, be it usable
-// or not.
+// Variables for network stores are ignored, valid or not, if no such store is read.
 void leave_networks_out(core::Settings& settings) {
   for (const core::SettingRow* const row : core::kLoadSettings) {
     const std::string_view variable = row->also() == nullptr ? "" : row->also();
@@ -57,7 +56,7 @@ void leave_networks_out(core::Settings& settings) {
   }
 }
 
-// A file that is not there fails its own ranges only.
+// A missing file fails only its own ranges.
 struct Opening {
   core::Object object;
   std::optional<Error> error;
@@ -162,7 +161,7 @@ Result<void> RunaiSubmission::begin() {
   return start_load(core::checkpoint_of(std::move(objects), ranges, stores_), places, settings);
 }
 
-// What is to be read, and where to; what needs no reading is known.
+// What to read, and where to put it; responses that need no reading are known at once.
 Result<std::vector<std::byte*>> RunaiSubmission::sort_out(std::vector<core::Object>& objects,
                                                           std::vector<core::OpenedRange>& ranges) {
   std::vector<Opening> openings = TRY(open_files(files_, uris_, *stores_));

@@ -36,8 +36,8 @@ core::Settings settings_or_default(const streamer_settings* settings) {
   return settings == nullptr ? core::Settings() : settings->settings;
 }
 
-// Loads inherit these settings: what is wrong with one is told before a store is asked. Of files
-// that is when a load starts, because many who open some never load.
+// Loads inherit these settings: errors in them are reported before a store is asked. For files that
+// happens when a load starts, because many programs that open files never load.
 Result<void> check_for_loads(const std::vector<std::string>& uris, const core::Settings& settings) {
   const auto is_remote = [](const std::string& text) {
     const auto uri = core::parse_uri(text);

@@ -23,7 +23,7 @@ std::uint64_t to_timeout(std::chrono::milliseconds timeout) {
   return static_cast<std::uint64_t>(timeout.count());
 }
 
-// The functions of a table, as the rooms below know communicators.
+// Adapts a table of functions to the core's communicator interface.
 class TableCommunicator final : public core::Communicator {
  public:
   explicit TableCommunicator(const streamer_communicator& table) : table_(table) {}
@@ -69,7 +69,7 @@ class TableCommunicator final : public core::Communicator {
   const streamer_communicator table_;
 };
 
-// What an opened table's context is: one of ours, and what it is made of.
+// The context of a table that the library opened: its communicator, and what that needs.
 struct Owned {
   std::unique_ptr<core::Communicator> base;
   std::unique_ptr<core::Communicator> communicator;

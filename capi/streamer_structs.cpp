@@ -7,7 +7,8 @@
 
 namespace {
 
-// A caller of another version may have a struct of another size: what we do not know of it is zero.
+// A caller of another version may have a struct of another size: fields unknown to the library are
+// set to zero.
 template <typename Struct>
 void init(Struct* made, size_t size, const Struct& defaults) noexcept {
   if (made == nullptr || size < sizeof size) return;

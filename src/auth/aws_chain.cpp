@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order in which sources of credentials are asked.
+// The order of the credential sources.
 #include <fmt/format.h>
 
 #include <array>
@@ -17,7 +17,8 @@ struct AwsSource {
   AwsAnswer (*fetch)(const AwsContext& context, std::string& why_not);
 };
 
-// As botocore has it, which the AWS CLI and boto3 stand on; docs/credentials.md says where not.
+// As in botocore, on which the AWS CLI and boto3 are based; docs/credentials.md lists the
+// differences.
 constexpr std::array<AwsSource, 6> kAwsSources = {{
     {"environment", credentials_from_environment},
     {"role of the profile", credentials_from_profile_role},

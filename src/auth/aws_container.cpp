@@ -14,8 +14,8 @@ namespace {
 constexpr std::size_t kMostContainerAnswerBytes = 10'000;
 constexpr std::size_t kMostContainerTokenBytes = 10'000;
 
-// Where credentials may be asked for without TLS: this machine, and the link-local addresses of ECS
-// and EKS.
+// The hosts that may be asked for credentials without TLS: this machine, and the link-local
+// addresses of ECS and EKS.
 bool may_be_plain(std::string_view address) {
   constexpr std::array<std::string_view, 4> kAllowed = {"::1", "169.254.170.2", "169.254.170.23",
                                                         "fd00:ec2::23"};
@@ -23,8 +23,8 @@ bool may_be_plain(std::string_view address) {
          std::find(kAllowed.begin(), kAllowed.end(), address) != kAllowed.end();
 }
 
-// The address to connect to: checked, so that a name cannot stand for another one later. Empty for
-// TLS, which checks for itself.
+// The address to connect to, checked now, so that the name cannot resolve to another one later.
+// Empty for TLS, which verifies the server itself.
 Result<std::string> checked_address(const AwsContext& context, const Endpoint& endpoint) {
   if (endpoint.is_tls()) return std::string();
   const std::string host(endpoint.host());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the services of AWS are that give out credentials.
+// The endpoints of the AWS services that issue credentials.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,8 +11,8 @@ namespace streamer::core {
 
 namespace {
 
-// Where AWS_STS_REGIONAL_ENDPOINTS=legacy means the endpoint without a region: those that there
-// were when it was made.
+// The regions for which AWS_STS_REGIONAL_ENDPOINTS=legacy means the global endpoint: those that
+// existed when the variable was introduced.
 constexpr std::array<std::string_view, 16> kLegacyStsRegions = {
     "ap-northeast-1", "ap-south-1",   "ap-southeast-1", "ap-southeast-2",
     "ca-central-1",   "eu-central-1", "eu-north-1",     "eu-west-1",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// AWS_ACCESS_KEY_ID and its neighbours.
+// AWS_ACCESS_KEY_ID and related variables.
 #include "auth/aws_context.hpp"
 
 namespace streamer::core {

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// The instance metadata service of EC2, version 2 only: without its token a request that something
-// tricked this machine into sending gets nothing.
+// SPDX-License-Identifier: Apache-2.0 The instance metadata service of EC2, version 2 only:
+// requests without its token, such as those that this machine is tricked into sending, get nothing.
 #include <fmt/format.h>
 
 #include "auth/aws_context.hpp"
@@ -73,8 +72,8 @@ class Imds {
   Secret token_;
 };
 
-// IMDS may give out keys that have expired while its own backend is down; they often still work
-// (AWS' rule of "static stability"), so that they are used, and asked for anew soon.
+// IMDS may return expired keys while its own backend is down; they often still work (AWS' "static
+// stability"), so they are used, and requested again soon.
 void prolong_expired(AwsCredentials& credentials, SystemTime now) {
   if (!credentials.expires || *credentials.expires > now) return;
   log_line(LogLevel::warning,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers of JSON that hold AWS keys.
+// JSON answers that contain AWS keys.
 #include <fmt/format.h>
 
 #include "auth/aws_context.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a profile of the shared files says of credentials.
+// The credentials of a profile in the shared files.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IAM Identity Center: the token that "aws sso login" left in the cache, renewed if it can be, and
-// traded for keys.
+// IAM Identity Center: the token that "aws sso login" left in the cache, renewed if possible, and
+// exchanged for keys.
 #include <fmt/format.h>
 
 #include "auth/aws_context.hpp"
@@ -15,7 +15,7 @@ namespace streamer::core {
 namespace {
 
 constexpr std::size_t kMostTokenBytes = 64 * 1024;
-// As the AWS CLI: a token with less left is renewed now, while the old one still works.
+// As in the AWS CLI: a token with less time left is renewed now, while it still works.
 constexpr std::chrono::minutes kRenewBefore{15};
 
 struct SsoSettings {
@@ -79,7 +79,7 @@ Error log_in_again(const std::string& profile, std::string_view why) {
       fmt::format("profile \"{}\": {}; run: aws sso login --profile {}", profile, why, profile));
 }
 
-// What the cache holds, by the names that the AWS CLI gives it.
+// The cache's content, by the AWS CLI's names.
 class CachedToken {
  public:
   static Result<CachedToken> read(const std::string& path) {
@@ -116,7 +116,7 @@ class CachedToken {
   std::optional<SystemTime> expires_;
 };
 
-// The OIDC service's CreateToken. The text of the cache's new file.
+// Calls the OIDC service's CreateToken. Returns the new content of the cache file.
 Result<std::string> create_token(const AwsContext& context, const AwsConfig& config,
                                  const SsoSettings& sso, const CachedToken& old) {
   const std::string why_not = old.why_not_renewable(context.now());

@@ -29,7 +29,7 @@ std::string session_name(const AwsContext& context, const AssumedRole& role) {
   return fmt::format("libstreamer-{}", context.now().time_since_epoch() / std::chrono::seconds(1));
 }
 
-// The service's own word for what went wrong; the rest of its answer is not shown.
+// The service's error code; the rest of its answer is not shown.
 Error sts_error(const HttpAnswer& answer, const AwsEndpoint& sts, std::string_view action) {
   std::string code;
   std::string message;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order in which sources of Azure tokens are asked.
+// The order of the sources of Azure tokens.
 #include <fmt/format.h>
 
 #include <array>
@@ -21,7 +21,7 @@ struct AzureSource {
   TokenAnswer (*fetch)(const AzureContext& context, std::string& why_not);
 };
 
-// As azure-identity has it; docs/credentials.md says where not.
+// As in azure-identity; docs/credentials.md lists the differences.
 constexpr std::array<AzureSource, 6> kAzureSources = {{
     {"environment", "EnvironmentCredential", true, token_from_service_principal},
     {"workload identity", "WorkloadIdentityCredential", true, token_from_workload_identity},

@@ -10,7 +10,7 @@ namespace streamer::core {
 
 namespace {
 
-// "2026-01-02 03:04:05.000000", in this machine's own time zone: older versions say no other.
+// "2026-01-02 03:04:05.000000", in this machine's time zone: older versions give no other time.
 std::optional<SystemTime> parse_local_time(std::string_view given) {
   const std::string text(given);
   std::tm time{};

@@ -16,7 +16,7 @@ constexpr std::string_view kResource = "https://storage.azure.com";
 constexpr std::size_t kMostKeyBytes = 4096;
 constexpr Milliseconds kProbe{1000};
 constexpr std::uint32_t kIdentityAttempts = 3;
-// While the service is replaced it says 410, for up to 70 seconds; 404 while it starts.
+// While the service is being replaced it answers 410, for up to 70 seconds; 404 while it starts.
 constexpr std::array<Milliseconds, 5> kPauses = {Milliseconds(2000), Milliseconds(4000),
                                                  Milliseconds(8000), Milliseconds(16'000),
                                                  Milliseconds(40'000)};
@@ -66,7 +66,7 @@ Result<BearerToken> from_cloud_shell(const AzureContext& context, const std::str
   return ask_for_token(context, request, "the managed identity of the cloud shell");
 }
 
-// "Basic realm=/path": the file whose content proves that we may read what root lets us.
+// "Basic realm=/path": the file whose content proves that this process may read it.
 Result<Secret> arc_key(const AzureContext& context, std::string_view challenge) {
   constexpr std::string_view kBefore = "Basic realm=";
   const std::string path(trim(challenge.substr(std::min(kBefore.size(), challenge.size()))));

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// Applications that Microsoft Entra knows: by a secret, by a certificate, or by the token of the
-// cluster that they run in.
+// SPDX-License-Identifier: Apache-2.0 Applications registered with Microsoft Entra: identified by a
+// secret, by a certificate, or by the token of the cluster they run in.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tools of developers that print a token of whom they are logged in as.
+// Developer tools that print a token for their logged-in user.
 #include <fmt/format.h>
 
 #include "auth/azure_context.hpp"

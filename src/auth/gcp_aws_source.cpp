@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: Apache-2.0
-// AWS as the other side of workload identity federation: a request to STS, signed with AWS' keys
-// and not sent, by which Google asks AWS who we are.
+// SPDX-License-Identifier: Apache-2.0 AWS as the identity provider of workload identity federation:
+// a request to STS, signed with AWS' keys but not sent, with which Google asks AWS for the caller's
+// identity.
 #include <fmt/format.h>
 
 #include "auth/aws_context.hpp"
@@ -71,8 +71,8 @@ class Metadata {
   Secret token_;
 };
 
-// As Google's libraries: the environment's keys, else those of the instance's role. Profiles are
-// not looked at.
+// As in Google's libraries: the environment's keys, or else those of the instance's role. Profiles
+// are ignored.
 Result<AwsCredentials> aws_keys(const GcpContext& context, const GoogleFile& file,
                                 Metadata& metadata) {
   const auto id = context.environment("AWS_ACCESS_KEY_ID");

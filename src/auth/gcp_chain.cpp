@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order in which Google's credentials are looked for, and what each type of file stands for.
+// The order of the sources of Google's credentials, and the meaning of each type of file.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -47,14 +47,14 @@ Result<BearerToken> refresh_user(const GcpContext& context, const GoogleFile& fi
   return token;
 }
 
-// What "gcloud auth application-default login" writes.
+// The file that "gcloud auth application-default login" writes.
 std::string gcloud_file(const GcpContext& context) {
   const auto folder = context.environment("CLOUDSDK_CONFIG");
   return folder.value_or(home_directory(context.environment) + "/.config/gcloud") +
          "/application_default_credentials.json";
 }
 
-// The file that is named, or else gcloud's own if that is there; empty for none.
+// The named file, or else gcloud's own if it exists; otherwise empty.
 std::string google_file(const GcpContext& context) {
   std::string named = context.credential_file;
   if (named.empty()) named = context.environment("GOOGLE_APPLICATION_CREDENTIALS").value_or("");

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// Workload identity federation: the token of another identity provider, traded for one of Google's
-// (RFC 8693), and service accounts that are acted as.
+// SPDX-License-Identifier: Apache-2.0 Workload identity federation: the token of another identity
+// provider, exchanged for one of Google's (RFC 8693), and impersonated service accounts.
 #include <fmt/format.h>
 
 #include "auth/credential_files.hpp"
@@ -33,7 +32,7 @@ Error no_token(const GoogleFile& file, std::string_view why) {
       .at(file.path);
 }
 
-// What a file or an answer holds, by the format that the credentials give.
+// The token in a file or an answer, by the format that the credentials name.
 Result<Secret> token_in(const GoogleFile& file, const Secret& text) {
   Secret token(std::string(trim(text.reveal())));
   if (file.source.format == "json") {

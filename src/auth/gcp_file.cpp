@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of credentials that Google's tools write and read.
+// The credential files that Google's tools write and read.
 #include <fmt/format.h>
 
 #include "auth/credential_files.hpp"

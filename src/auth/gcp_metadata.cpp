@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The metadata server of Google's machines, which knows a token of their service account.
+// The metadata server of Google's machines, which has a token of their service account.
 #include <fmt/format.h>
 
 #include "auth/gcp_context.hpp"

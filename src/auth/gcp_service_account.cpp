@@ -12,7 +12,7 @@ namespace {
 constexpr std::chrono::seconds kLifetime{3600};
 constexpr std::string_view kJwtGrant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-// Google's own endpoints, where the JWT itself is as good as the token it would be traded for.
+// Google's own endpoints, for which the JWT is as good as the token it would be exchanged for.
 bool is_googles_own(std::string_view token_uri) {
   return token_uri.empty() || token_uri == "https://oauth2.googleapis.com/token" ||
          token_uri == "https://accounts.google.com/o/oauth2/token" ||

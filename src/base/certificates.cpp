@@ -29,7 +29,7 @@ struct Asked {
   bool was_asked = false;
 };
 
-// OpenSSL would ask on the terminal.
+// Without a callback OpenSSL would ask for the password on the terminal.
 int give_password(char* buffer, int size, int, void* user) {
   auto& asked = *static_cast<Asked*>(user);
   asked.was_asked = true;

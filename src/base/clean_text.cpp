@@ -28,7 +28,7 @@ constexpr std::string_view kBlanks = " \t\r\n\v\f";
 // Ends a URL in a text.
 constexpr std::string_view kUrlEnd = " \t\r\n\v\f\"'`<>";
 constexpr std::size_t kLeastSecretBytes = 8;
-// So much of a secret's start is taken for the secret: texts of servers are cut at some length.
+// This much of a secret's start counts as the secret: servers truncate their texts.
 constexpr std::size_t kAnchorBytes = 12;
 // Parts of queries come and go with every signed URL; other secrets are few.
 constexpr std::size_t kMostNeedles = 16'384;
@@ -64,7 +64,7 @@ std::size_t end_of(std::string_view text, std::size_t from, std::string_view sto
 
 // ---- Hidden secrets ----
 
-// Of a secret: hashes, so that nothing secret lies here.
+// Hashes of a secret, so that the secret itself is not kept here.
 struct Needle {
   std::size_t anchor_bytes;
   std::size_t anchor_hash;
@@ -158,7 +158,7 @@ Registry& registry() {
   return *made;
 }
 
-// A copy of something secret, wiped at its end.
+// A copy of a secret, wiped when it is destroyed.
 class Wiped {
  public:
   explicit Wiped(std::string text) : text_(std::move(text)) {}
@@ -177,8 +177,8 @@ void add_needle(std::string_view secret, bool is_whole) {
   all.hidden.add(secret, is_whole);
 }
 
-// The secret as it stands, and as it may stand in a URL, in a header or in a form. is_whole: only
-// all of it counts, because many texts may begin as it does.
+// The secret itself, and its forms in a URL, a header or a form. is_whole: only the whole secret
+// counts, because many texts may begin in the same way.
 void hide_forms(std::string_view secret, bool is_whole) {
   if (secret.size() < kLeastSecretBytes) return;
   add_needle(secret, is_whole);
@@ -239,7 +239,8 @@ bool is_secret_header(std::string_view name) {
                      [&](std::string_view header) { return equal_ignoring_case(header, name); });
 }
 
-// The name that ends right before text[end], empty if there is none. No longer than any of ours.
+// The name that ends right before text[end]; empty if there is none. At most as long as the longest
+// known name.
 std::string_view name_before(std::string_view text, std::size_t end) {
   constexpr std::size_t kLongestName = 64;
   std::size_t begin = end;
@@ -248,7 +249,7 @@ std::string_view name_before(std::string_view text, std::size_t end) {
   return text.substr(begin, end - begin);
 }
 
-// The value of a secret name whose '=' or ':' stands at `mark`; empty if it is none.
+// The value of a secret name whose '=' or ':' is at `mark`; empty if the name is not secret.
 Span value_at(std::string_view text, std::size_t mark) {
   const Span none{mark, mark};
   const auto is_quote = [&](std::size_t at) {
@@ -285,7 +286,7 @@ void find_named(std::string_view text, Spans& spans) {
 
 // ---- URLs ----
 
-// Whose keys may hold a '?'.
+// Schemes whose keys may contain a '?'.
 bool is_object_scheme(std::string_view scheme) {
   constexpr std::array<std::string_view, 9> kObjectSchemes = {
       "s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "file"};
@@ -302,7 +303,7 @@ bool names_only_host(std::string_view authority) {
   return std::all_of(port.begin(), port.end(), is_digit);
 }
 
-// What is secret of the URL whose authority begins at `begin` and which ends at `end`.
+// The secret parts of the URL whose authority begins at `begin` and which ends at `end`.
 void find_in_url(std::string_view text, std::string_view scheme, std::size_t begin, std::size_t end,
                  Spans& spans) {
   const std::string_view url = text.substr(begin, end - begin);

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-// The sanitizers do not see stores through intrinsics: under them it is memcpy(3), which they do.
+// Sanitizers do not see stores through intrinsics: under them this is memcpy(3), which they see.
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
 #define STREAMER_STORES_ARE_WATCHED
@@ -21,7 +21,7 @@ namespace streamer::core {
 
 namespace {
 
-// Below this the caches are the better place.
+// Below this size the caches are the better place.
 constexpr std::size_t kLeastBytes = 1024;
 constexpr std::size_t kWord = sizeof(__m128i);
 constexpr std::size_t kLine = 4 * kWord;

@@ -28,9 +28,8 @@ std::string section_name(std::string_view text) {
   return std::string(trim(name));
 }
 
-// Reads as the AWS CLI does, whose reader is Python's configparser: what is indented deeper than
-// the key before it goes on with that key's value, everything else is a key or a section of its
-// own.
+// Reads as the AWS CLI does, which uses Python's configparser: a line that is indented deeper than
+// the key before it continues that key's value; every other line is a key or a section.
 class IniReader {
  public:
   Result<IniFile> read(std::string_view text) {

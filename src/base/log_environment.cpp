@@ -29,7 +29,7 @@ namespace {
 // In the order of LogLevel.
 constexpr std::array<std::string_view, 5> kLevels = {"TRACE", "DEBUG", "INFO", "WARNING", "ERROR"};
 
-// One write, so that lines of several processes do not mix. What cannot be written is lost.
+// One write, so that lines of several processes do not mix. A line that cannot be written is lost.
 void write_line(int fd, std::string_view line) {
   [[maybe_unused]] const ssize_t wrote = ::write(fd, line.data(), line.size());
 }

@@ -21,7 +21,7 @@ using Milliseconds = std::chrono::milliseconds;
 
 constinit thread_local const Work* current = nullptr;
 
-// How often a wait for something looks that no descriptor tells of.
+// How often a wait checks a condition that has no descriptor.
 constexpr Milliseconds kLookEvery{5};
 
 Milliseconds in_ms(std::chrono::nanoseconds time) {

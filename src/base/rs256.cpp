@@ -11,7 +11,7 @@ namespace {
 
 using Digest = std::unique_ptr<EVP_MD_CTX, Freed<EVP_MD_CTX_free>>;
 
-// OpenSSL would ask for it on the terminal.
+// Without a callback OpenSSL would ask for the pass phrase on the terminal.
 int no_pass_phrase(char*, int, int, void*) {
   return -1;
 }

@@ -63,7 +63,7 @@ std::optional<SystemTime> time_of(const Fields& fields) {
                     seconds(fields.second));
 }
 
-// Takes text apart from front to back; any step that does not fit makes it bad for good.
+// Parses text from front to back; once a step fails, all later ones do.
 class Reader {
  public:
   explicit Reader(std::string_view text) : rest_(text) {}

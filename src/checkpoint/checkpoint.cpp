@@ -26,7 +26,8 @@ struct OpenedShard {
   TensorTable tensors;
 };
 
-// Bytes of an opened object from `offset` on: what came with the opening, and the rest read now.
+// Bytes of an opened object from `offset` on: those that came with the opening, and the rest read
+// now.
 Result<void> fill(Store& store, const Opened& opened, std::uint64_t offset, std::span<char> to) {
   const std::uint64_t here = std::min<std::uint64_t>(to.size(), opened.first.size() - offset);
   if (here != 0) std::memcpy(to.data(), opened.first.data() + offset, here);

@@ -10,7 +10,7 @@ namespace streamer::core {
 
 namespace {
 
-// It has no magic: what follows is its rules' to say.
+// It has no magic number: its rules decide.
 bool recognises_safetensors(std::span<const std::byte>, std::uint64_t) {
   return true;
 }

@@ -23,7 +23,7 @@ namespace {
 constexpr std::string_view kSafetensors = ".safetensors";
 constexpr std::size_t kMostNames = 5;
 
-// How downloads that have not ended are named, by the programs that make them.
+// The suffixes of unfinished downloads, by the programs that make them.
 constexpr std::array<std::string_view, 7> kUnfinished = {
     ".incomplete", ".part", ".partial", ".crdownload", ".download", ".tmp", ".aria2"};
 // Weights of other formats.
@@ -39,8 +39,8 @@ bool starts_ignoring_case(std::string_view text, std::string_view start) {
   return equal_ignoring_case(text.substr(0, start.size()), start);
 }
 
-// "fp16", "bf16", "int8_dynamic", "ema": what stands behind a dot in a name and says which form of
-// the same weights it is.
+// "fp16", "bf16", "int8_dynamic", "ema": a part after a dot in a name that tells which form of the
+// same weights it is.
 bool is_variant(std::string_view word) {
   if (equal_ignoring_case(word, "ema") || equal_ignoring_case(word, "non_ema")) return true;
   for (const std::string_view kind : {"fp", "bf", "int", "nf"}) {
@@ -145,7 +145,7 @@ bool is_consolidated(std::string_view stem) {
   return starts_ignoring_case(stem, "consolidated");
 }
 
-// What stands beside a model and is no part of it.
+// Files that belong beside a model and are not part of it.
 bool is_beside_a_model(std::string_view stem) {
   return starts_ignoring_case(stem, "adapter_model") || starts_ignoring_case(stem, "optimizer") ||
          starts_ignoring_case(stem, "training_");
@@ -182,7 +182,7 @@ void note_left_out(ModelFiles& chosen, const std::vector<FileName>& out, std::st
       fmt::format("left out {}: {}; name the files to load them", names_of(names(out)), why));
 }
 
-// Other layouts of the model, and what is no part of it.
+// Leaves out other layouts of the model, and files that are not part of it.
 void leave_out_other_layouts(std::vector<FileName>& files, ModelFiles& chosen) {
   const auto has = [&](auto is_one) {
     return std::any_of(files.begin(), files.end(),
@@ -200,7 +200,7 @@ void leave_out_other_layouts(std::vector<FileName>& files, ModelFiles& chosen) {
   }
 }
 
-// Variants of weights of which others are there too.
+// Leaves out variants of weights that also exist in another form.
 Result<void> leave_out_variants(std::vector<FileName>& files, ModelFiles& chosen) {
   std::map<std::string, std::set<std::string>> variants;  // of a stem
   for (const FileName& file : files)
@@ -236,7 +236,7 @@ bool has_file(const FolderContent& folder, std::string_view name) {
   return std::find(folder.files.begin(), folder.files.end(), name) != folder.files.end();
 }
 
-// A download of name that has not ended, as its file is named; else empty.
+// The file name of an unfinished download of name; otherwise empty.
 std::string unfinished_download(const FolderContent& folder, std::string_view name) {
   for (const std::string_view end : kUnfinished) {
     std::string partial = std::string(name) + std::string(end);
@@ -313,7 +313,7 @@ Result<void> check_sets(const FolderContent& folder, const std::vector<FileName>
   return {};
 }
 
-// What is there by name, but is not, or not yet, a whole file.
+// Finds names that are not, or not yet, complete files.
 Result<void> check_files(const FolderContent& folder, const std::vector<FileName>& files) {
   for (const FileName& file : files) {
     if (const BrokenEntry* const broken = find_broken(folder, file.name))
@@ -338,7 +338,7 @@ Result<void> check_files(const FolderContent& folder, const std::vector<FileName
   return {};
 }
 
-// The index that is meant; nullopt: none is there, or only those of other layouts.
+// The index to use; nullopt: there is none, or only those of other layouts.
 Result<std::optional<IndexName>> choose_index(std::vector<IndexName> indexes,
                                               const std::vector<FileName>& files,
                                               ModelFiles& chosen) {

@@ -21,14 +21,14 @@ namespace streamer::core {
 namespace {
 
 constexpr std::uint64_t kFirstIndexBytes = kMiB;
-// Far above any index that was ever written; what is longer is not one.
+// Far larger than any real index; a longer file is not one.
 constexpr std::uint64_t kLongestIndexBytes = 512 * kMiB;
-// A text for people names no more, and each is a request.
+// A message names no more than this, and each folder costs a request.
 constexpr std::size_t kMostFoldersLookedInto = 16;
 constexpr std::uint64_t kLongestReferenceBytes = 256;
 constexpr std::size_t kLookThreads = 16;
 
-// A folder's listing, whole and by name.
+// A folder's listing, complete and by name.
 struct Listed {
   std::vector<Entry> entries;
   FolderContent content;
@@ -98,7 +98,8 @@ Result<ShardIndex> read_index(Store& store, const Uri& index) {
   return Error(std::move(fields)).at(index.text());
 }
 
-// Which of a folder's folders hold safetensors files, as far as was looked; failures are no matter.
+// Which of a folder's subfolders contain safetensors files, as far as was checked; failures are
+// ignored.
 std::vector<std::string> folders_with_models(Store& store, const Listed& listed) {
   std::vector<Uri> below;
   for (const Entry& entry : listed.entries) {
@@ -119,7 +120,7 @@ std::vector<std::string> folders_with_models(Store& store, const Listed& listed)
   return *std::move(looked);
 }
 
-// Of a hub's cache: the snapshot that refs/main names.
+// The snapshot of a hub's cache that refs/main names.
 Result<Uri> find_snapshot(Store& store, const Uri& cache) {
   const Listed snapshots = TRY(list_folder(store, child(child(cache, "snapshots"), "")));
   const auto lack = [&](std::string_view what) {

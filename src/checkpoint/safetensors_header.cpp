@@ -16,7 +16,7 @@ constexpr std::size_t kMostDimensions = 64;
 constexpr std::size_t kLongestNameBytes = 64 * kKiB;
 constexpr std::size_t kMostTensors = 10'000'000;
 
-// Starts with the rule's name: tools and people search for it.
+// Starts with the rule's name: tools and humans search for it.
 template <typename... Arguments>
 Error broken(std::string_view rule, fmt::format_string<Arguments...> format,
              Arguments&&... arguments) {

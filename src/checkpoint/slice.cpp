@@ -8,7 +8,7 @@ namespace streamer::core {
 namespace {
 
 // A validated shape's product times its bits fits in 64 bits, but the product of some of its
-// dimensions may not if another is zero: then there are no bytes and nobody asks.
+// dimensions may not if another is zero: then there are no bytes, and the product is not used.
 std::uint64_t product(std::span<const std::uint64_t> extents) {
   std::uint64_t all = 1;
   for (const std::uint64_t extent : extents)

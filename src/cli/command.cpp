@@ -45,7 +45,7 @@ namespace {
 
 using NamedValues = std::vector<std::pair<std::string, std::string>>;
 
-// The arguments have seen to the '='.
+// The arguments were checked to contain a '='.
 NamedValues named_values(const std::vector<std::string>& settings) {
   NamedValues values;
   for (const std::string& setting : settings) {
@@ -64,7 +64,7 @@ Result<LoadOptions> make_options(const LoadArguments& arguments) {
   return options;
 }
 
-// All that was said, for the checkpoint: its loads inherit it.
+// All settings go to the checkpoint: its loads inherit them.
 Result<Settings> all_settings_of(const LoadArguments& arguments) {
   std::vector<std::string> settings;
   const std::array<std::pair<const char*, const std::string*>, 4> common = {{

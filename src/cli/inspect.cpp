@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// streamer inspect: what a checkpoint holds, and whether it is valid.
+// streamer inspect: what a checkpoint contains, and whether it is valid.
 #include <fmt/format.h>
 
 #include <algorithm>

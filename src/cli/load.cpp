@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// streamer load: brings a checkpoint to memory and says how that went.
+// streamer load: streams a checkpoint to memory and reports how it went.
 #include <fmt/format.h>
 
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// streamer ls: what stands directly under a URI.
+// streamer ls: what is directly under a URI.
 #include <fmt/format.h>
 
 #include "cli/command.hpp"

@@ -33,7 +33,7 @@ extern "C" void print_log_line(std::int32_t level, const char* line, void* user)
   write_to(stderr, "{}{}\n", is_warning ? "warning: " : "", escaped(line));
 }
 
-// Warnings are for who runs the command, unless the environment sends the log elsewhere.
+// Warnings are shown to the command's user, unless the environment sends the log elsewhere.
 void show_warnings() {
   for (const char* const name :
        {"STREAMER_LOG_FILE", "RUNAI_STREAMER_LOG_FILE", "RUNAI_STREAMER_LOG_TO_STDERR"}) {
@@ -43,7 +43,7 @@ void show_warnings() {
   set_log(LogLevel::warning, print_log_line);
 }
 
-// What the arguments fill; which of it counts follows from the subcommand.
+// Filled by the arguments; the subcommand decides which fields are used.
 struct Arguments {
   std::string uri;
   LoadArguments load;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// streamer pull, streamer snapshot: chosen files to a folder.
+// streamer pull, streamer snapshot: copy selected files to a folder.
 #include <fmt/format.h>
 
 #include <condition_variable>

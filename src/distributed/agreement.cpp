@@ -19,7 +19,7 @@ namespace {
 // gather_needs() compares.
 constexpr std::uint64_t kProtocol = 0x6C69627374726D01;
 
-// One rank's state. Of a fixed size, as all_gather() wants it.
+// One rank's state. Of a fixed size, as all_gather() requires.
 struct State {
   std::int32_t has_failed = 0;
   std::int32_t kind = 0;
@@ -62,8 +62,8 @@ void put(std::string& text, std::uint64_t number) {
     text += static_cast<char>(number >> (8 * byte) & 0xFFU);
 }
 
-// Of all that must be the same on all ranks: where a tensor's bytes are, and of which version. Not
-// of the objects' names, which may be mounted elsewhere.
+// A digest of what must be the same on all ranks: where a tensor's bytes are, and of which version.
+// Not of the objects' names, which may be mounted elsewhere.
 Sha256Digest digest_of(const Checkpoint& checkpoint) {
   Sha256Hasher hasher;
   std::string row;

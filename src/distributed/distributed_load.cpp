@@ -15,7 +15,7 @@ namespace streamer::core {
 
 namespace {
 
-// What this rank needs, and whether it can be had this way.
+// What this rank needs, if it can be loaded this way.
 Result<std::vector<Need>> find_needs(const Communicator& communicator, const Checkpoint& checkpoint,
                                      const std::vector<PlanRequest>& requests,
                                      const LoadSettings& settings) {

@@ -17,7 +17,7 @@ namespace streamer::core {
 
 namespace {
 
-// Transfers of a call that failed may still be under way, and use the buffers for as long as the
+// Transfers of a failed call may still be in progress, and use the buffers for as long as the
 // process lives.
 void keep_for_good(std::unique_ptr<ExchangeMemory> memory) {
   using Kept = std::vector<std::unique_ptr<ExchangeMemory>>;
@@ -58,7 +58,7 @@ const std::vector<Need>& Exchange::needs_of_rank(std::uint32_t rank) const noexc
   return needs_[needs_.size() == 1 ? 0 : rank];
 }
 
-// Whether another rank gets what the list names.
+// Whether another rank receives what the list names.
 bool Exchange::is_sent(std::size_t list) const noexcept {
   return needs_.size() == 1 || list != communicator_.rank();
 }
@@ -129,8 +129,8 @@ void Exchange::measure_buffers() {
   }
 }
 
-// Where memory is a ring, an item waits until those a lap before it were released, so that these
-// must be whole before it begins. With several files at once that may not be so.
+// In a ring an item waits until those a lap before it have been released, so these must be complete
+// before it begins. With several files at once that may not be the case.
 Result<void> Exchange::check(const Plan& plan) const {
   const auto items = plan.items();
   std::vector<std::size_t> first(items.size(), SIZE_MAX);
@@ -241,7 +241,7 @@ void Exchange::release_units() noexcept {
   own_->release();
 }
 
-// Copies bytes of a range that a unit has, to where they lie densely. bytes: the unit's, densely.
+// Copies a unit's bytes of a range to a dense place. bytes: the unit's, densely.
 Result<void> Exchange::gather(std::byte* to, const StridedRange& range, Overlap part,
                               const Unit& unit, const std::byte* bytes) {
   const std::uint64_t unit_stride = unit.range.stride_bytes;
@@ -290,7 +290,8 @@ Result<void> Exchange::pack(Round round) {
   return memory_->finish_copies();
 }
 
-// What a list of needs has of this rank's units, by message. Packed from `at` on, which is moved.
+// The bytes of this rank's units that a list of needs wants, by message. Packed from `at` on, which
+// is advanced.
 Result<void> Exchange::pack_for(std::size_t list, Round round, std::byte*& at,
                                 std::vector<Outgoing>& messages) {
   messages.clear();
@@ -324,7 +325,7 @@ Result<void> Exchange::pack_for(std::size_t list, Round round, std::byte*& at,
   return {};
 }
 
-// Says where each message of the round is received.
+// Decides where each message of the round is received.
 void Exchange::choose_destinations(Round round) {
   incoming_.clear();
   std::byte* at = receive_buffer_;
@@ -413,7 +414,7 @@ Result<void> Exchange::unpack(ReaderCounters& mine, Round round) {
   return {};
 }
 
-// What was copied so far is there, and said to be.
+// Finishes the copies so far and marks their items as landed.
 Result<void> Exchange::hand_over(ReaderCounters& mine) {
   if (landed_.empty()) return {};
   TRY(memory_->finish_copies());

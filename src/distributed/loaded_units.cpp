@@ -11,7 +11,7 @@ namespace streamer::core {
 
 namespace {
 
-// A checkpoint whose tensors are this rank's units, in their order, and a request for each.
+// A checkpoint whose tensors are this rank's units, in order, with a request for each.
 struct Share {
   std::shared_ptr<const Checkpoint> checkpoint;
   std::vector<PlanRequest> requests;

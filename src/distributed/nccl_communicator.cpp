@@ -16,8 +16,8 @@ namespace streamer::core {
 
 namespace {
 
-// NCCL's ABI, as far as it is used here: the types and values of nccl.h, spelled out so that no
-// header of its own is needed.
+// NCCL's ABI, as far as it is used here: the types and values of nccl.h, spelled out so that its
+// header is not needed.
 struct UniqueId {
   std::array<char, 128> internal;
 };

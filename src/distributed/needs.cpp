@@ -18,7 +18,7 @@ bool comes_before(const Need& a, const Need& b) {
   return a.object != b.object ? a.object < b.object : a.range.offset < b.range.offset;
 }
 
-// Appends, or makes the last one longer if no more than gap_bytes lie between the two.
+// Appends a range, or extends the last one if at most gap_bytes lie between the two.
 void append(std::vector<Need>& needs, const Need& next, std::uint64_t gap_bytes = 0) {
   if (!needs.empty()) {
     Need& last = needs.back();
@@ -39,8 +39,8 @@ struct Columns {
   std::uint64_t end_row = 0;
 };
 
-// The same columns of rows that lie stride apart, with those put together between which lie no more
-// than gap_bytes; nullopt if the needs are no such thing.
+// Merges needs that are columns of the same rows, which lie stride apart, if at most gap_bytes lie
+// between them; nullopt if the needs are not of this form.
 std::optional<std::vector<Columns>> columns_of(std::span<const Need> group,
                                                std::uint64_t gap_bytes) {
   const std::uint64_t stride = group.front().range.stride_bytes;
@@ -69,7 +69,7 @@ std::optional<std::vector<Columns>> columns_of(std::span<const Need> group,
   return merged;
 }
 
-// Of needs that cover each other.
+// For needs that overlap.
 void unite_group(std::span<const Need> group, std::uint64_t gap_bytes, std::vector<Need>& united) {
   const Need& first = group.front();
   std::uint64_t end = 0;

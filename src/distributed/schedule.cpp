@@ -13,7 +13,7 @@ namespace {
 constexpr std::uint64_t kLargestUnitBytes = 8 * kMiB;
 constexpr std::uint64_t kSmallestUnitBytes = 64 * kKiB;
 constexpr std::uint64_t kUnitsPerRank = 16;
-// A round ends when the next unit would not fit, so that units must be small beside it.
+// A round ends when the next unit would not fit, so units must be small compared with it.
 constexpr std::uint64_t kUnitsPerRound = 4;
 // MPI counts bytes in an int.
 constexpr std::uint64_t kLargestShareBytes = 512 * kMiB;
@@ -107,7 +107,7 @@ void share_out_files(Schedule& schedule) {
     unit.owner = owners[unit.object];
 }
 
-// Each rank reads its units by object and offset; who is furthest behind comes next.
+// Each rank reads its units by object and offset; the rank that is furthest behind comes next.
 void order(std::vector<Unit>& units, std::uint32_t ranks) {
   std::vector<std::uint64_t> begins;
   std::vector<std::uint64_t> read(ranks);
@@ -127,8 +127,8 @@ void order(std::vector<Unit>& units, std::uint32_t ranks) {
   units = std::move(ordered);
 }
 
-// Room for the unit, and for what lies between two of them where they are read to: a page if reads
-// shall land in place, else less.
+// Room for the unit, and for the padding between two of them in the memory they are read to: a page
+// if reads are to land in place, otherwise less.
 std::uint64_t room_for(const Unit& unit) {
   const std::uint64_t bytes = unit.range.total_bytes();
   return bytes + (bytes >= kSmallestUnitBytes ? kPageBytes : 2 * kReadAlignment);

@@ -12,7 +12,7 @@ namespace streamer::core {
 
 namespace {
 
-// A segment until it is passed on: a store of somebody else's may throw.
+// Owns a segment until it is passed on: a store of the program's may throw.
 class HeldSegment {
  public:
   HeldSegment(Staging& staging, const Chunk& chunk, std::optional<std::uint32_t> segment) noexcept
@@ -68,7 +68,7 @@ void BlockingSource::run(std::uint32_t, ReaderCounters& mine) {
   }
 }
 
-// False if the load stopped meanwhile.
+// False if the load has stopped.
 bool BlockingSource::wait_until_admitted(const Chunk& chunk, ReaderCounters& mine) {
   while (!landing_.is_stopped()) {
     // Read before the window is asked, so that a move in between is noticed.

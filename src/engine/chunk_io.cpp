@@ -19,8 +19,8 @@ namespace {
 constexpr std::uint64_t kSmallPieceBytes = 4 * kKiB;
 constexpr std::size_t kMostIovecs = 256;
 
-// The entries of one scattered read: the chunk's pieces from `from` on, and what lies between them,
-// which lands in waste.
+// The entries of one scattered read: the chunk's pieces from `from` on, and the bytes between them,
+// which land in waste.
 class Iovecs {
  public:
   Iovecs(const Landing& landing, const Chunk& chunk, std::uint64_t from, std::span<std::byte> waste)
@@ -67,7 +67,7 @@ Error read_failure(const Chunk& chunk, const OpenFile& file, int os_error) {
       .at(file.object->uri.text(), {chunk.offset, chunk.size});
 }
 
-// All of [offset, offset + size), or as much as a failure left: whole on success.
+// Reads [offset, offset + size): completely, or as far as it got before a failure.
 Result<void> read_fully(int fd, std::byte* to, const Chunk& chunk, const OpenFile& file) {
   for (std::uint64_t done = 0; done < chunk.size;) {
     const ssize_t got =
@@ -107,8 +107,8 @@ Result<void> read_once(Landing& landing, int fd, const Chunk& chunk, const OpenF
   return {};
 }
 
-// read(fd), and once more if the first failure may have been a passing one: a fault of a disk, or a
-// file server that came back. Then on a file opened anew that is still the pinned version.
+// read(fd), and once more if the first failure may be temporary: a disk fault, or a file server
+// that has come back. The second time on a newly opened file that is still the pinned version.
 template <typename Read>
 Result<void> read_twice(const OpenFile& file, ReaderCounters& counters, Read&& read) {
   auto first = read(file.buffered.get());

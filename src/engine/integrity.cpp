@@ -13,7 +13,7 @@ std::string_view as_bytes_of(const std::byte* data, std::uint64_t size) {
   return {reinterpret_cast<const char*>(data), size};
 }
 
-// Whether the chunks bring every byte of the object behind its header.
+// Whether the chunks cover every byte of the object after its header.
 bool covers(const Plan& plan, const CheckpointObject& entry,
             std::span<const std::uint32_t> chunks) {
   if (entry.head_bytes == 0) return false;  // ranges of a file

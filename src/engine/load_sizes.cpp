@@ -39,7 +39,7 @@ constexpr std::uint64_t kBuffersPerLimit = 4;
 // For one file reader: a few 2 MiB chunks that cannot land in place may be in flight.
 constexpr std::uint64_t kUsualReaderBytes = 16 * kMiB;
 constexpr std::uint64_t kLeastReaderBytes = 128 * kKiB;
-// Without a limit.
+// For one file reader without a memory limit.
 constexpr std::uint64_t kMostReaderBytes = 64 * kMiB;
 // For all connections: their receive buffers, and what libcurl and TLS keep beside them.
 constexpr std::uint64_t kUsualNetworkBytes = 48 * kMiB;

@@ -8,10 +8,10 @@ namespace streamer::core {
 
 namespace {
 
-// Spans from this size on are laid so that file offset and address agree modulo a page, which lets
-// direct reads land in place. Below it, packing saves more memory than a bounce costs.
+// Spans of at least this size are placed so that file offset and address are congruent modulo a
+// page, which lets direct reads land in place. Below it, packing saves more than a bounce costs.
 constexpr std::uint64_t kCongruentSpanBytes = 64 * kKiB;
-// Items that cannot lie as the file has them are packed at this alignment: a cache line.
+// Items that cannot be laid out as in the file are packed at this alignment: a cache line.
 constexpr std::uint64_t kPackedAlignment = 64;
 // A chunk of a ring takes at most this share of it, so that reading and consuming overlap.
 constexpr std::uint64_t kChunksPerRing = 4;
@@ -27,7 +27,7 @@ bool comes_before(const Wanted& a, const Wanted& b) {
   return a.range.total_bytes() < b.range.total_bytes();
 }
 
-// The number of the device's memory, which is added if it is not there.
+// The number of the device's memory, which is added if it is new.
 std::uint32_t memory_of(Device device, std::vector<MemoryNeed>& memories) {
   const auto found = std::find_if(memories.begin(), memories.end(),
                                   [&](const MemoryNeed& m) { return m.device == device; });

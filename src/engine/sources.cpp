@@ -16,7 +16,7 @@ Result<std::unique_ptr<Source>> make_file_source(SourceParts parts) {
   return std::unique_ptr<Source>(std::make_unique<FileSource>(std::move(parts)));
 }
 
-// The one list of sources.
+// The only list of sources.
 struct SourceRow {
   bool (*brings)(Store& store);
   // The cost of a request: the bytes that could have arrived in its time.
@@ -25,7 +25,7 @@ struct SourceRow {
   Result<std::unique_ptr<Source>> (*make)(SourceParts parts);
 };
 
-// A store's is the first that brings its bytes.
+// A store uses the first source that can read it.
 constexpr SourceRow kSources[] = {
     // 10 ms of a connection's time.
     {[](Store& store) { return store.remote() != nullptr; },

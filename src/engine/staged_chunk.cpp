@@ -56,7 +56,7 @@ bool StagedChunk::take_segment(const std::function<void()>& before_waiting) {
   return segment_.has_value();
 }
 
-// As many of the bytes as the segment still takes; returns how many.
+// Copies as many of the bytes as fit into the segment; returns how many.
 std::size_t StagedChunk::append(Place place, std::string_view bytes) {
   std::byte* const segment = staging_.data(chunk_, *segment_);
   const std::uint64_t all = staging_.segment_bytes();

@@ -13,7 +13,7 @@ namespace streamer::core {
 
 namespace {
 
-// Pieces that are smaller on average cost more as copies of their own than being gathered first.
+// Pieces that are smaller on average cost more as separate copies than gathered first.
 constexpr std::uint64_t kGatheredPieceBytes = 64 * kKiB;
 
 }  // namespace
@@ -22,7 +22,8 @@ bool Staging::needs_gathering(const Chunk& chunk) noexcept {
   return chunk.pieces > 1 && chunk.size / chunk.pieces < kGatheredPieceBytes;
 }
 
-// One device's. The order is that in which they need each other; the landing has the memory.
+// The parts of one device, declared in the order in which they depend on each other; the landing
+// has the memory.
 struct Staging::Lane {
   std::unique_ptr<PinnedSegments> segments;
   std::unique_ptr<DeviceCopier> copier;

@@ -15,8 +15,8 @@ namespace streamer::core {
 
 namespace {
 
-// libcufile's ABI, as far as it is used here: the structs and the values of cufile.h, spelled out
-// so that no header of its own is needed.
+// libcufile's ABI, as far as it is used here: the structs and values of cufile.h, spelled out so
+// that its header is not needed.
 struct Status {
   int code;  // 0: success; else CUfileOpError
   int cuda_code;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instead of the CUDA runtime, where the library was built without it.
+// Replaces the CUDA runtime if the library was built without it.
 #include "gpu/gpu_kinds.hpp"
 
 namespace streamer::core {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA runtime itself, linked in statically: what a machine must have is a driver.
+// The CUDA runtime itself, linked statically: a machine needs only a driver.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 

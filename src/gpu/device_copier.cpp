@@ -11,7 +11,7 @@
 
 namespace streamer::core {
 
-// Segments whose copies stand in streams, the oldest first.
+// Segments whose copies are queued on streams, the oldest first.
 struct DeviceCopier::InFlight {
   std::deque<std::uint32_t> segments;
   std::size_t next_stream = 0;
@@ -125,7 +125,7 @@ void DeviceCopier::pin_more() {
   if (was_quiet && !segments_.note().empty()) callbacks_.noted(segments_.note());
 }
 
-// All that was submitted stands in streams before any of it is waited for.
+// Everything that was submitted is queued on streams before any of it is waited for.
 void DeviceCopier::start_submitted(InFlight& flight) {
   // The stack gives the last one first: the order is reversed.
   std::vector<std::uint32_t> segments;

@@ -45,7 +45,7 @@ DeviceMemory::~DeviceMemory() {
   run_on_device(runtime_, device_, [this] { give_back(); });
 }
 
-// What a device in trouble keeps is lost with its context.
+// Failures are ignored: what a failed device keeps is lost with its context.
 void DeviceMemory::give_back() {
   // Streams of the caller that are unknown here may still use it.
   static_cast<void>(runtime_.synchronize_device().has_value());

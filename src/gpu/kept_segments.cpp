@@ -22,13 +22,14 @@ struct All {
   std::uint32_t generation = 0;
 };
 
-// Never destroyed: at the end of the process the driver may be gone before us.
+// Never destroyed: at the end of the process the driver may already be gone.
 Guarded<All>& all() {
   static auto* const guarded = new Guarded<All>;
   return *guarded;
 }
 
-// After fork() the child has the memory but not what pinned it: it is left alone.
+// After fork() the child has the memory, but not the driver's state that pins it: it is not
+// touched.
 void forget_those_of_the_parent(All& kept) {
   const std::uint32_t generation = fork_generation();
   if (kept.generation == generation) return;

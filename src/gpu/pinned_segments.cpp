@@ -13,8 +13,8 @@ namespace streamer::core {
 
 namespace {
 
-// In one go a large region would hold a lock of the driver that running kernels need, and those who
-// wait for a first segment would wait for all of them.
+// Not all at once: a large region would hold a lock of the driver that running kernels need, and
+// readers that wait for a first segment would wait for all of them.
 constexpr std::uint64_t kPinnedAtOnce = 32 * kMiB;
 
 }  // namespace

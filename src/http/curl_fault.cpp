@@ -17,7 +17,7 @@ bool was_cut(std::string_view text) {
   return false;
 }
 
-// Servers say so in the handshake or, with TLS 1.3, only after it.
+// Servers send the alert in the handshake or, with TLS 1.3, only after it.
 bool wants_other_certificate(std::string_view text) {
   return text.find("alert certificate required") != std::string_view::npos ||
          text.find("alert bad certificate") != std::string_view::npos ||

@@ -34,7 +34,7 @@ std::byte* plus(void* address, std::uint64_t bytes) {
   return static_cast<std::byte*>(address) + bytes;
 }
 
-// Addresses of its own, or MAP_FAILED with errno; aligned to a huge page.
+// New addresses, aligned to a huge page, or MAP_FAILED with errno.
 std::byte* map(std::uint64_t bytes, Arena::Promise promise) {
   // One huge page more than wanted, so that an aligned start can be cut out of it.
   const int flags =
@@ -49,8 +49,8 @@ std::byte* map(std::uint64_t bytes, Arena::Promise promise) {
   return plus(start, before);
 }
 
-// Moves what was left to `to`, where it grows to so many bytes. False if it stays where it is; what
-// was mapped at `to` may be gone then.
+// Moves the left pages to `to`, where the mapping grows to that many bytes. False if they stay
+// where they are; the mapping at `to` may then be gone.
 bool move(const Left& pages, std::byte* to, std::uint64_t bytes) {
   if (::mremap(pages.data, pages.bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
     return false;

@@ -10,7 +10,7 @@ namespace {
 constexpr std::int32_t kCpu = 1;       // kDLCPU
 constexpr std::uint8_t kUnsigned = 1;  // kDLUInt
 
-// The struct that is handed out and all that it points to, in one piece of memory.
+// The exported struct and everything it points to, in one piece of memory.
 template <typename Managed>
 struct Export {
   Managed managed{};
@@ -25,7 +25,7 @@ struct Export {
   }
 };
 
-// The shape of rows of bytes: the last dimension takes the bytes of its elements, where they are
+// The shape as rows of bytes: the last dimension counts the bytes of its elements, if they are
 // whole.
 std::vector<std::int64_t> byte_shape(const DlpackSource& source) {
   std::vector<std::int64_t> shape(source.shape.begin(), source.shape.end());

@@ -51,7 +51,7 @@ std::optional<std::uint64_t> read_line(const std::string& path, std::string_view
   return std::nullopt;
 }
 
-// How much one group can still take; UINT64_MAX if it has no limit.
+// How much one group can still allocate; UINT64_MAX if it has no limit.
 std::uint64_t group_headroom(const std::string& folder, const GroupFiles& files) {
   std::uint64_t limit = UINT64_MAX;
   for (const char* name : files.limits) {

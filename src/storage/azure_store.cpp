@@ -16,7 +16,7 @@ namespace streamer::core {
 
 namespace {
 
-// Has encoded names in listings, and every Azurite since 2022 knows it.
+// It has encoded names in listings, and every Azurite since 2022 supports it.
 constexpr const char* kVersion = "2021-12-02";
 
 constexpr std::array kCodes = {
@@ -58,7 +58,7 @@ struct ConnectionString {
   std::string protocol;
 };
 
-// What every emulator of the service uses; published by Microsoft, and no secret.
+// The account of every emulator of the service; published by Microsoft, so not a secret.
 constexpr std::string_view kEmulatorAccount = "devstoreaccount1";
 constexpr std::string_view kEmulatorKey =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
@@ -99,7 +99,7 @@ std::string without_mark(std::string sas) {
   return sas.starts_with("?") ? sas.substr(1) : sas;
 }
 
-// A SAS token is put on the request line as it stands.
+// A SAS token is put on the request line unchanged.
 Result<void> check_sas(std::string_view sas) {
   for (const char c : sas) {
     if (static_cast<unsigned char>(c) > 0x20 && static_cast<unsigned char>(c) < 0x7F && c != '#')
@@ -238,7 +238,7 @@ std::string joined(std::string_view a, std::string_view b) {
   return fmt::format("{}{}{}", a, a.empty() || b.empty() ? "" : "&", b);
 }
 
-// "Encoded" names stand percent-encoded; '+' is itself.
+// "Encoded" names are percent-encoded; '+' stands for itself.
 Result<std::string> name_of(const XmlElement& element) {
   const XmlElement* const name = element.child("Name");
   if (name == nullptr) return Error(ErrorKind::corrupt, "an entry has no name");

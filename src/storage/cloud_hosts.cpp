@@ -17,8 +17,8 @@ constexpr std::array<std::string_view, 3> kAzureSuffixes = {
 constexpr std::string_view kGoogleHost = "storage.googleapis.com";
 constexpr std::string_view kEmulatorPath = "/devstoreaccount1/";
 
-// "s3.eu-west-1" of the endpoint's own part of an AWS host; the rest, before it, is the bucket.
-// Returns where the endpoint begins; npos if it is no such host.
+// Finds the endpoint's own part of an AWS host, "s3.eu-west-1"; the rest, before it, is the bucket.
+// Returns where it begins; npos for other hosts.
 std::size_t aws_endpoint_at(std::string_view host) {
   const std::string_view body = before_aws_suffix(host);
   for (std::size_t at = 0; at != std::string_view::npos && at < body.size();) {

@@ -38,7 +38,7 @@ FileVersion version_of(const struct stat& status) {
 
 enum class Difference { none, attributes, bytes, in_doubt };
 
-// Pure. A change of links, mode or owner says why the time of the last change is another one.
+// Pure. A change of links, mode or owner explains why the change time (ctime) differs.
 Difference compare(const FileVersion& pinned, const FileVersion& now) {
   if (now.size != pinned.size || now.modified_ns != pinned.modified_ns ||
       now.inode != pinned.inode || now.device != pinned.device) {
@@ -50,7 +50,7 @@ Difference compare(const FileVersion& pinned, const FileVersion& now) {
   return is_explained ? Difference::attributes : Difference::in_doubt;
 }
 
-// Whether the path leads to another file by now, or to none: moving a file changes its status.
+// Whether the path now leads to another file, or to none: moving a file changes its status.
 bool was_moved(const Object& object) {
   struct stat status {};
   if (::stat(object.uri.path().c_str(), &status) != 0) return errno == ENOENT;

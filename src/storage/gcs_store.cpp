@@ -37,8 +37,8 @@ bool is_own(std::string_view code) {
   return false;
 }
 
-// Where the client libraries of Google let tests put another server. They go without credentials
-// there.
+// The variables by which Google's client libraries let tests use another server; they send no
+// credentials to it.
 Result<void> read_endpoint(const RemoteConfig& from, GcsConfig& config) {
   auto found = from.first_of(setting::kGcsEndpoint,
                              {"CLOUD_STORAGE_EMULATOR_ENDPOINT", "CLOUD_STORAGE_TESTBENCH_ENDPOINT",
@@ -56,7 +56,7 @@ Result<void> read_endpoint(const RemoteConfig& from, GcsConfig& config) {
   return {};
 }
 
-// What was set in code, or what the caller's callback gives; else the chain.
+// A token set in code, or from the caller's callback, or else the chain of sources.
 Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
   if (from.get(setting::kGcsUnsigned)) config.is_unsigned = true;
   const auto id = from.get(setting::kGcsAccessKeyId);
@@ -97,7 +97,7 @@ Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
   return {};
 }
 
-// A token of one universe is nothing to another one's hosts. An endpoint that was given may be a
+// A token of one universe must not be sent to another one's hosts. A custom endpoint may be in
 // front of either.
 Result<void> check_host(const BearerToken& token, const Endpoint& endpoint, bool is_googles_own) {
   if (token.universe.empty()) return {};

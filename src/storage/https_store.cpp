@@ -11,8 +11,8 @@ namespace streamer::core {
 namespace {
 
 constexpr std::uint32_t kMostHops = 5;
-// A URL that never works ends the load; but of many that are asked for at once, the first answer
-// may be to one that came too late.
+// A URL that never works ends the load; but of many requests at the same time, the first answer may
+// be to one that was sent too late.
 constexpr std::uint32_t kMostUselessRenewals = 3;
 
 bool is_redirect(int status) {
@@ -82,7 +82,7 @@ Result<SignedRequest> HttpsStore::range_request(const Uri& uri, ByteRange range,
   return request;
 }
 
-// Remembers where the answer points to, if that may be followed.
+// Remembers the target of the redirect, if it may be followed.
 Again HttpsStore::follow(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer) {
   const HttpUrl from{request.http.origin, request.http.path, request.http.query};
   const auto to = resolve_location(from, answer.head.header_or_empty("location"));

@@ -23,9 +23,9 @@ namespace {
 
 constexpr std::string_view kPrefix = ".streamer-";
 constexpr std::string_view kSuffix = ".partial";
-// Written between two looks at whether it is still wanted.
+// How much is written between two checks whether it is still wanted.
 constexpr std::size_t kWriteBytes = kMiB;
-// A folder into which people pull is not a whole disk.
+// A folder for pulls is much smaller than a whole disk.
 constexpr std::uint32_t kMostEntries = 200'000;
 constexpr int kDeepest = 64;
 
@@ -34,7 +34,7 @@ std::string random_name() {
                      static_cast<unsigned>(chance() * 4294967295.0), kSuffix);
 }
 
-// Whether the name in the folder is the file that is open.
+// Whether the name in the folder still belongs to the open file.
 bool is_named(int folder, const char* name, int fd) {
   struct stat open {};
   struct stat named {};
@@ -49,7 +49,7 @@ Result<void> lock(int fd) {
   return {};
 }
 
-// The way to name a file that has no name. Without /proc there is none for everybody.
+// The path by which an unnamed file can be given a name. Without /proc that needs privileges.
 std::string path_of(int fd) {
   return fmt::format("/proc/self/fd/{}", fd);
 }

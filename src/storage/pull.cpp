@@ -26,9 +26,9 @@ namespace {
 
 constexpr std::uint64_t kStepBytes = 8 * kMiB;
 constexpr std::size_t kThreads = 8;
-// An object that is replaced while it is read is read anew.
+// How often an object that is replaced while it is read is read again.
 constexpr int kAttemptsAtChanging = 3;
-// If so many objects fail, something else than they is wrong.
+// If this many objects fail, the cause is not the objects.
 constexpr std::uint32_t kMostFailures = 100;
 
 bool matches(const std::vector<std::string>& patterns, const WantedFile& wanted) {
@@ -38,8 +38,8 @@ bool matches(const std::vector<std::string>& patterns, const WantedFile& wanted)
   });
 }
 
-// The folder of a path below root, made if need be, one component at a time: a symbolic link that
-// somebody planted on the way ends it.
+// The folder of a path below root, made if it does not exist, one component at a time: a symbolic
+// link on the way ends it, because it could lead anywhere.
 Result<UniqueFd> open_parent(int root, std::string_view path, mode_t folder_mode) {
   UniqueFd folder(::openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return os_failure("opening the folder", errno);
@@ -61,14 +61,14 @@ Result<UniqueFd> open_parent(int root, std::string_view path, mode_t folder_mode
   }
 }
 
-// With a cap on bandwidth, what is asked for at a time takes about a quarter of a second.
+// With a bandwidth cap, each request takes about a quarter of a second.
 std::uint64_t step_bytes(std::uint64_t bandwidth_bytes_per_s) {
   if (bandwidth_bytes_per_s == 0) return kStepBytes;
   return std::clamp<std::uint64_t>(std::bit_floor(bandwidth_bytes_per_s / 4), 16 * kKiB,
                                    kStepBytes);
 }
 
-// What the threads of one pull share.
+// State shared by the threads of one pull.
 class Puller {
  public:
   Puller(Stores& stores, int root, const PullTarget& target)
@@ -171,7 +171,7 @@ class Puller {
   Progress* progress_ = &unseen_;
 };
 
-// Whether other objects may do better.
+// Whether other objects may still succeed.
 bool is_about_the_object(const Error& error) {
   // A folder that cannot be written to affects every file, so it ends the pull.
   const int local = error.fields().os_error;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way to a store behind HTTP, step by step.
+// The doctor's steps to a store behind HTTP.
 #include <fmt/format.h>
 
 #include "base/clean_text.hpp"

@@ -16,14 +16,15 @@ namespace streamer::core {
 
 namespace {
 
-// An answer that breaks the rules may be one bad proxy's of several: asked for again, but not long.
+// An invalid answer may come from one bad proxy of several: it is retried, but not for long.
 constexpr std::uint32_t kAttemptsAtBadAnswers = 5;
-// One that says something about the object or the store, but may be one bad machine's of many.
+// An answer that says something about the object or the store may come from one bad machine of
+// many.
 constexpr std::uint32_t kAttemptsAtOddAnswers = 2;
-// Of something that was never reached, the endpoint is most likely wrong: said after two seconds,
-// not after fifteen.
+// If a server was never reached, the endpoint is most likely wrong: reported after two seconds, not
+// fifteen.
 constexpr std::uint32_t kAttemptsAtTheStart = 6;
-// Of an attempt that lasted so long and brought nothing, people are told at once.
+// An attempt that lasted this long and brought nothing is logged at once.
 constexpr std::chrono::seconds kLongAttempt{2};
 
 void be_brief(Verdict& verdict, const Transfer& transfer) {

@@ -12,7 +12,7 @@ namespace streamer::core {
 
 namespace {
 
-// "a+b%2F" as forms encode it: what encoding-type=url asks for.
+// "a+b%2F", encoded as in forms: the result of encoding-type=url.
 std::string decode_form(std::string_view text) {
   std::string spaced(text);
   std::replace(spaced.begin(), spaced.end(), '+', ' ');

@@ -16,8 +16,8 @@ bool is_lower_or_digit(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-// Whether the bucket's name can be the first part of a host's. A dot would need a certificate for
-// two levels, which nobody has.
+// Whether the bucket's name can be the first part of a host name. A dot would need a wildcard
+// certificate for two levels, which does not exist.
 bool fits_host(std::string_view bucket, bool is_tls) {
   if (bucket.size() < 3 || bucket.size() > 63) return false;
   if (!is_lower_or_digit(bucket.front()) || !is_lower_or_digit(bucket.back())) return false;

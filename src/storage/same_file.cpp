@@ -28,7 +28,8 @@ namespace {
 constexpr const char* kAttribute = "user.libstreamer";
 constexpr std::size_t kComparedBytes = kMiB;
 
-// Another store's object of that name is another object. Empty if it cannot be told.
+// Objects of the same name in different stores are different. Empty if the store cannot be
+// determined.
 std::string origin_of(Store& store, const Uri& uri) {
   if (store.remote() == nullptr) return {};
   const auto request = store.remote()->range_request(uri, {0, 1}, "");
@@ -37,7 +38,7 @@ std::string origin_of(Store& store, const Uri& uri) {
   return hex(as_text(sha256(text))).substr(0, 32);
 }
 
-// One that two versions never share. Listings may leave out the quotes.
+// An ETag that two versions never share. Listings may omit the quotes.
 std::string strong_tag(std::string_view etag) {
   if (etag.starts_with("W/")) return {};
   if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"')
@@ -45,7 +46,7 @@ std::string strong_tag(std::string_view etag) {
   return std::string(etag);
 }
 
-// Everything but the sum, which comes behind it.
+// The note without its checksum, which follows.
 std::string note_of(const std::string& origin, const std::string& tag, std::uint64_t size) {
   return fmt::format("1 {} {} {} ", origin, size, hex(tag));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one table of schemes: which store reads what.
+// The only table of schemes: which store reads which URIs.
 #include <fmt/format.h>
 
 #include "base/log_environment.hpp"
@@ -61,7 +61,7 @@ SettingRows store_settings() {
   return all;
 }
 
-// Whatever reads or lists comes by here first.
+// Everything that reads or lists calls this first.
 Stores::Stores(Settings settings) : settings_(std::move(settings)) {
   follow_log_environment();
 }

@@ -96,7 +96,7 @@ ErrorKind kind_of_status(int status) {
   }
 }
 
-// Where the code says nothing.
+// For answers without a known code.
 std::string_view hint_of_kind(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::not_found:

@@ -42,7 +42,7 @@ Result<std::string> cache_folder(const std::string& given) {
                "there is no folder to keep the files in; set cache_folder, XDG_CACHE_HOME or HOME");
 }
 
-// Without quotes, which a listing may leave out, and without what says that it is weak.
+// Without quotes, which a listing may omit, and without the mark of a weak ETag.
 std::string_view opaque_tag(std::string_view etag) {
   if (etag.starts_with("W/")) etag.remove_prefix(2);
   if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"')
@@ -50,8 +50,8 @@ std::string_view opaque_tag(std::string_view etag) {
   return etag;
 }
 
-// Where the snapshots of a URI are, for people to find: its last component, and what tells it from
-// every other, the endpoint included.
+// The folder name for the snapshots of a URI: its last component, for humans, and a hash that
+// distinguishes it from every other URI, including the endpoint.
 Result<std::string> model_folder(Store& store, const Uri& uri, const std::string& cache) {
   std::string_view path = uri.path();
   while (path.ends_with("/"))
@@ -82,7 +82,7 @@ Result<std::string> version_of(const std::vector<WantedFile>& wanted) {
   return hex(as_text(hasher.finish())).substr(0, 32);
 }
 
-// What others may do with a folder in a shared cache is up to nobody's umask.
+// The permissions of folders in a shared cache must not depend on a umask.
 constexpr mode_t kFolderMode = 0755;
 constexpr mode_t kFileMode = 0644;
 
@@ -96,7 +96,7 @@ std::string digests_of(const std::string& version) {
   return "." + version + ".sha256";
 }
 
-// Somebody may have tidied up, and disks forget.
+// Files may have been removed since, and disks lose data.
 Result<bool> is_whole(const ModelFolder& model, const std::string& version,
                       const std::vector<WantedFile>& wanted) {
   auto folder = open_own_folder(model.fd.get(), version, model.path + "/" + version);
@@ -105,7 +105,7 @@ Result<bool> is_whole(const ModelFolder& model, const std::string& version,
   return digests_match(model.fd.get(), digests_of(version), folder->get(), wanted);
 }
 
-// Makes it if need be, and what it stands in.
+// Makes it and its parents if they do not exist.
 Result<ModelFolder> open_model(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const std::string cache = path.substr(0, slash);
@@ -120,7 +120,7 @@ Result<ModelFolder> open_model(const std::string& path) {
   return ModelFolder{TRY(open_own_folder(parent.get(), name, path)), path};
 }
 
-// Goes with everything in it, unless it was given a name that stays.
+// Removed with everything in it, unless become() gave it its final name.
 class IncomingFolder {
  public:
   explicit IncomingFolder(const std::string& model)
@@ -147,7 +147,7 @@ class IncomingFolder {
   const std::string path_;
 };
 
-// Of processes that were killed: who would still need them holds the lock.
+// Removes leftovers of killed processes: a process that still needs its own holds the lock.
 void remove_leftovers_of_snapshots(const std::string& model) {
   std::error_code ignored;
   for (const fs::directory_entry& entry : fs::directory_iterator(model, ignored)) {

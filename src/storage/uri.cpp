@@ -14,7 +14,7 @@ namespace streamer::core {
 
 namespace {
 
-// What S3, Google Cloud Storage and Azure Blob have in common.
+// The limit that S3, Google Cloud Storage and Azure Blob share.
 constexpr std::size_t kLongestKeyBytes = 1024;
 
 Error bad_uri(std::string_view text, std::string_view why) {
@@ -50,7 +50,7 @@ Result<void> check_key(std::string_view text, std::string_view key) {
   return {};
 }
 
-// Of a URL: without what stands before an @, and without query and fragment.
+// A URL without the part before an @, and without query and fragment.
 std::string_view without_secrets(std::string_view url) {
   const std::size_t host = url.find("://") + 3;
   const std::string_view authority = url.substr(host, url.find_first_of("/?#", host) - host);
@@ -66,7 +66,7 @@ std::string_view usual_scheme(std::string_view scheme) {
 
 }  // namespace
 
-// What may set all of a URI's parts.
+// Builds URIs; it may set all of their parts.
 class UriParser {
  public:
   // The literal form of a store's objects: everything after the first slash is the key.
