@@ -183,6 +183,7 @@ void Exchange::exchange_all(ReaderCounters& mine) {
   });
   if (!fits) failure = std::move(out_of_memory);
   if (!failure) return landing_->finish();
+  // The others would otherwise wait for this rank until their timeout.
   if (others_wait_) static_cast<void>(agree_on(&*failure));
   release_units();
   stop();  // nobody needs what is still being read
@@ -280,6 +281,7 @@ Result<void> Exchange::pack(Round round) {
       outgoing_.push_back({rank, message.data, message.bytes});
   };
   std::vector<Outgoing> messages;
+  // One list: all ranks need the same bytes, which are packed once and sent to each.
   if (needs_.size() == 1) TRY(pack_for(0, round, at, messages));
   // So that not all ranks send to the same one first.
   for (std::uint32_t step = 1; step < ranks; ++step) {
@@ -375,6 +377,7 @@ Result<void> Exchange::pass_on() {
   exchange_wait_ns_.fetch_add(static_cast<std::uint64_t>(steady_now_ns() - began),
                               std::memory_order_relaxed);
   if (!passed) {
+    // The communicator is unusable after a failed call, so the others cannot be told through it.
     others_wait_ = false;
     keep_for_good(std::move(memory_));
     return passed;
@@ -431,6 +434,7 @@ Result<void> Exchange::wait_for_room(ReaderCounters& mine, const ItemPart& part)
     if (landing_->is_stopped()) return Error(ErrorKind::cancelled, "the load was cancelled");
     const std::uint64_t moves = landing_->window_moves();
     if (landing_->admits(place.memory, place.value + part.of_item.end)) {
+      // The room was released after unpack() followed the stream: work queued since may read it.
       const bool follows = has_waited && options_.consumer_stream != nullptr;
       return follows ? memory_->follow(options_.consumer_stream) : Result<void>();
     }

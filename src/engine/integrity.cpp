@@ -87,6 +87,7 @@ Result<void> Integrity::watch(Watched& watched, const CheckpointObject& entry,
   watched.expected = std::move(expected);
   watched.first_chunk = chunks.empty() ? 0 : chunks.front();
   watched.chunks = static_cast<std::uint32_t>(chunks.size());
+  // The checksum covers the header too, but the checkpoint keeps only what was parsed from it.
   std::vector<std::byte> header(entry.head_bytes);
   TRY(store.read(entry.object, {0, header.size()}, header));
   const std::string_view bytes = as_bytes_of(header.data(), header.size());
@@ -120,6 +121,8 @@ Result<void> Integrity::landed(const Chunk& chunk, const Address& address, const
     signal(chunk);
     return {};
   }
+  // SHA-256 cannot be combined from parts: a chunk that lands early stays unsignalled until
+  // all chunks before it have been hashed.
   return watched->state.with([&](State& state) -> Result<void> {
     state.parts[chunk.number - watched->first_chunk].has_landed = true;
     while (state.next < state.parts.size() && state.parts[state.next].has_landed) {

@@ -65,6 +65,7 @@ std::size_t StagedChunk::append(Place place, std::string_view bytes) {
   if (used_ + padding >= all) return 0;
   const std::uint64_t taken = std::min<std::uint64_t>(bytes.size(), all - used_ - padding);
   if (joined) {
+    // The padding is copied too: it must not carry what an earlier use left in the segment.
     std::memset(segment + used_, 0, padding);
     copies_.back().bytes += padding + taken;
   } else {
@@ -115,6 +116,8 @@ std::uint64_t StagedChunk::take_back(std::uint64_t offset) {
 }
 
 void StagedChunk::finish() {
+  // Verified before end_of(), which lets the chunk count as landed: a chunk with wrong bytes never
+  // does.
   if (is_lost_ || !landing_.verify_crc(chunk_, crc_)) return;
   flush();
   staging_.end_of(chunk_, counters_);

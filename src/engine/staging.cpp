@@ -92,6 +92,7 @@ Result<void> Staging::start_copier(std::uint32_t memory) {
 
 Staging::~Staging() {
   std::vector<std::pair<int, std::unique_ptr<PinnedSegments>>> kept;
+  // All are told before the first is waited for, so that the devices wind down at the same time.
   for (const auto& lane : lanes_) {
     if (lane && lane->copier) lane->copier->stop();
   }
@@ -120,6 +121,7 @@ std::optional<std::uint32_t> Staging::take(const Chunk& chunk, ReaderCounters& m
   std::optional<std::uint32_t> segment;
   while (!segment && !landing_.is_stopped()) {
     const std::uint32_t ticket = segments.given_back().prepare();
+    // One given back before prepare() would wake nobody: look again.
     segment = segments.try_take();
     if (segment || landing_.is_stopped()) {
       segments.given_back().retract();

@@ -76,6 +76,7 @@ std::string proxy_for(const Endpoint& endpoint, const Environment& environment) 
     }
     return {};
   };
+  // HTTP_PROXY is left out on purpose: see the header.
   std::string proxy = endpoint.is_tls()
                           ? first_of({"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"})
                           : first_of({"http_proxy", "all_proxy", "ALL_PROXY"});

@@ -85,7 +85,7 @@ class Puller {
     std::uint64_t bytes = 0;
     std::uint64_t files = 0;
     for (const WantedFile& file : wanted) {
-      if (!is_safe_path(file.path)) continue;
+      if (!is_safe_path(file.path)) continue;  // will fail, without a byte read
       bytes += file.entry.size;
       ++files;
     }
@@ -120,6 +120,7 @@ class Puller {
         progress_->files_done.fetch_add(1, std::memory_order_relaxed);
         return copied;
       }
+      // The bytes of the old version are read again as those of the new one: count them once.
       progress_->bytes_done.fetch_sub(counted, std::memory_order_relaxed);
       TRY(file.clear());
     }

@@ -218,6 +218,7 @@ Result<Snapshot> take_snapshot(Stores& stores, const Uri& uri, const SnapshotOpt
     const ModelFolder model = TRY(open_model(path));
     if (TRY(is_whole(model, version, wanted))) return snapshot_of(folder, wanted);
     const UniqueFd lock = TRY(lock_folder(model.fd.get(), path));
+    // Another process may have pulled it while this one waited for the lock.
     if (TRY(is_whole(model, version, wanted))) return snapshot_of(folder, wanted);
     const bool is_pulled = TRY(pull_version(stores, wanted, model, version, target));
     if (is_pulled) return snapshot_of(folder, wanted);
