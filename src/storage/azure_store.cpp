@@ -322,7 +322,7 @@ Result<SignedRequest> AzureStore::make_request(const Uri& uri, std::string_view 
     if (!named.empty() && named != key.account) {
       return Error(ErrorKind::invalid_argument,
                    fmt::format("the key (from {}) belongs to account {}, but the URI names {}; "
-                               "give each account's URIs a key of their own",
+                               "set a separate key for the URIs of each account",
                                config_.credentials_source, key.account, named));
     }
     sign_shared_key(request.http, key, request.signed_at);
