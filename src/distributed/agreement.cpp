@@ -101,6 +101,7 @@ std::string unlike_first(const std::vector<Hello>& hellos, Equal&& equal) {
   return fmt::format("rank{} {}", ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "));
 }
 
+// The protocol comes first: under another one, the other fields may mean something else.
 Result<void> compare(const std::vector<Hello>& hellos) {
   std::string unlike =
       unlike_first(hellos, [](const Hello& a, const Hello& b) { return a.protocol == b.protocol; });
@@ -176,6 +177,7 @@ Result<std::vector<std::vector<Need>>> gather_needs(Communicator& communicator,
     needs.push_back(mine);
     return needs;
   }
+  // all_gather() takes as many bytes from every rank: the shorter texts are padded.
   std::uint64_t longest = 0;
   for (const Hello& other : hellos)
     longest = std::max(longest, other.needs_bytes);

@@ -131,6 +131,7 @@ class NcclCommunicator final : public Communicator {
                                                static_cast<int>(one.rank), comm_, stream_));
       }
     }
+    // After a failure too: a group that stays open would swallow the thread's next calls.
     auto ended = check("ncclGroupEnd", calls_.group_end());
     if (queued && ended) ended = wait(timeout);
     if (queued && ended) return {};
@@ -197,6 +198,7 @@ Result<std::unique_ptr<Communicator>> open_nccl(Communicator& base, GpuRuntime& 
     if (base.rank() == 0) id = TRY(made->make_id());
     return {};
   };
+  // ncclCommInitRank() waits for all ranks, without a timeout: none calls it unless all will.
   const auto prepared = prepare();
   TRY(agree(base, prepared ? nullptr : &prepared.error(), timeout));
   std::vector<UniqueId> ids(base.size());

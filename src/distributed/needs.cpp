@@ -140,6 +140,7 @@ Result<std::vector<Need>> decode_needs(std::string_view text, const Checkpoint& 
       for (unsigned byte = 0; byte < sizeof number; ++byte, ++at)
         number |= std::uint64_t{static_cast<unsigned char>(text[at])} << (8 * byte);
     }
+    // From another process, so it is checked like any other input.
     const auto [object, offset, run, stride, count] = numbers;
     if (object >= checkpoint.objects.size() || run == 0 || count == 0 || stride < run)
       return wrong.copy();

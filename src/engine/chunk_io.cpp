@@ -84,6 +84,8 @@ Result<void> read_in_place(Landing& landing, int fd, const Chunk& chunk, const O
                            PageBuffer& bounce) {
   const std::span<std::byte> waste =
       chunk.pieces == 1 ? std::span<std::byte>() : TRY(bounce.get(64 * kKiB));
+  // A read may be short, or the chunk may have more pieces than fit: the entries are made anew from
+  // where the last read ended.
   for (std::uint64_t at = chunk.offset; at < chunk.end();) {
     const Iovecs iovecs(landing, chunk, at, waste);
     const auto entries = iovecs.entries();
@@ -127,7 +129,7 @@ Result<void> read_twice(const OpenFile& file, ReaderCounters& counters, Read&& r
 Result<std::span<std::byte>> PageBuffer::get(std::uint64_t bytes) {
   if (memory_.bytes() < bytes) {
     const std::uint64_t before = memory_.bytes();
-    memory_ = Arena();
+    memory_ = Arena();  // released first: never both at once
     memory_ = TRY(Arena::reserve(bytes));
     add(counters_->buffer_bytes, memory_.bytes() - before);
   }

@@ -106,6 +106,7 @@ std::variant<AcceptedRange, RangeRefusal> check_partial(const ResponseHead& head
   AcceptedRange accepted;
   accepted.version.size = content->total;
   if (auto refusal = check_version(head, pinned, accepted.version)) return *std::move(refusal);
+  // Exactly what was requested: the place of the bytes in memory follows from the request.
   const ByteRange got = *content->range;
   const std::uint64_t end = std::min(wanted.end(), *accepted.version.size);
   if (got.offset != wanted.offset || got.end() != end) {

@@ -113,6 +113,7 @@ Result<void> PinnedFile::check(int fd) const {
 }
 
 Result<void> PinnedFile::look_again(int fd, FileVersion& seen) const {
+  // Asked again under the lock: what another reader has noted meanwhile must not be newer.
   const FileVersion now = TRY(version_of_open(fd, object_.uri.path()));
   const Difference difference = compare(seen, now);
   if (difference == Difference::none) return {};
@@ -239,6 +240,7 @@ Result<void> FileStore::read(const Object& object, ByteRange range, std::span<st
     }
     done += static_cast<std::uint64_t>(got);
   }
+  // The file may have been written to during the read: then these bytes are of no version.
   return check_pinned(fd.get(), object);
 }
 

@@ -89,7 +89,7 @@ Result<std::optional<std::string>> md5_of(int fd) {
 Result<bool> read_whole(int fd, const std::function<void(std::string_view)>& take) {
   std::vector<char> buffer(kComparedBytes);
   for (off_t at = 0;;) {
-    TRY(still_wanted("reading a file that is there"));
+    TRY(still_wanted("reading an existing file"));
     const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), at);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return false;
@@ -110,10 +110,13 @@ Result<bool> is_same_file(int folder, const std::string& name, Store& store, con
   }
   const std::string note = noted(fd.get());
   const std::string known = note_of(origin_of(store, entry.uri), tag, entry.size);
+  // The note says which version was pulled, but the file may have been written to since.
   if (note.size() > known.size() && note.starts_with(known)) {
     const auto sum = TRY(sum_of(fd.get(), ChecksumKind::crc64nvme));
     return sum && note.substr(known.size()) == hex(*sum);
   }
+  // An ETag of this form is not always an MD5 of the bytes (the object may be encrypted), so a
+  // mismatch proves nothing.
   if (is_md5(tag)) {
     const auto md5 = TRY(md5_of(fd.get()));
     if (md5 && equal_ignoring_case(*md5, tag)) return true;
@@ -121,7 +124,7 @@ Result<bool> is_same_file(int folder, const std::string& name, Store& store, con
   const Object pinned{
       .uri = entry.uri, .size = entry.size, .version = {}, .etag = entry.etag, .last_modified = {}};
   const auto stored = store.stored_checksum(pinned);
-  TRY(still_wanted("comparing a file that is there"));
+  TRY(still_wanted("comparing an existing file"));
   if (!stored || !stored->expected) return false;
   const auto sum = TRY(sum_of(fd.get(), stored->expected->kind));
   return sum && *sum == stored->expected->bytes;
