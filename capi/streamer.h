@@ -399,6 +399,26 @@ STREAMER_API streamer_status streamer_device_copy_rate(streamer_device device,
  * each device. Returns the number of bytes freed. */
 STREAMER_API uint64_t streamer_trim(void);
 
+/* ---- The process ------------------------------------------------------------------------------ */
+
+/* Sets what the loads of this process share, by the settings named process_*; those that are not in
+ * settings come from the environment. Applies to running loads too. Thread-safe. Errors:
+ * STREAMER_ERROR_INVALID_ARGUMENT. settings may be NULL. */
+STREAMER_API streamer_status streamer_process_configure(const streamer_settings *settings,
+                                                        streamer_error **error_out);
+
+typedef struct streamer_process_use {
+  size_t struct_size;
+  uint64_t memory_bytes;       /* host memory that loads hold now, between storage and release */
+  uint64_t memory_limit_bytes; /* for all loads with memory_limit=auto; 0: none started yet */
+  uint32_t loads;              /* not closed yet, or with tensors not released yet */
+  uint32_t network_loads;      /* of these, the ones that read over a network */
+} streamer_process_use;
+#define STREAMER_PROCESS_USE_INIT {sizeof(streamer_process_use), 0, 0, 0, 0}
+STREAMER_API void streamer_process_use_init(streamer_process_use *made, size_t size);
+/* Thread-safe. */
+STREAMER_API void streamer_process_get_use(streamer_process_use *use_out);
+
 /* ---- Checkpoint ------------------------------------------------------------------------------- */
 
 /* One or more safetensors objects as one set of tensors, each object pinned to the version it had when

@@ -26,6 +26,10 @@ install_azurite() {
   export STREAMER_AZURITE
 }
 
+# Much of what tests do is to wait.
+MESON_TESTTHREADS=$(($(nproc) * 2))
+export MESON_TESTTHREADS
+
 logs=""
 # check NAME "SETUP OPTIONS" "TARGETS" MESON-TEST-ARGUMENTS...: a build of its own, of everything if
 # no target is named, and a run of its tests.
@@ -54,9 +58,9 @@ else
   sh "$root/examples/install_packages.sh" python3-numpy python3-torch python3-pip python3-mesonpy \
     golang-go rustc openmpi-bin libopenmpi-dev
   # Nobody debugs these builds: what sanitizers show needs lines, and no more.
-  check gcc "-Dpython=enabled -Dmpi=enabled -Ddebug=false" ""
-  # One build compiles every file by itself; the others need not.
+  # "python pip" and --quick compile every file by itself; the other builds need not.
   unity="-Dunity=on -Dunity_size=100"
+  check gcc "-Dpython=enabled -Dmpi=enabled -Ddebug=false $unity" ""
   less="-Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled -Dmpi=disabled $unity"
   less="$less -Ddebug=false -Dcpp_args=-g1"
   check asan "-Db_sanitize=address $less" "" --setup asan --suite fast
@@ -70,9 +74,10 @@ else
   targets="$targets tests/engine/engine_stress"
   targets="$targets tests/engine/network_fault_test"
   # Only readers of files know io_uring; this build goes without it.
-  check clang "-Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=enabled -Dio_uring=disabled $less" \
-    "$targets" --setup asan base http auth storage checkpoint memory gpu engine "engine limits" \
-    "network faults" "fuzz what comes over the wire" "fuzz headers for a minute"
+  less="$less -Db_lundef=false -Dfuzzers=enabled -Dio_uring=disabled"
+  check clang "-Db_sanitize=address,undefined $less" "$targets" --setup asan \
+    base http auth storage checkpoint memory gpu engine "engine limits" "network faults" \
+    "fuzz what comes over the wire" "fuzz headers for a minute"
   unset CC CXX
 fi
 echo "took $(($(date +%s) - started)) s"

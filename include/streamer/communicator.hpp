@@ -48,7 +48,8 @@ class Communicator {
   std::uint32_t size() const noexcept { return communicator_->size; }
 
   // Collective. Tells the other ranks that this one succeeded (mine is nullptr), or what went wrong
-  // here. If any rank has an error, all get that of the lowest such rank, naming it.
+  // here. If any rank has an error, this returns its own, or that of the lowest such rank, naming
+  // it.
   Result<void> agree(const Error* mine, const Settings& settings = {}) const {
     streamer_error* error = nullptr;
     if (streamer_communicator_agree(get(), settings.get(), mine == nullptr ? nullptr : mine->get(),

@@ -12,6 +12,7 @@
 #include "operation.hpp"
 #include "options.hpp"
 #include "plan.hpp"
+#include "process.hpp"
 #include "result.hpp"
 #include "settings.hpp"
 #include "stats.hpp"

@@ -7,7 +7,7 @@
 #include "http/other_scheme.hpp"
 #include "http/proxy.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline auth {
 
 bool is_true(std::string_view text) noexcept {
   return text == "1" || equal_ignoring_case(text, "true") || equal_ignoring_case(text, "yes") ||
@@ -78,4 +78,4 @@ std::string text_of(const FlatJson& members, std::string_view name) {
   return found == members.end() ? std::string() : found->second;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline auth

@@ -14,7 +14,7 @@
 #include "http/host_addresses.hpp"
 #include "http/http_client.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline auth {
 
 struct AuthContext {
   Environment environment = process_environment();
@@ -48,4 +48,4 @@ Result<FlatJson> read_flat_json(std::string_view text, std::string_view object =
 // The member of that name; empty if there is none.
 [[nodiscard]] std::string text_of(const FlatJson& members, std::string_view name);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline auth

@@ -7,7 +7,7 @@
 #include "base/rs256.hpp"
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline auth {
 
 namespace {
 
@@ -102,4 +102,4 @@ Result<std::string> make_jwt(std::string_view header, std::string_view claims,
   return token.append(".").append(base64url_encode(signature));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline auth

@@ -9,7 +9,7 @@
 
 #include "auth/auth_context.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline auth {
 
 struct BearerToken {
   Secret token;
@@ -50,4 +50,4 @@ Result<BearerToken> read_token_answer(const AuthContext& context, const HttpRequ
 Result<std::string> make_jwt(std::string_view header, std::string_view claims,
                              const Secret& private_key);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline auth

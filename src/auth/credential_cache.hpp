@@ -16,7 +16,7 @@
 #include "base/thread.hpp"
 #include "base/timestamp.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline auth {
 
 // Thread-safe. Credentials have `expires`, an optional time, and same_keys(), which says whether
 // requests would go out the same with the other ones.
@@ -172,4 +172,4 @@ Result<bool> CredentialCache<Credentials>::renew(std::uint64_t version) {
   return state_.with([&](const State& state) { return state.version > version; });
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline auth

@@ -16,7 +16,7 @@
 #include "base/unique_fd.hpp"
 #include "http/request.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline auth {
 
 std::string home_directory(const Environment& environment) {
   if (auto home = environment("HOME")) return *std::move(home);
@@ -89,4 +89,4 @@ Error keep_place(Error error) {
   return Error(std::move(fields));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline auth

@@ -8,7 +8,7 @@
 #include "base/result.hpp"
 #include "base/secret.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline auth {
 
 // The home directory: HOME, or what the user database says. Empty if neither knows.
 [[nodiscard]] std::string home_directory(const Environment& environment);
@@ -33,4 +33,4 @@ Result<T> keep_place(Result<T> result) {
   return keep_place(std::move(result).error());
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline auth

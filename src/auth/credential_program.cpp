@@ -15,7 +15,7 @@
 #include "base/operation.hpp"
 #include "base/unique_fd.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline auth {
 
 namespace {
 
@@ -170,4 +170,4 @@ Result<std::vector<std::string>> split_words(std::string_view name, std::string_
   return words;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline auth

@@ -10,7 +10,7 @@
 #include "base/result.hpp"
 #include "base/secret.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline auth {
 
 struct Program {
   std::string name;                    // for people: "credential_process"
@@ -28,4 +28,4 @@ Result<Secret> run_program(const Program& program);
 // and on nothing at all; name is what the command is called in errors.
 Result<std::vector<std::string>> split_words(std::string_view name, std::string_view command);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline auth

@@ -17,7 +17,7 @@
 #include "base/operation.hpp"
 #include "base/thread.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // Returns what call() returns. call must own everything it uses, because it may outlive this
 // function. If nothing can interrupt the current thread, call is simply called.
@@ -52,4 +52,4 @@ Result<T> call_apart(std::function<T()> call, std::string_view doing) {
   return *std::move(value);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

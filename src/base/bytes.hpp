@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 inline constexpr std::uint64_t kKiB = 1024;
 inline constexpr std::uint64_t kMiB = 1024 * kKiB;
@@ -47,4 +47,4 @@ struct ByteRange {
   return (value + unit - 1) & ~(unit - 1);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -8,7 +8,7 @@
 
 #include "base/openssl_refusal.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -125,4 +125,4 @@ Result<Certificate> read_certificate(std::string_view content, const Secret& pas
   return certificate;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

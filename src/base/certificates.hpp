@@ -9,7 +9,7 @@
 #include "base/result.hpp"
 #include "base/secret.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 struct Certificate {
   Secret private_key;              // PEM, not encrypted
@@ -22,4 +22,4 @@ struct Certificate {
 // is missing: certificate, key, the password, or that the two do not belong together.
 Result<Certificate> read_certificate(std::string_view content, const Secret& password);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

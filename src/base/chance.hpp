@@ -4,7 +4,7 @@
 
 #include <random>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // Thread-safe. In [0, 1).
 [[nodiscard]] inline double chance() {
@@ -12,4 +12,4 @@ namespace streamer::core {
   return std::uniform_real_distribution<double>(0.0, 1.0)(generator);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

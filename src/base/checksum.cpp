@@ -4,7 +4,7 @@
 #include "base/crc.hpp"
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 std::string_view checksum_name(ChecksumKind kind) noexcept {
   switch (kind) {
@@ -62,4 +62,4 @@ std::string crc_bytes(ChecksumKind kind, std::uint64_t crc) {
   return bytes;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

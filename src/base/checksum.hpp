@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 enum class ChecksumKind : std::uint8_t { crc32, crc32c, crc64nvme, sha256 };
 
@@ -29,4 +29,4 @@ enum class ChecksumKind : std::uint8_t { crc32, crc32c, crc64nvme, sha256 };
 // As stores and manifests write it: the highest byte first.
 [[nodiscard]] std::string crc_bytes(ChecksumKind kind, std::uint64_t crc);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

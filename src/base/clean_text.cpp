@@ -19,7 +19,7 @@
 #include "base/crypto.hpp"
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -485,4 +485,4 @@ std::string url_without_secrets(std::string_view url) {
                      has_query ? "?***" : "");
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

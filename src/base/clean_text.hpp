@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // Returns text with *** in the place of
 //  - every secret that was hidden (below), even if only its first 12 bytes are there;
@@ -31,4 +31,4 @@ void hide_value_of(std::string_view name, std::string_view value);
 // fragment.
 [[nodiscard]] std::string url_without_secrets(std::string_view url);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -17,7 +17,7 @@
 #if defined(__SSE2__) && !defined(STREAMER_STORES_ARE_WATCHED)
 #include <emmintrin.h>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -56,16 +56,16 @@ void copy_past_caches(std::byte* to, const char* from, std::size_t size) noexcep
   std::memcpy(to, from, size);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base
 
 #else
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 void copy_past_caches(std::byte* to, const char* from, std::size_t size) noexcept {
   std::memcpy(to, from, size);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base
 
 #endif

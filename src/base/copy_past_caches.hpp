@@ -6,9 +6,9 @@
 
 #include <cstddef>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // Ordered like plain stores once it returns.
 void copy_past_caches(std::byte* to, const char* from, std::size_t size) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

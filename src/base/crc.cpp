@@ -12,7 +12,7 @@
 #include <sys/auxv.h>
 #endif
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -318,4 +318,4 @@ template std::uint64_t crc_combine_parts<Crc32c>(std::uint64_t, std::uint64_t,
 template std::uint64_t crc_combine_parts<Crc64Nvme>(std::uint64_t, std::uint64_t,
                                                     std::uint64_t) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

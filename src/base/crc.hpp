@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // All are reflected, begin with all ones and end inverted. Polynomials, reflected: IEEE 802.3,
 // Castagnoli (RFC 3720 B.4), and NVM Express' (NVM command set specification 5.2.1.3.4).
@@ -43,4 +43,4 @@ template <typename Crc>
 [[nodiscard]] std::uint64_t crc_combine_parts(std::uint64_t first, std::uint64_t second,
                                               std::uint64_t second_bytes) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

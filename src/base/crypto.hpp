@@ -10,7 +10,7 @@
 #include <string_view>
 #include <utility>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 using Sha256Digest = std::array<unsigned char, 32>;
 
@@ -71,4 +71,4 @@ class Md5Hasher {
 // Whether two texts are equal, in a time that does not tell where they differ.
 [[nodiscard]] bool equal_in_constant_time(std::string_view a, std::string_view b) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

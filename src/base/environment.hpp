@@ -9,7 +9,7 @@
 
 #include "base/clean_text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // The value of a variable; nullopt if it is not set or empty.
 using Environment = std::function<std::optional<std::string>(const char* name)>;
@@ -25,4 +25,4 @@ using Environment = std::function<std::optional<std::string>(const char* name)>;
   };
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

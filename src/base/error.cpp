@@ -9,7 +9,7 @@
 
 #include "base/clean_text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 std::string_view error_kind_name(ErrorKind kind) noexcept {
   switch (kind) {
@@ -108,4 +108,4 @@ Error os_failure(std::string_view what, int os_error) {
   return Error(kind, std::move(message)).with_os_error(os_error);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

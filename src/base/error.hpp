@@ -9,7 +9,7 @@
 
 #include "base/bytes.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 enum class ErrorKind : std::int32_t {
 #define STREAMER_ERROR_KIND(name, code, text) name = code,
@@ -69,4 +69,4 @@ class [[nodiscard]] Error {
 // "what: strerror(errno)" and, where one is known, a hint.
 Error os_failure(std::string_view what, int os_error);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

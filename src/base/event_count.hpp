@@ -18,7 +18,7 @@
 
 #include "base/futex.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 template <template <typename> class Atomic = std::atomic>
 class BasicEventCount {
@@ -67,4 +67,4 @@ class BasicEventCount {
 
 using EventCount = BasicEventCount<>;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

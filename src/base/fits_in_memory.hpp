@@ -5,7 +5,7 @@
 
 #include <new>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // Runs body; false if an allocation in it failed, after unwinding.
 template <typename Body>
@@ -18,4 +18,4 @@ template <typename Body>
   }
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

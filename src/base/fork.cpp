@@ -5,7 +5,7 @@
 
 #include <atomic>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -23,4 +23,4 @@ std::uint32_t fork_generation() noexcept {
   return generation.load(std::memory_order_relaxed);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

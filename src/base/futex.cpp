@@ -8,7 +8,7 @@
 #include <climits>
 #include <ctime>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t));
 
@@ -31,4 +31,4 @@ void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept {
   ::syscall(SYS_futex, &word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, nullptr, nullptr, 0);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

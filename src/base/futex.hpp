@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 using SteadyTime = std::chrono::steady_clock::time_point;
 
@@ -18,4 +18,4 @@ void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
 
 void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -5,7 +5,7 @@
 #include <mutex>
 #include <utility>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 template <typename T>
 class Guarded {
@@ -19,10 +19,15 @@ class Guarded {
     const std::lock_guard lock(mutex_);
     return std::forward<Use>(use)(value_);
   }
+  template <typename Use>
+  auto with(Use&& use) const {
+    const std::lock_guard lock(mutex_);
+    return std::forward<Use>(use)(value_);
+  }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   T value_{};
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -5,7 +5,7 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -106,4 +106,4 @@ Result<IniFile> read_ini(std::string_view text) {
   return IniReader().read(text);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

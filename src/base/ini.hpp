@@ -8,7 +8,7 @@
 
 #include "base/result.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 struct IniValue {
   std::string text;
@@ -28,4 +28,4 @@ using IniFile = std::map<std::string, IniSection, std::less<>>;
 // with invalid_argument and the number of the line on a line that is none of this.
 Result<IniFile> read_ini(std::string_view text);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

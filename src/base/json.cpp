@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace ondemand = simdjson::ondemand;
 
@@ -203,4 +203,4 @@ bool is_valid_utf8(std::string_view text) noexcept {
   return simdjson::validate_utf8(text.data(), text.size());
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -14,7 +14,7 @@
 
 #include "base/result.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // Text to be read, with the bytes behind it that the parser may look at.
 class JsonText {
@@ -79,4 +79,4 @@ Result<void> read_json(const JsonText& text, const JsonValue::ElementVisitor& vi
 
 [[nodiscard]] bool is_valid_utf8(std::string_view text) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

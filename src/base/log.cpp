@@ -7,7 +7,7 @@
 #include "base/clean_text.hpp"
 #include "base/guarded.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -55,4 +55,4 @@ void log_line(LogLevel level, std::string_view line) {
   });
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

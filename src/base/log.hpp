@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 enum class LogLevel : std::int32_t {
   trace = 0,
@@ -32,4 +32,4 @@ void set_first_log_sink(LogLevel level, LogSink sink);
 // Thread-safe. Secrets are removed from the line (base/clean_text.hpp).
 void log_line(LogLevel level, std::string_view line);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -22,7 +22,7 @@
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -94,4 +94,4 @@ void show_errors() {
   set_first_log_sink(LogLevel::error, [](LogLevel, std::string_view line) { warn(line); });
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

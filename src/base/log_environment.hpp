@@ -2,7 +2,7 @@
 #pragma once
 // Logging by environment variables, for users who cannot change the program.
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // STREAMER_LOG_FILE (a path, to whose end lines are added, or "stderr") and STREAMER_LOG_LEVEL
 // (trace, debug, info, warning, error, off; default warning); where they are not set, as the Run:ai
@@ -14,4 +14,4 @@ void follow_log_environment();
 // as lines on stderr. For functions that can report only a code for a failure. Thread-safe.
 void show_errors();
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

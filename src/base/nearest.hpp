@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 constexpr std::size_t kLongestName = 64;
 
@@ -65,4 +65,4 @@ template <typename Names>
   return best.empty() ? std::string() : std::string(prefix) + std::string(best);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -16,7 +16,7 @@
 #include "base/result.hpp"
 #include "base/thread.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // Calls work(0) .. work(count - 1), each once, on up to `threads` threads, including this one, and
 // returns their results in order. The first failure, by number, is returned for all; calls that
@@ -70,4 +70,4 @@ Result<std::vector<T>> on_threads(const std::string& name, std::size_t threads, 
   return all;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

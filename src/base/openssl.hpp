@@ -10,7 +10,7 @@
 #include <new>
 #include <string_view>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 template <auto free_it>
 struct Freed {
@@ -34,4 +34,4 @@ inline OpensslBio read_from(std::string_view text) {
   return bio;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -10,7 +10,7 @@
 #include "base/error.hpp"
 #include "base/openssl.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // The next user of OpenSSL must not find the library's errors in the thread's queue.
 inline Error openssl_refusal(std::string_view what) {
@@ -18,4 +18,4 @@ inline Error openssl_refusal(std::string_view what) {
   return Error(ErrorKind::invalid_argument, std::string(what));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -13,7 +13,7 @@
 
 #include "base/fork.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -164,4 +164,4 @@ Result<std::unique_lock<std::mutex>> lock_while_wanted(std::mutex& mutex, std::s
   }
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -18,7 +18,7 @@
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // Its progress. Written by the threads that work for it, read by any. relaxed: counters publish
 // nothing.
@@ -119,4 +119,4 @@ Result<bool> wait_readable(int fd, SteadyTime until, std::string_view doing);
 // Locks a mutex that another thread may hold for long.
 Result<std::unique_lock<std::mutex>> lock_while_wanted(std::mutex& mutex, std::string_view doing);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -8,7 +8,7 @@
 
 #include "base/error.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 template <typename T>
 class [[nodiscard]] Result {
@@ -64,7 +64,7 @@ class [[nodiscard]] Result<void> {
   std::optional<Error> error_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base
 
 // The value of a Result, or return its error from the enclosing function. One per statement.
 #define TRY(expression)                                                \

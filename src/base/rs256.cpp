@@ -5,7 +5,7 @@
 
 #include "base/openssl_refusal.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -38,4 +38,4 @@ Result<std::string> sign_rs256(std::string_view pem, std::string_view text) {
   return signature;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

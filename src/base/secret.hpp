@@ -11,7 +11,7 @@
 
 #include "base/clean_text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 class Secret {
  public:
@@ -43,4 +43,4 @@ class Secret {
   std::string value_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

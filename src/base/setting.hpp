@@ -18,7 +18,7 @@
 #include "base/result.hpp"
 #include "base/setting_types.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // What a setting applies to, and so where it may be given.
 enum class Scope {
@@ -27,6 +27,7 @@ enum class Scope {
   load,        // starting a load, or opening its checkpoint, whose loads inherit it
   ranks,       // making a communicator, starting its load, or opening the checkpoint
   call,        // any call
+  process,     // all loads of the process
 };
 
 // What is not of a setting's type.
@@ -122,4 +123,4 @@ using SettingRows = std::span<const SettingRow* const>;
   return all;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

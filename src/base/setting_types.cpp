@@ -8,7 +8,7 @@
 #include "base/bytes.hpp"
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -132,4 +132,4 @@ std::string SecretText::values() const {
   return or_word("auto", what);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -12,7 +12,7 @@
 
 #include "base/secret.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 struct PlainType {
   static constexpr bool kIsSecret = false;
@@ -163,4 +163,4 @@ struct SecretText {
   [[nodiscard]] std::string values() const;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -10,7 +10,7 @@
 #include "base/nearest.hpp"
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -50,6 +50,8 @@ const char* belongs_to(Scope scope) {
       return "the ranks that share a load: give it when the load is started, or when its "
              "checkpoint "
              "is opened";
+    case Scope::process:
+      return "the process: streamer_process_configure() takes it, or the environment";
     case Scope::call:
       break;
   }
@@ -110,11 +112,17 @@ void Settings::set_credentials_callback(CredentialsCallback callback, std::strin
 
 Result<Settings> Settings::for_load(const Settings& given) const {
   Settings both = *this;
+  const auto belongs_elsewhere = [](const SettingRow& row) {
+    return Error(ErrorKind::invalid_argument,
+                 fmt::format("{} is a setting of {}", row.name(), belongs_to(row.scope())));
+  };
+  for (const auto& [row, value] : values_) {
+    if (row->scope() == Scope::process) return belongs_elsewhere(*row);
+  }
   for (const auto& [row, value] : given.values_) {
-    if (row->scope() == Scope::store || row->scope() == Scope::checkpoint) {
-      return Error(ErrorKind::invalid_argument,
-                   fmt::format("{} is a setting of {}", row->name(), belongs_to(row->scope())));
-    }
+    const Scope scope = row->scope();
+    if (scope == Scope::store || scope == Scope::checkpoint || scope == Scope::process)
+      return belongs_elsewhere(*row);
     both.values_.insert_or_assign(row, value);
   }
   if (!given.for_prefix_.empty() || given.credentials_callback_) {
@@ -174,4 +182,4 @@ Result<std::any> Settings::read_one(const SettingRow& row) const {
   return value;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

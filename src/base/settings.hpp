@@ -18,7 +18,7 @@
 #include "base/setting.hpp"
 #include "base/timestamp.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 // Credentials that the program supplies, and is asked for again when they expire.
 struct GivenCredentials {
@@ -114,4 +114,4 @@ class Settings {
 // The row of that name; an error that names the nearest if there is none.
 Result<const SettingRow*> find_setting(SettingRows rows, std::string_view name);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

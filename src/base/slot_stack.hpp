@@ -8,7 +8,7 @@
 #include <memory>
 #include <optional>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 template <template <typename> class Atomic = std::atomic>
 class BasicSlotStack {
@@ -83,4 +83,4 @@ class BasicSlotStack {
 
 using SlotStack = BasicSlotStack<>;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

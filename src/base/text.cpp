@@ -10,7 +10,7 @@
 
 #include "base/bytes.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 std::string_view trim(std::string_view text) noexcept {
   constexpr std::string_view kSpace = " \t\r\n\v\f";
@@ -154,4 +154,4 @@ bool glob_match(const std::string& pattern, const std::string& text) noexcept {
   return ::fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

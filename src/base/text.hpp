@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 [[nodiscard]] std::string_view trim(std::string_view text) noexcept;
 
@@ -32,4 +32,4 @@ namespace streamer::core {
 // fnmatch(3) with no flags: * ? [...], and * crosses '/'. Case-sensitive.
 [[nodiscard]] bool glob_match(const std::string& pattern, const std::string& text) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

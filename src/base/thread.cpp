@@ -5,7 +5,7 @@
 
 #include <memory>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -45,4 +45,4 @@ Result<Thread> Thread::start(std::string name, std::function<void()> body) {
   return thread;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

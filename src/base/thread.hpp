@@ -11,7 +11,7 @@
 
 #include "base/result.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 class Thread {
  public:
@@ -41,4 +41,4 @@ class Thread {
   std::optional<pthread_t> id_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

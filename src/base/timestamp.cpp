@@ -8,7 +8,7 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -189,4 +189,4 @@ std::optional<SystemTime> parse_http_date(std::string_view text) noexcept {
   return time_of(fields);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

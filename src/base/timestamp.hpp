@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 using SystemTime = std::chrono::system_clock::time_point;
 
@@ -27,4 +27,4 @@ using SystemTime = std::chrono::system_clock::time_point;
 // nullopt for anything but the preferred form of RFC 9110.
 [[nodiscard]] std::optional<SystemTime> parse_http_date(std::string_view text) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -6,7 +6,7 @@
 
 #include <utility>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 class UniqueFd {
  public:
@@ -28,4 +28,4 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

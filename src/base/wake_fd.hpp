@@ -22,7 +22,7 @@
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 class WakeFd {
  public:
@@ -55,4 +55,4 @@ class WakeFd {
   alignas(64) std::atomic<std::uint32_t> armed_{0};
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

@@ -5,7 +5,7 @@
 
 #include <pugixml.hpp>
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 namespace {
 
@@ -70,4 +70,4 @@ Result<XmlElement> read_xml(std::string_view text) {
   return root;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

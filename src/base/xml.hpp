@@ -9,7 +9,7 @@
 
 #include "base/result.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline base {
 
 struct XmlElement {
   std::string name;  // without its namespace's prefix
@@ -29,4 +29,4 @@ struct XmlElement {
 // every entity but the five built-in and the numeric ones), and on nesting deeper than 32.
 Result<XmlElement> read_xml(std::string_view text);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline base

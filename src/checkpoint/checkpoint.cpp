@@ -13,7 +13,7 @@
 #include "checkpoint/model_sources.hpp"
 #include "checkpoint/other_file.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -146,4 +146,4 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::s
   return std::shared_ptr<const Checkpoint>(std::move(checkpoint));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -14,7 +14,7 @@
 #include "checkpoint/tensor_table.hpp"
 #include "storage/store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 struct CheckpointObject {
   Object object;
@@ -50,4 +50,4 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::s
                                                           std::shared_ptr<Stores> stores,
                                                           OpenRules rules = {});
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -5,9 +5,7 @@
 #include "base/settings.hpp"
 #include "checkpoint/checkpoint.hpp"
 
-namespace streamer::core {
-
-namespace setting {
+namespace streamer::core::setting {
 
 inline constexpr Setting kHeaderRules{
     RowOf<Scope::checkpoint>{
@@ -26,7 +24,9 @@ inline constexpr Setting kSameNames{
                    "an error, or all of them are kept, and the name refers to the first."},
     Choice<SameNames, 2>({{"refuse", SameNames::refuse}, {"keep", SameNames::keep}})};
 
-}  // namespace setting
+}  // namespace streamer::core::setting
+
+namespace streamer::core::inline checkpoint {
 
 inline constexpr const SettingRow* kCheckpointSettings[] = {&setting::kHeaderRules,
                                                             &setting::kSameNames};
@@ -36,4 +36,4 @@ inline Result<OpenRules> read_open_rules(const Settings& settings) {
   return OpenRules{read.get(setting::kSameNames), read.get(setting::kHeaderRules)};
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -5,7 +5,7 @@
 
 #include "base/bytes.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -51,4 +51,4 @@ std::optional<Dtype> dtype_from_number(std::int32_t number) noexcept {
   return static_cast<Dtype>(number);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 // The numbers are those of STREAMER_DTYPE_* in streamer.h.
 enum class Dtype : std::uint8_t {
@@ -33,4 +33,4 @@ struct DtypeRow {
 // For numbers from outside.
 [[nodiscard]] std::optional<Dtype> dtype_from_number(std::int32_t number) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -6,7 +6,7 @@
 #include "base/json.hpp"
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -58,4 +58,4 @@ bool has_format_suffix(std::string_view name) noexcept {
   });
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -16,7 +16,7 @@
 #include "checkpoint/safetensors_header.hpp"
 #include "checkpoint/tensor_table.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 // A file that is being opened.
 struct OpeningFile {
@@ -53,4 +53,4 @@ struct Format {
 // Whether a file's name has the suffix of a format.
 [[nodiscard]] bool has_format_suffix(std::string_view name) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

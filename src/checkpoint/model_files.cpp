@@ -16,7 +16,7 @@
 #include "base/text.hpp"
 #include "checkpoint/format.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -515,4 +515,4 @@ std::string explain_no_model(const FolderContent& folder, const std::vector<std:
   return text;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

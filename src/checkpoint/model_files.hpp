@@ -11,7 +11,7 @@
 #include "checkpoint/shard_index.hpp"
 #include "storage/store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 // The names directly in a folder, sorted, without hidden ones.
 struct FolderContent {
@@ -64,4 +64,4 @@ Result<ModelFiles> files_of_index(const FolderContent& folder, const std::string
 // "a, b, c and 4 more", each quoted.
 [[nodiscard]] std::string names_of(const std::vector<std::string>& names);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -16,7 +16,7 @@
 #include "checkpoint/model_files.hpp"
 #include "checkpoint/other_file.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -278,4 +278,4 @@ Result<ModelSources> list_model(Stores& stores, const std::string& uri) {
   return std::move(finder.found);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

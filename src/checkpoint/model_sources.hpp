@@ -10,7 +10,7 @@
 #include "checkpoint/shard_index.hpp"
 #include "storage/store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 // What an index said of the shards below it.
 struct IndexClaims {
@@ -40,4 +40,4 @@ Result<ModelSources> list_model(Stores& stores, const std::string& uri);
 // Turns the error for a missing shard that an index names into one that names the index.
 [[nodiscard]] Error explain_missing(Error error, const ModelSources& sources);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

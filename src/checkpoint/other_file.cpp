@@ -7,7 +7,7 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -122,4 +122,4 @@ std::string_view recognise_other_file(std::span<const std::byte> first) noexcept
   return {};
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

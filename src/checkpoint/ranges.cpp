@@ -10,7 +10,7 @@
 #include "base/on_threads.hpp"
 #include "checkpoint/dtype.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -91,4 +91,4 @@ Result<std::shared_ptr<const Checkpoint>> open_ranges(std::span<const ObjectRang
   return checkpoint_of(std::move(opening.objects), opening.ranges, std::move(stores));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -9,7 +9,7 @@
 
 #include "checkpoint/checkpoint.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 struct ObjectRange {
   std::string uri;
@@ -35,4 +35,4 @@ std::shared_ptr<const Checkpoint> checkpoint_of(std::vector<Object> objects,
 Result<std::shared_ptr<const Checkpoint>> open_ranges(std::span<const ObjectRange> ranges,
                                                       std::shared_ptr<Stores> stores);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -10,7 +10,7 @@
 #include "base/text.hpp"
 #include "checkpoint/model_files.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -87,4 +87,4 @@ Result<std::vector<std::string>> find_rank_parts(Stores& stores, const std::stri
   return found;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

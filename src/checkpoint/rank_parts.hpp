@@ -8,7 +8,7 @@
 
 #include "storage/store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 // The URIs of a rank's parts under folder, from part 0 on, without a gap. pattern is a file's name
 // with {rank} and {part}, such as vLLM writes: "model-rank-{rank}-part-{part}.safetensors". Fails
@@ -17,4 +17,4 @@ namespace streamer::core {
 Result<std::vector<std::string>> find_rank_parts(Stores& stores, const std::string& folder,
                                                  const std::string& pattern, std::uint32_t rank);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -8,7 +8,7 @@
 #include <optional>
 #include <unordered_set>
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -315,4 +315,4 @@ Result<SafetensorsHeader> parse_header(const JsonText& text, std::uint64_t file_
   return std::move(read).error();
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -17,7 +17,7 @@
 #include "base/result.hpp"
 #include "checkpoint/tensor_table.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 inline constexpr std::uint64_t kHeaderLengthBytes = 8;
 // The reference refuses longer headers.
@@ -50,4 +50,4 @@ Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint6
 Result<SafetensorsHeader> parse_header(const JsonText& text, std::uint64_t file_bytes,
                                        HeaderRules rules = HeaderRules::strict);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -58,4 +58,4 @@ Result<ShardIndex> parse_shard_index(const JsonText& text) {
   return index;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -10,7 +10,7 @@
 #include "base/json.hpp"
 #include "base/result.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 inline constexpr std::string_view kShardIndexName = "model.safetensors.index.json";
 
@@ -25,4 +25,4 @@ struct ShardIndex {
 // index (absolute, or with "." or ".." or an empty component).
 Result<ShardIndex> parse_shard_index(const JsonText& text);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

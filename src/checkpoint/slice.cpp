@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 namespace {
 
@@ -69,4 +69,4 @@ std::vector<std::uint64_t> slice_shape(const TensorView& tensor, const Slice& sl
   return shape;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

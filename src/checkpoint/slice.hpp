@@ -8,7 +8,7 @@
 #include "base/result.hpp"
 #include "checkpoint/tensor_table.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 // [start, stop) along one dimension.
 struct Slice {
@@ -37,4 +37,4 @@ Result<StridedRange> slice_bytes(const TensorView& tensor, const Slice& slice);
 // The shape of what slice_bytes() gives.
 [[nodiscard]] std::vector<std::uint64_t> slice_shape(const TensorView& tensor, const Slice& slice);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 void TensorTable::add(const TensorView& tensor) {
   records_.push_back({.name_offset = names_.size(),
@@ -48,4 +48,4 @@ std::optional<std::uint32_t> TensorTable::find(std::string_view name) const noex
   return *found;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

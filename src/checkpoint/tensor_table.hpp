@@ -14,7 +14,7 @@
 #include "base/bytes.hpp"
 #include "checkpoint/dtype.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline checkpoint {
 
 // Borrowed from the table. name is followed by a NUL byte that is not part of it.
 struct TensorView {
@@ -67,4 +67,4 @@ class TensorTable {
   std::uint64_t total_bytes_ = 0;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline checkpoint

@@ -11,7 +11,7 @@
 #include "distributed/distributed_settings.hpp"
 #include "engine/load_settings.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 namespace {
 
@@ -193,4 +193,4 @@ Result<std::vector<std::vector<Need>>> gather_needs(Communicator& communicator,
   return needs;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

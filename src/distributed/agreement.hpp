@@ -10,7 +10,7 @@
 #include "distributed/needs.hpp"
 #include "distributed/schedule.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 // Collective. Every rank reports success (mine is nullptr) or its error. All get the same answer:
 // nothing, or the error of the lowest rank that has one, with that rank's number in front of its
@@ -26,4 +26,4 @@ Result<std::vector<std::vector<Need>>> gather_needs(Communicator& communicator,
                                                     const ScheduleOptions& options,
                                                     std::chrono::milliseconds timeout);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -10,7 +10,7 @@
 #include "base/result.hpp"
 #include "engine/plan_request.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 // Bytes sent to a rank, or received from one.
 struct Outgoing {
@@ -46,4 +46,4 @@ class Communicator {
                                   std::chrono::milliseconds timeout) = 0;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -11,7 +11,7 @@
 #include "engine/sources.hpp"
 #include "gpu/gpu_kinds.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 namespace {
 
@@ -86,4 +86,4 @@ Result<std::unique_ptr<Load>> start_distributed(Communicator& communicator,
   return load;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

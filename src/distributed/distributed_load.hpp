@@ -9,7 +9,7 @@
 #include "distributed/distributed_settings.hpp"
 #include "engine/load.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 // Collective. Each rank names what it needs, from the same checkpoint; every needed byte is read
 // once between them. Items come in the order of the plan, which is the same on all ranks that need
@@ -22,4 +22,4 @@ Result<std::unique_ptr<Load>> start_distributed(Communicator& communicator,
                                                 LoadOptions options, const LoadSettings& settings,
                                                 const DistributedSettings& distributed);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

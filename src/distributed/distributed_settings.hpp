@@ -6,12 +6,14 @@
 #include "base/settings.hpp"
 #include "distributed/schedule.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 // Which ranks share a load: those of each machine, or all of them.
 enum class RankScope { node, all };
 
-namespace setting {
+}  // namespace streamer::core::inline distributed
+
+namespace streamer::core::setting {
 
 inline constexpr Setting kDistributedBufferBytes{
     RowOf<Scope::ranks>{
@@ -63,7 +65,9 @@ inline constexpr Setting kDistributedTimeoutS{
                                    "before the load fails."},
     Duration::seconds_to(86'400)};
 
-}  // namespace setting
+}  // namespace streamer::core::setting
+
+namespace streamer::core::inline distributed {
 
 inline constexpr const SettingRow* kDistributedSettings[] = {
     &setting::kDistributedBufferBytes, &setting::kDistributedMpi,   &setting::kDistributedNccl,
@@ -74,4 +78,4 @@ inline Result<DistributedSettings> read_distributed_settings(const Settings& set
   return settings.read<Scope::ranks>(kDistributedSettings);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -13,7 +13,7 @@
 #include "distributed/distributed_settings.hpp"
 #include "engine/reader_clock.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 namespace {
 
@@ -461,4 +461,4 @@ std::string Exchange::notes() const {
   return own_->notes();
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -23,7 +23,7 @@
 #include "distributed/schedule.hpp"
 #include "engine/source.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 class Exchange final : public OrderedSource {
  public:
@@ -114,4 +114,4 @@ class Exchange final : public OrderedSource {
   std::atomic<std::uint64_t> exchange_wait_ns_{0};
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -7,7 +7,7 @@
 #include "gpu/device_thread.hpp"
 #include "memory/arena.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 namespace {
 
@@ -88,4 +88,4 @@ Result<std::unique_ptr<ExchangeMemory>> device_exchange_memory(GpuRuntime& runti
   return std::unique_ptr<ExchangeMemory>(std::move(memory));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -12,7 +12,7 @@
 #include "gpu/device_memory.hpp"
 #include "gpu/gpu_runtime.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 // rows of row_bytes each, the rows pitch bytes apart.
 struct Rows {
@@ -41,4 +41,4 @@ class ExchangeMemory {
 std::unique_ptr<ExchangeMemory> host_exchange_memory();
 Result<std::unique_ptr<ExchangeMemory>> device_exchange_memory(GpuRuntime& runtime, int device);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

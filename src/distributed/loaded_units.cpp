@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 namespace {
 
@@ -108,4 +108,4 @@ Result<std::unique_ptr<OwnUnits>> load_own_units(const Checkpoint& checkpoint,
   return std::unique_ptr<OwnUnits>(std::make_unique<LoadedUnits>(std::move(load)));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -10,7 +10,7 @@
 #include "distributed/schedule.hpp"
 #include "engine/load.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 // Starts reading them into memory of the device, two rounds ahead or more. options and settings: of
 // the load that they are for.
@@ -20,4 +20,4 @@ Result<std::unique_ptr<OwnUnits>> load_own_units(const Checkpoint& checkpoint,
                                                  const LoadSettings& settings,
                                                  std::uint64_t buffer_bytes);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

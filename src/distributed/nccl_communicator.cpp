@@ -12,7 +12,7 @@
 #include "distributed/agreement.hpp"
 #include "gpu/device_thread.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 namespace {
 
@@ -210,4 +210,4 @@ Result<std::unique_ptr<Communicator>> open_nccl(Communicator& base, GpuRuntime& 
   return std::unique_ptr<Communicator>(std::move(made));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -9,7 +9,7 @@
 #include "distributed/communicator.hpp"
 #include "gpu/gpu_runtime.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 // Collective over base, which must outlive it. library: a path, or empty for libnccl.so.2. Errors:
 // unsupported if it is not available, device, and those of base.
@@ -17,4 +17,4 @@ Result<std::unique_ptr<Communicator>> open_nccl(Communicator& base, GpuRuntime& 
                                                 const std::string& library,
                                                 std::chrono::milliseconds timeout);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <optional>
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 namespace {
 
@@ -173,4 +173,4 @@ std::vector<Need> unite(std::span<const std::vector<Need>> needs, std::uint64_t 
   return united;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -12,7 +12,7 @@
 #include "checkpoint/checkpoint.hpp"
 #include "engine/plan.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 struct Need {
   std::uint32_t object = 0;
@@ -37,4 +37,4 @@ Result<std::vector<Need>> decode_needs(std::string_view text, const Checkpoint& 
 [[nodiscard]] std::vector<Need> unite(std::span<const std::vector<Need>> needs,
                                       std::uint64_t gap_bytes);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -8,7 +8,7 @@
 #include "base/result.hpp"
 #include "engine/stats.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 class OwnUnits {
  public:
@@ -26,4 +26,4 @@ class OwnUnits {
   [[nodiscard]] virtual std::string notes() const = 0;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -5,7 +5,7 @@
 #include <bit>
 #include <numeric>
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 namespace {
 
@@ -197,4 +197,4 @@ Overlap overlap(const StridedRange& range, const Unit& unit) noexcept {
   return {bytes_below(range, has.offset), bytes_below(range, end_of(has))};
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -9,7 +9,7 @@
 
 #include "distributed/needs.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline distributed {
 
 enum class PartitionPolicy { chunks, files };
 
@@ -100,4 +100,4 @@ class NeedCursor {
   std::size_t first_ = 0;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline distributed

@@ -8,7 +8,7 @@
 #include "engine/reader_clock.hpp"
 #include "engine/staged_chunk.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -113,4 +113,4 @@ Result<void> BlockingSource::read(const Chunk& chunk, std::byte* to, ReaderCount
   return {};
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

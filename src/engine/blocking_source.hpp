@@ -7,7 +7,7 @@
 #include "engine/chunk_queue.hpp"
 #include "engine/source_parts.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class BlockingSource final : public Source {
  public:
@@ -32,4 +32,4 @@ class BlockingSource final : public Source {
   Operation* operation_ = nullptr;  // ends the waits inside stores
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -8,7 +8,7 @@
 #include <optional>
 #include <utility>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 template <template <typename> class Atomic = std::atomic>
 class BasicChunkCursor {
@@ -48,4 +48,4 @@ class BasicChunkCursor {
 
 using ChunkCursor = BasicChunkCursor<>;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

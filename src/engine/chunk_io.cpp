@@ -11,7 +11,7 @@
 
 #include "storage/file_store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -158,4 +158,4 @@ Result<void> read_chunk_to(std::byte* to, const Chunk& chunk, const OpenFile& fi
   return read_twice(file, counters, [&](int fd) { return read_fully(fd, to, chunk, file); });
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -10,7 +10,7 @@
 #include "engine/file_set.hpp"
 #include "engine/landing.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // Memory that starts and ends on pages, for reads that cannot land in place. Grows, never shrinks.
 class PageBuffer {
@@ -42,4 +42,4 @@ Result<void> read_chunk_to(std::byte* to, const Chunk& chunk, const OpenFile& fi
 Result<void> read_chunk(Landing& landing, const Chunk& chunk, const OpenFile& file,
                         PageBuffer& bounce, ReaderCounters& counters);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -9,7 +9,7 @@
 
 #include "engine/chunk_cursor.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class ChunkQueue {
  public:
@@ -42,4 +42,4 @@ class ChunkQueue {
   ChunkCursor cursor_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/copy_joiner.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -34,4 +34,4 @@ bool CopyJoiner::begins_item(Place place) {
   return place.value == items[item_].place.value;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

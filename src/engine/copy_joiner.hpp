@@ -7,7 +7,7 @@
 
 #include "engine/plan.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // For one chunk, whose places come in the order of the object.
 class CopyJoiner {
@@ -37,4 +37,4 @@ class CopyJoiner {
   bool has_end_ = false;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/counters.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 std::uint64_t LoadCounters::add_to(LoadStats& stats) const noexcept {
   const auto read = [](const auto& counter) { return counter.load(std::memory_order_relaxed); };
@@ -16,4 +16,4 @@ std::uint64_t LoadCounters::add_to(LoadStats& stats) const noexcept {
   return wall_ns;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -10,7 +10,7 @@
 
 #include "engine/stats.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // What one thread counts, and what the others see of its state.
 struct ReaderCounters : ReaderStats {
@@ -43,4 +43,4 @@ class LoadCounters {
   const std::size_t threads_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -17,7 +17,7 @@
 #include <liburing.h>
 #endif
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -356,4 +356,4 @@ void DirectReads::adapt_depth(const Slot& slot) {
   if (took < kQuickReadNs && in_flight_ == depth_ && depth_ < most_) ++depth_;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -15,7 +15,7 @@
 #include "engine/load_settings.hpp"
 #include "engine/staged_chunk.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // Whether this kernel and this build support io_uring; errno if not (ENOSYS without liburing).
 [[nodiscard]] int probe_io_uring() noexcept;
@@ -83,4 +83,4 @@ class DirectReads {
   std::vector<PageBuffer*> free_bounces_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

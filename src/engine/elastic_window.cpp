@@ -7,14 +7,15 @@
 
 #include "base/bytes.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 ElasticWindow::ElasticWindow(std::span<const Block> blocks, const Limits& limits,
-                             GiveBack give_back)
+                             GiveBack give_back, LoadShare* share)
     : blocks_(blocks),
       states_(std::make_unique<BlockState[]>(blocks_.size())),
       limits_(limits),
       give_back_(std::move(give_back)),
+      share_(share),
       most_ahead_(limits.first_ahead_bytes) {
   for (std::size_t i = 0; i < blocks_.size(); ++i)
     states_[i].held.store(blocks_[i].items, std::memory_order_relaxed);
@@ -68,9 +69,11 @@ bool ElasticWindow::has_room(const Memory& memory, const Block& block) const noe
 bool ElasticWindow::may_admit(const Memory& memory, const Block& block, bool starves) noexcept {
   if (!has_room(memory, block)) return false;
   const std::uint64_t most = most_ahead_.load(std::memory_order_relaxed);
-  if (ahead_.load(std::memory_order_seq_cst) < most) return true;
-  if (!starves) return false;
-  most_ahead_.store(2 * most, std::memory_order_relaxed);
+  const bool is_within = ahead_.load(std::memory_order_seq_cst) < most;
+  if (!is_within && !starves) return false;
+  const bool is_due = limits_.most_bytes == 0 || memory.in_use_bytes == 0;
+  if (share_ != nullptr && !share_->take(block.bytes(), is_due)) return false;
+  if (!is_within) most_ahead_.store(2 * most, std::memory_order_relaxed);
   return true;
 }
 
@@ -118,6 +121,7 @@ std::uint64_t ElasticWindow::take(Memory& memory, std::uint64_t bytes) noexcept 
 }
 
 void ElasticWindow::give(Memory& memory, Range range) noexcept {
+  if (share_ != nullptr) share_->give(range.bytes);
   memory.in_use_bytes -= range.bytes;
   memory.free_bytes += range.bytes;
   // Only so much stays resident; the range can be used again all the same.
@@ -140,4 +144,4 @@ void ElasticWindow::give(Memory& memory, Range range) noexcept {
   }
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

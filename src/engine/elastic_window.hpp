@@ -16,8 +16,9 @@
 
 #include "base/guarded.hpp"
 #include "engine/plan.hpp"
+#include "engine/process_share.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class ElasticWindow {
  public:
@@ -33,8 +34,10 @@ class ElasticWindow {
   // Receives memory whose pages will not be used for a while.
   using GiveBack = std::function<void(std::uint64_t offset, std::uint64_t bytes)>;
 
-  // The plan of these blocks must outlive this.
-  ElasticWindow(std::span<const Block> blocks, const Limits& limits, GiveBack give_back);
+  // The plan of these blocks must outlive this, and so must `share`, from which it takes the memory
+  // that it uses; nullptr: no other loads share it.
+  ElasticWindow(std::span<const Block> blocks, const Limits& limits, GiveBack give_back,
+                LoadShare* share = nullptr);
 
   // Any reader. Whether bytes up to position_end may be written. Once true it stays true.
   [[nodiscard]] bool admits(std::uint64_t position_end) const noexcept {
@@ -95,6 +98,7 @@ class ElasticWindow {
   const std::unique_ptr<BlockState[]> states_;  // by block
   const Limits limits_;
   const GiveBack give_back_;
+  LoadShare* const share_;
   Guarded<Memory> memory_;
   std::atomic<std::uint64_t> most_ahead_;
   std::atomic<std::uint64_t> touched_{0};
@@ -103,4 +107,4 @@ class ElasticWindow {
   std::atomic<bool> is_shut_{false};                 // a reader found it so since it last moved
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

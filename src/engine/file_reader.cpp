@@ -8,7 +8,7 @@
 #include "base/fits_in_memory.hpp"
 #include "engine/reader_clock.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 FileReader::FileReader(Landing& landing, Staging* staging, FileSet& files, ChunkQueue& chunks,
                        const LoadSettings& settings, std::uint64_t buffer_bytes,
@@ -202,4 +202,4 @@ void FileReader::count_time() {
                           std::memory_order_relaxed);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

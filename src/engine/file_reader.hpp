@@ -14,7 +14,7 @@
 #include "engine/load_settings.hpp"
 #include "engine/staged_chunk.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class FileReader {
  public:
@@ -60,4 +60,4 @@ class FileReader {
   DirectReads direct_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

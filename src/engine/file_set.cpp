@@ -14,7 +14,7 @@
 #include <system_error>
 #include <utility>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -116,4 +116,4 @@ void FileSet::chunk_landed(std::uint32_t object) {
   });
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

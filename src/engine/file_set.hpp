@@ -18,7 +18,7 @@
 #include "gpu/cu_file.hpp"
 #include "storage/file_store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // One open file, shared by the readers that have chunks of it in flight. Immutable except for the
 // mutable members.
@@ -71,4 +71,4 @@ class FileSet {
   Guarded<std::vector<Slot>> slots_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

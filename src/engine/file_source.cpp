@@ -6,7 +6,7 @@
 
 #include "engine/file_reader.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 FileSource::FileSource(SourceParts parts)
     : landing_(parts.landing),
@@ -22,4 +22,4 @@ void FileSource::run(std::uint32_t, ReaderCounters& mine) {
   FileReader(landing_, staging_, files_, chunks_, settings_, buffer_bytes_, mine).run();
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -7,7 +7,7 @@
 #include "engine/load_settings.hpp"
 #include "engine/source_parts.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class FileSource final : public Source {
  public:
@@ -27,4 +27,4 @@ class FileSource final : public Source {
   const std::uint32_t threads_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -195,4 +195,4 @@ Result<void> Integrity::finish(Watched& watched, State& state) {
       .at(watched.object->uri.text());
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

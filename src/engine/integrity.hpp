@@ -16,11 +16,11 @@
 #include "base/crypto.hpp"
 #include "base/guarded.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "engine/manifest.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
-#include "storage/manifest.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class Integrity {
  public:
@@ -83,4 +83,4 @@ class Integrity {
   std::atomic<std::uint64_t> verified_{0};
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -7,7 +7,7 @@
 
 #include "engine/reader_clock.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -40,12 +40,15 @@ std::unique_ptr<Window> make_window(const Plan& plan, std::uint32_t memory) {
   return window;
 }
 
-std::unique_ptr<ElasticWindow> make_elastic(const Plan& plan, const LoadMemory& memory) {
+std::unique_ptr<ElasticWindow> make_elastic(const Plan& plan, const LoadMemory& memory,
+                                            LoadShare& share) {
   if (plan.blocks().empty()) return nullptr;
-  return std::make_unique<ElasticWindow>(plan.blocks(), memory.elastic,
-                                         [&memory](std::uint64_t offset, std::uint64_t bytes) {
-                                           memory.arena.give_back(offset, bytes);
-                                         });
+  return std::make_unique<ElasticWindow>(
+      plan.blocks(), memory.elastic,
+      [&memory](std::uint64_t offset, std::uint64_t bytes) {
+        memory.arena.give_back(offset, bytes);
+      },
+      &share);
 }
 
 }  // namespace
@@ -53,11 +56,14 @@ std::unique_ptr<ElasticWindow> make_elastic(const Plan& plan, const LoadMemory& 
 Landing::Landing(Plan plan, LoadMemory memory, std::uint64_t bandwidth_bytes_per_s)
     : plan_(std::move(plan)),
       memory_(std::move(memory)),
-      elastic_(make_elastic(plan_, memory_)),
+      elastic_(make_elastic(plan_, memory_, share_)),
       throttle_(bandwidth_bytes_per_s),
       countdowns_(std::make_unique<TensorCountdown[]>(plan_.items().size())),
       ready_(static_cast<std::uint32_t>(plan_.items().size())),
-      chunks_left_(static_cast<std::uint32_t>(plan_.chunks().size())) {
+      chunks_left_(static_cast<std::uint32_t>(plan_.chunks().size())),
+      share_(ProcessShare::mine(), [this] { windows_moved(); }) {
+  // All at once, and whatever others hold: somebody gave it a limit of its own.
+  if (!elastic_) static_cast<void>(share_.take(memory_.arena.bytes(), true));
   for (std::uint32_t i = 0; i < plan_.memories().size(); ++i)
     windows_.push_back(make_window(plan_, i));
   const auto items = plan_.items();
@@ -133,9 +139,14 @@ void Landing::wait_for_window(ReaderCounters& mine, std::uint64_t moves) noexcep
   if (has_moved_since(moves) || is_stopped()) {
     window_moved_.retract();
   } else {
-    window_moved_.wait(ticket, std::nullopt);
+    window_moved_.wait(ticket, looks_again_at());
   }
   has_waited(mine, began);
+}
+
+std::optional<SteadyTime> Landing::looks_again_at() const noexcept {
+  if (!share_.is_refused()) return std::nullopt;
+  return std::chrono::steady_clock::now() + kPatienceWithOtherLoads;
 }
 
 bool Landing::wait_for_bandwidth(std::uint64_t bytes, ReaderCounters& mine) {
@@ -313,4 +324,4 @@ void Landing::windows_moved() noexcept {
   wake_sources();
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -5,6 +5,7 @@
 // sources see of a load. Has no threads of its own; outlives the sources, and lives until the Load
 // and every yielded tensor have released it.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -21,6 +22,7 @@
 #include "engine/integrity.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
+#include "engine/process_share.hpp"
 #include "engine/ready_queue.hpp"
 #include "engine/ready_signal.hpp"
 #include "engine/tensor_countdown.hpp"
@@ -28,7 +30,7 @@
 #include "gpu/device_memory.hpp"
 #include "memory/arena.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // The memory of the plan's places.
 struct LoadMemory {
@@ -83,6 +85,8 @@ class Landing {
     if (place.memory == 0 && elastic_) return base + elastic_->offset_of(place.value);
     return base + plan_.arena_offset(place);
   }
+  // The load's part of what the loads of the process share.
+  [[nodiscard]] LoadShare& share() noexcept { return share_; }
   // Allocates the memory of all devices now.
   Result<void> allocate_devices() const;
 
@@ -105,14 +109,19 @@ class Landing {
   }
   // Sleeps until a window has moved since `moves` was read, or the load has stopped.
   void wait_for_window(ReaderCounters& mine, std::uint64_t moves) noexcept;
+  // When a thread that waits for a window looks again without being woken, so that the consumer
+  // learns if other loads keep all memory; nullopt if only a move helps.
+  [[nodiscard]] std::optional<SteadyTime> looks_again_at() const noexcept;
   // The same in two steps, for a thread that sleeps elsewhere in between: on an armed WakeFd.
   void begins_to_wait(ReaderCounters& mine, std::uint64_t moves) noexcept;
   void has_waited(ReaderCounters& mine, std::int64_t began_ns) noexcept;
 
-  [[nodiscard]] bool is_capped() const noexcept { return throttle_.is_on(); }
+  [[nodiscard]] bool is_capped() const noexcept {
+    return throttle_.is_on() || share_.process().is_capped();
+  }
   // When so many bytes may be requested. Only if bandwidth is capped.
   [[nodiscard]] SteadyTime reserve(std::uint64_t bytes, SteadyTime now) noexcept {
-    return throttle_.reserve(bytes, now);
+    return std::max(throttle_.reserve(bytes, now), share_.process().reserve(bytes, now));
   }
   // Sleeps until then. False if the load stopped in the meantime.
   bool wait_for_bandwidth(std::uint64_t bytes, ReaderCounters& mine);
@@ -184,6 +193,10 @@ class Landing {
   }
   // Whether host memory that is cut into blocks has no memory for the next one within its limit.
   [[nodiscard]] bool is_host_full() const { return elastic_ && elastic_->is_full(); }
+  // Whether its own limit leaves room, but other loads hold the memory that it would take.
+  [[nodiscard]] bool waits_for_other_loads() const {
+    return elastic_ && share_.is_refused() && !elastic_->is_full();
+  }
   // True if every remaining thread waits for a window that is closed to it, and nothing that was
   // read is still on its way.
   [[nodiscard]] bool is_stuck() const noexcept;
@@ -244,6 +257,7 @@ class Landing {
   StopListener* stop_listener_ = nullptr;
   Notes notes_;
   std::unique_ptr<Integrity> integrity_;  // nullptr: nothing is verified
+  LoadShare share_;  // last: wakes sources, and so is gone before what they sleep on
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

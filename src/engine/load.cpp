@@ -15,12 +15,13 @@
 #include "engine/integrity.hpp"
 #include "engine/landing.hpp"
 #include "engine/load_sizes.hpp"
+#include "engine/process_settings.hpp"
 #include "engine/source.hpp"
 #include "engine/sources.hpp"
 #include "engine/staging.hpp"
 #include "gpu/gpu_kinds.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -134,6 +135,20 @@ struct Load::Running {
     return yielded < plan().items().size() && landing().is_whole(yielded);
   }
 
+  // Whether a stuck load may still go on, because other loads hold the memory and recently gave
+  // some back.
+  [[nodiscard]] bool hopes_for_other_loads() {
+    if (!landing().waits_for_other_loads()) return false;
+    const SteadyTime now = std::chrono::steady_clock::now();
+    const std::uint64_t gifts = landing().share().process().gifts();
+    if (!hope || hope->gifts != gifts) hope = Hope{now + kPatienceWithOtherLoads, gifts};
+    return now < hope->until;
+  }
+  [[nodiscard]] std::optional<SteadyTime> wakes_at(std::optional<SteadyTime> deadline) const {
+    if (!hope || !landing().waits_for_other_loads()) return deadline;
+    return deadline ? std::min(*deadline, hope->until) : hope->until;
+  }
+
   // Whether the load has nothing left to do. An ordered source must also serve the other ranks.
   [[nodiscard]] bool is_over() const {
     return options.source == nullptr || !landing().has_threads();
@@ -152,7 +167,12 @@ struct Load::Running {
   const LoadSizes sizes;
   const std::uint32_t generation = fork_generation();
   const SteadyTime started = std::chrono::steady_clock::now();
-  std::uint32_t yielded = 0;  // the consumer's own
+  std::uint32_t yielded = 0;  // the consumer's own, as the next one
+  struct Hope {
+    SteadyTime until;
+    std::uint64_t gifts;  // what others had given back when it began
+  };
+  std::optional<Hope> hope;
   std::atomic<std::uint64_t> consumer_wait_ns{0};
   std::unique_ptr<Staging> staging;              // nullptr: no device
   std::vector<std::unique_ptr<Source>> sources;  // none if the options name one
@@ -200,7 +220,11 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   const HostMemoryUse use{
       .limits_tensors_alone = options.limits_tensors_alone,
       .is_elastic = ordered == nullptr && options.host_allocator.allocate == nullptr};
+  ProcessShare& process = ProcessShare::mine();
+  if (!process.has_limits()) process.set_first_limits(TRY(read_process_limits(Settings())));
   LoadSizes sizes = TRY(size_load(settings, list, tensors, from, use, Machine::read()));
+  if (settings.get(setting::kMemoryLimit).mode == MemoryLimit::Mode::automatic)
+    process.set_automatic_memory(sizes.limit_bytes);
   if (sizes.block_bytes != 0 && options.block_bytes != 0) sizes.block_bytes = options.block_bytes;
   if (sizes.block_bytes != 0 && options.ahead_bytes != 0) sizes.ahead_bytes = options.ahead_bytes;
   const Staging::Options staging = staging_options(settings, options, sizes.window_bytes);
@@ -351,10 +375,16 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     if (is_stuck && !has_all) item = running.take_ready();
     if (item) {
       ++running.yielded;
+      running.hope.reset();
       landing.item_yielded(*item);
       return Next{Outcome::tensor, &running.tensors->yield(*item)};
     }
-    if (is_stuck && running.options.when_full == WhenFull::fail) return window_is_full();
+    const auto is_hopeless = [&] {
+      // In this order: a load to which other loads just gave something back is not stuck any more.
+      return running.options.when_full == WhenFull::fail && !running.hopes_for_other_loads() &&
+             landing.is_stuck();
+    };
+    if (is_stuck && is_hopeless()) return window_is_full();
 
     // A look by a caller that waits on fd() in its own event loop.
     const bool is_look = deadline && *deadline == SteadyTime();
@@ -362,7 +392,7 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     // From here on no change is missed: each condition is checked once more before sleeping.
     const std::uint32_t ticket = landing.news().prepare();
     const bool may_wait = !deadline || std::chrono::steady_clock::now() < *deadline;
-    const bool stuck_now = running.options.when_full == WhenFull::fail && landing.is_stuck();
+    const bool stuck_now = is_hopeless();
     const bool has_news =
         landing.is_stopped() || (has_all ? running.is_over() : running.has_ready());
     if (!may_wait || stuck_now || has_news) {
@@ -374,7 +404,7 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     const auto began = std::chrono::steady_clock::now();
     // An elastic window may run further ahead while the consumer has nothing.
     landing.set_consumer_waits(true);
-    landing.news().wait(ticket, deadline);
+    landing.news().wait(ticket, running.wakes_at(deadline));
     landing.set_consumer_waits(false);
     const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - began;
     add(running.consumer_wait_ns, static_cast<std::uint64_t>(waited.count()));
@@ -383,6 +413,16 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
 
 Error Load::window_is_full() const {
   const auto memories = running_->plan().memories();
+  if (running_->landing().waits_for_other_loads()) {
+    const ProcessUse use = running_->landing().share().process().use();
+    return Error(
+        ErrorKind::memory_limit,
+        fmt::format("the {} loads of this process hold {} of the {} that they may hold together, "
+                    "and none gave any back for {} s, so no other tensor can become ready: release "
+                    "tensors, or raise process_memory_limit (all of this load needs {} bytes)",
+                    use.loads, format_bytes(use.memory_bytes), format_bytes(use.memory_limit_bytes),
+                    kPatienceWithOtherLoads.count(), running_->plan().wanted_bytes()));
+  }
   const bool is_of_host = memories[0].ring_bytes != 0 || running_->landing().is_host_full();
   const auto limited = std::find_if(memories.begin(), memories.end(), [](const PlanMemory& memory) {
     return memory.ring_bytes != 0;
@@ -455,4 +495,4 @@ std::string Load::notes() const {
   return notes;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

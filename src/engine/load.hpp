@@ -20,7 +20,7 @@
 #include "gpu/gpu_runtime.hpp"
 #include "memory/arena.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 enum class Order { completion, plan };
 enum class ReadOrder { storage, item };
@@ -87,4 +87,4 @@ class Load {
   std::unique_ptr<Running> running_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -3,9 +3,9 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::setting {
 
-std::optional<MemoryLimit> setting::MemoryLimitType::read(std::string_view text) const {
+std::optional<MemoryLimit> MemoryLimitType::read(std::string_view text) const {
   using Mode = MemoryLimit::Mode;
   if (text == "auto") return MemoryLimit{};
   if (text == "unlimited" || text == "-1") return MemoryLimit{.mode = Mode::unlimited};
@@ -16,12 +16,16 @@ std::optional<MemoryLimit> setting::MemoryLimitType::read(std::string_view text)
   return MemoryLimit{.mode = Mode::bytes, .bytes = *bytes};
 }
 
-std::string setting::MemoryLimitType::values() const {
+std::string MemoryLimitType::values() const {
   return "auto, unlimited (or -1), minimum (or 0), or bytes";
 }
+
+}  // namespace streamer::core::setting
+
+namespace streamer::core::inline engine {
 
 Result<LoadSettings> read_load_settings(const Settings& settings) {
   return settings.read<Scope::load>(kLoadSettings);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -11,7 +11,7 @@
 #include "base/settings.hpp"
 #include "gpu/device_memory.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 struct MemoryLimit {
   enum class Mode { automatic, unlimited, minimum, bytes };
@@ -21,7 +21,9 @@ struct MemoryLimit {
 
 enum class FileIo { automatic, direct, buffered };
 
-namespace setting {
+}  // namespace streamer::core::inline engine
+
+namespace streamer::core::setting {
 
 struct MemoryLimitType : PlainType {
   using Value = MemoryLimit;
@@ -202,7 +204,9 @@ inline constexpr Setting kVerify{
                    "store and an error with required."},
     Text("store, required, or the path or URI of a manifest", "off")};
 
-}  // namespace setting
+}  // namespace streamer::core::setting
+
+namespace streamer::core::inline engine {
 
 inline constexpr const SettingRow* kLoadSettings[] = {&setting::kChunkBytes,
                                                       &setting::kCoalesceGapBytes,
@@ -231,4 +235,4 @@ inline constexpr const SettingRow* kLoadSettings[] = {&setting::kChunkBytes,
 using LoadSettings = SettingValues<Scope::load>;
 Result<LoadSettings> read_load_settings(const Settings& settings);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

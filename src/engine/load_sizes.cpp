@@ -9,7 +9,7 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -77,11 +77,18 @@ Chosen<std::uint64_t> limit_bytes(const MemoryLimit& limit, std::uint64_t larges
     case MemoryLimit::Mode::automatic:
       break;
   }
+  if (machine.process_memory_bytes != 0)
+    return {machine.process_memory_bytes, "process_memory_limit, with all other loads"};
   const std::uint64_t free_bytes = machine.free_memory_bytes;
   if (free_bytes == UINT64_MAX) return {0, "the system does not say how much memory is free"};
-  return {std::max<std::uint64_t>(free_bytes / 100 * kAutomaticSharePercent, 1),
-          fmt::format("{} % of the {} that are free", kAutomaticSharePercent,
-                      format_bytes(free_bytes))};
+  const std::uint64_t held = machine.held_by_loads_bytes;
+  return {std::max<std::uint64_t>((free_bytes + held) / 100 * kAutomaticSharePercent, 1),
+          fmt::format("{} % of the {} that are free{}", kAutomaticSharePercent,
+                      format_bytes(free_bytes),
+                      held == 0 ? ""
+                                : fmt::format(" and of the {} that loads of this process hold, "
+                                              "with which it is shared",
+                                              format_bytes(held)))};
 }
 
 // The same for each device.
@@ -98,15 +105,24 @@ Result<std::uint64_t> device_window_bytes(const LoadSettings& settings, const Re
   return limit;
 }
 
-Chosen<std::uint64_t> wanted_chunk_bytes(const LoadSettings& settings) {
+// 0: no cap.
+std::uint64_t bandwidth_cap(const LoadSettings& settings, const Machine& machine) {
+  const std::uint64_t own = settings.get(setting::kMaxBandwidth);
+  const std::uint64_t all = machine.process_bytes_per_s;
+  return own == 0 || (all != 0 && all < own) ? all : own;
+}
+
+Chosen<std::uint64_t> wanted_chunk_bytes(const LoadSettings& settings, const Machine& machine) {
   const std::uint64_t given = settings.get(setting::kChunkBytes);
   const Chosen<std::uint64_t> chosen =
       given != 0 ? Chosen<std::uint64_t>{given, "chunk_bytes"}
                  : Chosen<std::uint64_t>{kAutomaticChunkBytes, "the default"};
-  const std::uint64_t bytes_per_s = settings.get(setting::kMaxBandwidth);
+  const std::uint64_t bytes_per_s = bandwidth_cap(settings, machine);
   const std::uint64_t step = std::max(bytes_per_s / kStepsPerSecond, kLeastChunkBytes);
   if (bytes_per_s == 0 || step >= chosen.value) return chosen;
-  return {step, "small steps, so that max_bandwidth also holds for short times"};
+  const bool is_own = bytes_per_s == settings.get(setting::kMaxBandwidth);
+  return {step, fmt::format("small steps, so that {} also holds for short times",
+                            is_own ? "max_bandwidth" : "process_max_bandwidth")};
 }
 
 Chosen<std::uint32_t> wanted_file_readers(const LoadSettings& settings, ReadingFrom from,
@@ -193,7 +209,7 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
   const auto limit = limit_bytes(settings.get(setting::kMemoryLimit), need.largest_bytes, machine);
   sizes.limit_bytes = limit.value;
   sizes.device_window_bytes = TRY(device_window_bytes(settings, list, tensors));
-  auto chunk_bytes = wanted_chunk_bytes(settings);
+  auto chunk_bytes = wanted_chunk_bytes(settings, machine);
   auto file_readers = wanted_file_readers(settings, from, machine);
   sizes.reader_buffer_bytes = kMostReaderBytes;
   sizes.network_buffer_bytes = kUsualNetworkBytes;
@@ -268,4 +284,4 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
   return sizes;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -14,7 +14,7 @@
 #include "engine/plan.hpp"
 #include "engine/tuner.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // What the checkpoint's sources need memory for.
 struct ReadingFrom {
@@ -59,4 +59,4 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
                             const TensorTable& tensors, ReadingFrom from, HostMemoryUse use,
                             const Machine& machine);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

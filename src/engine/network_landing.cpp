@@ -11,7 +11,7 @@
 #include "base/log.hpp"
 #include "engine/network_reader.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -292,4 +292,4 @@ const Object& NetworkReader::object_of(const PendingRange& range) const {
   return *objects_[range.object].object;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

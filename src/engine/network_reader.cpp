@@ -11,7 +11,7 @@
 #include "base/fits_in_memory.hpp"
 #include "engine/reader_clock.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -92,8 +92,10 @@ void NetworkReader::step() {
   if (sleeps_for_window) landing_.begins_to_wait(counters_, window_moves_);
   const bool has_reason =
       landing_.is_stopped() || (is_shut_out_ && landing_.has_moved_since(window_moves_));
+  SteadyTime until = has_reason ? SteadyTime{} : next_event();
+  if (sleeps_for_window) until = std::min(until, landing_.looks_again_at().value_or(until));
   std::vector<Transfer*> finished;
-  loop_->turn(has_reason ? SteadyTime{} : next_event(), finished);
+  loop_->turn(until, finished);
   wake_.disarm();
   if (sleeps_for_window) {
     landing_.has_waited(counters_, began);
@@ -397,4 +399,4 @@ SteadyTime NetworkReader::next_event() const {
   return until;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -26,7 +26,7 @@
 #include "http/event_loop.hpp"
 #include "storage/remote_store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class NetworkReader final : private RangeReceiver {
  public:
@@ -144,4 +144,4 @@ class NetworkReader final : private RangeReceiver {
   std::unique_ptr<EventLoop> loop_;  // last: its transfers are ended before what they use
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

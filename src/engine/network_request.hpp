@@ -16,7 +16,7 @@
 #include "http/host_addresses.hpp"
 #include "storage/remote_store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 [[nodiscard]] inline double in_seconds(std::chrono::nanoseconds time) noexcept {
   return std::chrono::duration<double>(time).count();
@@ -117,4 +117,4 @@ class InFlightRequest final : public RangeSink {
   RangeReceiver& receiver_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

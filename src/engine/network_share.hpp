@@ -12,19 +12,21 @@
 
 #include "base/bytes.hpp"
 #include "base/guarded.hpp"
+#include "engine/process_share.hpp"
 #include "engine/tuner.hpp"
 #include "http/host_addresses.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class NetworkShare {
  public:
-  // buffer_bytes: for all connections together.
+  // buffer_bytes: for all connections together. process: with whose other loads it shares them.
   NetworkShare(Tuner::Limits limits, std::uint32_t readers, std::uint64_t buffer_bytes,
-               Resolver resolver = resolve_host)
+               const ProcessShare& process, Resolver resolver = resolve_host)
       : tuner_(Tuner(limits)),
         readers_(readers),
         buffer_bytes_(buffer_bytes),
+        process_(process),
         resolver_(std::move(resolver)) {
     publish(tuner_.with([](const Tuner& tuner) { return tuner.target(); }));
   }
@@ -32,7 +34,8 @@ class NetworkShare {
   // How many connections reader `number` may use now, at least one.
   [[nodiscard]] std::uint32_t connections(std::uint32_t number) const noexcept {
     // relaxed: the number is all that passes.
-    const std::uint32_t target = target_.load(std::memory_order_relaxed);
+    const std::uint32_t target =
+        std::min(target_.load(std::memory_order_relaxed), process_.connections_each());
     const std::uint32_t readers = readers_.load(std::memory_order_relaxed);
     return std::max(1U, target / readers + (number < target % readers ? 1U : 0U));
   }
@@ -85,10 +88,11 @@ class NetworkShare {
   Guarded<Tuner> tuner_;
   std::atomic<std::uint32_t> readers_;
   const std::uint64_t buffer_bytes_;
+  const ProcessShare& process_;
   const Resolver resolver_;
   std::atomic<std::uint32_t> target_{1};
   std::atomic<std::uint64_t> bytes_{0};
   Guarded<std::map<std::string, std::unique_ptr<HostAddresses>>> hosts_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -6,7 +6,7 @@
 #include "base/operation.hpp"
 #include "engine/network_reader.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 Result<std::unique_ptr<Source>> NetworkSource::make(SourceParts parts) {
   const std::uint32_t threads = parts.chunks.empty() ? 0 : parts.sizes.network_readers;
@@ -24,7 +24,10 @@ NetworkSource::NetworkSource(SourceParts parts, std::uint32_t threads)
       settings_(parts.settings),
       chunks_(std::move(parts.chunks)),
       threads_(threads),
-      share_(parts.sizes.connections, threads, parts.sizes.network_buffer_bytes) {}
+      share_(parts.sizes.connections, threads, parts.sizes.network_buffer_bytes,
+             parts.landing.share().process()) {
+  if (threads != 0) parts.landing.share().joins_network();
+}
 
 void NetworkSource::run(std::uint32_t number, ReaderCounters& mine) {
   // Waits outside its own loop, such as for credentials, end with the load.
@@ -43,4 +46,4 @@ void NetworkSource::add_to(LoadStats& stats) const {
   stats.buffer_bytes += stats.most_connections * share_.receive_buffer_bytes();
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

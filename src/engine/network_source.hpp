@@ -9,7 +9,7 @@
 #include "engine/network_share.hpp"
 #include "engine/source_parts.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class NetworkSource final : public Source {
  public:
@@ -35,4 +35,4 @@ class NetworkSource final : public Source {
   std::vector<WakeFd*> wakes_;      // by thread
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

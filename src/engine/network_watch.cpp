@@ -7,7 +7,7 @@
 #include "engine/network_reader.hpp"
 #include "engine/reader_clock.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -134,4 +134,4 @@ void NetworkReader::count_time() {
                           std::memory_order_relaxed);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

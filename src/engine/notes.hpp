@@ -12,7 +12,7 @@
 #include "base/guarded.hpp"
 #include "base/log.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class Notes {
  public:
@@ -44,4 +44,4 @@ class Notes {
   mutable Guarded<std::vector<std::string>> notes_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

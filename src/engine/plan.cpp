@@ -4,7 +4,7 @@
 #include <numeric>
 #include <optional>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -486,4 +486,4 @@ std::uint64_t Plan::largest_chunk_bytes() const noexcept {
   return largest;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

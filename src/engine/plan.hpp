@@ -23,7 +23,7 @@
 #include "checkpoint/tensor_table.hpp"
 #include "engine/plan_request.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // The memory of the host or of one device.
 struct PlanMemory {
@@ -220,4 +220,4 @@ void Plan::for_each_piece(const Chunk& chunk, std::uint64_t from, std::uint64_t 
   }
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 Result<StridedRange> requested_bytes(const TensorView& tensor, const PlanRequest& request) {
   const std::uint64_t size = tensor.bytes.size;
@@ -36,4 +36,4 @@ std::vector<std::uint64_t> requested_shape(const TensorView& tensor, const PlanR
   return {request.stop - request.start};
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -12,7 +12,7 @@
 #include "checkpoint/tensor_table.hpp"
 #include "memory/device.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 enum class Part : std::uint8_t { whole, slice, bytes };
 
@@ -39,4 +39,4 @@ Result<StridedRange> requested_bytes(const TensorView& tensor, const PlanRequest
 [[nodiscard]] std::vector<std::uint64_t> requested_shape(const TensorView& tensor,
                                                          const PlanRequest& request);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

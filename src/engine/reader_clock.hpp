@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <ctime>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 [[nodiscard]] inline std::int64_t steady_now_ns() {
   return std::chrono::steady_clock::now().time_since_epoch().count();
@@ -20,4 +20,4 @@ namespace streamer::core {
          static_cast<std::uint64_t>(used.tv_nsec);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -9,7 +9,7 @@
 #include <optional>
 #include <span>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 template <template <typename> class Atomic = std::atomic>
 class BasicReadyQueue {
@@ -55,4 +55,4 @@ class BasicReadyQueue {
 
 using ReadyQueue = BasicReadyQueue<>;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -21,7 +21,7 @@
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // Its decision logic, separate for tests that step through every order.
 template <template <typename> class Atomic = std::atomic>
@@ -98,4 +98,4 @@ class ReadySignal {
   BasicExpectation<> expectation_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -14,7 +14,7 @@
 #include "engine/plan.hpp"
 #include "engine/stats.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // Owned by the load, which joins its threads before it destroys the source. Its constructor
 // arguments outlive it.
@@ -55,4 +55,4 @@ class OrderedSource : public Source {
   virtual void land_in(Landing& landing) = 0;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -4,7 +4,7 @@
 
 #include "storage/store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // Both live as long as their checkpoint.
 struct SourceObject {
@@ -12,4 +12,4 @@ struct SourceObject {
   Store* store = nullptr;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

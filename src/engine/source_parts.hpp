@@ -13,7 +13,7 @@
 #include "engine/staging.hpp"
 #include "gpu/cu_file.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // The references outlive the source.
 struct SourceParts {
@@ -27,4 +27,4 @@ struct SourceParts {
   const CuFile* cu_file;  // nullptr without GPUDirect Storage
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -8,7 +8,7 @@
 #include "engine/file_source.hpp"
 #include "engine/network_source.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -95,4 +95,4 @@ Result<std::vector<std::unique_ptr<Source>>> make_sources(SourceParts parts) {
   return sources;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -11,7 +11,7 @@
 #include "engine/load_settings.hpp"
 #include "engine/source_parts.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // The objects of the checkpoint, which must outlive the result.
 Result<std::vector<SourceObject>> source_objects(const Checkpoint& checkpoint);
@@ -27,4 +27,4 @@ Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
 // filled in for each.
 Result<std::vector<std::unique_ptr<Source>>> make_sources(SourceParts parts);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

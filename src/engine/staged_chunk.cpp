@@ -7,7 +7,7 @@
 
 #include "base/copy_past_caches.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -156,4 +156,4 @@ void deliver(Staging& staging, Landing& landing, const Chunk& chunk, const Dense
   staging.end_of(chunk, mine);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

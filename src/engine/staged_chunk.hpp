@@ -13,7 +13,7 @@
 #include "engine/copy_joiner.hpp"
 #include "engine/staging.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class StagedChunk {
  public:
@@ -84,4 +84,4 @@ struct DenseBytes {
 void deliver(Staging& staging, Landing& landing, const Chunk& chunk, const DenseBytes& bytes,
              ReaderCounters& mine);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -9,7 +9,7 @@
 #include "engine/reader_clock.hpp"
 #include "gpu/kept_segments.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -187,4 +187,4 @@ std::uint64_t Staging::bytes() const noexcept {
   return bytes;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

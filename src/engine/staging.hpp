@@ -14,7 +14,7 @@
 #include "gpu/device_copier.hpp"
 #include "gpu/pinned_segments.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class Staging final : private StopListener {
  public:
@@ -91,4 +91,4 @@ class Staging final : private StopListener {
   std::vector<std::unique_ptr<Lane>> lanes_;  // by memory of the plan; the host's is nullptr
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

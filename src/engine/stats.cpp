@@ -9,7 +9,7 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 std::string_view held_back_by_name(HeldBackBy what) noexcept {
   switch (what) {
@@ -82,4 +82,4 @@ std::string summary(const LoadStats& stats) {
       held_back_by_name(judge(stats)));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

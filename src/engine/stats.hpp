@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 // The numbers are those of STREAMER_HELD_BACK_BY_* in streamer.h.
 enum class HeldBackBy : std::uint32_t {
@@ -63,4 +63,4 @@ struct StatRow {
 // What a load did, in one line for the log.
 [[nodiscard]] std::string summary(const LoadStats& stats);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

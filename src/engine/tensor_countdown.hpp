@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 template <template <typename> class Atomic = std::atomic>
 class BasicTensorCountdown {
@@ -43,4 +43,4 @@ class BasicTensorCountdown {
 
 using TensorCountdown = BasicTensorCountdown<>;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

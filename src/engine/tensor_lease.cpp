@@ -3,7 +3,7 @@
 
 #include <utility>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -110,4 +110,4 @@ void LoadTensors::let_go(std::uint32_t holders) noexcept {
   if (holders_.fetch_sub(holders, std::memory_order_acq_rel) == holders) delete this;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

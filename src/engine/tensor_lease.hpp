@@ -13,7 +13,7 @@
 #include "engine/landing.hpp"
 #include "engine/plan_request.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class LoadTensors;
 
@@ -75,4 +75,4 @@ class LoadTensors {
   std::atomic<std::uint32_t> holders_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 namespace {
 
@@ -103,4 +103,4 @@ void Tuner::judge(double rate, SteadyTime now) noexcept {
   }
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -11,7 +11,7 @@
 
 #include "base/futex.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 class Tuner {
  public:
@@ -51,4 +51,4 @@ class Tuner {
   SteadyTime last_throttle_{};
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace streamer::core {
+namespace streamer::core::inline engine {
 
 template <template <typename> class Atomic = std::atomic>
 class BasicWindow {
@@ -62,4 +62,4 @@ class BasicWindow {
 
 using Window = BasicWindow<>;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline engine

@@ -8,7 +8,7 @@
 #include "base/guarded.hpp"
 #include "gpu/device_copier.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 namespace {
 
@@ -68,4 +68,4 @@ Result<double> measure_copy_rate(GpuRuntime& runtime, int device) {
   return failure.with([](const std::optional<Error>& error) { return error->copy(); });
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -4,9 +4,9 @@
 
 #include "gpu/gpu_runtime.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 // Bytes per second from pinned memory, using the calls of a load. Blocks for half a second.
 Result<double> measure_copy_rate(GpuRuntime& runtime, int device);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -11,25 +11,9 @@
 
 #include "base/guarded.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 namespace {
-
-// libcufile's ABI, as far as it is used here: the structs and values of cufile.h, spelled out so
-// that its header is not needed.
-struct Status {
-  int code;  // 0: success; else CUfileOpError
-  int cuda_code;
-};
-
-struct Description {
-  int type;
-  union {
-    int fd;
-    void* handle;
-  } handle;
-  const void* operations;
-};
 
 constexpr int kTypeFileDescriptor = 1;
 
@@ -40,6 +24,22 @@ Error failure(const char* call, int code) {
 }  // namespace
 
 struct CuFile::Calls {
+  // libcufile's ABI, as far as it is used here: the structs and the values of cufile.h, spelled out
+  // so that no header of its own is needed.
+  struct Status {
+    int code;  // 0: success; else CUfileOpError
+    int cuda_code;
+  };
+
+  struct Description {
+    int type;
+    union {
+      int fd;
+      void* handle;
+    } handle;
+    const void* operations;
+  };
+
   Status (*driver_open)() = nullptr;
   Status (*handle_register)(void** handle, Description* description) = nullptr;
   void (*handle_deregister)(void* handle) = nullptr;
@@ -72,7 +72,7 @@ Result<const CuFile*> CuFile::get(const std::string& library) {
     TRY(Calls::find(opened, "cuFileHandleRegister", calls->handle_register));
     TRY(Calls::find(opened, "cuFileHandleDeregister", calls->handle_deregister));
     TRY(Calls::find(opened, "cuFileRead", calls->read));
-    const Status status = calls->driver_open();
+    const Calls::Status status = calls->driver_open();
     if (status.code != 0) return failure("cuFileDriverOpen", status.code);
     const auto* const made = new CuFile(std::move(calls));
     loaded.emplace(library, made);
@@ -81,11 +81,11 @@ Result<const CuFile*> CuFile::get(const std::string& library) {
 }
 
 Result<std::unique_ptr<CuFile::File>> CuFile::open(int fd) const {
-  Description description{};
+  Calls::Description description{};
   description.type = kTypeFileDescriptor;
   description.handle.fd = fd;
   void* handle = nullptr;
-  const Status status = calls_->handle_register(&handle, &description);
+  const Calls::Status status = calls_->handle_register(&handle, &description);
   if (status.code != 0) return failure("cuFileHandleRegister", status.code);
   return std::make_unique<File>(*this, handle);
 }
@@ -111,4 +111,4 @@ Result<void> CuFile::File::read(void* to, std::uint64_t offset, std::uint64_t si
   return {};
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -9,7 +9,7 @@
 
 #include "base/result.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 class CuFile {
  public:
@@ -45,4 +45,4 @@ class CuFile {
   const std::unique_ptr<Calls> calls_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

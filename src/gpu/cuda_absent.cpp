@@ -2,7 +2,7 @@
 // Replaces the CUDA runtime if the library was built without it.
 #include "gpu/gpu_kinds.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 GpuKind cuda_gpus() noexcept;
 
@@ -14,4 +14,4 @@ GpuKind cuda_gpus() noexcept {
           }};
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

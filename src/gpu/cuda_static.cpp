@@ -7,7 +7,7 @@
 
 #include "gpu/gpu_kinds.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 namespace {
 
@@ -188,4 +188,4 @@ GpuKind cuda_gpus() noexcept {
   return {kCudaKind, "cuda", "CUDA_VISIBLE_DEVICES", cuda_runtime};
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -9,7 +9,7 @@
 #include "base/fits_in_memory.hpp"
 #include "memory/numa.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 // Segments whose copies are queued on streams, the oldest first.
 struct DeviceCopier::InFlight {
@@ -196,4 +196,4 @@ void DeviceCopier::fail(Error error) {
   callbacks_.failed(std::move(error));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

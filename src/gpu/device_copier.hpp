@@ -16,7 +16,7 @@
 #include "gpu/gpu_runtime.hpp"
 #include "gpu/pinned_segments.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 // Bytes of a segment for one place on the device.
 struct DeviceCopy {
@@ -105,4 +105,4 @@ class DeviceCopier {
   Thread thread_;  // last: joined before what it uses is gone
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -6,7 +6,7 @@
 #include "base/text.hpp"
 #include "gpu/device_thread.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 Result<void> DeviceMemory::allocate() {
   TRY(runtime_.use_device(device_));
@@ -60,4 +60,4 @@ void DeviceMemory::give_back() {
   static_cast<void>(runtime_.destroy_stream(stream_).has_value());
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -7,7 +7,7 @@
 
 #include "gpu/gpu_runtime.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 // Where memory of a device comes from: cudaMalloc, or its memory pool (cudaMallocAsync).
 enum class DeviceAllocator { malloc, pool };
@@ -44,4 +44,4 @@ class DeviceMemory {
   std::byte* data_ = nullptr;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -6,7 +6,7 @@
 #include "base/fits_in_memory.hpp"
 #include "base/thread.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 void run_on_device(GpuRuntime& runtime, int device, const std::function<void()>& body) noexcept {
   static_cast<void>(fits_in_memory([&] {
@@ -17,4 +17,4 @@ void run_on_device(GpuRuntime& runtime, int device, const std::function<void()>&
   }));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -8,11 +8,11 @@
 
 #include "gpu/gpu_runtime.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 // Runs body on a thread whose current device is `device`, and waits for it. Does not run it if the
 // device cannot be used or no thread can be started: what body would release then stays allocated
 // until the process ends.
 void run_on_device(GpuRuntime& runtime, int device, const std::function<void()>& body) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

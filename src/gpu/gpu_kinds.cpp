@@ -7,7 +7,7 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 namespace {
 
@@ -66,4 +66,4 @@ Result<Device> parse_device(std::string_view text) {
                fmt::format("no such device: \"{}\"; it may be host, or {}", text, known_kinds()));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

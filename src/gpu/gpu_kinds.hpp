@@ -11,7 +11,7 @@
 #include "gpu/gpu_runtime.hpp"
 #include "memory/device.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 struct GpuKind {
   std::int32_t number;    // of Device::kind
@@ -37,4 +37,4 @@ Result<GpuRuntime*> runtime_of(Device device, GpuRuntime* instead = nullptr);
 // "host" or "cpu"; "cuda", "cuda:1". Errors: invalid_argument.
 Result<Device> parse_device(std::string_view text);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -10,7 +10,7 @@
 
 #include "base/result.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 using GpuStream = void*;
 using GpuEvent = void*;
@@ -72,4 +72,4 @@ class GpuRuntime {
   virtual Result<bool> is_done(GpuEvent event) = 0;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

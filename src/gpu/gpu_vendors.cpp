@@ -2,7 +2,7 @@
 // The table of kinds, from what gpu/meson.build names.
 #include "gpu/gpu_kinds.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 #define GPU_VENDOR(name) GpuKind name##_gpus() noexcept;
 STREAMER_GPU_VENDORS
@@ -15,4 +15,4 @@ std::span<const GpuKind> gpu_kinds() noexcept {
   return kKinds;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -8,7 +8,7 @@
 #include "base/fork.hpp"
 #include "base/guarded.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 namespace {
 
@@ -88,4 +88,4 @@ std::uint64_t kept_segments_bytes() noexcept {
   });
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

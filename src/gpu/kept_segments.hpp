@@ -8,7 +8,7 @@
 
 #include "gpu/pinned_segments.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 // All thread-safe.
 
@@ -22,4 +22,4 @@ void keep_segments(int device, std::unique_ptr<PinnedSegments> segments);
 void drop_kept_segments() noexcept;
 [[nodiscard]] std::uint64_t kept_segments_bytes() noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

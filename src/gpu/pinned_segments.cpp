@@ -9,7 +9,7 @@
 #include "gpu/device_thread.hpp"
 #include "memory/numa.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 namespace {
 
@@ -96,4 +96,4 @@ void PinnedSegments::unpin() {
   }
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -12,7 +12,7 @@
 #include "gpu/gpu_runtime.hpp"
 #include "memory/arena.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 class PinnedSegments {
  public:
@@ -77,4 +77,4 @@ class PinnedSegments {
   EventCount given_back_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

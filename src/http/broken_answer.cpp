@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -142,4 +142,4 @@ std::string describe_difference(std::uint64_t at) {
       at);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -16,7 +16,7 @@
 
 #include "base/bytes.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 // Bytes of an answer count once it has brought that many more after them, or has ended as
 // announced. Larger than proxies' pages.
@@ -130,4 +130,4 @@ class BrokenAnswers {
 // The text about a difference.
 [[nodiscard]] std::string describe_difference(std::uint64_t at);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -5,7 +5,7 @@
 
 #include <string_view>
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -102,4 +102,4 @@ CurlFault classify_curl(CURL* easy, CURLcode code, const char* text, bool has_he
   return fault;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

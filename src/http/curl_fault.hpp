@@ -8,7 +8,7 @@
 
 #include "http/response.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 struct CurlFault {
   TransferFault fault = TransferFault::none;
@@ -18,4 +18,4 @@ struct CurlFault {
 // text: what libcurl wrote to the transfer's error buffer.
 [[nodiscard]] CurlFault classify_curl(CURL* easy, CURLcode code, const char* text, bool has_head);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

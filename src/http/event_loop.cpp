@@ -16,7 +16,7 @@
 #include "http/curl_fault.hpp"
 #include "http/tls_session.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -444,4 +444,4 @@ void EventLoop::turn(SteadyTime until, std::vector<Transfer*>& finished) {
   end_stalled(finished);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -14,7 +14,7 @@
 #include "base/wake_fd.hpp"
 #include "http/transfer.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 class EventLoop final : public TransferLoop {
  public:
@@ -69,4 +69,4 @@ class EventLoop final : public TransferLoop {
   SteadyTime next_stall_check_{};
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -9,7 +9,7 @@
 
 #include "base/apart.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -106,4 +106,4 @@ void HostAddresses::give_back(const std::string& address, bool has_failed, Stead
   });
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

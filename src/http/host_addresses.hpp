@@ -11,7 +11,7 @@
 #include "base/guarded.hpp"
 #include "http/retry.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 // Addresses of a host as text, without ports; empty if it has none. Blocks until the look-up ends
 // or the thread's current work is over.
@@ -52,4 +52,4 @@ class HostAddresses {
   Guarded<State> state_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -9,7 +9,7 @@
 #include "base/fork.hpp"
 #include "base/operation.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -129,4 +129,4 @@ Result<HttpAnswer> HttpClient::fetch(const HttpRequest& request, const TransferO
   return HttpAnswer{transfer.head(), transfer.kept_body()};
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

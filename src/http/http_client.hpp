@@ -10,7 +10,7 @@
 #include "base/result.hpp"
 #include "http/event_loop.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 // Thread-safe. Each call uses a loop that no other call uses at the same time.
 class HttpClient {
@@ -35,4 +35,4 @@ class HttpClient {
 // do.
 [[nodiscard]] Error transfer_error(const Transfer& transfer);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

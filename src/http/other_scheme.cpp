@@ -7,7 +7,7 @@
 #include <array>
 #include <span>
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -91,4 +91,4 @@ std::string tls_port_text(const HttpRequest& request) {
                      request.host());
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

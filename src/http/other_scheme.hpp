@@ -8,7 +8,7 @@
 
 #include "http/http_client.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 // The text for a transfer that failed because the server speaks the other scheme; empty if that was
 // not the cause. If the failure alone does not tell, requests "/" from the server once, without
@@ -21,4 +21,4 @@ namespace streamer::core {
 // "http://HOST is a port with TLS ...".
 [[nodiscard]] std::string tls_port_text(const HttpRequest& request);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

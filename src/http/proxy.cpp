@@ -8,7 +8,7 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -85,4 +85,4 @@ std::string proxy_for(const Endpoint& endpoint, const Environment& environment) 
   return proxy;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -8,7 +8,7 @@
 #include "base/environment.hpp"
 #include "http/request.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 // https_proxy, HTTPS_PROXY, http_proxy (lower case only: a CGI program's HTTP_PROXY is a header
 // that a stranger sent), ALL_PROXY, all_proxy; then no_proxy, NO_PROXY: hosts and domains by
@@ -18,4 +18,4 @@ namespace streamer::core {
 // Whether no_proxy excludes the host.
 [[nodiscard]] bool is_excluded_by(std::string_view no_proxy, std::string_view host);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -5,7 +5,7 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -177,4 +177,4 @@ std::variant<AcceptedRange, RangeRefusal> check_range(const ResponseHead& head, 
                             : check_whole(head, wanted, pinned);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -11,7 +11,7 @@
 #include "base/bytes.hpp"
 #include "http/response.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 // "bytes 0-9/100", "bytes 0-9/*", "bytes */100" (RFC 9110 14.4).
 struct ContentRange {
@@ -49,4 +49,4 @@ struct RangeRefusal {
                                                                     ByteRange wanted,
                                                                     const PinnedVersion& pinned);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -9,7 +9,7 @@
 #include "base/clean_text.hpp"
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -147,4 +147,4 @@ bool is_ip_address(std::string_view host) noexcept {
          ::inet_pton(AF_INET6, text.c_str(), address) == 1;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -10,7 +10,7 @@
 
 #include "base/result.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 struct HttpHeader {
   std::string name;
@@ -96,4 +96,4 @@ Result<void> check_header_value(std::string_view what, std::string_view value);
 // Whether host is an IPv4 address or an IPv6 one without brackets.
 [[nodiscard]] bool is_ip_address(std::string_view host) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -11,7 +11,7 @@
 
 #include "http/request.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 // Status and headers of the final answer, without those of 1xx answers and of proxies.
 struct ResponseHead {
@@ -55,4 +55,4 @@ struct HttpAnswer {
   std::string body;  // up to the request's limit
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -5,7 +5,7 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 Milliseconds retry_delay(const RetryPolicy& policy, Again again, std::uint32_t failures,
                          std::optional<Milliseconds> retry_after, double chance) noexcept {
@@ -68,4 +68,4 @@ std::optional<Milliseconds> retry_after(const ResponseHead& head, SystemTime now
   return std::max(Milliseconds(0), std::chrono::duration_cast<Milliseconds>(*date - now));
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

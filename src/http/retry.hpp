@@ -9,7 +9,7 @@
 #include "base/timestamp.hpp"
 #include "http/response.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 using Milliseconds = std::chrono::milliseconds;
 
@@ -69,4 +69,4 @@ class RetryBudget {
   std::uint32_t tokens_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

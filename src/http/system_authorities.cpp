@@ -3,7 +3,7 @@
 
 #include <curl/curl.h>
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 TlsFiles system_authorities() {
   const curl_version_info_data* const info = curl_version_info(CURLVERSION_NOW);
@@ -14,4 +14,4 @@ TlsFiles system_authorities() {
   return tls;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

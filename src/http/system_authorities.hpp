@@ -4,9 +4,9 @@
 
 #include "http/request.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 // ca_file and ca_folder as libcurl was built with them; either may be empty.
 [[nodiscard]] TlsFiles system_authorities();
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -3,7 +3,7 @@
 
 #include <openssl/ssl.h>
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -26,4 +26,4 @@ bool has_unread_tls(CURL* easy) {
   return session != nullptr && SSL_pending(session) > 0;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -6,7 +6,7 @@
 
 #include <string>
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 // "TLSv1.3"; "TLS" if libcurl was built with a library other than OpenSSL.
 [[nodiscard]] std::string tls_version_of(CURL* easy);
@@ -14,4 +14,4 @@ namespace streamer::core {
 // Whether there are decrypted bytes that libcurl has not read.
 [[nodiscard]] bool has_unread_tls(CURL* easy);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

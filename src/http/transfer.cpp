@@ -3,7 +3,7 @@
 
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 namespace {
 
@@ -64,4 +64,4 @@ bool Transfer::take_body(std::string_view bytes) {
   return !kept_enough_;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

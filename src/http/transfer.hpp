@@ -15,7 +15,7 @@
 #include "http/response.hpp"
 #include "http/retry.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline http {
 
 enum class BodyUse : std::uint8_t {
   to_sink,  // every byte to on_body()
@@ -136,4 +136,4 @@ class Transfer {
   TransferTimes times_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline http

@@ -11,7 +11,7 @@
 #include "base/guarded.hpp"
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline memory {
 
 namespace {
 
@@ -146,4 +146,4 @@ void Arena::give_back(std::uint64_t offset, std::uint64_t size) const noexcept {
   if (begin < end) ::madvise(data_ + begin, end - begin, MADV_DONTNEED);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline memory

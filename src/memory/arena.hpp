@@ -8,7 +8,7 @@
 
 #include "base/result.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline memory {
 
 // Replaces the system as the source of memory. allocate returns nullptr if it has none; release may
 // be called on any thread.
@@ -74,4 +74,4 @@ class Arena {
 [[nodiscard]] std::uint64_t left_arena_bytes() noexcept;
 void drop_left_arena() noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline memory

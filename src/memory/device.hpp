@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace streamer::core {
+namespace streamer::core::inline memory {
 
 // kind: 0 is the host; others are DLPack's device types (DLDeviceType of dlpack.h), which is what
 // the C ABI has too. number: of that kind's runtime, from 0; 0 for the host.
@@ -19,4 +19,4 @@ struct Device {
 inline constexpr Device kHost;
 inline constexpr std::int32_t kCudaKind = 2;  // kDLCUDA
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline memory

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-namespace streamer::core {
+namespace streamer::core::inline memory {
 
 namespace {
 
@@ -77,4 +77,4 @@ DLManagedTensor* export_dlpack(const DlpackSource& source) {
   return make_export<DLManagedTensor>(source);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline memory

@@ -54,7 +54,7 @@ struct DLManagedTensorVersioned {
 
 }  // extern "C"
 
-namespace streamer::core {
+namespace streamer::core::inline memory {
 
 // The memory to export and its holder: release(holder) is called once, by the deleter, on any
 // thread.
@@ -74,4 +74,4 @@ struct DlpackSource {
 DLManagedTensorVersioned* export_dlpack_versioned(const DlpackSource& source);
 DLManagedTensor* export_dlpack(const DlpackSource& source);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline memory

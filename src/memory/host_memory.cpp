@@ -10,7 +10,7 @@
 #include "base/bytes.hpp"
 #include "base/text.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline memory {
 
 namespace {
 
@@ -103,4 +103,4 @@ std::uint64_t available_host_memory(const std::string& root) {
   return least;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline memory

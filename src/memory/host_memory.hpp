@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-namespace streamer::core {
+namespace streamer::core::inline memory {
 
 // How much can be allocated before the machine or a control group of this process runs out: the
 // least of MemAvailable and, for each group from this process's to the root, its limit minus what
@@ -13,4 +13,4 @@ namespace streamer::core {
 // 1. UINT64_MAX if nothing can be read. root is prefixed to every path, for tests.
 [[nodiscard]] std::uint64_t available_host_memory(const std::string& root = "");
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline memory

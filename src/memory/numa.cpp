@@ -11,7 +11,7 @@
 #include <climits>
 #include <fstream>
 
-namespace streamer::core {
+namespace streamer::core::inline memory {
 
 namespace {
 
@@ -42,4 +42,4 @@ int prefer_numa_node(void* memory, std::uint64_t bytes, int node) noexcept {
   return failed == 0 ? 0 : errno;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline memory

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-namespace streamer::core {
+namespace streamer::core::inline memory {
 
 // The node of the PCI device; nullopt if the machine has only one node or does not say. root is
 // prefixed to every path, for tests.
@@ -17,4 +17,4 @@ namespace streamer::core {
 // errno if the kernel refuses it, otherwise 0.
 int prefer_numa_node(void* memory, std::uint64_t bytes, int node) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline memory

@@ -4,9 +4,7 @@
 
 #include "base/setting.hpp"
 
-namespace streamer::core {
-
-namespace setting {
+namespace streamer::core::setting {
 
 inline constexpr Setting kAzureAccountKey{
     RowOf<Scope::store>{.name = "azure_account_key",
@@ -65,11 +63,13 @@ inline constexpr Setting kAzureUnsigned{
         .meaning = "Whether requests go without credentials, for public containers."},
     YesOrNo()};
 
-}  // namespace setting
+}  // namespace streamer::core::setting
+
+namespace streamer::core::inline storage {
 
 inline constexpr const SettingRow* kAzureSettings[] = {
     &setting::kAzureAccountKey,       &setting::kAzureAccountName, &setting::kAzureBearerToken,
     &setting::kAzureConnectionString, &setting::kAzureEndpoint,    &setting::kAzureEndpointSuffix,
     &setting::kAzureSasToken,         &setting::kAzureUnsigned};
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

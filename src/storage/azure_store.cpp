@@ -10,9 +10,9 @@
 #include "base/xml.hpp"
 #include "storage/azure_settings.hpp"
 #include "storage/remote_config.hpp"
-#include "storage/s3_dialect.hpp"
+#include "storage/s3/dialect.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -234,7 +234,7 @@ class AzureConfigReader {
   Sourced endpoint_sas_;  // of the setting or variable of the endpoint
 };
 
-std::string joined(std::string_view a, std::string_view b) {
+std::string joined_query(std::string_view a, std::string_view b) {
   return fmt::format("{}{}{}", a, a.empty() || b.empty() ? "" : "&", b);
 }
 
@@ -328,7 +328,7 @@ Result<SignedRequest> AzureStore::make_request(const Uri& uri, std::string_view 
     sign_shared_key(request.http, key, request.signed_at);
   } else if (access == Access::sas) {
     const std::string_view sas = uri.query().empty() ? config_.sas.reveal() : uri.query();
-    request.http.query = joined(request.http.query, sas);
+    request.http.query = joined_query(request.http.query, sas);
   } else if (access == Access::token) {
     const auto current = TRY(tokens_.get());
     request.credentials_version = current.version;
@@ -439,4 +439,4 @@ Result<std::string> AzureStore::describe_credentials(const Uri& uri) {
   return describe(TRY(tokens_.get()).credentials);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

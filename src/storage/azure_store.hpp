@@ -6,12 +6,12 @@
 #include <optional>
 #include <string>
 
-#include "auth/azure_context.hpp"
-#include "auth/azure_shared_key.hpp"
+#include "auth/azure/context.hpp"
+#include "auth/azure/shared_key.hpp"
 #include "storage/remote_store.hpp"
 #include "storage/store_clock.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 struct AzureConfig {
   std::string account;               // empty: every URI must name it
@@ -61,4 +61,4 @@ class AzureStore final : public RemoteStore {
   StoreClock clock_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

@@ -6,9 +6,9 @@
 #include <array>
 
 #include "base/text.hpp"
-#include "storage/s3_endpoint.hpp"
+#include "storage/s3/endpoint.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -122,4 +122,4 @@ Result<CloudObject> cloud_object(const HttpUrl& url) {
   return foreign_query();
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

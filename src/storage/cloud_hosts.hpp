@@ -9,7 +9,7 @@
 #include "base/result.hpp"
 #include "http/request.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 struct CloudObject {
   std::string scheme;        // "s3", "gs", "az"; empty: the host belongs to no cloud
@@ -32,4 +32,4 @@ Result<CloudObject> cloud_object(const HttpUrl& url);
 // empty for other hosts.
 [[nodiscard]] std::string region_of_aws_host(std::string_view host);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

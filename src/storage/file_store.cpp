@@ -16,7 +16,7 @@
 #include "base/log.hpp"
 #include "base/operation.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -244,4 +244,4 @@ Result<void> FileStore::read(const Object& object, ByteRange range, std::span<st
   return check_pinned(fd.get(), object);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

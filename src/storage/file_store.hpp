@@ -6,7 +6,7 @@
 #include "base/unique_fd.hpp"
 #include "storage/store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 class FileStore final : public Store {
  public:
@@ -51,4 +51,4 @@ class PinnedFile {
 // One look.
 Result<void> check_pinned(int fd, const Object& object);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

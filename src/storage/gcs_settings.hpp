@@ -4,9 +4,7 @@
 
 #include "base/setting.hpp"
 
-namespace streamer::core {
-
-namespace setting {
+namespace streamer::core::setting {
 
 inline constexpr Setting kGcsAccessKeyId{
     RowOf<Scope::store>{
@@ -58,11 +56,13 @@ inline constexpr Setting kGcsUserProject{
                                    "credentials' quota project."},
     Text("a project")};
 
-}  // namespace setting
+}  // namespace streamer::core::setting
+
+namespace streamer::core::inline storage {
 
 inline constexpr const SettingRow* kGcsSettings[] = {
     &setting::kGcsAccessKeyId, &setting::kGcsBearerToken,     &setting::kGcsCredentialFile,
     &setting::kGcsEndpoint,    &setting::kGcsSecretAccessKey, &setting::kGcsUnsigned,
     &setting::kGcsUserProject};
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

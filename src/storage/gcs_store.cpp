@@ -10,7 +10,7 @@
 #include "storage/gcs_settings.hpp"
 #include "storage/remote_config.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -272,4 +272,4 @@ Result<std::string> GcsStore::describe_credentials(const Uri&) {
   return describe(TRY(tokens_.get()).credentials);
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

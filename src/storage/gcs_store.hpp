@@ -6,13 +6,13 @@
 #include <optional>
 #include <string>
 
-#include "auth/gcp_context.hpp"
-#include "auth/sigv4.hpp"
+#include "auth/aws/sigv4.hpp"
+#include "auth/gcp/context.hpp"
 #include "storage/remote_store.hpp"
-#include "storage/s3_dialect.hpp"
+#include "storage/s3/dialect.hpp"
 #include "storage/store_clock.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 struct GcsConfig {
   Endpoint endpoint;
@@ -60,4 +60,4 @@ class GcsStore final : public RemoteStore {
   StoreClock clock_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

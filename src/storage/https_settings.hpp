@@ -4,9 +4,7 @@
 
 #include "base/setting.hpp"
 
-namespace streamer::core {
-
-namespace setting {
+namespace streamer::core::setting {
 
 inline constexpr Setting kHttpsBearerToken{
     RowOf<Scope::store>{.name = "https_bearer_token",
@@ -15,8 +13,10 @@ inline constexpr Setting kHttpsBearerToken{
                         .is_credential = true},
     SecretText("a token")};
 
-}  // namespace setting
+}  // namespace streamer::core::setting
+
+namespace streamer::core::inline storage {
 
 inline constexpr const SettingRow* kHttpsSettings[] = {&setting::kHttpsBearerToken};
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include "storage/https_settings.hpp"
-#include "storage/s3_dialect.hpp"
+#include "storage/s3/dialect.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -180,4 +180,4 @@ Result<std::string> HttpsStore::describe_credentials(const Uri& uri) {
   return std::string(uri.query().empty() ? "none" : "only those that the URL itself carries");
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

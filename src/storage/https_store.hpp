@@ -12,7 +12,7 @@
 #include "storage/remote_config.hpp"
 #include "storage/remote_store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 struct HttpsConfig {
   Secret bearer_token;  // empty: none
@@ -56,4 +56,4 @@ class HttpsStore final : public RemoteStore {
   Guarded<std::map<std::string, Redirect>> redirects_;  // by text and query of the URI
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

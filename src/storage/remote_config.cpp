@@ -14,7 +14,7 @@
 #include "http/system_authorities.hpp"
 #include "storage/remote_settings.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 Error with_source(std::string_view source, Error error) {
   ErrorFields fields = error.fields();
@@ -163,4 +163,4 @@ Result<TlsFiles> RemoteConfig::tls_files(std::optional<Sourced> from_profile) co
   return tls;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

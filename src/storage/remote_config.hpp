@@ -15,7 +15,7 @@
 #include "http/request.hpp"
 #include "storage/store_settings.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 // A value and its source, for humans.
 struct Sourced {
@@ -94,4 +94,4 @@ class RemoteConfig {
   StoreSettings values_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

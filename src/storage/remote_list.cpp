@@ -6,7 +6,7 @@
 
 #include "storage/remote_store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -104,4 +104,4 @@ Result<std::vector<Entry>> RemoteStore::list(const Uri& uri, ListDepth depth) {
   return entries;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

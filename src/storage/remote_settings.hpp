@@ -4,9 +4,7 @@
 
 #include "base/setting.hpp"
 
-namespace streamer::core {
-
-namespace setting {
+namespace streamer::core::setting {
 
 inline constexpr Setting kCaBundle{
     RowOf<Scope::store>{
@@ -55,10 +53,12 @@ inline constexpr Setting kStallTimeoutMs{
                                    "if no byte arrives for this long."},
     Duration::milliseconds_to(600'000)};
 
-}  // namespace setting
+}  // namespace streamer::core::setting
+
+namespace streamer::core::inline storage {
 
 inline constexpr const SettingRow* kRemoteSettings[] = {
     &setting::kCaBundle,         &setting::kClientCertificate, &setting::kClientKey,
     &setting::kConnectTimeoutMs, &setting::kMaxAttempts,       &setting::kStallTimeoutMs};
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

@@ -12,7 +12,7 @@
 #include "storage/remote_settings.hpp"
 #include "storage/store_settings.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -381,4 +381,4 @@ Result<RemoteLimits> read_remote_limits(const Settings& settings) {
   return limits;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

@@ -17,11 +17,10 @@
 #include "http/range_check.hpp"
 #include "http/retry.hpp"
 #include "http/transfer.hpp"
-#include "storage/doctor_steps.hpp"
 #include "storage/service_error.hpp"
 #include "storage/store.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 // A request and what it was made from, so that an answer to older keys can be told apart.
 struct SignedRequest {
@@ -120,8 +119,6 @@ class RemoteStore : public Store {
   // which blocks. The error says everything except the number of attempts.
   Verdict judge(const Uri& uri, const SignedRequest& request, const Transfer& transfer,
                 const RangeSink& sink);
-  // The steps on the way to a URI: endpoint, addresses, connection, credentials.
-  Result<void> diagnose_way(const Uri& uri, const DoctorReport& report);
   [[nodiscard]] const RemoteLimits& limits() const noexcept { return limits_; }
 
   // ---- What a backend implements ----
@@ -130,6 +127,12 @@ class RemoteStore : public Store {
   // Thread-safe. Blocks only where credentials must be fetched.
   virtual Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
                                               const std::string& etag) = 0;
+  virtual Result<RemoteWay> way_to(const Uri& uri) = 0;
+  // "from the environment, until 2030-01-01T00:00:00Z": never a secret. Blocks.
+  virtual Result<std::string> describe_credentials(const Uri& uri) = 0;
+
+  [[nodiscard]] HttpClient& http() noexcept { return *http_; }
+  [[nodiscard]] const AuthContext& context() const noexcept { return context_; }
 
  protected:
   // context: for the doctor, and for requests to services other than the store; its http is
@@ -148,10 +151,6 @@ class RemoteStore : public Store {
   // nullopt for a document that reports a failure, whatever the status. Fails with corrupt if it is
   // not a listing.
   virtual Result<std::optional<Page>> read_page(const Uri& folder, const HttpAnswer& answer) = 0;
-  virtual Result<RemoteWay> way_to(const Uri& uri) = 0;
-  // "from the environment, until 2030-01-01T00:00:00Z": never a secret. Blocks.
-  virtual Result<std::string> describe_credentials(const Uri& uri) = 0;
-
   // ---- For a backend's use ----
 
   // Fetches a small document, with retries. accept may refuse an answer of 200 by returning a
@@ -163,8 +162,6 @@ class RemoteStore : public Store {
   // The same without a body: HEAD.
   Result<HttpAnswer> fetch_head(const Uri& uri, const MakeRequest& make);
 
-  [[nodiscard]] HttpClient& http() noexcept { return *http_; }
-  [[nodiscard]] const AuthContext& context() const noexcept { return context_; }
   [[nodiscard]] std::shared_ptr<const HttpRoute> route_to(std::string_view origin) const {
     return context_.route_to(Endpoint{std::string(origin), ""});
   }
@@ -217,4 +214,4 @@ class Attempts {
   std::uint32_t limited_failures_ = 0;  // of those, the ones with a limit of their own
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

@@ -11,13 +11,12 @@
 #include "storage/https_settings.hpp"
 #include "storage/https_store.hpp"
 #include "storage/remote_settings.hpp"
-#include "storage/s3_settings.hpp"
-#include "storage/s3_store.hpp"
-#include "storage/snapshot_settings.hpp"
+#include "storage/s3/s3_settings.hpp"
+#include "storage/s3/store.hpp"
 #include "storage/store.hpp"
 #include "storage/store_settings.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -56,8 +55,8 @@ Result<const SchemeRow*> find_scheme(const Uri& uri) {
 }  // namespace
 
 SettingRows store_settings() {
-  static const auto all = joined({kRemoteSettings, kSnapshotSettings, kS3Settings, kGcsSettings,
-                                  kAzureSettings, kHttpsSettings});
+  static const auto all =
+      joined({kRemoteSettings, kS3Settings, kGcsSettings, kAzureSettings, kHttpsSettings});
   return all;
 }
 
@@ -93,4 +92,4 @@ Result<Store*> Stores::of(const Uri& uri) {
   });
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

@@ -10,7 +10,7 @@
 #include "base/text.hpp"
 #include "base/xml.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -188,4 +188,4 @@ Again again_after_s3_code(std::string_view code) noexcept {
   return is_one_of(kPassingCodes, code) ? Again::soon : Again::never;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

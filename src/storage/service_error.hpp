@@ -11,7 +11,7 @@
 #include "http/response.hpp"
 #include "http/retry.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 struct ServiceError {
   std::string code;  // "NoSuchKey"
@@ -44,4 +44,4 @@ struct CodeRow {
 // What to do after the code alone: throttled, soon, or never for an unknown code.
 [[nodiscard]] Again again_after_s3_code(std::string_view code) noexcept;
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

@@ -17,7 +17,7 @@
 #include "base/settings.hpp"
 #include "storage/uri.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 // What distinguishes one version of a file from another.
 struct FileVersion {
@@ -154,4 +154,4 @@ class Stores {
   Guarded<std::vector<Added>> added_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

@@ -5,7 +5,7 @@
 
 #include "base/log.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -37,4 +37,4 @@ bool StoreClock::correct(SystemTime signed_at, const ResponseHead& head) {
   return true;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

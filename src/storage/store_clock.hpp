@@ -11,7 +11,7 @@
 #include "base/timestamp.hpp"
 #include "http/response.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 // Thread-safe.
 class StoreClock {
@@ -33,4 +33,4 @@ class StoreClock {
   Guarded<std::optional<Said>> said_;
 };
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

@@ -3,7 +3,7 @@
 
 #include "base/settings.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 // The settings of all stores.
 [[nodiscard]] SettingRows store_settings();
@@ -13,4 +13,4 @@ inline Result<StoreSettings> read_store_settings(const Settings& settings) {
   return settings.read<Scope::store>(store_settings());
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

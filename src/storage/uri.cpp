@@ -10,7 +10,7 @@
 #include "http/request.hpp"
 #include "storage/cloud_hosts.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 namespace {
 
@@ -211,4 +211,4 @@ Uri folder_of(const Uri& uri) {
   return uri.scheme() == "file" ? uri.with_path(".") : uri;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

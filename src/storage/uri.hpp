@@ -9,7 +9,7 @@
 #include "base/result.hpp"
 #include "base/secret.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline storage {
 
 class Uri {
  public:
@@ -68,4 +68,4 @@ Result<Uri> parse_uri(std::string_view text);
 // The folder that contains uri, with a slash at its end.
 [[nodiscard]] Uri folder_of(const Uri& uri);
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline storage

@@ -2,7 +2,7 @@
 // Every source of AWS credentials, on the wire, against a server on loopback.
 #include <sys/stat.h>
 
-#include "auth/aws_context.hpp"
+#include "auth/aws/context.hpp"
 #include "support/auth_world.hpp"
 #include "support/store_world.hpp"
 

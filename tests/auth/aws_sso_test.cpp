@@ -2,7 +2,7 @@
 // IAM Identity Center: tokens of the cache, on the wire, against a server on loopback.
 #include <sys/stat.h>
 
-#include "auth/aws_context.hpp"
+#include "auth/aws/context.hpp"
 #include "base/crypto.hpp"
 #include "support/auth_world.hpp"
 

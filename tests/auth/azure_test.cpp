@@ -3,8 +3,8 @@
 // server on loopback.
 #include <sys/stat.h>
 
-#include "auth/azure_context.hpp"
-#include "auth/azure_shared_key.hpp"
+#include "auth/azure/context.hpp"
+#include "auth/azure/shared_key.hpp"
 #include "base/crypto.hpp"
 #include "base/json.hpp"
 #include "support/auth_world.hpp"

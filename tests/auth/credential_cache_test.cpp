@@ -2,7 +2,7 @@
 // Credentials in use, with a clock of their own.
 #include <thread>
 
-#include "auth/aws_credentials.hpp"
+#include "auth/aws/credentials.hpp"
 #include "auth/credential_cache.hpp"
 #include "support/catch.hpp"
 

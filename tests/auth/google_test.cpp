@@ -3,7 +3,7 @@
 #include <sys/stat.h>
 
 #include "auth/credential_cache.hpp"
-#include "auth/gcp_context.hpp"
+#include "auth/gcp/context.hpp"
 #include "base/crypto.hpp"
 #include "support/auth_world.hpp"
 #include "support/dialect.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "auth/sigv4.hpp"
+#include "auth/aws/sigv4.hpp"
 
 #include "base/text.hpp"
 #include "support/catch.hpp"

@@ -11,7 +11,7 @@
 #include "base/secret.hpp"
 #include "base/settings.hpp"
 #include "base/text.hpp"
-#include "capi/all_settings.hpp"
+#include "capi/abi/all_settings.hpp"
 #include "support/catch.hpp"
 
 using namespace streamer::core;

@@ -25,7 +25,7 @@
 #include "base/crypto.hpp"
 #include "base/text.hpp"
 #include "bench/loopback_nginx.hpp"
-#include "capi/all_settings.hpp"
+#include "capi/abi/all_settings.hpp"
 #include "engine/load.hpp"
 #include "memory/arena.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "boundary.hpp"
+#include "abi/boundary.hpp"
 
 #include <fmt/format.h>
 
@@ -318,8 +318,8 @@ TEST_CASE("settings can be listed, and refuse what they cannot have", "[boundary
     REQUIRE(streamer_setting_get_info(i, &info, nullptr) == STREAMER_OK);
     streamer_settings* settings = nullptr;
     REQUIRE(streamer_settings_new(&settings, nullptr) == STREAMER_OK);
-    CHECK(
-        std::set<std::string>{"store", "checkpoint", "load", "ranks", "call"}.contains(info.scope));
+    CHECK(std::set<std::string>{"store", "checkpoint", "load", "ranks", "call", "process"}.contains(
+        info.scope));
     // Each default is a value that the setting may be given.
     CHECK(streamer_settings_set(settings, info.name, info.default_value, nullptr) == STREAMER_OK);
     // Only whoever uses a text can say what it must not be.

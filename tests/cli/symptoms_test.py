@@ -481,7 +481,7 @@ def azure_without_account(world):
 @scenario
 def azure_key_is_no_base64(world):
     return world.run("ls", "az://container/", AZURE_STORAGE_ACCOUNT_NAME="acct",
-                     AZURE_STORAGE_ACCOUNT_KEY="not base64")
+                     AZURE_STORAGE_ACCOUNT_KEY="!not-a-key!")
 
 
 @scenario

@@ -5,7 +5,7 @@
 
 #include <random>
 
-#include "capi/all_settings.hpp"
+#include "capi/abi/all_settings.hpp"
 #include "support/lab.hpp"
 #include "support/safetensors_text.hpp"
 #include "support/wire_server.hpp"

@@ -5,15 +5,15 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "auth/aws_context.hpp"
+#include "auth/aws/context.hpp"
 #include "base/ini.hpp"
 #include "base/text.hpp"
 #include "base/timestamp.hpp"
 #include "base/xml.hpp"
+#include "download/pull.hpp"
+#include "engine/manifest.hpp"
 #include "http/range_check.hpp"
 #include "http/retry.hpp"
-#include "storage/manifest.hpp"
-#include "storage/pull.hpp"
 #include "storage/uri.hpp"
 
 using namespace streamer::core;

@@ -11,12 +11,15 @@ ARROWS = {
     "http": {"base"},
     "auth": {"base", "http"},
     "storage": {"base", "http", "auth"},
+    "download": {"base", "storage"},
+    "doctor": {"base", "http", "storage"},
     "checkpoint": {"base", "storage"},
     "memory": {"base"},
     "gpu": {"base", "memory"},
     "engine": {"base", "http", "storage", "checkpoint", "memory", "gpu"},
     "distributed": {"base", "checkpoint", "memory", "gpu", "engine"},
-    "capi": {"base", "storage", "checkpoint", "memory", "gpu", "engine", "distributed"},
+    "capi": {"base", "storage", "download", "doctor", "checkpoint", "memory", "gpu", "engine",
+             "distributed"},
     "cli": {"streamer"},
     "streamer": set(),  # include/streamer
 }

@@ -49,8 +49,8 @@ def parse():
     add("--folder", default=tempfile.gettempdir(), help="where the model is written, on a disk")
     add("--library", default=os.environ.get("STREAMER_LIBRARY") or newest_library(),
         help="libstreamer.so; $STREAMER_LIBRARY, the newest build of this tree, or the installed one")
-    add("--packages", default=os.path.join(ROOT, "capi", "python"),
-        help="the folder of our Python packages, with drop_in in it; this tree's")
+    add("--packages", default=os.path.join(ROOT, "capi"),
+        help="the folder with our Python packages, in python and in runai/python; this tree's")
     add("--python", default=sys.executable, help="the interpreter that the peers are installed for")
     add("--back", type=float, help="GB of memory that are touched before each measurement; 0 for "
         "none; thrice the model and 1, if that is free")
@@ -124,9 +124,8 @@ class Comparison:
             # The second is for the CRT of the S3 connector for PyTorch.
             values["AWS_CA_BUNDLE"] = values["SSL_CERT_FILE"] = self.server.ca
         if peer in OURS:
-            paths = [self.options.packages]
-            if peer == "drop_in":
-                paths.insert(0, os.path.join(self.options.packages, "drop_in"))
+            folders = ["runai/python", "python"] if peer == "drop_in" else ["python"]
+            paths = [os.path.join(self.options.packages, folder) for folder in folders]
             values["PYTHONPATH"] = os.pathsep.join(paths)
             if self.options.library:
                 values["STREAMER_LIBRARY"] = os.path.abspath(self.options.library)

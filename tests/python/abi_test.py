@@ -91,7 +91,7 @@ class Python39(unittest.TestCase):
     """What the oldest Python that is promised would say to the packages."""
 
     def test_the_sources(self):
-        paths = [path for folder in ("capi/python", "examples/python")
+        paths = [path for folder in ("capi/python", "capi/runai/python", "examples/python")
                  for path in glob.glob(os.path.join(ROOT, folder, "**", "*.py"), recursive=True)]
         self.assertGreater(len(paths), 20)
         for path in paths:

@@ -12,7 +12,7 @@ import unittest.mock
 import torch
 
 ROOT, CHECKPOINT = sys.argv[1:3]
-for folder in ("capi/python", "capi/python/drop_in"):
+for folder in ("capi/python", "capi/runai/python"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import libstreamer  # noqa: E402
 from runai_model_streamer import SafetensorsStreamer, list_safetensors  # noqa: E402

@@ -13,7 +13,7 @@ import unittest
 import unittest.mock
 
 ROOT = sys.argv[1]
-for folder in ("tests/support", "capi/python", "capi/python/drop_in"):
+for folder in ("tests/support", "capi/python", "capi/runai/python"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import libstreamer  # noqa: E402
 import torch  # noqa: E402

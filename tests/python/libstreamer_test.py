@@ -549,6 +549,21 @@ class Package(unittest.TestCase):
         with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "RangeBeyondEnd"):
             libstreamer.Ranges([(raw, 99, 2)])
 
+    def test_loads_of_the_process_share_memory(self):
+        self.addCleanup(libstreamer.configure_process)
+        libstreamer.configure_process({"process_memory_limit": "64MiB"})
+        with libstreamer.start(self.big) as load:
+            held = load.next()
+            use = libstreamer.process_use()
+            self.assertEqual(use.memory_limit_bytes, 64 << 20)
+            self.assertGreaterEqual(use.loads, 1)
+            self.assertGreaterEqual(use.memory_bytes, held.nbytes)
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "process_memory_limit"):
+            libstreamer.configure_process({"process_memory_limit": "much"})
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError,
+                                    "process_connections is a setting of the process"):
+            libstreamer.start(self.big, settings={"process_connections": 3})
+
     def test_settings_are_described(self):
         rows = {row["name"]: row for row in libstreamer.all_settings()}
         self.assertEqual(rows["memory_limit"]["default_value"], "auto")

@@ -10,7 +10,7 @@ import sys
 import unittest
 
 ROOT = sys.argv[1]
-for folder in ("capi/python", "capi/python/drop_in", "tests/support"):
+for folder in ("capi/python", "capi/runai/python", "tests/support"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import runai_model_streamer  # noqa: E402
 from runai_case import Case, write  # noqa: E402

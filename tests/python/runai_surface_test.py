@@ -13,7 +13,7 @@ import sys
 import unittest
 
 ROOT = sys.argv[1]
-for folder in ("capi/python", "capi/python/drop_in", "tests/support"):
+for folder in ("capi/python", "capi/runai/python", "tests/support"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import torch  # noqa: E402
 
@@ -494,7 +494,7 @@ class Installation(Case):
 
     def install(self, original_in):
         site = self.path("site")
-        shutil.copytree(os.path.join(ROOT, "capi/python/drop_in/runai_model_streamer"),
+        shutil.copytree(os.path.join(ROOT, "capi/runai/python/runai_model_streamer"),
                         os.path.join(site, "runai_model_streamer"),
                         ignore=shutil.ignore_patterns("__pycache__"))
         for where, name in ((site, "libstreamer-runai"), (original_in, "runai-model-streamer")):
@@ -544,7 +544,7 @@ class Installation(Case):
         with open(os.path.join(ROOT, "meson.build"), encoding="utf-8") as text:
             version = re.search(r"version: '([\d.]+)'", text.read())[1]
         for name in ("meson.build", "pyproject.toml"):
-            with open(os.path.join(ROOT, "capi/python/drop_in", name), encoding="utf-8") as text:
+            with open(os.path.join(ROOT, "capi/runai/python", name), encoding="utf-8") as text:
                 self.assertIn(version, text.read(), name)
 
 

@@ -12,7 +12,7 @@ import time
 import unittest
 
 ROOT = sys.argv[1]
-for folder in ("capi/python", "capi/python/drop_in", "tests/support"):
+for folder in ("capi/python", "capi/runai/python", "tests/support"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import torch  # noqa: E402
 

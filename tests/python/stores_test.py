@@ -13,7 +13,7 @@ import unittest
 import unittest.mock
 
 ROOT, STORE = sys.argv[1], sys.argv[2]
-for folder in ("capi/python", "capi/python/drop_in", "tests/servers", "tests/support"):
+for folder in ("capi/python", "capi/runai/python", "tests/servers", "tests/support"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 
 import azure_client  # noqa: E402

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "base/unique_fd.hpp"
-#include "capi/all_settings.hpp"
+#include "capi/abi/all_settings.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "storage/azure_store.hpp"
 #include "storage/gcs_store.hpp"

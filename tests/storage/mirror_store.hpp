@@ -4,7 +4,7 @@
 
 #include "base/text.hpp"
 #include "storage/remote_store.hpp"
-#include "storage/s3_dialect.hpp"
+#include "storage/s3/dialect.hpp"
 
 namespace streamer::core {
 

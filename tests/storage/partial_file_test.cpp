@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files that appear whole or not at all, while others tidy up.
-#include "storage/partial_file.hpp"
+#include "download/partial_file.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>

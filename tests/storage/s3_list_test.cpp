@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Listing, against a server that answers what a test wants.
-#include "capi/all_settings.hpp"
+#include "capi/abi/all_settings.hpp"
 #include "storage/cloud_hosts.hpp"
-#include "storage/s3_config.hpp"
-#include "storage/s3_endpoint.hpp"
+#include "storage/s3/config.hpp"
+#include "storage/s3/endpoint.hpp"
 #include "storage/store.hpp"
 #include "support/raw_checkpoint.hpp"
 #include "support/safetensors_text.hpp"

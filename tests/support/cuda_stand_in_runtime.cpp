@@ -4,7 +4,7 @@
 #include "gpu/gpu_kinds.hpp"
 #include "support/cuda_stand_in.hpp"
 
-namespace streamer::core {
+namespace streamer::core::inline gpu {
 
 namespace {
 
@@ -26,4 +26,4 @@ std::span<const GpuKind> gpu_kinds() noexcept {
   return kKinds;
 }
 
-}  // namespace streamer::core
+}  // namespace streamer::core::inline gpu

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/operation.hpp"
-#include "capi/all_settings.hpp"
+#include "capi/abi/all_settings.hpp"
 #include "support/lab.hpp"
 #include "support/safetensors_text.hpp"
 

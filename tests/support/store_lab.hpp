@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "capi/all_settings.hpp"
+#include "capi/abi/all_settings.hpp"
 #include "engine/load.hpp"
 #include "gpu/kept_segments.hpp"
 #include "storage/gcs_settings.hpp"
 #include "storage/remote_settings.hpp"
-#include "storage/s3_settings.hpp"
+#include "storage/s3/s3_settings.hpp"
 #include "support/cuda_stand_in.hpp"
 #include "support/lab.hpp"
 #include "support/raw_checkpoint.hpp"

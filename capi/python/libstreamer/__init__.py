@@ -39,11 +39,13 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessError", "CancelledError", "Checkpoint", "CorruptError", "DeviceError", "Entry",
     "InvalidArgumentError", "Load", "MemoryLimitError", "ModelListing", "NotFoundError",
-    "ObjectChangedError", "ObjectInfo", "Operation", "OutOfMemoryError", "Progress", "PulledFile",
+    "ObjectChangedError", "ObjectInfo", "Operation", "OutOfMemoryError", "ProcessUse", "Progress",
+    "PulledFile",
     "Ranges", "RankGroup", "RankParts", "ReadError", "Step", "StreamerError", "Tensor", "TensorInfo",
-    "TorchRanks", "UnsupportedError", "all_settings", "all_stats", "call_async", "diagnose",
-    "library_version", "list", "list_model", "load", "load_into", "open", "open_rank", "pull",
-    "snapshot", "start", "trim",
+    "TorchRanks", "UnsupportedError", "all_settings", "all_stats", "call_async", "configure_process",
+    "diagnose",
+    "library_version", "list", "list_model", "load", "load_into", "open", "open_rank",
+    "process_use", "pull", "snapshot", "start", "trim",
 ]
 
 
@@ -320,6 +322,30 @@ def diagnose(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefixes
         if error.kind == "cancelled" or not steps or not steps[-1].failed:
             raise
     return steps
+
+
+class ProcessUse(NamedTuple):
+    """What the loads of this process use of what they share."""
+
+    memory_bytes: int  # host memory that they hold between storage and release
+    memory_limit_bytes: int  # for all loads with memory_limit=auto; 0: none started yet
+    loads: int  # not closed yet, or with tensors not released yet
+    network_loads: int  # of these, the ones that read over a network
+
+
+def configure_process(settings: Optional[Mapping[str, object]] = None) -> None:
+    """Sets how much memory, bandwidth and connections the loads of this process share, by the
+    settings named process_*; those not given come from the environment. Applies to running loads
+    too."""
+    native = _NativeSettings(settings)
+    _call(_library.process_configure, native.handle)
+
+
+def process_use() -> ProcessUse:
+    """What loads use now."""
+    use = _native.ProcessUse()
+    _library.process_get_use(_ctypes.byref(use))
+    return ProcessUse(use.memory_bytes, use.memory_limit_bytes, use.loads, use.network_loads)
 
 
 def trim() -> int:

@@ -73,6 +73,9 @@ LoadStats = _struct(
         "items_total", "items_ready", "bytes_total", "bytes_ready", "bytes_read", "elapsed_ns",
         "memory_limit", "readers", "objects", "objects_verified")),
     ("rank", c_uint32), ("ranks", c_uint32), ("held_back_by", c_uint32), ("notes", c_char_p))
+ProcessUse = _struct(
+    "ProcessUse", ("memory_bytes", c_uint64), ("memory_limit_bytes", c_uint64), ("loads", c_uint32),
+    ("network_loads", c_uint32))
 StatInfo = _struct("StatInfo", ("name", c_char_p), ("meaning", c_char_p))
 TensorView = _struct(
     "TensorView", ("name", POINTER(ctypes.c_char)), ("name_size", c_size_t), ("dtype", c_int32),
@@ -197,6 +200,8 @@ _FUNCTIONS = {
     "device_kind_name": (c_char_p, c_int32),
     "device_copy_rate": (_STATUS, Device, POINTER(c_double)),
     "trim": (c_uint64,),
+    "process_configure": (_STATUS, _handle),
+    "process_get_use": (None, POINTER(ProcessUse)),
 }
 
 

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "doctor/doctor.hpp"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "base/text.hpp"
+#include "doctor/remote_way.hpp"
+
+namespace streamer::core::inline doctor {
+
+Result<void> diagnose(Stores& stores, const Uri& uri, const DoctorReport& report) {
+  DoctorSteps steps(report);
+  Store* store = nullptr;
+  if (!steps.run("settings", [&]() -> Result<std::string> {
+        store = TRY(stores.of(uri));
+        return fmt::format("{} is read by the {} backend", uri.text(), uri.scheme());
+      }))
+    return steps.failure();
+  if (RemoteStore* const remote = store->remote()) TRY(diagnose_way(*remote, uri, report));
+
+  // A program that may read and not list can still load what it names.
+  std::optional<Error> refused;
+  std::optional<Uri> object;
+  const bool is_listed = steps.run("list", [&]() -> Result<std::string> {
+    const bool is_folder = TRY(store->is_folder(uri));
+    if (!is_folder) object = uri;
+    const Uri folder = is_folder ? uri : folder_of(uri);
+    std::uint64_t files = 0;
+    std::uint64_t bytes = 0;
+    for (const Entry& entry : TRY(store->list(folder, ListDepth::children))) {
+      if (entry.is_folder) continue;
+      ++files;
+      bytes += entry.size;
+      if (!is_folder) continue;
+      const bool is_first_shard = entry.uri.path().ends_with(".safetensors") &&
+                                  !(object && object->path().ends_with(".safetensors"));
+      if (!object || is_first_shard) object = entry.uri;
+    }
+    return fmt::format("{} files, {}, directly in {}", files, format_bytes(bytes), folder.text());
+  });
+  if (!is_listed) {
+    refused = steps.failure();
+    if (!object || refused->kind() != ErrorKind::permission_denied) return std::move(*refused);
+  }
+  if (!object) {
+    steps.run("stat", [&]() -> Result<std::string> {
+      return Error(ErrorKind::not_found, "there is no file to read; check the path").at(uri.text());
+    });
+    return steps.failure();
+  }
+  Opened opened;
+  if (!steps.run("stat", [&]() -> Result<std::string> {
+        opened = TRY(store->open(*object, 1));
+        const std::string version =
+            opened.object.etag.empty() ? "" : ", ETag " + opened.object.etag;
+        return fmt::format("{}: {} bytes{}", object->text(), opened.object.size, version);
+      }))
+    return steps.failure();
+  if (!steps.run("read", [&]() -> Result<std::string> {
+        const std::uint64_t size = opened.object.size;
+        const ByteRange last{size > kMiB ? size - kMiB : 0, std::min(size, kMiB)};
+        if (last.empty()) return std::string("nothing: the object is empty");
+        std::vector<std::byte> bytes(last.size);
+        const auto began = std::chrono::steady_clock::now();
+        TRY(store->read(opened.object, last, bytes));
+        const double seconds =
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+        return fmt::format("bytes {}-{}: {:.1f} MB/s over one connection", last.offset,
+                           last.end() - 1, static_cast<double>(last.size) / 1e6 / seconds);
+      }))
+    return steps.failure();
+  if (refused) return std::move(*refused);
+  return {};
+}
+
+}  // namespace streamer::core::inline doctor

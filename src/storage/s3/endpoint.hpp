@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Where a bucket is: host, path and style. Pure.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "auth/aws/partitions.hpp"
+#include "base/result.hpp"
+#include "http/request.hpp"
+
+namespace streamer::core::inline storage {
+
+enum class S3Addressing : std::uint8_t { automatic, path, virtual_host };
+
+struct S3EndpointRules {
+  std::optional<Endpoint> custom;  // instead of AWS' own
+  S3Addressing addressing = S3Addressing::automatic;
+  bool uses_fips = false;
+  bool uses_dual_stack = false;
+  bool uses_acceleration = false;
+};
+
+struct S3Target {
+  std::string origin;
+  std::string base_path;  // before "/key": the endpoint's own path and, path style, "/bucket"
+  bool is_virtual_host = false;
+};
+
+// invalid_argument for combinations that do not exist; unsupported for S3 Express buckets, access
+// points given by ARN, and variants that the region's partition does not have.
+Result<S3Target> s3_target(const S3EndpointRules& rules, std::string_view bucket,
+                           std::string_view region);
+
+}  // namespace streamer::core::inline storage
