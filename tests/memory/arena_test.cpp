@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 #include <unistd.h>
+#include <array>
 
 #include <cstring>
 #include <vector>
@@ -88,7 +89,7 @@ TEST_CASE("the next arena begins with the pages that one left, and only the next
 TEST_CASE("arenas that grow from one to the next are whole, and keep what was left", "[arena]") {
   drop_left_arena();
   // Each takes what the one before left, touches more, and leaves more.
-  for (const std::uint64_t mib : {4, 16, 64, 64}) {
+  for (const std::uint64_t mib : std::array<std::uint64_t, 4>{4, 16, 64, 64}) {
     const std::uint64_t had = left_arena_bytes();
     auto arena = Arena::reserve(mib * kMiB);
     REQUIRE(arena);
