@@ -71,9 +71,16 @@ struct CurlCallbacks {
     auto& loop = *static_cast<EventLoop*>(user);
     char* transfer = nullptr;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
-    // has_excess() looks at the transfer's socket.
-    if (transfer != nullptr && what != CURL_POLL_REMOVE)
-      static_cast<Transfer*>(static_cast<void*>(transfer))->socket_ = socket;
+    // has_excess() looks at the transfer's socket: one that libcurl closes, to try a request again
+    // on a fresh connection, may already be another thread's.
+    if (transfer != nullptr) {
+      curl_socket_t& mine = static_cast<Transfer*>(static_cast<void*>(transfer))->socket_;
+      if (what != CURL_POLL_REMOVE) {
+        mine = socket;
+      } else if (mine == socket) {
+        mine = CURL_SOCKET_BAD;
+      }
+    }
     if (what == CURL_POLL_REMOVE) {
       ::epoll_ctl(loop.epoll_.get(), EPOLL_CTL_DEL, socket, nullptr);
       return 0;

@@ -193,8 +193,11 @@ TEST_CASE("N13 a load goes on with the readers that could be started, and says s
     }
     auto end = (*load)->next(in(30s));
     if (!end || end->outcome != Load::Outcome::end) return 17;
-    if ((*load)->stats().readers != allowed) return 18;
-    const std::string says = fmt::format("only {} of 8 readers", allowed);
+    // More, if one of the first was done before the last was started.
+    const auto readers = (*load)->stats().readers;
+    if (readers < allowed) return 18;
+    if (readers == 8) return 0;
+    const std::string says = fmt::format("only {} of 8 readers", readers);
     return (*load)->notes().find(says) == std::string::npos ? 19 : 0;
   });
   CHECK(status == 0);
