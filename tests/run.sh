@@ -26,10 +26,6 @@ install_azurite() {
   export STREAMER_AZURITE
 }
 
-# Much of what tests do is to wait.
-MESON_TESTTHREADS=$(($(nproc) * 2))
-export MESON_TESTTHREADS
-
 logs=""
 # check NAME "SETUP OPTIONS" "TARGETS" MESON-TEST-ARGUMENTS...: a build of its own, of everything if
 # no target is named, and a run of its tests.
@@ -60,7 +56,11 @@ else
   # Nobody debugs these builds: what sanitizers show needs lines, and no more.
   # "python pip" and --quick compile every file by itself; the other builds need not.
   unity="-Dunity=on -Dunity_size=100"
+  # Much of what these tests do is to wait; with sanitizers they compute.
+  MESON_TESTTHREADS=$(($(nproc) * 2))
+  export MESON_TESTTHREADS
   check gcc "-Dpython=enabled -Dmpi=enabled -Ddebug=false $unity" ""
+  unset MESON_TESTTHREADS
   less="-Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled -Dmpi=disabled $unity"
   less="$less -Ddebug=false -Dcpp_args=-g1"
   check asan "-Db_sanitize=address $less" "" --setup asan --suite fast

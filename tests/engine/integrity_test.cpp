@@ -5,6 +5,7 @@
 #include "base/crypto.hpp"
 #include "base/log.hpp"
 #include "support/network_faults.hpp"
+#include "support/sanitized.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
@@ -104,7 +105,7 @@ TEST_CASE("checksums are found right where answers break off and are read again"
       Settings settings = lab.settings("2");
       // Several chunks by one answer.
       REQUIRE(settings.set(setting::kChunkBytes, "auto"));
-      REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+      REQUIRE(settings.set(setting::kStallTimeoutMs, kShortStallMs));
       REQUIRE(settings.set(
           setting::kVerify,
           write_text(folder.path() / "sums", manifest_line(kind, stored_bytes(lab), lab.key))

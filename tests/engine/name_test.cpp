@@ -35,7 +35,6 @@ Settings settings_by_name(StoreLab& lab) {
   Settings settings = lab.settings("4");
   const std::string url = fmt::format("http://{}:{}", kName, lab.world.server().port());
   const std::map<Dialect, const char*> names = {{Dialect::s3, "s3_endpoint"},
-                                                {Dialect::google, "gcs_endpoint"},
                                                 {Dialect::azure, "azure_endpoint"}};
   REQUIRE(
       streamer::capi::set_by_name(settings, names.at(lab.world.dialect()), url + lab.world.root()));

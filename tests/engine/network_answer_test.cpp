@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers that are not what was asked for: understood, asked for again, or refused.
 #include "support/network_faults.hpp"
+#include "support/sanitized.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
@@ -220,7 +221,7 @@ TEST_CASE("N22 odd heads are understood or refused, never half of each", "[netwo
 }
 
 TEST_CASE("a cap on bandwidth holds over a network, and the wait is counted", "[network]") {
-  constexpr std::uint64_t kBytesPerSecond = 2 * kMiB;
+  constexpr std::uint64_t kBytesPerSecond = kIsSanitized ? 256 * kKiB : 2 * kMiB;
   for (const std::string& connections : connection_counts()) {
     StoreLab lab;
     Settings settings = lab.settings(connections);

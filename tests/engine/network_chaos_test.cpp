@@ -4,6 +4,7 @@
 #include <random>
 
 #include "support/network_faults.hpp"
+#include "support/sanitized.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
@@ -79,7 +80,7 @@ void run(std::uint32_t seeds, std::uint32_t tensors) {
     Settings settings = lab.settings("32");
     const bool has_chunks = seed % 4 != 0;
     REQUIRE(settings.set(setting::kChunkBytes, has_chunks ? "8KiB" : "auto"));
-    REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+    REQUIRE(settings.set(setting::kStallTimeoutMs, kShortStallMs));
     REQUIRE(settings.set(setting::kHedging, seed % 2 == 0 ? "auto" : "off"));
     const NetworkOutcome outcome = lab.load(settings);
     if (outcome.error) FAIL(outcome.error->line());
@@ -103,7 +104,7 @@ TEST_CASE("N32 chaos, with hardly any memory", "[brief]") {
     StoreLab lab("127.0.0.1", 40, 100'003);
     lab.world.set_fault(chaos(lab, seed, 0.1));
     Settings settings = lab.settings("4");
-    REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+    REQUIRE(settings.set(setting::kStallTimeoutMs, kShortStallMs));
     REQUIRE(settings.set(setting::kMemoryLimit, "minimum"));
     const NetworkOutcome outcome = lab.load(settings);
     if (outcome.error) FAIL(outcome.error->line());
@@ -121,7 +122,7 @@ TEST_CASE("N32 chaos with junk that is longer than what is held back", "[brief]"
     lab.world.set_fault(chaos(lab, seed, 0.2, 4e6));
     Settings settings = lab.settings(std::to_string(1 + seed % 8));
     REQUIRE(settings.set(setting::kChunkBytes, seed % 3 == 0 ? "256KiB" : "auto"));
-    REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+    REQUIRE(settings.set(setting::kStallTimeoutMs, kShortStallMs));
     REQUIRE(settings.set(setting::kHedging, seed % 2 == 0 ? "auto" : "off"));
     const NetworkOutcome outcome = lab.load(settings);
     if (!outcome.error) continue;

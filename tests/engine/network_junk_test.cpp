@@ -7,6 +7,7 @@
 
 #include "http/broken_answer.hpp"
 #include "support/network_faults.hpp"
+#include "support/sanitized.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
@@ -46,7 +47,7 @@ TEST_CASE("W1 what is written into an answer before it breaks off is in no tenso
         lab.world.set_fault(junk_fault(lab, 3, framing, junk, size));
         Settings settings = lab.settings("4");
         REQUIRE(settings.set(setting::kChunkBytes, chunk));
-        REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+        REQUIRE(settings.set(setting::kStallTimeoutMs, kShortStallMs));
         const NetworkOutcome outcome = lab.load(settings);
         if (outcome.error) FAIL(outcome.error->line());
         CHECK(outcome.stats.retries >= 1);
@@ -70,7 +71,7 @@ TEST_CASE("W1 junk that is longer than what is held back is in no tensor, or an 
         lab.world.set_fault(junk_fault(lab, 2, framing, junk, size));
         Settings settings = lab.settings("2");
         REQUIRE(settings.set(setting::kChunkBytes, "auto"));
-        REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+        REQUIRE(settings.set(setting::kStallTimeoutMs, kShortStallMs));
         const NetworkOutcome outcome = lab.load(settings);
         ++loads;
         if (!outcome.error) continue;
@@ -149,7 +150,7 @@ TEST_CASE("W1 bytes that are read while the caller waits are the object's too", 
         INFO(name(framing, junk, size, "-"));
         StoreLab lab("127.0.0.1", 2, kTensorBytes);
         Settings settings = lab.settings("1");
-        REQUIRE(settings.set(setting::kStallTimeoutMs, "300"));
+        REQUIRE(settings.set(setting::kStallTimeoutMs, kShortStallMs));
         const auto checkpoint = lab.open(settings);
         REQUIRE(checkpoint);
         const CheckpointObject& entry = (*checkpoint)->objects[0];

@@ -16,4 +16,7 @@ constexpr bool kIsSanitized = false;
 constexpr bool kIsSanitized = false;
 #endif
 
+// For a store that is to be taken for silent soon: as long as one that is merely slow never needs.
+constexpr const char* kShortStallMs = kIsSanitized ? "1500" : "300";
+
 }  // namespace streamer::test
