@@ -4,9 +4,7 @@
 
 #include "base/setting.hpp"
 
-namespace streamer::core {
-
-namespace setting {
+namespace streamer::core::setting {
 
 inline constexpr Setting kOperationTimeoutMs{
     RowOf<Scope::call>{
@@ -17,7 +15,9 @@ inline constexpr Setting kOperationTimeoutMs{
                    "have progress_timeout_ms."},
     OptionalDuration("none", Duration::milliseconds_to(86'400'000))};
 
-}  // namespace setting
+}  // namespace streamer::core::setting
+
+namespace streamer::core {
 
 inline constexpr const SettingRow* kCallSettings[] = {&setting::kOperationTimeoutMs};
 

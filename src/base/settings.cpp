@@ -51,7 +51,7 @@ const char* belongs_to(Scope scope) {
              "checkpoint "
              "is opened";
     case Scope::process:
-      return "the process: streamer_process_configure() takes it, or the environment";
+      return "the process: give it to streamer_process_configure(), or set its variable";
     case Scope::call:
       break;
   }

@@ -62,7 +62,7 @@ Landing::Landing(Plan plan, LoadMemory memory, std::uint64_t bandwidth_bytes_per
       ready_(static_cast<std::uint32_t>(plan_.items().size())),
       chunks_left_(static_cast<std::uint32_t>(plan_.chunks().size())),
       share_(ProcessShare::mine(), [this] { windows_moved(); }) {
-  // All at once, and whatever others hold: somebody gave it a limit of its own.
+  // All at once, and whatever other loads hold: its size was chosen by its own limit.
   if (!elastic_) static_cast<void>(share_.take(memory_.arena.bytes(), true));
   for (std::uint32_t i = 0; i < plan_.memories().size(); ++i)
     windows_.push_back(make_window(plan_, i));

@@ -223,7 +223,9 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   ProcessShare& process = ProcessShare::mine();
   if (!process.has_limits()) process.set_first_limits(TRY(read_process_limits(Settings())));
   LoadSizes sizes = TRY(size_load(settings, list, tensors, from, use, Machine::read()));
-  if (settings.get(setting::kMemoryLimit).mode == MemoryLimit::Mode::automatic)
+  const bool is_automatic =
+      settings.get(setting::kMemoryLimit).mode == MemoryLimit::Mode::automatic;
+  if (is_automatic && process.limits().memory_bytes == 0)
     process.set_automatic_memory(sizes.limit_bytes);
   if (sizes.block_bytes != 0 && options.block_bytes != 0) sizes.block_bytes = options.block_bytes;
   if (sizes.block_bytes != 0 && options.ahead_bytes != 0) sizes.ahead_bytes = options.ahead_bytes;

@@ -150,8 +150,8 @@ inline constexpr Setting kMemoryLimit{
         .name = "memory_limit",
         .also = "RUNAI_STREAMER_MEMORY_LIMIT",
         .meaning = "How much host memory a load may hold between storage and the release of its "
-                   "tensors. auto is 80 % of what the machine and its control group have free when "
-                   "the load starts; minimum is the largest tensor, plus buffers for reading. "
+                   "tensors. auto is process_memory_limit, shared with the other loads of the "
+                   "process; minimum is the largest tensor, plus buffers for reading. "
                    "Otherwise buffers are within the limit, as far as it leaves room for them "
                    "beside the largest tensor. Memory of the caller does not count."},
     MemoryLimitType()};

@@ -26,7 +26,7 @@ NetworkSource::NetworkSource(SourceParts parts, std::uint32_t threads)
       threads_(threads),
       share_(parts.sizes.connections, threads, parts.sizes.network_buffer_bytes,
              parts.landing.share().process()) {
-  if (threads != 0) parts.landing.share().joins_network();
+  if (threads != 0) parts.landing.share().joins_network(parts.sizes.connections.most);
 }
 
 void NetworkSource::run(std::uint32_t number, ReaderCounters& mine) {

@@ -46,17 +46,18 @@ void LoadShare::give(std::uint64_t bytes) noexcept {
   });
 }
 
-void LoadShare::joins_network() noexcept {
+void LoadShare::joins_network(std::uint32_t most_connections) noexcept {
   process_.state_.with([&](auto& state) {
     is_of_network_ = true;
     ++state.network_loads;
+    state.automatic_connections = most_connections;
     process_.publish_connections(state);
   });
 }
 
 ProcessShare& ProcessShare::mine() {
-  // One for each process: a child's is made anew, for what its parent holds is not its own, and the
-  // parent's lock may have been held when it forked. Never gone: threads may use it until the end.
+  // A child's is made anew: its parent's loads are not its own, and the parent's lock may have been
+  // held during fork(). Never destroyed: threads may use it until the process ends.
   struct Made {
     std::uint32_t generation;
     ProcessShare* share;
@@ -68,7 +69,7 @@ ProcessShare& ProcessShare::mine() {
   Made* known = made.load(std::memory_order_acquire);
   if (known != nullptr && known->generation == generation) return *known->share;
   auto* const fresh = new Made{generation, new ProcessShare, known};
-  // acq_rel: whoever finds it finds it whole.
+  // release: pairs with the acquires, here and above. A thread that finds it finds it complete.
   if (made.compare_exchange_strong(known, fresh, std::memory_order_acq_rel,
                                    std::memory_order_acquire))
     return *fresh->share;
@@ -124,19 +125,17 @@ std::uint64_t ProcessShare::memory_limit(const State& state) noexcept {
 }
 
 void ProcessShare::publish_connections(const State& state) noexcept {
-  constexpr std::uint32_t kAutomatic = 256;  // no more than one load takes by itself
-  const std::uint32_t all = state.limits.connections != 0 ? state.limits.connections : kAutomatic;
-  const bool is_shared = state.limits.connections != 0 || state.network_loads > 1;
-  connections_each_.store(
-      is_shared ? std::max(1U, all / std::max(1U, state.network_loads)) : UINT32_MAX,
-      std::memory_order_relaxed);
+  const std::uint32_t all =
+      state.limits.connections != 0 ? state.limits.connections : state.automatic_connections;
+  connections_each_.store(std::max(1U, all / std::max(1U, state.network_loads)),
+                          std::memory_order_relaxed);
 }
 
 void ProcessShare::tell_refused(State& state) noexcept {
   for (LoadShare* const load : state.loads) {
     if (!load->is_refused_.load(std::memory_order_relaxed)) continue;
     load->on_room_();
-    // release: pairs with is_refused(). Whoever finds the flag down finds the load told.
+    // Last. release: pairs with is_refused(); a thread that finds no refusal finds the load told.
     load->is_refused_.store(false, std::memory_order_release);
   }
 }

@@ -52,8 +52,9 @@ class LoadShare {
   // is_due: the request must not be refused.
   [[nodiscard]] bool take(std::uint64_t bytes, bool is_due) noexcept;
   void give(std::uint64_t bytes) noexcept;
-  // From now on it counts among the loads that share connections.
-  void joins_network() noexcept;
+  // From now on it counts among the loads that share connections, of which it would use so many at
+  // most if it were alone.
+  void joins_network(std::uint32_t most_connections) noexcept;
   // Whether its last request was refused and nothing has come back since.
   [[nodiscard]] bool is_refused() const noexcept {
     // acquire: pairs with the release in tell_refused().
@@ -112,6 +113,7 @@ class ProcessShare {
     std::uint64_t automatic_bytes = 0;
     std::uint64_t held_bytes = 0;
     std::uint32_t network_loads = 0;
+    std::uint32_t automatic_connections = UINT32_MAX;  // of the latest load over a network
     std::vector<LoadShare*> loads;
   };
   void take_limits(State& state, const ProcessLimits& limits) noexcept;

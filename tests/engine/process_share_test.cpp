@@ -71,7 +71,7 @@ TEST_CASE("a load that ends gives back all that it holds", "[process]") {
   LoadShare waits(process, [&] { told = true; });
   {
     LoadShare ends(process, nobody_waits);
-    ends.joins_network();
+    ends.joins_network(8);
     REQUIRE(ends.take(90, false));
     CHECK_FALSE(waits.take(20, false));
     CHECK(process.use().loads == 2);
@@ -88,9 +88,9 @@ TEST_CASE("loads over a network have equal parts of the connections", "[process]
   ProcessShare process;
   auto first = std::make_unique<LoadShare>(process, nobody_waits);
   LoadShare second(process, nobody_waits);
-  first->joins_network();
-  CHECK(process.connections_each() == UINT32_MAX);  // alone: as many as it likes
-  second.joins_network();
+  first->joins_network(256);
+  CHECK(process.connections_each() == 256);  // alone: as many as it may have
+  second.joins_network(256);
   CHECK(process.connections_each() == 128);
   process.set_limits({.connections = 9});
   CHECK(process.connections_each() == 4);
