@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers that are not what was asked for: understood, asked for again, or refused.
+#include "engine/process_share.hpp"
 #include "support/network_faults.hpp"
 #include "support/sanitized.hpp"
 
@@ -236,4 +237,19 @@ TEST_CASE("a cap on bandwidth holds over a network, and the wait is counted", "[
     CHECK(outcome.stats.bandwidth_wait_ns > 0);
     CHECK(outcome.stats.retries == 0);
   }
+}
+
+TEST_CASE("a load uses no more connections than the process may", "[network]") {
+  const auto most_of_eight = [] {
+    StoreLab lab;
+    const NetworkOutcome outcome = lab.load(lab.settings("8"));
+    if (outcome.error) FAIL(outcome.error->line());
+    CHECK(outcome.stats.bytes_network == lab.data.size());
+    return outcome.stats.most_connections;
+  };
+  CHECK(most_of_eight() > 2);
+  ProcessShare::mine().set_limits({.connections = 2});
+  const std::uint64_t most = most_of_eight();
+  ProcessShare::mine().set_limits({});
+  CHECK(most <= 2);
 }

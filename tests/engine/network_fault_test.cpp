@@ -3,7 +3,6 @@
 // with 64.
 #include <set>
 
-#include "engine/process_share.hpp"
 #include "http/host_addresses.hpp"
 #include "support/network_faults.hpp"
 
@@ -20,21 +19,6 @@ TEST_CASE("a healthy store: every byte, every signature, no retry", "[network]")
     CHECK(lab.world.bad_signatures() == 0);
     CHECK(outcome.stats.most_connections <= std::stoul(connections));
   }
-}
-
-TEST_CASE("a load uses no more connections than the process may", "[network]") {
-  const auto most_of_eight = [] {
-    StoreLab lab;
-    const NetworkOutcome outcome = lab.load(lab.settings("8"));
-    if (outcome.error) FAIL(outcome.error->line());
-    CHECK(outcome.stats.bytes_network == lab.data.size());
-    return outcome.stats.most_connections;
-  };
-  CHECK(most_of_eight() > 2);
-  ProcessShare::mine().set_limits({.connections = 2});
-  const std::uint64_t most = most_of_eight();
-  ProcessShare::mine().set_limits({});
-  CHECK(most <= 2);
 }
 
 TEST_CASE("N01 a connection reset before the answer is made anew", "[network]") {
