@@ -6,6 +6,7 @@
 #include "doctor/remote_way.hpp"
 #include "http/other_scheme.hpp"
 #include "http/proxy.hpp"
+#include "http/system_authorities.hpp"
 
 namespace streamer::core::inline doctor {
 
@@ -29,10 +30,10 @@ Result<void> diagnose_way(RemoteStore& store, const Uri& uri, const DoctorReport
   if (!steps.run("CA", [&]() -> Result<std::string> {
         if (!endpoint.is_tls()) return std::string("not needed: the endpoint is http");
         const TlsFiles& tls = context.tls;
+        if (!tls.tried.empty()) return no_authorities(tls);
         std::string text =
             fmt::format("{}{}{}", tls.ca_file,
                         tls.ca_file.empty() || tls.ca_folder.empty() ? "" : ", ", tls.ca_folder);
-        if (text.empty()) text = "the system's";
         if (!tls.client_certificate.empty())
           text += fmt::format("; client certificate {}", tls.client_certificate);
         return text;

@@ -14,6 +14,7 @@
 #include "base/fork.hpp"
 #include "base/text.hpp"
 #include "http/curl_fault.hpp"
+#include "http/system_authorities.hpp"
 #include "http/tls_session.hpp"
 
 namespace streamer::core::inline http {
@@ -209,6 +210,9 @@ Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
   const TransferOptions& options = transfer.options_;
   static const auto* const plain = new HttpRoute;
   const HttpRoute& route = request.route ? *request.route : *plain;
+  if (route.verifies_tls && !route.tls.tried.empty() &&
+      (request.is_tls() || route.proxy.starts_with("https:")))
+    return no_authorities(route.tls);
   curl_slist* headers = nullptr;
   bool fits = true;
   const auto send = [&](const std::string& line) {

@@ -20,8 +20,9 @@ struct HttpHeader {
 // The authorities that servers' certificates must be signed by, and the client's certificate: paths
 // of PEM files.
 struct TlsFiles {
-  std::string ca_file;             // both empty: the system's; otherwise only these are trusted
+  std::string ca_file;             // both empty: libcurl's own; otherwise only these are trusted
   std::string ca_folder;           // certificates named by their hashes; ':' between several
+  std::string tried;               // not empty: there are none, and this is where they were sought
   std::string client_certificate;  // with those that vouch for it; empty: none
   std::string client_key;          // empty: it is in the certificate's file
 };

@@ -49,21 +49,6 @@ namespace {
 
 constexpr std::size_t kMostCertificateBytes = 1024 * 1024;
 
-// "0a1b2c3d.0", which is how OpenSSL looks for a certificate in a folder.
-bool is_hashed_name(std::string_view name) {
-  if (name.size() < 10 || name[8] != '.' || !parse_unsigned(name.substr(9))) return false;
-  return name.substr(0, 8).find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-bool has_hashed_files(const std::filesystem::path& folder) {
-  std::error_code failure;
-  std::filesystem::directory_iterator entry(folder, failure);
-  for (; !failure && entry != std::filesystem::directory_iterator(); entry.increment(failure)) {
-    if (is_hashed_name(entry->path().filename().string())) return true;
-  }
-  return false;
-}
-
 Error not_hashed(const std::string& folder, std::string_view source) {
   return Error(ErrorKind::invalid_argument,
                fmt::format("the folder of CA certificates that {} names contains none that is "
@@ -82,7 +67,7 @@ Result<void> check_folders(const Sourced& folders) {
   std::string_view rest = folders.value;
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find(':'), rest.size());
-    if (has_hashed_files(std::string(rest.substr(0, end)))) return {};
+    if (has_hashed_certificates(std::string(rest.substr(0, end)))) return {};
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return not_hashed(folders.value, folders.source);
@@ -110,9 +95,12 @@ Result<void> RemoteConfig::read_authorities(std::optional<Sourced> from_profile,
   }
   const auto file = environment_("SSL_CERT_FILE");
   const auto folders = environment_("SSL_CERT_DIR");
-  if (!file && !folders) return {};
+  TlsFiles system = system_authorities(text(setting::kLastCaBundle));
+  if (!file && !folders) {
+    tls = std::move(system);
+    return {};
+  }
   // OpenSSL's variables: each replaces one half of the system's authorities.
-  const TlsFiles system = system_authorities();
   if (file) TRY(check_readable({*file, "SSL_CERT_FILE"}, "CA bundle"));
   if (folders && !check_folders({*folders, "SSL_CERT_DIR"})) {
     log_line(LogLevel::warning,

@@ -70,10 +70,10 @@ class RemoteConfig {
   }
 
   // Authorities: ca_bundle, AWS_CA_BUNDLE, from_profile, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, each a
-  // PEM file or a folder of hashed ones; else the system's, with SSL_CERT_FILE for its file and
-  // SSL_CERT_DIR for its folder. The client's certificate: client_certificate and client_key. Fails
-  // on files that cannot be read, are not hashed, or do not belong together, and says what named
-  // them.
+  // PEM file or a folder of hashed ones; else the system's (system_authorities()), with
+  // SSL_CERT_FILE for its file and SSL_CERT_DIR for its folder. The client's certificate:
+  // client_certificate and client_key. Fails on files that cannot be read, are not hashed, or do
+  // not belong together, and says what named them.
   [[nodiscard]] Result<TlsFiles> tls_files(std::optional<Sourced> from_profile = {}) const;
 
   [[nodiscard]] const Settings& settings() const noexcept { return settings_; }

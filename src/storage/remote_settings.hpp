@@ -13,7 +13,15 @@ inline constexpr Setting kCaBundle{
             "The PEM file of the authorities that sign the servers' certificates, or a folder of "
             "such files named by their hashes (openssl rehash). auto is AWS_CA_BUNDLE, the "
             "profile's ca_bundle, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, or else the system's file "
-            "and folder, which SSL_CERT_FILE and SSL_CERT_DIR replace."},
+            "and folder, which SSL_CERT_FILE and SSL_CERT_DIR replace. The system's are where "
+            "Debian, RHEL, SUSE, Alpine and their kin keep them; in Python, certifi's come last."},
+    Text("a path")};
+
+inline constexpr Setting kLastCaBundle{
+    RowOf<Scope::store>{
+        .name = "debug.last_ca_bundle",
+        .meaning = "The PEM file of authorities that is used where this machine has none of its "
+                   "own. The Python package sets it to certifi's."},
     Text("a path")};
 
 inline constexpr Setting kClientCertificate{
@@ -58,7 +66,8 @@ inline constexpr Setting kStallTimeoutMs{
 namespace streamer::core::inline storage {
 
 inline constexpr const SettingRow* kRemoteSettings[] = {
-    &setting::kCaBundle,         &setting::kClientCertificate, &setting::kClientKey,
-    &setting::kConnectTimeoutMs, &setting::kMaxAttempts,       &setting::kStallTimeoutMs};
+    &setting::kCaBundle,      &setting::kLastCaBundle,     &setting::kClientCertificate,
+    &setting::kClientKey,     &setting::kConnectTimeoutMs, &setting::kMaxAttempts,
+    &setting::kStallTimeoutMs};
 
 }  // namespace streamer::core::inline storage

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -21,10 +20,12 @@ import unittest
 STREAMER, ROOT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 LIBRARY = (os.path.abspath(sys.argv[3]) if len(sys.argv) > 3 and not sys.argv[3].startswith("-")
            else None)
-sys.path.insert(0, os.path.join(ROOT, "tests", "servers"))
+sys.path[:0] = [os.path.join(ROOT, "tests", folder) for folder in ("servers", "support")]
 import certificates  # noqa: E402
 import fake_aws  # noqa: E402
 import ports  # noqa: E402
+import store_answers  # noqa: E402
+from store_answers import MODEL, azure_error, error, one_object, safetensors  # noqa: E402
 DOCS = os.path.join(ROOT, "docs", "symptoms.md")
 SCENARIOS = {}
 KEY = base64.b64encode(b"no real key at all").decode()
@@ -41,15 +42,6 @@ def rows_of_docs():
             match = re.match(r"\| `([a-z0-9-]+)` \| (.*?) \|", line)
             if match:
                 yield match.group(1), match.group(2).replace("`", "")
-
-
-def safetensors(header, data=b""):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
-
-
-TENSOR = {"w": {"dtype": "U8", "shape": [64], "data_offsets": [0, 64]}}
-MODEL = safetensors(TENSOR, bytes(64))
 
 
 class World:
@@ -111,26 +103,6 @@ class World:
         done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=self.folder,
                               capture_output=True, text=True, timeout=60)
         return done.stdout + done.stderr
-
-
-def error(status, code, message="", headers=None):
-    return status, headers or {}, \
-        f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-
-
-def azure_error(status, code):
-    return error(status, code, headers={"x-ms-error-code": code})
-
-
-def one_object(handler):
-    """A store that holds MODEL and has no lists."""
-    given = handler.headers.get("Range")
-    if given is None:
-        return 200, {"ETag": '"1"'}, MODEL
-    first, last = map(int, re.findall(r"\d+", given))
-    last = min(last, len(MODEL) - 1)
-    return 206, {"ETag": '"1"', "Content-Range": f"bytes {first}-{last}/{len(MODEL)}"}, \
-        MODEL[first:last + 1]
 
 
 # ---- Files ----
@@ -311,6 +283,12 @@ def http_to_tls_port(world):
 def certificate_of_private_authority(world):
     host = world.serve(one_object, world.shared.certificate)
     return world.run("load", f"https://{host}/m.safetensors")
+
+
+@scenario
+def no_certificates_of_authorities(world):
+    host = world.serve(one_object, world.shared.certificate)
+    return store_answers.run_without_authorities(STREAMER, "load", f"https://{host}/m.safetensors")
 
 
 @scenario

@@ -63,8 +63,8 @@ class TlsWorld {
 
 TEST_CASE("authorities: each variable in its turn, files and folders", "[tls]") {
   TlsWorld world;
-  CHECK(world.read()->ca_file.empty());
-  CHECK(world.read()->ca_folder.empty());
+  CHECK(world.read()->ca_file == system_authorities().ca_file);
+  CHECK(world.read()->ca_folder == system_authorities().ca_folder);
   // From the last to the first: whoever is added wins.
   world.variables["SSL_CERT_DIR"] = "/nowhere:" + world.path("hashed");
   CHECK(world.read()->ca_folder == "/nowhere:" + world.path("hashed"));
@@ -99,6 +99,53 @@ TEST_CASE("authorities that cannot be used are named with whoever named them", "
   // OpenSSL passes over what is not hashed, and so do programs that set this for others.
   world.variables = {{"SSL_CERT_DIR", "/nowhere:" + world.path("plain")}};
   CHECK(world.read());
+}
+
+TEST_CASE("every distribution's authorities are found where it keeps them", "[tls]") {
+  TlsWorld world;
+  for (const char* const place :
+       {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/ca-bundle.pem",
+        "/var/lib/ca-certificates/ca-bundle.pem", "/etc/ssl/cert.pem"}) {
+    INFO(place);
+    const TemporaryFolder root;
+    const std::filesystem::path file = root.path().string() + place;
+    std::filesystem::create_directories(file.parent_path());
+    std::filesystem::copy(world.path("one.crt"), file);
+    const TlsFiles found = system_authorities(world.path("two.crt"), root.path().string());
+    CHECK(found.ca_file == file.string());
+    CHECK(found.tried.empty());
+  }
+  for (const char* const place : {"/etc/ssl/certs", "/etc/pki/tls/certs"}) {
+    INFO(place);
+    const TemporaryFolder root;
+    const std::filesystem::path folder = root.path().string() + place;
+    std::filesystem::create_directories(folder);
+    // A folder without hashed names is of no use to OpenSSL.
+    CHECK(system_authorities({}, root.path().string()).ca_folder.empty());
+    std::filesystem::copy(world.path("hashed"), folder, std::filesystem::copy_options::recursive);
+    CHECK(system_authorities({}, root.path().string()).ca_folder == folder.string());
+  }
+}
+
+TEST_CASE("a machine without authorities uses the last file, or names each place once", "[tls]") {
+  TlsWorld world;
+  const TemporaryFolder empty;
+  const std::string root = empty.path().string();
+  CHECK(system_authorities(world.path("two.crt"), root).ca_file == world.path("two.crt"));
+  const TlsFiles none = system_authorities("/nowhere/certifi.pem", root);
+  CHECK(none.ca_file.empty());
+  CHECK(none.ca_folder.empty());
+  const std::string line = no_authorities(none).line();
+  for (const char* const place :
+       {"/etc/ssl/certs/ca-certificates.crt, ", "/etc/pki/tls/certs/ca-bundle.crt, ",
+        "/etc/ssl/ca-bundle.pem, ", "/etc/ssl/cert.pem, "}) {
+    const auto at = line.find(root + place);
+    REQUIRE(at != std::string::npos);
+    CHECK(line.find(root + place, at + 1) == std::string::npos);
+  }
+  CHECK_THAT(line, Catch::Contains("/nowhere/certifi.pem)") && Catch::Contains("ca_bundle") &&
+                       Catch::Contains("SSL_CERT_FILE") && Catch::Contains("ca-certificates"));
 }
 
 TEST_CASE("client certificates: a file of both or two, that belong together", "[tls]") {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """streamer.h for ctypes: the shared library, its structs and its functions, nothing else."""
 import ctypes
+import importlib.util
 import os
 from ctypes import (CFUNCTYPE, POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t,
                     c_uint32, c_uint64, c_void_p)
@@ -205,6 +206,20 @@ _FUNCTIONS = {
 }
 
 
+def _offer_certifi():
+    """certifi's authorities, for machines without any of their own."""
+    try:
+        spec = importlib.util.find_spec("certifi")
+    except (ImportError, ValueError):
+        return
+    if spec is None or not spec.origin:
+        return
+    path = os.path.join(os.path.dirname(spec.origin), "cacert.pem")
+    if os.path.exists(path):
+        # Of the process, so that commands that it starts have them too.
+        os.environ.setdefault("STREAMER_DEBUG_LAST_CA_BUNDLE", path)
+
+
 def _candidates():
     named = os.environ.get("STREAMER_LIBRARY")
     if named:
@@ -252,4 +267,5 @@ class _Library:
             setattr(self, name, function)
 
 
+_offer_certifi()
 library = _Library(_load())
