@@ -536,8 +536,11 @@ typedef struct streamer_object_info {
   uint64_t header_bytes;   /* of the JSON header, without the 8 bytes of its length */
   size_t tensor_count;
   size_t metadata_count;   /* entries of its __metadata__ */
+  /* Differs if the bytes may differ: the ETag of a remote object (its date if the store sends none), or
+   * the times and the inode of a file. */
+  const char *version;
 } streamer_object_info;
-#define STREAMER_OBJECT_INFO_INIT {sizeof(streamer_object_info), 0, 0, 0, 0, 0}
+#define STREAMER_OBJECT_INFO_INIT {sizeof(streamer_object_info), 0, 0, 0, 0, 0, 0}
 STREAMER_API void streamer_object_info_init(streamer_object_info *made, size_t size);
 
 STREAMER_API size_t streamer_checkpoint_object_count(const streamer_checkpoint *checkpoint);

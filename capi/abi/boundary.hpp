@@ -52,6 +52,7 @@ struct streamer_files {
 struct streamer_checkpoint {
   std::shared_ptr<const streamer::core::Checkpoint> checkpoint;
   std::string notes;
+  std::vector<std::string> versions;  // of the objects
 };
 
 struct streamer_plan {

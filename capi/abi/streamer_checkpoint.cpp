@@ -47,14 +47,29 @@ Result<void> check_for_loads(const std::vector<std::string>& uris, const core::S
   return {};
 }
 
+// The size is left out: callers have it anyway.
+std::string version_text(const core::Object& object) {
+  if (!object.etag.empty()) return object.etag;
+  if (!object.last_modified.empty()) return object.last_modified;
+  const core::FileVersion& version = object.version;
+  return fmt::format("{}-{}-{}-{}", version.modified_ns, version.changed_ns, version.device,
+                     version.inode);
+}
+
+streamer_checkpoint* handle_of(std::shared_ptr<const core::Checkpoint> opened) {
+  std::string notes = joined_lines(opened->notes);
+  std::vector<std::string> versions;
+  for (const core::CheckpointObject& entry : opened->objects)
+    versions.push_back(version_text(entry.object));
+  return new streamer_checkpoint{std::move(opened), std::move(notes), std::move(versions)};
+}
+
 Result<streamer_checkpoint*> open_all(const std::vector<std::string>& uris,
                                       std::shared_ptr<core::Stores> stores,
                                       const core::Settings& settings) {
   const core::OpenRules rules = TRY(core::read_open_rules(settings));
   TRY(check_for_loads(uris, settings));
-  auto opened = TRY(core::open_checkpoint(uris, std::move(stores), rules));
-  std::string notes = joined_lines(opened->notes);
-  return new streamer_checkpoint{std::move(opened), std::move(notes)};
+  return handle_of(TRY(core::open_checkpoint(uris, std::move(stores), rules)));
 }
 
 }  // namespace
@@ -125,8 +140,8 @@ streamer_status streamer_checkpoint_open_ranges(const streamer_object_range* ran
         for (const core::ObjectRange& range : copied)
           uris.push_back(range.uri);
         TRY(check_for_loads(uris, used));
-        auto opened = TRY(core::open_ranges(copied, std::make_shared<core::Stores>(used)));
-        *checkpoint_out = new streamer_checkpoint{std::move(opened), {}};
+        *checkpoint_out =
+            handle_of(TRY(core::open_ranges(copied, std::make_shared<core::Stores>(used))));
         return STREAMER_OK;
       });
 }
@@ -214,6 +229,7 @@ streamer_status streamer_checkpoint_get_object_info(const streamer_checkpoint* c
     info.header_bytes = found.header_bytes;
     info.tensor_count = found.tensor_count;
     info.metadata_count = found.metadata.size();
+    info.version = checkpoint->versions[object].c_str();
     TRY(copy_out(info, info_out));
     return STREAMER_OK;
   });

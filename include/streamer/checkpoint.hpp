@@ -26,6 +26,9 @@ struct ObjectInfo {
   std::size_t tensor_count = 0;
   // __metadata__, in the order of the file.
   std::vector<std::pair<std::string_view, std::string_view>> metadata;
+  // Differs if the bytes may differ: the ETag of a remote object (its date if the store sends
+  // none), or the times and the inode of a file.
+  std::string_view version;
 };
 
 // Bytes [offset, offset + bytes) of an object of any kind.
@@ -140,7 +143,8 @@ class Checkpoint {
   ObjectInfo object(std::size_t object) const {
     streamer_object_info info = STREAMER_OBJECT_INFO_INIT;
     streamer_checkpoint_get_object_info(checkpoint_.get(), object, &info, nullptr);
-    ObjectInfo described{info.uri, info.bytes, info.header_bytes, info.tensor_count, {}};
+    ObjectInfo described{info.uri,          info.bytes, info.header_bytes,
+                         info.tensor_count, {},         info.version};
     for (std::size_t i = 0; i < info.metadata_count; ++i) {
       const char* key = nullptr;
       const char* value = nullptr;

@@ -27,6 +27,8 @@ from .load import Load, Select, all_stats
 from .ranks import RankGroup
 from .ranks import TorchRanks
 from .ranks import as_ranks as _as_ranks
+from .reloading import Reloaded, changed
+from .reloading import reload_into as _reload_into
 from .settings import NativeSettings as _NativeSettings
 from .settings import explained_by as _explained_by
 from .settings import all_settings
@@ -41,11 +43,11 @@ __all__ = [
     "InvalidArgumentError", "Load", "MemoryLimitError", "ModelListing", "NotFoundError",
     "ObjectChangedError", "ObjectInfo", "Operation", "OutOfMemoryError", "ProcessUse", "Progress",
     "PulledFile",
-    "Ranges", "RankGroup", "RankParts", "ReadError", "Step", "StreamerError", "Tensor", "TensorInfo",
-    "TorchRanks", "UnsupportedError", "all_settings", "all_stats", "call_async", "configure_process",
-    "diagnose",
+    "Ranges", "RankGroup", "RankParts", "ReadError", "Reloaded", "Step", "StreamerError", "Tensor",
+    "TensorInfo", "TorchRanks", "UnsupportedError", "all_settings", "all_stats", "call_async",
+    "changed", "configure_process", "diagnose",
     "library_version", "list", "list_model", "load", "load_into", "open", "open_rank",
-    "process_use", "pull", "snapshot", "start", "trim",
+    "process_use", "pull", "reload", "snapshot", "start", "trim",
 ]
 
 
@@ -193,19 +195,40 @@ def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, str
     checkpoint = source if isinstance(source, Checkpoint) else open(
         source, options.get("settings"), prefixes=options.get("prefixes"),
         credentials=options.get("credentials"))
-    if strict and set(memory) != set(checkpoint):
-        unexpected = sorted(set(checkpoint) - set(memory))
-        missing = set(memory) - set(checkpoint)
-        missing = sorted(missing - _tied(memory, missing))
-        if missing or unexpected:
-            raise InvalidArgumentError(
-                f"names differ: not in the checkpoint {missing[:5]}, not in the target "
-                f"{unexpected[:5]}; strict=False ignores them")
+    if strict:
+        _check_same_names(memory, checkpoint)
     if checkpoint is not source:
         for inherited in ("settings", "prefixes", "credentials"):
             options.pop(inherited, None)
     both = {name: memory[name] for name in memory if name in checkpoint}
     return [name for name, _ in load(checkpoint, into=both, **options)]
+
+
+def reload(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], since: Checkpoint, *,
+           strict: bool = True, **options: Any) -> Reloaded:
+    """load_into() for a target that holds `since`, a checkpoint that was opened and loaded before:
+    reads only the tensors whose bytes may be others now, by the versions of the objects and the places
+    in them. Each tensor's memory is written once all of its bytes are there: after an error it is
+    whole, as it was or as it is now. The result's checkpoint is `since` of the next reload()."""
+    memory: Mapping[str, Any] = target.state_dict() if hasattr(target, "state_dict") else target
+    checkpoint = source if isinstance(source, Checkpoint) else open(
+        source, options.pop("settings", None), prefixes=options.pop("prefixes", None),
+        credentials=options.pop("credentials", None))
+    if strict:
+        _check_same_names(memory, checkpoint)
+    return Reloaded(checkpoint, _reload_into(memory, checkpoint, since, **options))
+
+
+def _check_same_names(memory, checkpoint):
+    if set(memory) == set(checkpoint):
+        return
+    unexpected = sorted(set(checkpoint) - set(memory))
+    missing = set(memory) - set(checkpoint)
+    missing = sorted(missing - _tied(memory, missing))
+    if missing or unexpected:
+        raise InvalidArgumentError(
+            f"names differ: not in the checkpoint {missing[:5]}, not in the target "
+            f"{unexpected[:5]}; strict=False ignores them")
 
 
 def _tied(memory, names):

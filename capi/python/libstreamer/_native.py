@@ -58,7 +58,7 @@ ObjectRange = _struct(
     "ObjectRange", ("uri", c_char_p), ("offset", c_uint64), ("bytes", c_uint64))
 ObjectInfo = _struct(
     "ObjectInfo", ("uri", c_char_p), ("bytes", c_uint64), ("header_bytes", c_uint64),
-    ("tensor_count", c_size_t), ("metadata_count", c_size_t))
+    ("tensor_count", c_size_t), ("metadata_count", c_size_t), ("version", c_char_p))
 PlanItem = _struct(
     "PlanItem", ("tensor", c_size_t), ("part", c_int32), ("slice_dimension", c_uint32),
     ("slice_start", c_uint64), ("slice_stop", c_uint64), ("bytes_offset", c_uint64),

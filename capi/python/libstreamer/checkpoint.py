@@ -34,6 +34,7 @@ class ObjectInfo(NamedTuple):
     header_bytes: int
     tensor_count: int
     metadata: Dict[str, str]
+    version: str = ""  # differs if the bytes may differ: an ETag, or the times and the inode of a file
 
 
 def as_uris(uris: Union[Uri, Sequence[Uri]]) -> List[str]:
@@ -102,7 +103,8 @@ class Checkpoint(collections.abc.Mapping):
                      ctypes.byref(key), ctypes.byref(value))
                 metadata[key.value.decode()] = value.value.decode()
             yield ObjectInfo(os.fsdecode(info.uri), info.bytes, info.header_bytes,
-                             info.tensor_count, metadata)
+                             info.tensor_count, metadata,
+                             (info.version or b"").decode(errors="replace"))
 
     @property
     def bytes(self) -> int:

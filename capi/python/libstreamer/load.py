@@ -104,6 +104,20 @@ class _Destination:
             self.address = ctypes.addressof(self.owner)
 
 
+def destination_of(tensor, shape, target) -> _Destination:
+    """Memory of the caller that a tensor, or the part of it that has this shape, fits in."""
+    destination = _Destination(tensor.name, target)
+    if destination.shape is not None and destination.shape != shape:
+        raise InvalidArgumentError(
+            f"tensor {tensor.name!r} has shape {list(shape)}, but its destination has "
+            f"{list(destination.shape)}")
+    if destination.dtype is not None and not _same_dtype(tensor.dtype, destination.dtype):
+        raise InvalidArgumentError(
+            f"tensor {tensor.name!r} has dtype {tensor.dtype}, but its destination has "
+            f"{destination.dtype}")
+    return destination
+
+
 def _is_wanted(select: Select) -> Callable[[TensorInfo], bool]:
     if select is None:
         return lambda tensor: True
@@ -271,15 +285,7 @@ class Load:
             call(library.plan_add, plan, items, len(chosen))
 
     def _aim(self, item, tensor, shape, target):
-        destination = _Destination(tensor.name, target)
-        if destination.shape is not None and destination.shape != shape:
-            raise InvalidArgumentError(
-                f"tensor {tensor.name!r} has shape {list(shape)}, but its destination has "
-                f"{list(destination.shape)}")
-        if destination.dtype is not None and not _same_dtype(tensor.dtype, destination.dtype):
-            raise InvalidArgumentError(
-                f"tensor {tensor.name!r} has dtype {tensor.dtype}, but its destination has "
-                f"{destination.dtype}")
+        destination = destination_of(tensor, shape, target)
         self._destinations[tensor.number] = destination
         item.destination = destination.address or None
         item.destination_bytes = destination.nbytes
