@@ -62,7 +62,6 @@ struct LoadOptions {
   // environment or the library chooses.
   std::optional<MemoryLimit> memory_limit = std::nullopt;
   std::optional<std::uint32_t> concurrency = std::nullopt;    // readers, 1 to 1024
-  std::optional<std::uint64_t> chunk_bytes = std::nullopt;    // of one read request, from 4096
   std::optional<std::uint64_t> max_bandwidth = std::nullopt;  // bytes per second, from 65536
   // For items that have neither a destination nor a device of their own.
   Device device = host();
@@ -87,7 +86,6 @@ struct LoadOptions {
     std::vector<std::pair<std::string, std::string>> pairs;
     if (memory_limit) pairs.emplace_back("memory_limit", memory_limit->text());
     if (concurrency) pairs.emplace_back("concurrency", std::to_string(*concurrency));
-    if (chunk_bytes) pairs.emplace_back("chunk_bytes", std::to_string(*chunk_bytes));
     if (max_bandwidth) pairs.emplace_back("max_bandwidth", std::to_string(*max_bandwidth));
     pairs.insert(pairs.end(), settings.begin(), settings.end());
     for (const auto& [name, value] : pairs) {

@@ -9,7 +9,7 @@ namespace streamer::core::setting {
 
 inline constexpr Setting kHeaderRules{
     RowOf<Scope::checkpoint>{
-        .name = "header_rules",
+        .name = "debug.header_rules",
         .default_text = "strict",
         .meaning = "How safetensors headers are read. lenient: if a name appears twice, the last "
                    "one counts; __metadata__ may contain anything; bytes may follow the last "

@@ -67,10 +67,9 @@ Result<LoadOptions> make_options(const LoadArguments& arguments) {
 // All settings go to the checkpoint: its loads inherit them.
 Result<Settings> all_settings_of(const LoadArguments& arguments) {
   std::vector<std::string> settings;
-  const std::array<std::pair<const char*, const std::string*>, 4> common = {{
+  const std::array<std::pair<const char*, const std::string*>, 3> common = {{
       {"memory_limit", &arguments.memory_limit},
       {"concurrency", &arguments.concurrency},
-      {"chunk_bytes", &arguments.chunk_bytes},
       {"max_bandwidth", &arguments.max_bandwidth},
   }};
   for (const auto& [name, value] : common) {

@@ -31,7 +31,6 @@ struct LoadArguments {
   std::vector<std::string> uris;
   std::string memory_limit;
   std::string concurrency;
-  std::string chunk_bytes;
   std::string max_bandwidth;
   std::vector<std::string> settings;  // name=value
   std::vector<std::string> globs;

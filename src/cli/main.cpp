@@ -88,7 +88,6 @@ void add_load_arguments(CLI::App& command, LoadArguments& load) {
   command.add_option("--memory-limit", load.memory_limit,
                      "auto, unlimited, minimum, or a size such as 8GiB");
   command.add_option("--concurrency", load.concurrency, "readers; auto, or 1 to 1024");
-  command.add_option("--chunk-bytes", load.chunk_bytes, "size of one read request");
   command.add_option("--max-bandwidth", load.max_bandwidth, "bytes per second, such as 500MB");
   add_settings(command, load.settings);
   command.add_option("--match", load.globs, "only tensors whose name matches; may be repeated")

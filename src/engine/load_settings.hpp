@@ -34,7 +34,7 @@ using AutoOrOff = Choice<bool, 2>;
 
 inline constexpr Setting kChunkBytes{
     RowOf<Scope::load>{
-        .name = "chunk_bytes",
+        .name = "debug.chunk_bytes",
         .also = "RUNAI_STREAMER_CHUNK_BYTESIZE",
         .meaning = "How many bytes one read request asks for. auto is 2 MiB for files, and 1 to "
                    "8 MiB over a network, so that every connection gets several."},

@@ -115,7 +115,7 @@ std::uint64_t bandwidth_cap(const LoadSettings& settings, const Machine& machine
 Chosen<std::uint64_t> wanted_chunk_bytes(const LoadSettings& settings, const Machine& machine) {
   const std::uint64_t given = settings.get(setting::kChunkBytes);
   const Chosen<std::uint64_t> chosen =
-      given != 0 ? Chosen<std::uint64_t>{given, "chunk_bytes"}
+      given != 0 ? Chosen<std::uint64_t>{given, "debug.chunk_bytes"}
                  : Chosen<std::uint64_t>{kAutomaticChunkBytes, "the default"};
   const std::uint64_t bytes_per_s = bandwidth_cap(settings, machine);
   const std::uint64_t step = std::max(bytes_per_s / kStepsPerSecond, kLeastChunkBytes);

@@ -47,7 +47,7 @@ inline constexpr Setting kConnectTimeoutMs{
     Duration::milliseconds_to(600'000)};
 
 inline constexpr Setting kMaxAttempts{
-    RowOf<Scope::store>{.name = "max_attempts",
+    RowOf<Scope::store>{.name = "debug.max_attempts",
                         .default_text = "10",
                         .meaning = "How often a request over a network is attempted before its "
                                    "failure fails the load. Progress resets the count."},

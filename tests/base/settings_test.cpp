@@ -99,7 +99,7 @@ TEST_CASE("counts are whole numbers and sizes are sizes", "[settings]") {
   Settings settings;
   for (const char* const name :
        {"concurrency", "connections", "debug.direct_depth", "debug.target_gbps",
-        "debug.device_streams", "max_attempts", "distributed_timeout_s", "stall_timeout_ms",
+        "debug.device_streams", "debug.max_attempts", "distributed_timeout_s", "stall_timeout_ms",
         "debug.connect_timeout_ms", "progress_timeout_ms"}) {
     for (const char* const value :
          {"2.9", "0.5k", "4k", "2.0", "1e1", "3 ", "", "+3", "0x3", "4b"}) {
@@ -109,9 +109,9 @@ TEST_CASE("counts are whole numbers and sizes are sizes", "[settings]") {
     }
   }
   for (const char* const value : {"5000.5", "5000.5b"})
-    CHECK_FALSE(set_by_name(settings, "chunk_bytes", value));
+    CHECK_FALSE(set_by_name(settings, "debug.chunk_bytes", value));
   for (const char* const value : {"8192", "8192b", "0.5MiB", "1.5MB", "64k"})
-    CHECK(set_by_name(settings, "chunk_bytes", value));
+    CHECK(set_by_name(settings, "debug.chunk_bytes", value));
 }
 
 TEST_CASE("a mistyped setting names the nearest, and what is no name is not shown", "[settings]") {

@@ -221,7 +221,7 @@ class Bench {
   std::shared_ptr<const Checkpoint> tensors_of(std::uint64_t tensor_bytes,
                                                std::uint64_t most = UINT64_MAX) const {
     auto checkpoint = std::make_shared<Checkpoint>();
-    FileStore store;
+    checkpoint->stores = std::make_shared<Stores>(Settings());
     checkpoint->objects.emplace_back().object = *stat_file(Uri("file", path_.string()));
     std::uint32_t number = 0;
     for (std::uint64_t at = 0; at + tensor_bytes <= bytes_ && number < most; at += tensor_bytes) {

@@ -285,12 +285,13 @@ TEST_CASE("a load inherits what its checkpoint was opened with, and its own opti
 TEST_CASE("a load refuses what belongs to the opening of its checkpoint", "[api]") {
   const Model model;
   const auto checkpoint = Checkpoint::open({model.path}).value();
-  for (const char* const name : {"s3_endpoint", "same_names", "header_rules", "stall_timeout_ms"}) {
+  for (const char* const name :
+       {"s3_endpoint", "same_names", "debug.header_rules", "stall_timeout_ms"}) {
     LoadOptions options;
-    const std::string value = name == std::string("same_names")     ? "keep"
-                              : name == std::string("header_rules") ? "lenient"
-                              : name == std::string("s3_endpoint")  ? "http://127.0.0.1:1"
-                                                                    : "500";
+    const std::string value = name == std::string("same_names")           ? "keep"
+                              : name == std::string("debug.header_rules") ? "lenient"
+                              : name == std::string("s3_endpoint")        ? "http://127.0.0.1:1"
+                                                                          : "500";
     options.settings = {{name, value}};
     const auto refused = Load::start(checkpoint, everything(), options);
     REQUIRE_FALSE(refused);

@@ -49,7 +49,7 @@ class Command(unittest.TestCase):
         expected = python("tests/support/read_safetensors.py", self.model)
         for options in ([], ["--memory-limit", "minimum"], ["--set", "file_io=direct"],
                         ["--set", "file_io=buffered", "--concurrency", "5"],
-                        ["--chunk-bytes", "64KiB", "--order", "plan"]):
+                        ["--set", "debug.chunk_bytes=64KiB", "--order", "plan"]):
             done = run("digest", self.model, *options)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(done.stdout, expected, options)

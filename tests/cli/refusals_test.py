@@ -146,7 +146,7 @@ class Schemes(Case):
     def test_what_is_no_http_at_all_is_not_taken_for_tls(self):
         server = self.start(RawServer(lambda first: b"220 mail.example ESMTP\r\n"))
         _, text = self.streamer("load", f"http://127.0.0.1:{server.port}/m", "--set",
-                                "max_attempts=4")
+                                "debug.max_attempts=4")
         self.assertIn("is not valid HTTP", text)
         self.assertNotIn("speaks TLS", text)
 

@@ -78,7 +78,7 @@ class S3(unittest.TestCase):
         return done
 
     def loads(self, env=None, uri="s3://bucket/m.safetensors"):
-        done = self.streamer("digest", uri, "--chunk-bytes", "256KiB", env=env)
+        done = self.streamer("digest", uri, "--set", "debug.chunk_bytes=256KiB", env=env)
         self.assertEqual(done.returncode, 0, done.stderr[-3000:])
         self.assertIn(DIGEST, done.stdout)
         return done

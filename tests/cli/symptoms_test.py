@@ -310,7 +310,7 @@ def server_silent(world):
     port = listener.getsockname()[1]
     try:
         return world.run("load", f"http://127.0.0.1:{port}/m.safetensors", "--set",
-                         "stall_timeout_ms=200", "--set", "max_attempts=1")
+                         "stall_timeout_ms=200", "--set", "debug.max_attempts=1")
     finally:
         listener.close()
 
@@ -390,7 +390,7 @@ def s3_archived(world):
 
 @scenario
 def s3_throttled(world):
-    return world.s3(error(503, "SlowDown"), "--set", "max_attempts=1")
+    return world.s3(error(503, "SlowDown"), "--set", "debug.max_attempts=1")
 
 
 @scenario

@@ -362,7 +362,7 @@ TEST_CASE("N11 a token that expires in a load is asked for again where it came f
       settings = Settings();
       for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
                {"connections", connections},
-               {"chunk_bytes", "16KiB"},
+               {"debug.chunk_bytes", "16KiB"},
                {"azure_endpoint", lab.world.server().url() + lab.world.root()},
                {"azure_account_name", StoreKey().id}})
         REQUIRE(streamer::capi::set_by_name(settings, name, value));

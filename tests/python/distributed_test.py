@@ -172,8 +172,9 @@ class LibstreamerOnRanks(Ranks):
                                             group=True), "rank 1: .*nobody"),
             (lambda rank: libstreamer.start(self.paths, select="x" if rank == 1 else None,
                                             group=True), "rank 1: .*no tensor 'x'"),
-            (lambda rank: libstreamer.start(self.paths, group=True,
-                                            settings={"chunk_bytes": "no" if rank == 1 else "auto"}),
+            (lambda rank: libstreamer.start(
+                self.paths, group=True,
+                settings={"debug.chunk_bytes": "no" if rank == 1 else "auto"}),
              "rank 1: .*chunk_bytes"),
             (lambda rank: libstreamer.start(self.paths[:4 if rank == 1 else 5], group=True),
              "rank 1: a different checkpoint"),

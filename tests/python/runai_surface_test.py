@@ -313,8 +313,8 @@ class Environment(Case):
     def test_numbers_out_of_bounds_are_brought_within_them_with_one_warning(self):
         for variable, value, setting, taken in (
                 ("RUNAI_STREAMER_CONCURRENCY", "5000", "concurrency", 1024),
-                ("RUNAI_STREAMER_CHUNK_BYTESIZE", "1", "chunk_bytes", 2 << 20),
-                ("RUNAI_STREAMER_CHUNK_BYTESIZE", "100000000000", "chunk_bytes", 1 << 30)):
+                ("RUNAI_STREAMER_CHUNK_BYTESIZE", "1", "debug.chunk_bytes", 2 << 20),
+                ("RUNAI_STREAMER_CHUNK_BYTESIZE", "100000000000", "debug.chunk_bytes", 1 << 30)):
             self.environment(**{variable: value})
             with self.subTest(variable=variable, value=value):
                 with self.assertLogs("runai_model_streamer", logging.WARNING) as log:

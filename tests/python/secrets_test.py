@@ -362,7 +362,7 @@ class Secrets(unittest.TestCase):
         self.addCleanup(library.log_set, 5, LogCallback(), None)
         here = f"http://127.0.0.1:{self.echo.port}"
         endpoints = {"s3_endpoint": here, "gcs_endpoint": here, "azure_endpoint": here + "/acct",
-                     "max_attempts": "1", "ca_bundle": self.authority.certificate}
+                     "debug.max_attempts": "1", "ca_bundle": self.authority.certificate}
         for row in libstreamer.all_settings():
             if not row["is_secret"]:
                 continue

@@ -65,7 +65,7 @@ Values azure_values(const std::string& url) {
           {"azure_account_name", "acc"},
           {"azure_account_key", "a2V5"},
           {"stall_timeout_ms", "2000"},
-          {"max_attempts", "2"}};
+          {"debug.max_attempts", "2"}};
 }
 
 }  // namespace
@@ -442,7 +442,7 @@ TEST_CASE("plain URLs: redirects that are not followed", "[https]") {
     location = to;
     asked = 0;
     INFO(to);
-    const Reached reached(settings_of({{"max_attempts", "10"}}), hub.url() + "/m/x");
+    const Reached reached(settings_of({{"debug.max_attempts", "10"}}), hub.url() + "/m/x");
     const auto opened = reached.store->open(reached.uri, 1);
     REQUIRE_FALSE(opened);
     CHECK(opened.error().kind() == ErrorKind::io);
@@ -520,7 +520,7 @@ TEST_CASE("connect_timeout_ms ends a connection that nobody accepts", "[https]")
   const std::string uri = fmt::format("http://127.0.0.1:{}/x", ntohs(address.sin_port));
   const auto time_of = [&](const char* timeout_ms) {
     const Reached reached(
-        settings_of({{"debug.connect_timeout_ms", timeout_ms}, {"max_attempts", "1"}}), uri);
+        settings_of({{"debug.connect_timeout_ms", timeout_ms}, {"debug.max_attempts", "1"}}), uri);
     const auto began = std::chrono::steady_clock::now();
     const auto opened = reached.store->open(reached.uri, 1);
     REQUIRE_FALSE(opened);

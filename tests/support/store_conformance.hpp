@@ -293,8 +293,8 @@ inline std::optional<core::Error> load_model(StoreUnderTest& it, const core::Set
 inline void check_loads(StoreUnderTest& it) {
   const auto expected = put_model(it);
   for (const auto& [name, value] :
-       std::vector<std::pair<std::string, std::string>>{{"chunk_bytes", "auto"},
-                                                        {"chunk_bytes", "64KiB"},
+       std::vector<std::pair<std::string, std::string>>{{"debug.chunk_bytes", "auto"},
+                                                        {"debug.chunk_bytes", "64KiB"},
                                                         {"memory_limit", "minimum"},
                                                         {"concurrency", "1"},
                                                         {"max_bandwidth", "100MB"}}) {

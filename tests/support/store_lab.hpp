@@ -31,7 +31,7 @@ inline core::Settings settings_for(StoreWorld& world, const std::string& connect
                                    const std::filesystem::path& folder) {
   core::Settings made;
   std::vector<std::pair<std::string, std::string>> values = {{"connections", connections},
-                                                             {"chunk_bytes", "16KiB"},
+                                                             {"debug.chunk_bytes", "16KiB"},
                                                              {"stall_timeout_ms", "3000"},
                                                              {"debug.hedging", "off"}};
   const std::string url = world.server().url();

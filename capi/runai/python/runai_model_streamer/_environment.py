@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 _NUMBERS = (
     ("concurrency", "RUNAI_STREAMER_CONCURRENCY", 1, 1, 1024, 1),
     ("connections", "RUNAI_STREAMER_OBJ_CONCURRENCY", 1, 1, 1024, 1),
-    ("chunk_bytes", "RUNAI_STREAMER_CHUNK_BYTESIZE", 1, 2 << 20, 1 << 30, 1),
+    ("debug.chunk_bytes", "RUNAI_STREAMER_CHUNK_BYTESIZE", 1, 2 << 20, 1 << 30, 1),
     ("progress_timeout_ms", "RUNAI_STREAMER_S3_TIMEOUT", 0, 1, 86_400, 1000),
 )
 # These it looks at where a store is read, and what is no number is told by the library then. A later

@@ -190,7 +190,7 @@ def open_files(paths: Sequence[str], s3_credentials: Optional[Any]) -> libstream
         if not is_object_path(path) and os.path.isdir(path):
             raise _no_file(path)
     settings = dict(settings_of(s3_credentials, is_remote), same_names="keep",
-                    header_rules="lenient")
+                    **{"debug.header_rules": "lenient"})
     try:
         checkpoint = libstreamer.open([as_uri(path) for path in paths], settings)
     except libstreamer.StreamerError as error:
