@@ -143,6 +143,39 @@ class Schemes(Case):
             self.assertIn("ca_bundle", text, (cloud, command))
             self.assertNotIn("does not speak TLS", text)
 
+    def test_n1_a_name_that_has_no_address_is_that_on_every_cloud(self):
+        # A label may have 63 characters: no name server is asked.
+        host = "x" * 70 + ".invalid"
+        for cloud, command, code, text in self.on_every_cloud("https://" + host):
+            with self.subTest(cloud=cloud, command=command):
+                self.assertIn(host, text)
+                self.assertIn("has no address", text)
+                self.assertNotIn("memory", text)
+                self.assertEqual(code, 3)
+
+    def test_n6_a_redirect_never_leads_from_https_to_http(self):
+        asked = []
+
+        def plain_object(handler):
+            asked.append(dict(handler.headers))
+            return one_object(handler)
+
+        plain = self.start(fake_aws.Store(plain_object))
+        for status in (301, 302, 307, 308):
+            tls = self.start(fake_aws.Store(
+                lambda handler, status=status: (status, {
+                    "Location": f"http://127.0.0.1:{plain.port}{handler.path}"}, b""),
+                self.certificate))
+            for cloud, uri, env in (
+                    ("s3", "s3://bucket/m.safetensors",
+                     {"AWS_ENDPOINT_URL": f"https://127.0.0.1:{tls.port}"}),
+                    ("https", f"https://127.0.0.1:{tls.port}/m.safetensors", {})):
+                with self.subTest(cloud=cloud, status=status):
+                    code, text = self.streamer(
+                        "load", uri, STREAMER_CA_BUNDLE=self.authority.certificate, **env)
+                    self.assertNotEqual(code, 0, text)
+                    self.assertEqual(asked, [])
+
     def test_what_is_no_http_at_all_is_not_taken_for_tls(self):
         server = self.start(RawServer(lambda first: b"220 mail.example ESMTP\r\n"))
         _, text = self.streamer("load", f"http://127.0.0.1:{server.port}/m", "--set",

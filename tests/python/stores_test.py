@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import sys
 import tempfile
 import threading
@@ -153,6 +154,19 @@ class Stores(StoreCase):
             with self.assertRaises(libstreamer.StreamerError) as caught:
                 read(missing)
             self.assertIn("no-such-bucket-here", str(caught.exception))
+
+    def test_an_endpoint_that_is_not_there_is_an_error(self):
+        with socket.socket() as closed:  # bound and not listening: it refuses
+            closed.bind(("127.0.0.1", 0))
+            nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+            variables = {"STREAMER_S3_ENDPOINT": nobody, "STREAMER_GCS_ENDPOINT": nobody,
+                         "STREAMER_AZURE_ENDPOINT": nobody + "/account",
+                         "STREAMER_DEBUG_MAX_ATTEMPTS": "1"}
+            with unittest.mock.patch.dict(os.environ, variables):
+                for read in (list_safetensors, lambda uri: pull_files(uri, self.folder + "/no")):
+                    with self.assertRaises(libstreamer.StreamerError) as caught:
+                        read(self.model)
+                    self.assertIn(nobody.removeprefix("http://"), str(caught.exception))
 
     def test_a_sharded_state(self):
         folder = f"{self.world.scheme}://models/sharded"
