@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import struct
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -214,6 +215,63 @@ class Direct(InFolder):
         os.truncate(self.path(), os.path.getsize(self.path()) - 4)
         with self.assertRaises(libstreamer.StreamerError):
             weights.direct(self.take)
+
+
+RANK = """
+import logging, os, sys
+sys.path.insert(0, os.path.join(sys.argv[1], "capi", "python"))
+import torch
+import torch.distributed as dist
+import libstreamer
+from libstreamer.engine_weights import Options, Weights
+rank = int(sys.argv[3])
+dist.init_process_group("gloo", init_method="file://" + sys.argv[4], rank=rank, world_size=2)
+
+
+class Bar:
+    update = close = lambda self, *count: None
+
+expected = dict(libstreamer.load(sys.argv[2], framework="torch"))
+for direct in (True, False):
+    options = Options.of({"direct": direct})
+    weights = Weights(options.open(sys.argv[2]), sys.argv[2], options,
+                      logger=logging.getLogger("x"), bar=lambda total: Bar(), group=dist.group.WORLD)
+    rows, columns, own = torch.zeros(256, 512), torch.zeros(512, 256), torch.zeros(512, 512)
+
+    def take(tensors):
+        for name, tensor in tensors:
+            if name == "rows":
+                rows.copy_(tensor.narrow(0, 256 * rank, 256))
+            elif name == "columns":
+                columns.copy_(tensor.narrow(1, 256 * rank, 256))
+            elif name == f"own.{rank}":
+                own.copy_(tensor)
+            elif name == "early" and rank == 0:
+                assert tensor.sum().item() == 3.0
+
+    if direct:
+        weights.direct(take)
+    else:
+        take(weights.stream())
+    assert torch.equal(rows, expected["rows"][256 * rank:][:256])
+    assert torch.equal(columns, expected["columns"][:, 256 * rank:][:, :256])
+    assert torch.equal(own, expected[f"own.{rank}"])
+dist.barrier()
+"""
+
+
+class Ranks(InFolder):
+    def test_ranks_share_a_read_and_get_their_parts(self):
+        write(self.path(), {"rows": some(512, 512), "columns": some(512, 512, seed=1),
+                            "own.0": some(512, 512, seed=2), "own.1": some(512, 512, seed=3),
+                            "early": some(3)})
+        meeting = os.path.join(self.folder, "meeting")
+        ranks = [subprocess.Popen([sys.executable, "-c", RANK, ROOT, self.path(), str(rank), meeting],
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                 for rank in range(2)]
+        for rank in ranks:
+            text, _ = rank.communicate(timeout=100)
+            self.assertEqual(rank.returncode, 0, text)
 
 
 class OptionsOfAnEngine(InFolder):

@@ -153,7 +153,7 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     buffers, torch tensors); only these names are then selected.
     memory_limit: bytes, "auto", "unlimited" or "minimum"; a tensor that is still referenced counts.
     "minimum" is the largest tensor: a tensor that the loop still holds when it asks for the next one
-    is copied to its own memory, and torch and NumPy tensors are copies from the start.
+    is copied to its own memory, and tensors of frameworks are copies from the start.
     progress: True for a tqdm bar, if tqdm is installed, or a function of (bytes done, bytes in all).
     order: "completion", "plan" (as memory is used), or None: "completion" if memory_limit is
     "unlimited", otherwise "plan", because the loop holds one tensor while the next one arrives.
@@ -174,7 +174,7 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
             for name, tensor in running:
                 advance(tensor.nbytes)
                 converted = convert(tensor)
-                if running.moves_out and framework in ("torch", "numpy"):
+                if running.moves_out and framework is not None:
                     converted = converted.clone() if framework == "torch" else converted.copy()
                 # Only the yielded object may keep the memory alive.
                 del tensor
@@ -450,8 +450,7 @@ def _converter(framework):
     if framework == "numpy":
         return Tensor.numpy
     if framework == "jax":
-        import jax.dlpack
-        return jax.dlpack.from_dlpack
+        return Tensor.jax
     raise InvalidArgumentError(f"framework is {framework!r}; it may be torch, numpy, jax or None")
 
 

@@ -3,6 +3,7 @@
 supports DLPack. torch and NumPy are imported only when they are needed."""
 import ctypes
 import functools
+import warnings
 import weakref
 from typing import Tuple
 
@@ -171,6 +172,15 @@ class Tensor:
         if dtype is not torch.uint8:
             flat = flat.view(dtype)
         return flat if len(shape) == 1 else flat.view(shape)
+
+    def jax(self):
+        """A JAX array: on the device, or the host, over the same memory where JAX allows it."""
+        import jax
+        made = jax.dlpack.from_dlpack(self)
+        if self.dtype.endswith("64") and not jax.config.jax_enable_x64:
+            warnings.warn(f"{self.name} is {self.dtype}, of which JAX made {made.dtype}; "
+                          "jax.config.update('jax_enable_x64', True) keeps all bits", stacklevel=3)
+        return made
 
     def __dlpack_device__(self):
         if self.device == "cpu":
