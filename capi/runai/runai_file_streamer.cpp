@@ -6,18 +6,15 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <condition_variable>
 #include <cstdlib>
 #include <map>
-#include <mutex>
 #include <set>
 
-#include "base/fits_in_memory.hpp"
 #include "base/text.hpp"
-#include "base/thread.hpp"
 #include "download/pull.hpp"
 #include "engine/load_settings.hpp"
 #include "runai.h"
+#include "runai_queue.hpp"
 #include "runai_submission.hpp"
 #include "storage/file_store.hpp"
 #include "storage/s3/s3_settings.hpp"
@@ -83,62 +80,11 @@ constexpr std::array<std::pair<const char*, const core::SettingRow*>, 5> kCreden
     {"endpoint", &core::setting::kS3Endpoint},
 }};
 
-struct Answer {
-  std::uint64_t submission = 0;
-  RunaiResponse response;
-  bool is_last = false;
-};
-
-// Responses of all submissions, from the threads that wait for each to the one that takes them.
-class Answers {
- public:
-  void add(const Answer& answer) {
-    {
-      const std::lock_guard lock(mutex_);
-      ready_.push_back(answer);
-    }
-    changed_.notify_one();
-  }
-  // Some will never come.
-  void lose() noexcept {
-    {
-      const std::lock_guard lock(mutex_);
-      has_lost_ = true;
-    }
-    changed_.notify_one();
-  }
-
-  // nullopt: none came in time. Without a limit there must be one to come.
-  std::optional<Answer> take(std::optional<std::chrono::milliseconds> limit) {
-    std::unique_lock lock(mutex_);
-    const auto is_there = [&] { return has_lost_ || !ready_.empty(); };
-    if (!limit) {
-      changed_.wait(lock, is_there);
-    } else if (!changed_.wait_for(lock, *limit, is_there)) {
-      return std::nullopt;
-    }
-    if (ready_.empty()) return Answer{.response = {.code = kRunaiUnknown}};
-    const Answer answer = ready_.front();
-    ready_.pop_front();
-    return answer;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Answer> ready_;
-  bool has_lost_ = false;
-};
-
 class FileStreamer {
  public:
   explicit FileStreamer(core::Settings settings) : settings_(std::move(settings)) {}
   FileStreamer(const FileStreamer&) = delete;
   FileStreamer& operator=(const FileStreamer&) = delete;
-  ~FileStreamer() {
-    for (const auto& [id, running] : running_)
-      running->submission->cancel();
-  }
 
   RunaiCode set_credentials(NamedCredentials credentials) {
     if (credentials.empty() || credentials == credentials_) return kRunaiSuccess;
@@ -169,24 +115,14 @@ class FileStreamer {
   }
   [[nodiscard]] bool is_strategy_wrong() const noexcept { return is_strategy_wrong_; }
 
-  // Of a failure nothing is left behind. Files are opened by the thread that waits for them.
+  // Of a failure nothing is left behind. Files are opened when it is the submission's turn.
   Result<std::uint64_t> submit(std::vector<RunaiFile> files, core::Device device) {
-    auto running = std::make_unique<Running>();
-    running->submission = TRY(RunaiSubmission::make(std::move(files), device, settings_, stores()));
+    auto submission =
+        TRY(RunaiSubmission::make(std::move(files), device, settings_, stores(), &queue_.pool()));
     const std::uint64_t id = ++last_id_;
-    const std::size_t responses = running->submission->left();
+    const std::size_t responses = submission->left();
     if (responses == 0) return id;
-    auto waiting =
-        core::Thread::start("streamer-runai", [this, id, of = running->submission.get()] {
-          const bool fits = core::fits_in_memory([&] {
-            while (const auto response = of->next())
-              answers_.add({id, *response, of->left() == 0});
-          });
-          if (!fits) answers_.lose();
-        });
-    if (!waiting) return std::move(waiting).error();
-    running->waiting = *std::move(waiting);
-    running_.emplace(id, std::move(running));
+    TRY(queue_.add(id, std::move(submission)));
     left_ += responses;
     return id;
   }
@@ -194,14 +130,13 @@ class FileStreamer {
   void note_files(bool are_local) { has_read_files_ = has_read_files_ || are_local; }
 
   // Its code is kRunaiTimedOut or kRunaiFinished if there is none.
-  Answer respond(unsigned timeout_ms) {
+  RunaiAnswer respond(unsigned timeout_ms) {
     std::optional<std::chrono::milliseconds> limit;
     if (timeout_ms != 0) limit = std::chrono::milliseconds(timeout_ms);
     if (left_ == 0 && !limit) return {.response = {.code = kRunaiFinished}};
-    const auto answer = answers_.take(limit);
+    const auto answer = queue_.take(limit);
     if (!answer) return {.response = {.code = kRunaiTimedOut}};
     if (left_ != 0) --left_;
-    if (answer->is_last) running_.erase(answer->submission);
     return *answer;
   }
 
@@ -211,11 +146,6 @@ class FileStreamer {
   }
 
  private:
-  struct Running {
-    std::unique_ptr<RunaiSubmission> submission;
-    core::Thread waiting;  // last: joined before the submission ends
-  };
-
   core::Settings settings_;
   NamedCredentials credentials_;
   std::string strategy_;
@@ -224,8 +154,7 @@ class FileStreamer {
   std::shared_ptr<core::Stores> stores_;
   std::uint64_t last_id_ = 0;
   std::size_t left_ = 0;  // responses that were not taken
-  Answers answers_;
-  std::map<std::uint64_t, std::unique_ptr<Running>> running_;  // last: its threads use all the rest
+  RunaiQueue queue_;
 };
 
 FileStreamer& from(void* streamer) {
@@ -389,7 +318,7 @@ int runai_file_streamer_response(void* streamer, RunaiFileStreamerSubmissionId* 
     return kRunaiInvalid;
   }
   return runai_guarded([&]() -> int {
-    const Answer answer = from(streamer).respond(timeout_ms);
+    const RunaiAnswer answer = from(streamer).respond(timeout_ms);
     *out_submission_id = answer.submission;
     *file_index = answer.response.file;
     *index = answer.response.index;

@@ -54,12 +54,13 @@ STREAMER_API int runai_file_streamer_set_fs_strategy(void *streamer, const char 
 
 /* Starts reading num_ranges[f] ranges of each file f: range i of all is range_sizes[i] bytes from
  * range_offsets[i] on, to range_dsts[i], grouped by file in their order. Any number of submissions
- * may be in progress. Strings and arrays are copied; destinations must not overlap and must stay
- * valid until the submission's last response or runai_file_streamer_end(). Each range has one
- * response, also those without bytes. If the call fails, nothing is in progress and
- * *out_submission_id is 0. 7: invalid parameters, such as a range that ends beyond 2^64 bytes; 17:
- * files of several kinds of stores; 23: no such type of device; 25: no device of that number. If a
- * GPU cannot be used, the responses say so: 24, 25, 26 or 28. */
+ * may be in progress; they are read in the order in which they came, by one pool of threads, no more
+ * than RUNAI_STREAMER_CONCURRENCY says, and up to three beside them. Strings and arrays are copied;
+ * destinations must not overlap and must stay valid until the submission's last response or
+ * runai_file_streamer_end(). Each range has one response, also those without bytes. If the call
+ * fails, nothing is in progress and *out_submission_id is 0. 7: invalid parameters, such as a range
+ * that ends beyond 2^64 bytes; 17: files of several kinds of stores; 23: no such type of device; 25:
+ * no device of that number. If a GPU cannot be used, the responses say so: 24, 25, 26 or 28. */
 STREAMER_API int runai_file_streamer_request(void *streamer,
                                              RunaiFileStreamerSubmissionId *out_submission_id,
                                              unsigned num_files, const char **paths,

@@ -63,14 +63,15 @@ struct Opening {
 };
 
 Result<std::vector<Opening>> open_files(const std::vector<RunaiFile>& files,
-                                        const std::vector<core::Uri>& uris, core::Stores& stores) {
+                                        const std::vector<core::Uri>& uris, core::Stores& stores,
+                                        std::size_t threads) {
   const auto open_one = [&](std::size_t i) -> Result<Opening> {
     if (files[i].ranges.empty()) return Opening{};
     auto object = core::open_object(stores, uris[i]);
     if (!object) return Opening{{}, std::move(object).error()};
     return Opening{*std::move(object), {}};
   };
-  return core::on_threads<Opening>("streamer-open", core::kOpeningThreads, files.size(), open_one);
+  return core::on_threads<Opening>("streamer-open", threads, files.size(), open_one);
 }
 
 }  // namespace
@@ -125,9 +126,11 @@ RunaiCode runai_told(const Error& error, RunaiCode code) {
   return code;
 }
 
-Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::make(
-    std::vector<RunaiFile> files, core::Device device, const core::Settings& settings,
-    std::shared_ptr<core::Stores> stores) {
+Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::make(std::vector<RunaiFile> files,
+                                                               core::Device device,
+                                                               const core::Settings& settings,
+                                                               std::shared_ptr<core::Stores> stores,
+                                                               core::ReaderPool* pool) {
   auto made = std::make_unique<RunaiSubmission>();
   for (const RunaiFile& file : files) {
     core::Uri uri("file", file.path);
@@ -143,11 +146,11 @@ Result<std::unique_ptr<RunaiSubmission>> RunaiSubmission::make(
   if (std::all_of(made->uris_.begin(), made->uris_.end(), is_local))
     leave_networks_out(made->settings_);
   made->stores_ = std::move(stores);
+  made->pool_ = pool;
   return made;
 }
 
 Result<void> RunaiSubmission::begin() {
-  has_begun_ = true;
   const auto limit = TRY(settings_.get(core::setting::kOperationTimeoutMs));
   const core::Work work("opening the files", &operation_, limit,
                         core::setting::kOperationTimeoutMs.name());
@@ -156,15 +159,25 @@ Result<void> RunaiSubmission::begin() {
   const core::LoadSettings settings = TRY(core::read_load_settings(settings_));
   std::vector<core::Object> objects;
   std::vector<core::OpenedRange> ranges;
-  const std::vector<std::byte*> places = TRY(sort_out(objects, ranges));
+  const std::vector<std::byte*> places = TRY(sort_out(settings, objects, ranges));
   if (ranges.empty()) return {};
   return start_load(core::checkpoint_of(std::move(objects), ranges, stores_), places, settings);
 }
 
+// Beside the readers of other submissions, threads stay as few as the program asked for.
+std::size_t RunaiSubmission::opening_threads(const core::LoadSettings& settings) const {
+  const std::size_t readers = settings.get(core::setting::kConcurrency);
+  if (pool_ == nullptr || readers == 0) return core::kOpeningThreads;
+  const std::size_t idle = readers - std::min(readers, pool_->threads());
+  return std::clamp<std::size_t>(idle, 1, core::kOpeningThreads);
+}
+
 // What to read, and where to put it; responses that need no reading are known at once.
-Result<std::vector<std::byte*>> RunaiSubmission::sort_out(std::vector<core::Object>& objects,
+Result<std::vector<std::byte*>> RunaiSubmission::sort_out(const core::LoadSettings& settings,
+                                                          std::vector<core::Object>& objects,
                                                           std::vector<core::OpenedRange>& ranges) {
-  std::vector<Opening> openings = TRY(open_files(files_, uris_, *stores_));
+  std::vector<Opening> openings =
+      TRY(open_files(files_, uris_, *stores_, opening_threads(settings)));
   std::vector<std::byte*> places;
   bool is_told = false;
   const auto told = [&](const Error& error) {
@@ -213,6 +226,7 @@ Result<void> RunaiSubmission::start_load(std::shared_ptr<const core::Checkpoint>
     bytes += checkpoint->tensors[t].bytes.size;
   }
   core::LoadOptions options;
+  options.pool = pool_;
   // With one worker the original returns ranges in the order of the request.
   if (bytes <= kLeastChunkBytes) options.order = core::Order::plan;
   auto load = TRY(core::Load::start(std::move(checkpoint), std::move(wanted), options, settings));
@@ -224,20 +238,20 @@ Result<void> RunaiSubmission::start_load(std::shared_ptr<const core::Checkpoint>
   return {};
 }
 
+void RunaiSubmission::begin_or_fail() {
+  const auto begun = begin();
+  if (begun) return;
+  // Nothing is read: everything fails for that reason.
+  const RunaiCode code = runai_told(begun.error(), code_of(begun.error()));
+  known_.clear();
+  for (std::uint32_t file = 0; file < files_.size(); ++file) {
+    for (std::uint32_t index = 0; index < files_[file].ranges.size(); ++index)
+      known_.push_back({code, file, index});
+  }
+}
+
 std::optional<RunaiResponse> RunaiSubmission::next() {
   if (left_ == 0) return std::nullopt;
-  if (!has_begun_) {
-    auto begun = begin();
-    if (!begun) {
-      // Nothing is read: everything fails for that reason.
-      runai_told(begun.error(), kRunaiUnknown);
-      known_.clear();
-      for (std::uint32_t file = 0; file < files_.size(); ++file) {
-        for (std::uint32_t index = 0; index < files_[file].ranges.size(); ++index)
-          known_.push_back({code_of(begun.error()), file, index});
-      }
-    }
-  }
   --left_;
   if (known_.empty()) {
     auto next = load_->next(std::nullopt);

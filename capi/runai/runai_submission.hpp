@@ -15,6 +15,7 @@
 #include "abi/boundary.hpp"
 #include "base/operation.hpp"
 #include "checkpoint/ranges.hpp"
+#include "engine/reader_pool.hpp"
 
 namespace streamer::capi {
 
@@ -79,16 +80,20 @@ RunaiCode runai_told(const Error& error, RunaiCode code);
 
 class RunaiSubmission {
  public:
-  // Nothing is read yet. device: where all places are.
-  // invalid_argument for what cannot be the URI of an object.
+  // Nothing is read yet. device: where all places are. pool: whose threads read; it outlives the
+  // submission; nullptr: threads of its own. invalid_argument for what cannot be the URI of an
+  // object.
   static Result<std::unique_ptr<RunaiSubmission>> make(std::vector<RunaiFile> files,
                                                        core::Device device,
                                                        const core::Settings& settings,
-                                                       std::shared_ptr<core::Stores> stores);
+                                                       std::shared_ptr<core::Stores> stores,
+                                                       core::ReaderPool* pool = nullptr);
 
   // Opens the files, which takes as long as the stores take, and starts to read. What cannot come
-  // is no failure of all: its responses say so. Once, before next(), or never: then next() does it.
+  // is no failure of all: its responses say so. Once, before next().
   Result<void> begin();
+  // The same; a failure becomes the responses.
+  void begin_or_fail();
   // Waits for the next range that is there or failed; nullopt once each had its response. For one
   // thread.
   std::optional<RunaiResponse> next();
@@ -103,7 +108,9 @@ class RunaiSubmission {
     bool is_cancelled = false;
   };
 
-  Result<std::vector<std::byte*>> sort_out(std::vector<core::Object>& objects,
+  [[nodiscard]] std::size_t opening_threads(const core::LoadSettings& settings) const;
+  Result<std::vector<std::byte*>> sort_out(const core::LoadSettings& settings,
+                                           std::vector<core::Object>& objects,
                                            std::vector<core::OpenedRange>& ranges);
   Result<void> start_load(std::shared_ptr<const core::Checkpoint> checkpoint,
                           const std::vector<std::byte*>& places,
@@ -116,7 +123,7 @@ class RunaiSubmission {
   core::Device device_;
   core::Settings settings_;
   std::shared_ptr<core::Stores> stores_;
-  bool has_begun_ = false;
+  core::ReaderPool* pool_ = nullptr;
   core::Operation operation_;  // of opening the files
   core::Guarded<State> state_;
   core::Load* load_ = nullptr;          // of the state: for the thread that calls next()

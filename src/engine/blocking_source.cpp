@@ -49,7 +49,7 @@ BlockingSource::BlockingSource(SourceParts parts)
       threads_(std::min(parts.threads, chunks_.size())) {}
 
 void BlockingSource::run(std::uint32_t, ReaderCounters& mine) {
-  const std::int64_t began = steady_now_ns();
+  const ReaderClock clock;
   // A store that checks whether its read is still wanted learns of the load's end at once.
   const Work for_the_load("the load", operation_);
   const WorkScope scope(&for_the_load);
@@ -62,9 +62,7 @@ void BlockingSource::run(std::uint32_t, ReaderCounters& mine) {
     if (landing_.is_capped() && !landing_.wait_for_bandwidth(chunk.size, mine)) return;
     auto outcome = bring(chunk, buffer, mine);
     if (!outcome) landing_.fail(std::move(outcome).error());
-    mine.reader_cpu_ns.store(thread_cpu_ns(), std::memory_order_relaxed);
-    mine.wall_ns.store(static_cast<std::uint64_t>(steady_now_ns() - began),
-                       std::memory_order_relaxed);
+    clock.count(mine);
   }
 }
 

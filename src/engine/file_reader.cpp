@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/fits_in_memory.hpp"
-#include "engine/reader_clock.hpp"
 
 namespace streamer::core::inline engine {
 
@@ -25,7 +24,6 @@ FileReader::FileReader(Landing& landing, Staging* staging, FileSet& files, Chunk
 FileReader::~FileReader() = default;
 
 void FileReader::run() {
-  started_ns_ = steady_now_ns();
   // Allocated in advance: there may be no memory for it when it is needed.
   Error out_of_memory(ErrorKind::out_of_memory, "not enough memory for a reader's buffers");
   const bool fits = fits_in_memory([&] {
@@ -39,7 +37,7 @@ void FileReader::run() {
     if (done && done->staged.segment) staging_->give_back(done->chunk, *done->staged.segment);
   }
   if (claimed_) drop_segment(*claimed_);
-  count_time();
+  clock_.count(counters_);
 }
 
 void FileReader::step() {
@@ -144,7 +142,7 @@ bool FileReader::read_past_host(const Chunk& chunk, const OpenFile& file) {
   }
   staging_->end_of(chunk, counters_);
   files_.chunk_landed(chunk.object);
-  count_time();
+  clock_.count(counters_);
   return true;
 }
 
@@ -193,13 +191,7 @@ void FileReader::finish(const Chunk& chunk, const OpenFile& file, Result<void> o
     landing_.chunk_landed(chunk, counters_);
   }
   files_.chunk_landed(chunk.object);
-  count_time();
-}
-
-void FileReader::count_time() {
-  counters_.reader_cpu_ns.store(thread_cpu_ns(), std::memory_order_relaxed);
-  counters_.wall_ns.store(static_cast<std::uint64_t>(steady_now_ns() - started_ns_),
-                          std::memory_order_relaxed);
+  clock_.count(counters_);
 }
 
 }  // namespace streamer::core::inline engine

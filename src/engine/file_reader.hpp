@@ -12,6 +12,7 @@
 #include "engine/file_set.hpp"
 #include "engine/landing.hpp"
 #include "engine/load_settings.hpp"
+#include "engine/reader_clock.hpp"
 #include "engine/staged_chunk.hpp"
 
 namespace streamer::core::inline engine {
@@ -41,7 +42,6 @@ class FileReader {
   void read_for_device(const Chunk& chunk, const OpenFile& file, Cached cached);
   void finish(const Chunk& chunk, const OpenFile& file, Result<void> outcome,
               const DenseBytes& staged);
-  void count_time();
 
   Landing& landing_;
   Staging* const staging_;
@@ -55,7 +55,7 @@ class FileReader {
   std::optional<Chunk> claimed_;          // not started yet
   std::optional<std::uint32_t> segment_;  // taken for it
   bool all_claimed_ = false;
-  std::int64_t started_ns_ = 0;
+  const ReaderClock clock_;
   PageBuffer bounce_;
   DirectReads direct_;
 };

@@ -16,6 +16,7 @@
 #include "engine/landing.hpp"
 #include "engine/load_sizes.hpp"
 #include "engine/process_settings.hpp"
+#include "engine/reader_pool.hpp"
 #include "engine/source.hpp"
 #include "engine/sources.hpp"
 #include "engine/staging.hpp"
@@ -107,6 +108,7 @@ struct Load::Running {
   ~Running() {
     if (fork_generation() == generation) {
       threads.clear();  // joins
+      if (options.pool != nullptr) options.pool->end(this);
       sources.clear();
       // Copies in progress still write to memory of the caller and read segments: they end before
       // the tensors are released.
@@ -321,18 +323,25 @@ Result<void> Load::start_threads() {
   running.counters = std::make_unique<LoadCounters>(std::max<std::size_t>(wanted.size(), 1));
   running.readers = static_cast<std::uint32_t>(wanted.size());
   landing.begin(*running.counters, running.readers);
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    auto body = [one = wanted[i], &landing, &mine = (*running.counters)[i]] {
+  const auto body_of = [&](std::size_t i) -> std::function<void()> {
+    return [one = wanted[i], &landing, &mine = (*running.counters)[i]] {
       // Allocated in advance: there may be no memory for it when it is needed.
       Error out_of_memory(ErrorKind::out_of_memory, "not enough memory to read");
       if (!fits_in_memory([&] { one.source->run(one.number, mine); }))
         landing.fail(std::move(out_of_memory));
       landing.threads_ended(1);
     };
+  };
+  if (ReaderPool* const pool = running.options.pool) {
+    std::vector<std::function<void()>> bodies;
+    for (std::size_t i = 0; i < wanted.size(); ++i)
+      bodies.push_back(body_of(i));
+    return pool->run(&running, std::move(bodies), needed);
+  }
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
     const Source& source = *wanted[i].source;
     const std::string number = source.threads() == 1 ? "" : std::to_string(wanted[i].number);
-    auto thread =
-        Thread::start(fmt::format("streamer-{}{}", source.name(), number), std::move(body));
+    auto thread = Thread::start(fmt::format("streamer-{}{}", source.name(), number), body_of(i));
     if (thread) {
       running.threads.push_back(*std::move(thread));
       continue;

@@ -27,6 +27,7 @@ enum class ReadOrder { storage, item };
 enum class WhenFull { fail, wait };
 
 class OrderedSource;
+class ReaderPool;
 
 struct LoadOptions {
   Order order = Order::completion;
@@ -47,6 +48,9 @@ struct LoadOptions {
   HostAllocator host_allocator = {};  // for the tensors' host memory
   // Reads everything, in its own order; nullptr: the sources of the checkpoint's stores do.
   std::shared_ptr<OrderedSource> source = nullptr;
+  // On whose threads readers run, after those of loads that were started before. Outlives the load;
+  // nullptr: the load has threads of its own.
+  ReaderPool* pool = nullptr;
 };
 
 class Load {

@@ -245,7 +245,10 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
   }
   sizes.chunk_bytes = chunk_bytes.value;
   sizes.file_readers = file_readers.value;
-  sizes.network_readers = std::clamp(machine.cores / 2, 1U, kMostNetworkReaders);
+  // One without a connection would only wait.
+  const std::uint32_t fixed = given_connections(settings);
+  sizes.network_readers = std::min(std::clamp(machine.cores / 2, 1U, kMostNetworkReaders),
+                                   fixed == 0 ? kMostNetworkReaders : fixed);
   const bool is_elastic =
       use.is_elastic &&
       (mode == MemoryLimit::Mode::automatic || mode == MemoryLimit::Mode::unlimited) &&
@@ -276,8 +279,8 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
         {"file readers", fmt::format("{}", sizes.file_readers), std::move(file_readers.reason)});
   if (from.network) {
     said.push_back({"network readers", fmt::format("{}", sizes.network_readers),
-                    fmt::format("one for every two of {} cores, 1 to {}", machine.cores,
-                                kMostNetworkReaders)});
+                    fmt::format("one for every two of {} cores, 1 to {}, no more than connections",
+                                machine.cores, kMostNetworkReaders)});
     said.push_back(
         {"connections", fmt::format("{}", sizes.connections.first), std::move(connections.reason)});
   }

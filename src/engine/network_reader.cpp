@@ -9,7 +9,6 @@
 
 #include "base/chance.hpp"
 #include "base/fits_in_memory.hpp"
-#include "engine/reader_clock.hpp"
 
 namespace streamer::core::inline engine {
 
@@ -44,7 +43,6 @@ NetworkReader::NetworkReader(const Shared& shared, WakeFd& wake, std::uint32_t n
 NetworkReader::~NetworkReader() = default;
 
 void NetworkReader::run() {
-  started_ns_ = steady_now_ns();
   // Allocated in advance: there may be no memory for it when it is needed.
   Error out_of_memory(ErrorKind::out_of_memory, "not enough memory for a network reader");
   const bool fits = fits_in_memory([&] {
@@ -55,7 +53,7 @@ void NetworkReader::run() {
   // Requests in flight would go on writing to memory that is reused after this thread has ended.
   requests_.clear();
   ranges_.clear();
-  count_time();
+  clock_.count(counters_);
 }
 
 Result<void> NetworkReader::work() {

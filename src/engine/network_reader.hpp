@@ -21,6 +21,7 @@
 #include "engine/load_settings.hpp"
 #include "engine/network_request.hpp"
 #include "engine/network_share.hpp"
+#include "engine/reader_clock.hpp"
 #include "engine/source_object.hpp"
 #include "engine/staging.hpp"
 #include "http/event_loop.hpp"
@@ -106,7 +107,6 @@ class NetworkReader final : private RangeReceiver {
   void hedge_if_slow(PendingRange& range);
   [[nodiscard]] SteadyTime next_event() const;
   [[nodiscard]] std::uint32_t requests_in_flight() const noexcept;
-  void count_time();
 
   Landing& landing_;
   Staging* const staging_;
@@ -138,7 +138,7 @@ class NetworkReader final : private RangeReceiver {
   std::uint64_t hedged_bytes_ = 0;
   std::uint64_t bytes_observed_ = 0;
 
-  std::int64_t started_ns_ = 0;
+  const ReaderClock clock_;
   SteadyTime last_progress_{};
   SteadyTime next_watch_{};
   std::unique_ptr<EventLoop> loop_;  // last: its transfers are ended before what they use

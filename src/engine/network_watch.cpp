@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "engine/network_reader.hpp"
-#include "engine/reader_clock.hpp"
 
 namespace streamer::core::inline engine {
 
@@ -59,7 +58,7 @@ void NetworkReader::measure_rates() {
 void NetworkReader::watch() {
   const SteadyTime now = loop_->now();
   next_watch_ = now + kWatchEvery;
-  count_time();
+  clock_.count(counters_);
   const std::uint64_t bytes = counters_.bytes_network.load(std::memory_order_relaxed);
   const bool is_busy = requests_in_flight() >= share_.connections(number_);
   share_.observe(now, bytes - std::exchange(bytes_observed_, bytes),
@@ -126,12 +125,6 @@ void NetworkReader::hedge_if_slow(PendingRange& range) {
   range.was_hedged = true;
   add(counters_.hedges, 1);
   send(range, true);
-}
-
-void NetworkReader::count_time() {
-  counters_.reader_cpu_ns.store(thread_cpu_ns(), std::memory_order_relaxed);
-  counters_.wall_ns.store(static_cast<std::uint64_t>(steady_now_ns() - started_ns_),
-                          std::memory_order_relaxed);
 }
 
 }  // namespace streamer::core::inline engine

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <ctime>
 
+#include "engine/counters.hpp"
+
 namespace streamer::core::inline engine {
 
 [[nodiscard]] inline std::int64_t steady_now_ns() {
@@ -19,5 +21,20 @@ namespace streamer::core::inline engine {
   return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000U +
          static_cast<std::uint64_t>(used.tv_nsec);
 }
+
+// The times of one reader, from here on, on the thread that it reads on. That thread may have read
+// for other loads before.
+class ReaderClock {
+ public:
+  void count(ReaderCounters& mine) const noexcept {
+    mine.reader_cpu_ns.store(thread_cpu_ns() - cpu_before_ns_, std::memory_order_relaxed);
+    mine.wall_ns.store(static_cast<std::uint64_t>(steady_now_ns() - began_ns_),
+                       std::memory_order_relaxed);
+  }
+
+ private:
+  const std::int64_t began_ns_ = steady_now_ns();
+  const std::uint64_t cpu_before_ns_ = thread_cpu_ns();
+};
 
 }  // namespace streamer::core::inline engine
