@@ -20,4 +20,10 @@ inline std::string_view version_string() noexcept {
   return streamer_version_string();
 }
 
+// What is in this build, for humans: lines "NAME: VALUE" of curl, TLS, io_uring, GPU and MPI.
+// Static storage.
+inline std::string_view build_info() noexcept {
+  return streamer_build_info();
+}
+
 }  // namespace streamer

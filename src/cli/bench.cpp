@@ -155,7 +155,7 @@ class Bench {
     return {};
   }
 
-  void print(bool as_json) const {
+  void print() const {
     const double gigabytes = static_cast<double>(bytes_) / 1e9;
     std::uint64_t file_bytes = 0;
     for (std::size_t i = 0; i < request_.checkpoint.object_count(); ++i) {
@@ -173,7 +173,7 @@ class Bench {
     // The slowest stage is what a load could reach at most.
     double ceiling = is_plain_ok_ ? plain.median : copies.median;
     if (!copies_.empty()) ceiling = std::min(ceiling, copies.median);
-    if (as_json) {
+    if (prints_json()) {
       write_to(stdout,
                "{{\"bytes\":{},\"rounds\":{},\"readers\":{},\"gigabytes_per_second\":{:.3f},"
                "\"lowest\":{:.3f},\"highest\":{:.3f},\"cpu_seconds_per_gigabyte\":{:.4f},"
@@ -237,13 +237,13 @@ class Bench {
 
 }  // namespace
 
-int run_bench(const LoadArguments& arguments, int rounds, bool as_json) {
+int run_bench(const LoadArguments& arguments, int rounds) {
   auto request = make_request(arguments);
   if (!request) return report(request.error());
   Bench bench(*std::move(request));
   auto ran = bench.run(rounds);
   if (!ran) return report(ran.error());
-  bench.print(as_json);
+  bench.print();
   return finish_output();
 }
 

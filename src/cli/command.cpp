@@ -4,42 +4,11 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cstdio>
 
+#include "cli/globs.hpp"
 #include "cli/interrupt.hpp"
 
 namespace streamer::cli {
-
-namespace {
-
-int exit_code_of(ErrorKind kind) {
-  switch (kind) {
-    case ErrorKind::corrupt:
-      return kExitCorrupt;
-    case ErrorKind::invalid_argument:
-    case ErrorKind::unsupported:
-      return kExitUsage;
-    case ErrorKind::memory_limit:
-    case ErrorKind::out_of_memory:
-      return kExitMemory;
-    case ErrorKind::device:
-      return kExitDevice;
-    case ErrorKind::cancelled:
-      return interrupted_exit_code();
-    case ErrorKind::internal:
-      return kExitInternal;
-    default:
-      return kExitStorage;
-  }
-}
-
-}  // namespace
-
-int report(const Error& error) {
-  std::fflush(stdout);
-  write_to(stderr, "streamer: {}\n", escaped(error.line()));
-  return exit_code_of(error.kind());
-}
 
 namespace {
 
@@ -86,7 +55,7 @@ Error explain_no_match(const Checkpoint& checkpoint, const std::string& glob) {
     text += fmt::format(", which have names such as \"{}\"", escaped(checkpoint.tensors()[0].name));
   }
   text += "; give another pattern, or --allow-empty to load nothing";
-  return Error(streamer_error_new(STREAMER_ERROR_INVALID_ARGUMENT, text.c_str()));
+  return make_error(ErrorKind::invalid_argument, text);
 }
 
 Result<Plan> make_plan(const Checkpoint& checkpoint, const LoadArguments& arguments) {
@@ -122,10 +91,15 @@ Result<Settings> make_settings(const std::vector<std::string>& settings) {
 }
 
 Result<Checkpoint> open_checkpoint(const LoadArguments& arguments, const Settings& settings) {
-  if (arguments.rank < 0) return Checkpoint::open(arguments.uris, settings, interrupts());
-  // One folder is all that the arguments let through.
-  return Checkpoint::open_rank(arguments.uris.front(), static_cast<std::uint32_t>(arguments.rank),
-                               settings, arguments.pattern, interrupts());
+  auto uris = expand_globs(arguments.uris, settings);
+  if (!uris) return std::move(uris).error();
+  if (arguments.rank < 0) return Checkpoint::open(*uris, settings, interrupts());
+  // One folder is all that the arguments let through; a pattern may be several.
+  if (uris->size() != 1)
+    return make_error(ErrorKind::invalid_argument,
+                      fmt::format("--rank is for one folder, not for {}", uris->size()));
+  return Checkpoint::open_rank(uris->front(), static_cast<std::uint32_t>(arguments.rank), settings,
+                               arguments.pattern, interrupts());
 }
 
 Result<LoadRequest> make_request(const LoadArguments& arguments) {
@@ -138,84 +112,6 @@ Result<LoadRequest> make_request(const LoadArguments& arguments) {
   auto options = make_options(arguments);
   if (!options) return std::move(options).error();
   return LoadRequest{*std::move(checkpoint), *std::move(plan), *std::move(options)};
-}
-
-void print_notes(std::string_view notes) {
-  while (!notes.empty()) {
-    const std::size_t end = notes.find('\n');
-    write_to(stdout, "note: {}\n", escaped(notes.substr(0, end)));
-    notes.remove_prefix(end == std::string_view::npos ? notes.size() : end + 1);
-  }
-}
-
-std::string escaped(std::string_view text) {
-  std::string shown;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    shown += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
-  }
-  return shown;
-}
-
-namespace {
-
-// Length of the UTF-8 sequence at the start of text, 0 if there is none (RFC 3629).
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto continues = [&](std::size_t i, unsigned low, unsigned high) {
-    return i < text.size() && byte(i) >= low && byte(i) <= high;
-  };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return continues(1, 0x80, 0xBF) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    const unsigned low = first == 0xE0 ? 0xA0 : 0x80;
-    const unsigned high = first == 0xED ? 0x9F : 0xBF;
-    return continues(1, low, high) && continues(2, 0x80, 0xBF) ? 3 : 0;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    const unsigned low = first == 0xF0 ? 0x90 : 0x80;
-    const unsigned high = first == 0xF4 ? 0x8F : 0xBF;
-    return continues(1, low, high) && continues(2, 0x80, 0xBF) && continues(3, 0x80, 0xBF) ? 4 : 0;
-  }
-  return 0;
-}
-
-}  // namespace
-
-std::string json_string(std::string_view text) {
-  std::string json = "\"";
-  while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
-    const char c = text[0];
-    if (length == 0) {
-      json += "\\ufffd";
-    } else if (c == '"' || c == '\\') {
-      json += '\\';
-      json += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      json += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
-    } else {
-      json += text.substr(0, length);
-    }
-    text.remove_prefix(length == 0 ? 1 : length);
-  }
-  return json + "\"";
-}
-
-std::string human_bytes(std::uint64_t bytes) {
-  constexpr std::array<const char*, 5> kNames = {"B", "KiB", "MiB", "GiB", "TiB"};
-  auto value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < kNames.size(); ++unit)
-    value /= 1024;
-  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.2f} {}", value, kNames[unit]);
-}
-
-int finish_output() {
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return kExitOk;
-  std::perror("streamer: writing the output");
-  return kExitStorage;
 }
 
 Result<void> take_all(Load& load, const std::function<Result<void>(Tensor)>& take,

@@ -1,30 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the subcommands share: arguments of a load, how things are printed.
-
-#include <fmt/format.h>
+// The subcommands, and what they share: their arguments, and how a load is made of them.
 
 #include <cstdint>
-#include <cstdio>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "cli/exit_code.hpp"
+#include "cli/output.hpp"
 #include "streamer/streamer.hpp"
 
 namespace streamer::cli {
-
-// As fmt::print, but a failed write is no exception: finish_output() finds it at the end.
-template <typename... Arguments>
-void write_to(std::FILE* file, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
-  const std::string text = fmt::format(format, std::forward<Arguments>(arguments)...);
-  std::fwrite(text.data(), 1, text.size(), file);
-}
-
-// Prints "streamer: URI: message" on stderr; returns the exit code of the error's kind.
-int report(const Error& error);
 
 // What load, digest and bench take.
 struct LoadArguments {
@@ -50,20 +36,18 @@ struct PullArguments {
   std::vector<std::string> ignore;
   std::string max_bandwidth;
   std::vector<std::string> settings;
-  bool as_json = false;
 };
 
-// Each runs one subcommand and returns its exit code.
-int run_ls(const std::string& uri, const std::vector<std::string>& settings, bool is_deep,
-           bool as_json);
-int run_inspect(const LoadArguments& arguments, bool as_json);
+// Each runs one subcommand and returns its exit code. What it prints is JSON if prints_json().
+int run_ls(const std::string& uri, const std::vector<std::string>& settings, bool is_deep);
+int run_inspect(const LoadArguments& arguments);
 int run_pull(const PullArguments& arguments);
 int run_snapshot(const PullArguments& arguments);
 int run_doctor(const std::string& uri, const std::vector<std::string>& settings);
-int run_settings(bool with_debug, bool as_json);
-int run_load(const LoadArguments& arguments, bool as_json, bool explains);
+int run_settings(bool with_debug);
+int run_load(const LoadArguments& arguments, bool explains);
 int run_digest(const LoadArguments& arguments);
-int run_bench(const LoadArguments& arguments, int rounds, bool as_json);
+int run_bench(const LoadArguments& arguments, int rounds);
 
 // From texts such as "name=value".
 Result<Settings> make_settings(const std::vector<std::string>& settings);
@@ -80,18 +64,6 @@ struct LoadRequest {
 
 // A wrong argument is an Error as any other.
 Result<LoadRequest> make_request(const LoadArguments& arguments);
-
-// Prints its text, whatever is in it: control characters as \xNN.
-std::string escaped(std::string_view text);
-// "note: ..." for each line.
-void print_notes(std::string_view notes);
-// A JSON string with its quotes; bytes that are no UTF-8 become U+FFFD.
-std::string json_string(std::string_view text);
-// "1.50 GiB".
-std::string human_bytes(std::uint64_t bytes);
-// Ends a command that wrote to stdout: flushes, and turns a failure (a full disk) into an exit
-// code.
-int finish_output();
 
 // Takes every tensor of the load, calling tick() at least ten times a second. Ctrl-C cancels the
 // load.

@@ -48,12 +48,16 @@ int run_digest(const LoadArguments& arguments) {
       [] {});
   if (!taken) return report(taken.error());
   if (has_failed) {
-    write_to(stderr, "streamer: OpenSSL cannot compute SHA-256 here\n");
-    return kExitInternal;
+    return report(make_error(ErrorKind::internal, "OpenSSL cannot compute SHA-256 here"));
   }
   std::sort(lines.begin(), lines.end());
-  for (const auto& [name, digest] : lines)
-    write_to(stdout, "{}  {}\n", digest, escaped(name));
+  for (const auto& [name, digest] : lines) {
+    if (prints_json()) {
+      write_to(stdout, "{{\"name\":{},\"sha256\":\"{}\"}}\n", json_string(name), digest);
+    } else {
+      write_to(stdout, "{}  {}\n", digest, escaped(name));
+    }
+  }
   return finish_output();
 }
 

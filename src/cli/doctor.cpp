@@ -11,8 +11,17 @@ namespace {
 
 extern "C" void print_step(const streamer_step_info* step, void* user) {
   static_cast<void>(user);
-  write_to(stdout, "{:<6} {:<12} {:>8.1f} ms  {}\n", step->status == STREAMER_OK ? "ok" : "FAILED",
-           step->name, static_cast<double>(step->elapsed_ns) / 1e6, escaped(step->detail));
+  const bool is_ok = step->status == STREAMER_OK;
+  if (prints_json()) {
+    write_to(stdout, "{{\"step\":{},\"status\":\"{}\",\"seconds\":{:.6f},\"detail\":{}}}\n",
+             json_string(step->name), streamer_status_name(step->status),
+             static_cast<double>(step->elapsed_ns) * 1e-9, json_string(step->detail));
+  } else {
+    const std::string outcome = fmt::format("{:<6}", is_ok ? "ok" : "FAILED");
+    write_to(stdout, "{} {:<12} {:>8.1f} ms  {}\n",
+             painted(stdout, is_ok ? Colour::green : Colour::red, outcome), step->name,
+             static_cast<double>(step->elapsed_ns) / 1e6, escaped(step->detail));
+  }
   std::fflush(stdout);
 }
 

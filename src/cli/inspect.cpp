@@ -68,12 +68,12 @@ void print_json(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-int run_inspect(const LoadArguments& arguments, bool as_json) {
+int run_inspect(const LoadArguments& arguments) {
   auto settings = make_settings(arguments.settings);
   if (!settings) return report(settings.error());
   auto checkpoint = open_checkpoint(arguments, *settings);
   if (!checkpoint) return report(checkpoint.error());
-  as_json ? print_json(*checkpoint) : print_table(*checkpoint);
+  prints_json() ? print_json(*checkpoint) : print_table(*checkpoint);
   return finish_output();
 }
 

@@ -93,7 +93,7 @@ void print_json(const std::vector<LoadFigures>& all) {
 
 }  // namespace
 
-int run_load(const LoadArguments& arguments, bool as_json, bool explains) {
+int run_load(const LoadArguments& arguments, bool explains) {
   auto ranks = Ranks::open(arguments);
   if (!ranks) return report(ranks.error());
   auto request = ranks->make_request(arguments);
@@ -101,25 +101,26 @@ int run_load(const LoadArguments& arguments, bool as_json, bool explains) {
   auto load = Load::start(request->plan, request->options);
   if (!load) return report(load.error());
   // Beside the JSON, not in it.
-  if (explains && ranks->is_first()) write_to(as_json ? stderr : stdout, "{}", load->explain());
-  Progress progress;
+  if (explains && ranks->is_first())
+    write_to(prints_json() ? stderr : stdout, "{}", load->explain());
+  ProgressDisplay progress;
   // Each tensor is released at once: what is measured is the way there.
   auto taken = take_all(
       *load, [](Tensor) { return Result<void>(); },
       [&] {
-        if (ranks->is_first()) progress.show(load->stats());
+        if (ranks->is_first()) progress.show(progress_of(load->stats()));
       });
   const LoadFigures figures = LoadFigures::of(*load);
-  if (ranks->is_first()) progress.finish(figures.stats);
+  if (ranks->is_first()) progress.finish(progress_of(figures.stats));
   if (!taken) return report(taken.error());
   if (ranks->is_alone()) {
-    as_json ? print_json(figures) : print_text(figures);
+    prints_json() ? print_json(figures) : print_text(figures);
     return finish_output();
   }
   auto all = ranks->gather(figures);
   if (!all) return report(all.error());
   if (!ranks->is_first()) return kExitOk;
-  if (as_json) {
+  if (prints_json()) {
     print_json(*all);
   } else {
     print_text(figures);

@@ -6,22 +6,47 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 
 #include "base/nearest.hpp"
 #include "cli/command.hpp"
+#include "cli/definition.hpp"
 #include "cli/interrupt.hpp"
 
 namespace streamer::cli {
 
 namespace {
 
-constexpr const char* kFooter =
-    "Exit codes: 0 done; 1 the checkpoint is not valid; 2 wrong arguments or settings; 3 not "
-    "found,\n"
-    "refused, changed or unreadable; 4 memory limit or out of memory; 5 the GPU; 70 a bug; 130 "
-    "Ctrl-C;\n143 SIGTERM.";
+constexpr std::array<std::pair<ExitCode, std::string_view>, 9> kExitCodes = {{
+    {kExitOk, "done"},
+    {kExitCorrupt, "the checkpoint is not valid"},
+    {kExitUsage, "wrong arguments or settings"},
+    {kExitStorage, "not found, refused, changed or unreadable"},
+    {kExitMemory, "memory limit or out of memory"},
+    {kExitDevice, "the GPU, or something needed to use it, failed or is missing"},
+    {kExitInternal, "a bug"},
+    {kExitInterrupted, "ended by Ctrl-C"},
+    {kExitTerminated, "ended by SIGTERM"},
+}};
+
+// "Exit codes: 0 done; 1 ...", in lines that fit a terminal.
+std::string footer() {
+  std::string text = "Exit codes:";
+  std::size_t column = text.size();
+  for (const auto& [code, meaning] : kExitCodes) {
+    for (const std::string& word :
+         CLI::detail::split(fmt::format("{} {}{}", static_cast<int>(code), meaning,
+                                        code == kExitTerminated ? "." : ";"),
+                            ' ')) {
+      const bool fits = column + 1 + word.size() <= 90;
+      text += (fits ? " " : "\n") + word;
+      column = fits ? column + 1 + word.size() : word.size();
+    }
+  }
+  return text;
+}
 
 // In the order of LogLevel.
 constexpr std::array<std::string_view, 5> kLogLevels = {"trace", "debug", "info", "warning",
@@ -30,7 +55,8 @@ constexpr std::array<std::string_view, 5> kLogLevels = {"trace", "debug", "info"
 extern "C" void print_log_line(std::int32_t level, const char* line, void* user) {
   static_cast<void>(user);
   const bool is_warning = level == static_cast<std::int32_t>(LogLevel::warning);
-  write_to(stderr, "{}{}\n", is_warning ? "warning: " : "", escaped(line));
+  write_to(stderr, "{}{}\n", is_warning ? painted(stderr, Colour::yellow, "warning:") + " " : "",
+           escaped(line));
 }
 
 // Warnings are shown to the command's user, unless the environment sends the log elsewhere.
@@ -51,10 +77,15 @@ struct Arguments {
   bool is_deep = false;
   std::string log_level;
   int rounds = 5;
-  bool as_json = false;
   bool explains = false;
   bool with_debug = false;
+  std::string shell;
 };
+
+// What it means is prints_json(), which the arguments decide before they are parsed.
+void add_json(CLI::App& command, const std::string& description = "print JSON") {
+  command.add_flag("--json", description);
+}
 
 void add_settings(CLI::App& command, std::vector<std::string>& settings) {
   // The text itself is not shown: it may be a secret.
@@ -116,24 +147,23 @@ void add_distributed(CLI::App& command, LoadArguments& load) {
                    "uses the GPU of its number");
 }
 
+ProgramDefinition definition_of(const CLI::App& app);
+
 void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
-  constexpr const char* kJson = "print JSON";
   CLI::App* const ls = app.add_subcommand("ls", "List what is directly under a URI");
   ls->add_option("URI", arguments.uri, "a directory, a prefix or a file")->required();
   ls->add_flag("-r,--recursive", arguments.is_deep, "everything below it, without folders");
-  ls->add_flag("--json", arguments.as_json, "one JSON object per line");
+  add_json(*ls, "one JSON object per line");
   add_settings(*ls, arguments.load.settings);
-  ls->callback([&] {
-    exit_code =
-        run_ls(arguments.uri, arguments.load.settings, arguments.is_deep, arguments.as_json);
-  });
+  ls->callback(
+      [&] { exit_code = run_ls(arguments.uri, arguments.load.settings, arguments.is_deep); });
 
   CLI::App* const inspect =
       app.add_subcommand("inspect", "Check a checkpoint's headers and show what it holds");
   add_checkpoint(*inspect, arguments.load);
-  inspect->add_flag("--json", arguments.as_json, kJson);
+  add_json(*inspect);
   add_settings(*inspect, arguments.load.settings);
-  inspect->callback([&] { exit_code = run_inspect(arguments.load, arguments.as_json); });
+  inspect->callback([&] { exit_code = run_inspect(arguments.load); });
 
   const auto add_pull_arguments = [&](CLI::App& command) {
     command.add_option("URI", arguments.pull.uri, "a directory, a prefix or a file")->required();
@@ -148,18 +178,20 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   pull->add_option("FOLDER", arguments.pull.folder, "created if it does not exist")->required();
   pull->add_option("--max-bandwidth", arguments.pull.max_bandwidth,
                    "bytes per second, such as 500MB");
-  pull->add_flag("--json", arguments.pull.as_json, kJson);
+  add_json(*pull);
   pull->callback([&] { exit_code = run_pull(arguments.pull); });
 
   CLI::App* const snapshot = app.add_subcommand(
       "snapshot", "Print a folder with a model's small files, pulled once for each version");
   add_pull_arguments(*snapshot);
   snapshot->add_option("--cache", arguments.pull.folder, "where snapshots are kept");
+  add_json(*snapshot);
   snapshot->callback([&] { exit_code = run_snapshot(arguments.pull); });
 
   CLI::App* const doctor =
       app.add_subcommand("doctor", "Try every step on the way to a URI's bytes");
   doctor->add_option("URI", arguments.uri, "a directory, a prefix or a file")->required();
+  add_json(*doctor, "one JSON object per line, for each step");
   add_settings(*doctor, arguments.load.settings);
   doctor->callback([&] { exit_code = run_doctor(arguments.uri, arguments.load.settings); });
 
@@ -168,15 +200,15 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   add_load_arguments(*load, arguments.load);
   add_device(*load, arguments.load);
   add_distributed(*load, arguments.load);
-  load->add_flag("--json", arguments.as_json, kJson);
+  add_json(*load);
   load->add_flag("--explain", arguments.explains, "show what was chosen, and why");
-  load->callback(
-      [&] { exit_code = run_load(arguments.load, arguments.as_json, arguments.explains); });
+  load->callback([&] { exit_code = run_load(arguments.load, arguments.explains); });
 
   CLI::App* const digest =
       app.add_subcommand("digest", "Print the SHA-256 of every tensor's bytes, sorted by name");
   add_load_arguments(*digest, arguments.load);
   add_distributed(*digest, arguments.load);
+  add_json(*digest, "one JSON object per line");
   digest->callback([&] { exit_code = run_digest(arguments.load); });
 
   CLI::App* const bench =
@@ -185,20 +217,34 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   add_device(*bench, arguments.load);
   bench->add_option("--rounds", arguments.rounds, "counted rounds (default 5)")
       ->check(CLI::Range(1, 1000));
-  bench->add_flag("--json", arguments.as_json, kJson);
-  bench->callback(
-      [&] { exit_code = run_bench(arguments.load, arguments.rounds, arguments.as_json); });
+  add_json(*bench);
+  bench->callback([&] { exit_code = run_bench(arguments.load, arguments.rounds); });
 
   CLI::App* const settings =
       app.add_subcommand("settings", "Show every setting, its variables and what it means");
   settings->add_flag("--debug", arguments.with_debug,
                      "also those for debugging, which any version may change or drop");
-  settings->add_flag("--json", arguments.as_json, "one JSON object per line");
-  settings->callback([&] { exit_code = run_settings(arguments.with_debug, arguments.as_json); });
+  add_json(*settings, "one JSON object per line");
+  settings->callback([&] { exit_code = run_settings(arguments.with_debug); });
 
-  for (CLI::App* const command :
-       {ls, inspect, load, digest, bench, pull, snapshot, doctor, settings}) {
-    command->footer(kFooter);
+  CLI::App* const completing =
+      app.add_subcommand("completion", "Print what a shell needs to complete this command");
+  completing->add_option("SHELL", arguments.shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  completing->callback([&] {
+    write_text(stdout, completion(definition_of(app), arguments.shell));
+    exit_code = finish_output();
+  });
+
+  CLI::App* const manual = app.add_subcommand("man", "Print the manual page, for man -l -");
+  manual->callback([&] {
+    write_text(stdout, manual_page(definition_of(app)));
+    exit_code = finish_output();
+  });
+
+  for (CLI::App* const command : app.get_subcommands([](CLI::App*) { return true; })) {
+    command->footer(footer());
     // Options of all commands are also accepted after the command's name.
     command->fallthrough();
   }
@@ -206,19 +252,12 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
 
 // ---- Mistyped arguments ----
 
-constexpr std::array<std::string_view, 9> kCommands = {
-    "ls", "inspect", "pull", "snapshot", "doctor", "load", "digest", "bench", "settings"};
-
-bool is_command(std::string_view word) {
-  return std::find(kCommands.begin(), kCommands.end(), word) != kCommands.end();
-}
-
 std::string did_you_mean(std::string_view close) {
   return close.empty() ? std::string(".") : fmt::format("; did you mean {}?", close);
 }
 
 // What is wrong before the command's name, or with it; empty if nothing is.
-std::string explain_start(int argc, char** argv) {
+std::string explain_start(const CLI::App& app, int argc, char** argv) {
   constexpr std::array<std::string_view, 3> kOptions = {"--log", "--help", "--version"};
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
@@ -230,12 +269,13 @@ std::string explain_start(int argc, char** argv) {
       return fmt::format("{} cannot come before the command's name{}", name,
                          did_you_mean(core::nearest(name, kOptions)));
     } else if (!word.starts_with("-")) {
-      if (is_command(word)) return {};
-      std::string all;
-      for (const std::string_view command : kCommands)
-        all += fmt::format("{}{}", all.empty() ? "" : ", ", command);
+      std::vector<std::string> commands;
+      for (const CLI::App* const command :
+           app.get_subcommands([](const CLI::App*) { return true; }))
+        commands.push_back(command->get_name());
+      if (std::find(commands.begin(), commands.end(), word) != commands.end()) return {};
       return fmt::format("there is no command \"{}\"{} There are {}.", word,
-                         did_you_mean(core::nearest(word, kCommands)), all);
+                         did_you_mean(core::nearest(word, commands)), fmt::join(commands, ", "));
     }
   }
   return {};
@@ -272,16 +312,56 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
                      command.get_name());
 }
 
-int refuse_arguments(std::string_view why) {
-  write_to(stderr, "streamer: {}\n", escaped(why));
-  return kExitUsage;
+// ---- The definition ----
+
+OptionDefinition definition_of(const CLI::Option& option) {
+  OptionDefinition made;
+  for (const std::string& name : option.get_snames())
+    made.names.push_back("-" + name);
+  for (const std::string& name : option.get_lnames())
+    made.names.push_back("--" + name);
+  if (option.get_positional()) made.names.push_back(option.get_name());
+  made.takes_value = option.get_items_expected_max() > 0;
+  made.is_required = option.get_required();
+  // Each value may be given anew.
+  made.may_repeat = option.get_items_expected_max() > 1;
+  made.description = option.get_description();
+  // CLI::IsMember describes itself as "TEXT:{a,b}".
+  const std::string type = option.get_type_name();
+  const std::size_t open = type.find('{');
+  if (open != std::string::npos)
+    made.choices = CLI::detail::split(type.substr(open + 1, type.find('}') - open - 1), ',');
+  return made;
+}
+
+ProgramDefinition definition_of(const CLI::App& app) {
+  ProgramDefinition program{app.get_name(), app.get_description(), {}, {}, {}};
+  for (const CLI::Option* const option : app.get_options())
+    program.options.push_back(definition_of(*option));
+  for (const CLI::App* const command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    CommandDefinition made{command->get_name(), command->get_description(), {}, {}};
+    for (const CLI::Option* const option : command->get_options()) {
+      if (option->get_positional()) {
+        made.arguments.push_back(definition_of(*option));
+      } else if (option != command->get_help_ptr()) {
+        made.options.push_back(definition_of(*option));
+      }
+    }
+    program.commands.push_back(std::move(made));
+  }
+  for (const auto& [code, meaning] : kExitCodes)
+    program.exit_codes.emplace_back(code, meaning);
+  return program;
 }
 
 int run(int argc, char** argv) {
+  // Before anything can fail.
+  if (std::find(argv + 1, argv + argc, std::string_view("--json")) != argv + argc)
+    print_json_from_now_on();
   int exit_code = 0;
   Arguments arguments;
   CLI::App app("Streams model weights from storage to memory.", "streamer");
-  app.set_version_flag("--version", fmt::format("streamer {}", version_string()));
+  app.set_version_flag("--version", fmt::format("streamer {}\n{}", version_string(), build_info()));
   app.require_subcommand(1);
   app.add_option("--log", arguments.log_level,
                  "log to stderr: trace, debug, info, warning (default), error")
@@ -290,17 +370,20 @@ int run(int argc, char** argv) {
         const auto at = std::find(kLogLevels.begin(), kLogLevels.end(), level);
         set_log(static_cast<LogLevel>(at - kLogLevels.begin()), print_log_line);
       });
-  app.footer(kFooter);
+  app.footer(footer());
   add_commands(app, arguments, exit_code);
-  if (const std::string why = explain_start(argc, argv); !why.empty()) return refuse_arguments(why);
+  if (const std::string why = explain_start(app, argc, argv); !why.empty())
+    return report_misuse(why);
   show_warnings();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     // CLI11 has a different code for each misuse of the arguments: here there is only one. --help
     // is not a misuse.
-    if (const std::string why = explain(app, error); !why.empty()) return refuse_arguments(why);
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    if (const std::string why = explain(app, error); !why.empty()) return report_misuse(why);
+    if (error.get_exit_code() != 0 && prints_json()) return report_misuse(error.what());
+    if (app.exit(error) != 0) return kExitUsage;
+    return finish_output();
   }
   return exit_code;
 }

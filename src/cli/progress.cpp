@@ -2,13 +2,13 @@
 #include "cli/progress.hpp"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <string>
 
-#include "cli/command.hpp"
+#include "cli/output.hpp"
 
 namespace streamer::cli {
 
@@ -16,15 +16,42 @@ namespace {
 
 constexpr std::chrono::milliseconds kRedraw{100};
 constexpr std::chrono::seconds kLine{5};
-constexpr std::size_t kBarWidth = 30;
+constexpr std::size_t kWidestBar = 30;
+constexpr std::size_t kNarrowestBar = 8;
 
-std::string bar_of(double share) {
-  const auto filled = static_cast<std::size_t>(std::clamp(share, 0.0, 1.0) * kBarWidth);
-  return std::string(filled, '#') + std::string(kBarWidth - filled, '.');
+double share_of(const ProgressState& state) {
+  if (state.bytes_total == 0) return 1;
+  return std::min(1.0,
+                  static_cast<double>(state.bytes_done) / static_cast<double>(state.bytes_total));
 }
 
-double share_of(std::uint64_t done, std::uint64_t total) {
-  return total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total);
+std::string bar_of(double share, std::size_t width) {
+  const auto filled = static_cast<std::size_t>(share * static_cast<double>(width));
+  return "[" + std::string(filled, '#') + std::string(width - filled, '.') + "]";
+}
+
+// "1:05", "2:00:07".
+std::string clock_text(double seconds) {
+  const auto whole = static_cast<std::uint64_t>(seconds);
+  const std::uint64_t minutes = whole / 60;
+  if (minutes < 60) return fmt::format("{}:{:02}", minutes, whole % 60);
+  return fmt::format("{}:{:02}:{:02}", minutes / 60, minutes % 60, whole % 60);
+}
+
+std::string time_text(const ProgressState& state) {
+  constexpr double kLongest = 100 * 3600;  // beyond that it is no forecast
+  const double elapsed = static_cast<double>(state.elapsed_ns) * 1e-9;
+  if (state.bytes_done >= state.bytes_total) return "took " + clock_text(elapsed);
+  const auto left = static_cast<double>(state.bytes_total - state.bytes_done);
+  const double seconds =
+      state.bytes_moved == 0 ? kLongest : left * elapsed / static_cast<double>(state.bytes_moved);
+  return seconds < kLongest ? "ETA " + clock_text(seconds) : "ETA -:--";
+}
+
+std::size_t columns_of_terminal() {
+  winsize size{};
+  const bool is_known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col != 0;
+  return is_known ? size.ws_col : 80;
 }
 
 }  // namespace
@@ -34,60 +61,60 @@ double gigabytes_per_second(std::uint64_t bytes, std::uint64_t elapsed_ns) {
   return elapsed_ns == 0 ? 0 : static_cast<double>(bytes) / static_cast<double>(elapsed_ns);
 }
 
-Progress::Progress()
+std::string progress_line(const ProgressState& state, std::size_t columns) {
+  const double share = share_of(state);
+  std::string line = fmt::format("{:3.0f} %", share * 100);
+  for (const std::string& part :
+       {fmt::format("{:.2f} GB/s", gigabytes_per_second(state.bytes_moved, state.elapsed_ns)),
+        time_text(state),
+        fmt::format("{} of {}", human_bytes(state.bytes_done), human_bytes(state.bytes_total)),
+        fmt::format("{}/{} {}", state.items_done, state.items_total, state.items)}) {
+    if (line.size() + 2 + part.size() > columns) break;
+    line += "  " + part;
+  }
+  const std::size_t around = 3;  // its brackets, and a space
+  const std::size_t room = columns - std::min(columns, line.size() + around);
+  return room < kNarrowestBar ? line : bar_of(share, std::min(room, kWidestBar)) + " " + line;
+}
+
+ProgressState progress_of(const LoadStats& stats) {
+  // What was read may be a little more than what was asked for.
+  const std::uint64_t done = std::min(stats.bytes_read, stats.bytes_total);
+  return {done,     stats.bytes_total, done, stats.elapsed_ns, stats.items_ready, stats.items_total,
+          "tensors"};
+}
+
+ProgressDisplay::ProgressDisplay()
     : is_terminal_(::isatty(STDERR_FILENO) != 0),
       next_(std::chrono::steady_clock::now() +
             (is_terminal_ ? std::chrono::nanoseconds(kRedraw) : std::chrono::nanoseconds(kLine))) {}
 
-void Progress::show(const LoadStats& stats) {
+void ProgressDisplay::show(const ProgressState& state) {
   const auto now = std::chrono::steady_clock::now();
   if (now < next_) return;
   next_ =
       now + (is_terminal_ ? std::chrono::nanoseconds(kRedraw) : std::chrono::nanoseconds(kLine));
-  draw(stats);
-  if (!is_terminal_) write_to(stderr, "\n");
+  draw(state);
 }
 
-void Progress::finish(const LoadStats& stats) {
+void ProgressDisplay::finish(const ProgressState& state) {
   if (!is_terminal_) return;
-  draw(stats);
-  write_to(stderr, "\n");
+  draw(state);
+  write_text(stderr, "\n");
 }
 
-void Progress::draw(const LoadStats& stats) const {
-  // What was read may be a little more than what was asked for.
-  const std::uint64_t done = std::min(stats.bytes_read, stats.bytes_total);
-  const double share = share_of(done, stats.bytes_total);
-  write_to(stderr, "{}[{}] {:3.0f} %  {} of {}  {:.2f} GB/s  {}/{} tensors",
-           is_terminal_ ? "\r" : "", bar_of(share), share * 100, human_bytes(done),
-           human_bytes(stats.bytes_total), gigabytes_per_second(done, stats.elapsed_ns),
-           stats.items_ready, stats.items_total);
+void ProgressDisplay::draw(const ProgressState& state) {
+  if (!is_terminal_) {
+    write_text(stderr, progress_line(state, 200) + "\n");
+    return;
+  }
+  // The last column stays free: some terminals begin a new line there.
+  const std::string line = progress_line(state, columns_of_terminal() - 1);
+  // Spaces over the rest of a longer line.
+  const std::size_t rest = drawn_columns_ - std::min(drawn_columns_, line.size());
+  write_to(stderr, "\r{}{}", line, std::string(rest, ' '));
+  drawn_columns_ = line.size();
   std::fflush(stderr);
-}
-
-bool PullBar::is_wanted() {
-  return ::isatty(STDERR_FILENO) != 0;
-}
-
-void PullBar::show(const streamer::Progress& progress) {
-  // Until the listing is there.
-  if (progress.files_total == 0) return;
-  const double share = share_of(progress.bytes_done, progress.bytes_total);
-  const std::chrono::nanoseconds elapsed = std::chrono::steady_clock::now() - began_;
-  const std::uint64_t copied =
-      progress.bytes_done - std::min(progress.bytes_skipped, progress.bytes_done);
-  // Behind it the rest of a longer line that was there is erased.
-  write_to(stderr, "\r[{}] {:3.0f} %  {} of {}  {:.2f} GB/s  {}/{} files\x1b[K", bar_of(share),
-           share * 100, human_bytes(progress.bytes_done), human_bytes(progress.bytes_total),
-           gigabytes_per_second(copied, static_cast<std::uint64_t>(elapsed.count())),
-           progress.files_done, progress.files_total);
-  std::fflush(stderr);
-  has_drawn_ = true;
-}
-
-void PullBar::finish(const streamer::Progress& progress) {
-  show(progress);
-  if (has_drawn_) write_to(stderr, "\n");
 }
 
 }  // namespace streamer::cli

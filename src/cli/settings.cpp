@@ -25,10 +25,10 @@ void print_json(const streamer_setting_info& row) {
 
 }  // namespace
 
-int run_settings(bool with_debug, bool as_json) {
+int run_settings(bool with_debug) {
   for (const streamer_setting_info& row : all_settings()) {
     if (!with_debug && std::string_view(row.name).starts_with("debug.")) continue;
-    if (as_json) {
+    if (prints_json()) {
       print_json(row);
       continue;
     }

@@ -18,7 +18,7 @@ ARROWS = {
     "gpu": {"base", "memory"},
     "engine": {"base", "http", "storage", "checkpoint", "memory", "gpu"},
     "distributed": {"base", "checkpoint", "memory", "gpu", "engine"},
-    "capi": {"base", "storage", "download", "doctor", "checkpoint", "memory", "gpu", "engine",
+    "capi": {"base", "http", "storage", "download", "doctor", "checkpoint", "memory", "gpu", "engine",
              "distributed"},
     "cli": {"streamer"},
     "streamer": set(),  # include/streamer

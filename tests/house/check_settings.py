@@ -35,7 +35,7 @@ def texts_of(source):
     joined = re.sub(r'"\s*\n\s*"', "", without_comments(source))
     for literal in LITERAL.findall(joined):
         if " " in literal.strip():
-            yield literal
+            yield literal.replace("\\n", "\n")
 
 
 def rows_of(source):

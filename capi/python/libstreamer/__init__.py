@@ -44,8 +44,8 @@ __all__ = [
     "ObjectChangedError", "ObjectInfo", "Operation", "OutOfMemoryError", "ProcessUse", "Progress",
     "PulledFile",
     "Ranges", "RankGroup", "RankParts", "ReadError", "Reloaded", "Step", "StreamerError", "Tensor",
-    "TensorInfo", "TorchRanks", "UnsupportedError", "all_settings", "all_stats", "call_async",
-    "changed", "configure_process", "diagnose",
+    "TensorInfo", "TorchRanks", "UnsupportedError", "all_settings", "all_stats", "build_info",
+    "call_async", "changed", "configure_process", "diagnose",
     "library_version", "list", "list_model", "load", "load_into", "open", "open_rank",
     "process_use", "pull", "reload", "snapshot", "start", "trim",
 ]
@@ -89,6 +89,12 @@ class Step(NamedTuple):
 def library_version() -> str:
     """The version of the shared library: "0.1.0"."""
     return _library.version_string().decode()
+
+
+def build_info() -> Dict[str, str]:
+    """What is in the shared library, for humans: of curl, TLS, io_uring, GPU and MPI."""
+    lines = _library.build_info().decode().splitlines()
+    return dict(line.split(": ", 1) for line in lines)
 
 
 def open(uris: Union[Uri, Sequence[Uri]],

@@ -119,6 +119,7 @@ _STATUS = object()
 _FUNCTIONS = {
     "version": (c_uint32,),
     "version_string": (c_char_p,),
+    "build_info": (c_char_p,),
     "status_name": (c_char_p, c_int32),
     "error_get_info": (None, _handle, POINTER(ErrorInfo)),
     "error_line": (c_char_p, _handle),
