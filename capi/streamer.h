@@ -52,7 +52,7 @@ extern "C" {
 STREAMER_API uint32_t streamer_version(void);
 /* The same version as text: "0.1.0". */
 STREAMER_API const char *streamer_version_string(void);
-/* What is in this build, for humans: lines "NAME: VALUE" of curl, TLS, io_uring, GPU and MPI. */
+/* What is in this build, for humans: lines "NAME: VALUE". */
 STREAMER_API const char *streamer_build_info(void);
 
 /* ---- Status and errors ------------------------------------------------------------------------ */

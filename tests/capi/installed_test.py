@@ -5,17 +5,14 @@
     installed_test.py BUILD SOURCE_ROOT CHECKPOINT
 """
 import glob
-import json
 import os
-import struct
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 
 BUILD, ROOT, CHECKPOINT = (os.path.abspath(path) for path in sys.argv[1:4])
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+import weight_server  # noqa: E402
 
 
 def run(*command, **keywords):
@@ -23,44 +20,6 @@ def run(*command, **keywords):
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     return done.stdout
-
-
-def serve_and_ask(program, environment):
-    """The example server is there at once, gets ready, and gives every tensor's bytes."""
-    shard = sorted(glob.glob(f"{CHECKPOINT}/*.safetensors"))[0]
-    with open(shard, "rb") as file:
-        content = file.read()
-    (length,) = struct.unpack_from("<Q", content)
-    header = json.loads(content[8:8 + length])
-    header.pop("__metadata__", None)
-    with subprocess.Popen([program, CHECKPOINT, "0"], stdout=subprocess.PIPE, text=True,
-                          env=environment) as server:
-        url = "http://127.0.0.1:" + server.stdout.readline().split()[-1]
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(url + "/health") as answer:
-                    assert answer.read() == b"ready"
-                break
-            except urllib.error.HTTPError as busy:
-                assert busy.code == 503 and time.monotonic() < deadline, busy.read()
-        for name, tensor in header.items():
-            begin, end = tensor["data_offsets"]
-            with urllib.request.urlopen(f"{url}/tensors/{name}") as answer:
-                assert answer.read() == content[8 + length + begin:8 + length + end], name
-        server.terminate()
-        assert server.wait(30) == 0
-    with subprocess.Popen([program, "/nowhere", "0"], stdout=subprocess.PIPE, text=True,
-                          env=environment) as server:
-        url = "http://127.0.0.1:" + server.stdout.readline().split()[-1]
-        failure = b""
-        while b"/nowhere" not in failure:
-            try:
-                urllib.request.urlopen(url + "/health").close()
-                sys.exit("a server without weights says that it is ready")
-            except urllib.error.HTTPError as error:
-                failure = error.read()
-        server.terminate()
 
 
 def main():
@@ -89,7 +48,7 @@ def main():
         run("c++", "-std=c++20", f"{ROOT}/examples/cpp/weight_server.cpp", *base, *[
             "-l:libstreamer.a" if word == "-lstreamer" else word
             for word in flags("--cflags", "--static", "--libs")], "-o", server)
-        serve_and_ask(server, environment)
+        weight_server.ask(server, CHECKPOINT, environment)
         for name, command in programs.items():
             program = os.path.join(folder, name)
             run(*command, "-o", program)

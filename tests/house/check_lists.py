@@ -45,6 +45,19 @@ def check(header, kinds, dtypes):
             yield f"two {what}s have the number {number}"
 
 
+def camel(name):
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def check_bindings(kinds, rust, go):
+    """Yields the error kinds that the wrappers for Rust and Go do not have."""
+    for name, number, _ in kinds_of(kinds):
+        if f"    {camel(name)} = {number},\n" not in rust:
+            yield f"capi/rust does not have the error kind {camel(name)} = {number}"
+        if not re.search(rf"^\t\w+ +ErrorKind = C\.STREAMER_ERROR_{name.upper()}$", go, re.MULTILINE):
+            yield f"capi/go does not have the error kind of STREAMER_ERROR_{name.upper()}"
+
+
 def check_inits(header):
     """Yields the macros that have no function of their name, for languages without macros."""
     for name in re.findall(r"^#define STREAMER_(\w+)_INIT\b", header, re.MULTILINE):
@@ -66,6 +79,9 @@ def self_test():
         if not list(check(*bad)):
             print("not found out:", bad)
             return 1
+    rust, go = "    Io = 206,\n", "\tIO ErrorKind = C.STREAMER_ERROR_IO\n"
+    if list(check_bindings(kinds, rust, go)) or len(list(check_bindings(kinds, "", ""))) != 2:
+        return 1
     return 0 if list(check_inits("#define STREAMER_X_INIT {0}\n")) else 1
 
 
@@ -80,6 +96,8 @@ def main():
     wrong = list(check_inits(read("capi/streamer.h")))
     wrong += list(check(read("capi/streamer.h"), read("include/streamer/error_kinds.inc"),
                        read("include/streamer/dtypes.inc")))
+    wrong += list(check_bindings(read("include/streamer/error_kinds.inc"),
+                                 read("capi/rust/src/error.rs"), read("capi/go/error.go")))
     print("\n".join(wrong))
     return 1 if wrong else 0
 

@@ -10,7 +10,7 @@ TOPS = ("src", "capi", "include", "tests", "examples")
 MOST_COLUMNS = 104
 MOST_LINES = 600
 # The C ABI is one contract, in one file.
-MORE_LINES = {"capi/streamer.h": 900}
+MORE_LINES = {"capi/streamer.h": 1000}
 
 
 def check_file(path, text):

@@ -1,0 +1,3 @@
+module libstreamer/capi
+
+go 1.19
