@@ -34,7 +34,7 @@ Error no_such_setting(SettingRows rows, std::string_view name) {
   const std::string close = nearest_or_behind("debug.", name, names);
   return Error(ErrorKind::invalid_argument,
                fmt::format("there is no setting \"{}\"{}", name,
-                           close.empty() ? "; the README lists all"
+                           close.empty() ? "; \"streamer settings\" lists all"
                                          : fmt::format("; did you mean {}?", close)));
 }
 

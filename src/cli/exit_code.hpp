@@ -4,7 +4,7 @@
 
 namespace streamer::cli {
 
-// Documented in --help and in the README.
+// Documented in --help, the manual and docs/command.md.
 enum ExitCode : int {
   kExitOk = 0,
   kExitCorrupt = 1,        // the checkpoint breaks the format's rules

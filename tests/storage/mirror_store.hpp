@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The smallest backend that there can be, whole; the README shows it.
+// The smallest backend that there can be, whole; docs/adding-a-store.md shows it.
 
 #include "base/text.hpp"
 #include "storage/remote_store.hpp"
