@@ -15,6 +15,9 @@ import termios
 import unittest
 
 STREAMER, ROOT = os.path.abspath(sys.argv[1]), sys.argv[2]
+sys.path.insert(0, os.path.join(ROOT, "tests", "servers"))
+import small_store  # noqa: E402
+
 COMMANDS = ["ls", "inspect", "load", "digest", "bench", "pull", "snapshot", "doctor", "settings"]
 
 
@@ -191,6 +194,27 @@ class Habits(unittest.TestCase):
         done = run("pull", f"{tree}/*", to, "--allow", "*.json")
         self.assertEqual(done.returncode, 2)
         self.assertIn("--allow", done.stderr)
+
+    def test_patterns_in_a_store(self):
+        store = small_store.SmallStore()
+        store.has_folders = True
+        self.addCleanup(store.stop)
+        names = ("m/a/x.json", "m/b/x.json", "m/b/c/x.json", "m/odd[1].json", "m/odd1.json",
+                 "m/q?.json")
+        store.objects.update({name: name.encode() for name in names})
+        environment = {**os.environ, **store.variables()}
+        for pattern, expected in (
+                ("m/*/x.json", ["m/a/x.json", "m/b/x.json"]), ("m/odd[1].json", ["m/odd[1].json"]),
+                ("m/**/x.json", ["m/a/x.json", "m/b/c/x.json", "m/b/x.json"]),
+                ("m/odd[1]*", ["m/odd1.json"]), ("m/q?.json", ["m/q?.json"])):
+            done = run("ls", "s3://bucket/" + pattern, "--json", env=environment)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual([json.loads(line)["uri"] for line in done.stdout.splitlines()],
+                             ["s3://bucket/" + name for name in expected], pattern)
+        self.assertEqual(run("ls", "s3://bucket/m/*.st", env=environment).returncode, 3)
+        done = run("ls", "s3://b*/m", env=environment)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("below a bucket", done.stderr)
 
     def test_loads_take_patterns(self):
         whole = run("digest", self.model).stdout

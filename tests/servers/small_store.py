@@ -19,6 +19,7 @@ class SmallStore:
         self.etags = {}     # key: ETag, where it is not the MD5
         self.ghosts = set()  # keys that are listed, and not there
         self.requests = []  # "GET key", "LIST prefix"
+        self.has_folders = False  # whether listings respect a delimiter
         self.before_read = lambda key: None
         store = self
 
@@ -83,6 +84,12 @@ class SmallStore:
         self.requests.append(f"LIST {prefix}")
         keys = sorted(key for key in {*self.objects, *self.ghosts} if key.startswith(prefix))[:most]
         rows = ""
+        if self.has_folders and given.get("delimiter"):
+            below = [key[len(prefix):].split(given["delimiter"]) for key in keys]
+            keys = [key for key, names in zip(keys, below) if len(names) == 1]
+            for name in sorted({names[0] for names in below if len(names) > 1}):
+                folder = urllib.parse.quote(prefix + name + given["delimiter"])
+                rows += f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>"
         for key in keys:
             is_there = key in self.objects
             size, etag = (len(self.objects[key]), self.etag_of(key)) if is_there else (1, '"x"')
