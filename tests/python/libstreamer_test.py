@@ -71,6 +71,14 @@ class Package(unittest.TestCase):
     def by_name(self):
         return {name: (dtype, tuple(shape), data) for name, dtype, shape, data in self.tensors}
 
+    def test_opening_makes_no_object_for_a_tensor_before_one_is_asked_for(self):
+        checkpoint = libstreamer.open(self.path)
+        self.assertNotIn("tensors", vars(checkpoint))
+        tensors = {t.name: (t.dtype, t.shape, t.bytes) for t in checkpoint.tensors}
+        self.assertEqual(tensors, {name: (dtype, shape, len(data))
+                                   for name, (dtype, shape, data) in self.by_name().items()})
+        self.assertIs(checkpoint.tensors, checkpoint.tensors)
+
     def test_a_checkpoint_is_a_mapping(self):
         checkpoint = libstreamer.open(self.path)
         self.assertEqual(set(checkpoint), set(self.by_name()))

@@ -2,12 +2,14 @@
 """Safetensors objects, opened and checked, as one mapping of names to tensors."""
 import collections.abc
 import ctypes
+import functools
 import os
+import struct
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _native
 from ._native import library
-from .errors import call
+from .errors import call, take_error
 from .settings import NativeSettings, explained_by
 from .waiting import call_for_handle, operation_of
 
@@ -44,6 +46,18 @@ def as_uris(uris: Union[Uri, Sequence[Uri]]) -> List[str]:
     return [os.fspath(uri) for uri in uris]
 
 
+# TensorInfo of streamer.h for struct: struct_size, name, name_size, dtype, rank, shape, bytes, object,
+# object_offset.
+_INFO = struct.Struct("@NPNiIPQNQ")
+assert _INFO.size == ctypes.sizeof(_native.TensorInfo)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape_of(numbers):
+    return struct.unpack(f"={len(numbers) // 8}Q", numbers)
+
+
+@functools.lru_cache(maxsize=None)
 def dtype_name(number):
     return (library.dtype_name(number) or b"unknown").decode()
 
@@ -64,10 +78,6 @@ class Checkpoint(collections.abc.Mapping):
         self._operation = operation_of(timeout, operation)
         self.handle = self._open()
         self._operation = None
-        self.tensors: Tuple[TensorInfo, ...] = tuple(self._read_tensors())
-        self._by_name = {}
-        for tensor in self.tensors:
-            self._by_name.setdefault(tensor.name, tensor)
         self.objects: Tuple[ObjectInfo, ...] = tuple(self._read_objects())
 
     def _open(self):
@@ -84,13 +94,36 @@ class Checkpoint(collections.abc.Mapping):
         if getattr(self, "handle", None):
             library.checkpoint_close(self.handle)
 
+    @functools.cached_property
+    def tensors(self) -> Tuple[TensorInfo, ...]:
+        """All tensors, in storage order. Made when it is first asked for, so that a load can already
+        read in the meantime."""
+        return tuple(self._read_tensors())
+
+    @functools.cached_property
+    def _by_name(self) -> Dict[str, TensorInfo]:
+        by_name = {tensor.name: tensor for tensor in self.tensors}
+        if len(by_name) != len(self.tensors):
+            by_name = {}
+            for tensor in self.tensors:
+                by_name.setdefault(tensor.name, tensor)
+        return by_name
+
     def _read_tensors(self):
-        info = _native.TensorInfo()
-        for number in range(library.checkpoint_tensor_count(self.handle)):
-            call(library.checkpoint_get_tensor_info, self.handle, number, ctypes.byref(info))
-            yield TensorInfo(ctypes.string_at(info.name, info.name_size).decode(),
-                             dtype_name(info.dtype), tuple(info.shape[:info.rank]), info.bytes,
-                             number, info.object, info.object_offset)
+        # Once for each tensor of a checkpoint that may have 100,000: every step counts.
+        native, error = _native.TensorInfo(), ctypes.c_void_p()
+        get, arguments = library.checkpoint_get_tensor_info, (ctypes.byref(native),
+                                                              ctypes.byref(error))
+        view, handle, unpack = memoryview(native).cast("B"), self.handle, _INFO.unpack_from
+        string_at, new = ctypes.string_at, tuple.__new__
+        for number in range(library.checkpoint_tensor_count(handle)):
+            status = get(handle, number, *arguments)
+            if status != _native.OK:
+                raise take_error(status, error)
+            _, name, name_size, dtype, rank, shape, nbytes, index, offset = unpack(view)
+            yield new(TensorInfo, (string_at(name, name_size).decode(), dtype_name(dtype),
+                                   _shape_of(string_at(shape, 8 * rank)) if rank else (), nbytes,
+                                   number, index, offset))
 
     def _read_objects(self):
         info = _native.ObjectInfo()

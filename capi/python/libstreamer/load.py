@@ -399,9 +399,10 @@ class Load:
         views = _VIEW.iter_unpack(memoryview(self._views).cast("B")[:count * _VIEW.size])
         for handle, (_, _, _, _, _, _, data, nbytes, kind, device, number, _, _, _) in zip(
                 self._handles, views):
-            name, dtype, shape, *_ = tensors[number]
-            append(Tensor(handle, name, dtype, shapes.get(number, shape) if shapes else shape, nbytes,
-                          _device_name(kind, device), number, data))
+            info = tensors[number]
+            shape = shapes.get(number, info[2]) if shapes else info[2]
+            append(Tensor(handle, info[0], info[1], shape, nbytes, _device_name(kind, device), number,
+                          data))
 
     def _move_out(self):
         last = self._last()
