@@ -2,6 +2,7 @@
 // What bash, zsh and fish complete: commands, options, values of which there are only some, names
 // of settings after --set, and otherwise files.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cli/definition.hpp"
 #include "streamer/streamer.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // streamer inspect: what a checkpoint contains, and whether it is valid.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 

@@ -2,6 +2,7 @@
 // The streamer command: its arguments. Uses only the public headers, which shows that they are
 // complete.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <algorithm>
 #include <array>

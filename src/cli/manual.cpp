@@ -2,6 +2,7 @@
 // The manual page. Text for roff: a backslash is \e, a hyphen that is to be copied \-, and no line
 // of text begins with a full stop or an apostrophe.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cli/definition.hpp"
 #include "streamer/streamer.hpp"

@@ -6,6 +6,7 @@
 """
 import glob
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,35 @@ def run(*command, **keywords):
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     return done.stdout
+
+
+def run_downstream(folder, prefix, environment):
+    """The projects of examples/downstream, against an installation that was moved."""
+    # They ask for nothing that the library itself is made with.
+    bare = {**environment, "PKG_CONFIG_LIBDIR": environment["PKG_CONFIG_PATH"],
+            "PKG_CONFIG_SYSROOT_DIR": folder}
+    projects = f"{ROOT}/examples/downstream"
+    made = []
+    if shutil.which("cmake"):
+        run("cmake", "-S", f"{projects}/cmake", "-B", f"{folder}/cmake",
+            f"-DCMAKE_PREFIX_PATH={prefix}", env=environment)
+        run("cmake", "--build", f"{folder}/cmake", env=environment)
+        made += [f"{folder}/cmake/load_checkpoint_{name}" for name in ("c", "cpp", "static")]
+        newer = subprocess.run(["cmake", "-P", "/dev/stdin"], text=True, capture_output=True, input=f"""
+            set(PACKAGE_FIND_VERSION 0.2)
+            include({glob.glob(prefix + "/**/streamer-config-version.cmake", recursive=True)[0]})
+            message("compatible: ${{PACKAGE_VERSION_COMPATIBLE}}")""")
+        assert "compatible: FALSE" in newer.stderr, newer.stderr
+    run("meson", "setup", f"{folder}/meson", f"{projects}/meson", "--wrap-mode=nofallback", env=bare)
+    run("ninja", "-C", f"{folder}/meson", env=bare)
+    made += [f"{folder}/meson/load_checkpoint_{name}" for name in ("c", "cpp")]
+    shutil.copytree(f"{ROOT}/examples/c", f"{folder}/a/c")
+    shutil.copytree(f"{projects}/make", f"{folder}/a/b/make")
+    run("make", "-C", f"{folder}/a/b/make", env=bare)
+    made += [f"{folder}/a/b/make/load_checkpoint"]
+    for program in made:
+        output = run(program, CHECKPOINT, env=environment)
+        assert "lm_head.weight" in output, program
 
 
 def main():
@@ -56,6 +86,7 @@ def main():
             assert needs_library == name.startswith("shared"), name
             output = run(program, CHECKPOINT, env=environment)
             assert "lm_head.weight" in output, name
+        run_downstream(folder, os.path.dirname(include), environment)
         command = glob.glob(f"{folder}/**/bin/streamer", recursive=True)[0]
         assert "valid" in run(command, "inspect", CHECKPOINT, env=environment)
 

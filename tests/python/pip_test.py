@@ -40,7 +40,8 @@ class Pip(unittest.TestCase):
     def install(cls, source, *options):
         done = subprocess.run([sys.executable, "-m", "pip", "--python", cls.python, "install",
                                "--no-build-isolation", "--no-index", *options, source],
-                              capture_output=True, text=True)
+                              capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": os.environ.get("STREAMER_MESONPY", "")})
         if done.returncode != 0:
             raise AssertionError(done.stdout + done.stderr)
 
