@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "checkpoint/model_sources.hpp"
+#include "doctor/device_way.hpp"
 #include "doctor/doctor.hpp"
 #include "download/pull.hpp"
 #include "download/snapshot.hpp"
@@ -76,6 +77,19 @@ streamer_files* files_of(const std::string& folder, const std::vector<core::Pull
     files->files.push_back(
         {core::child(root, file.path).text(), file.bytes, file.etag, file.was_there});
   return files.release();
+}
+
+core::DoctorReport report_to(streamer_step_callback callback, void* user) {
+  return [callback, user](const core::DoctorStep& step) {
+    const std::string detail = step.failure == nullptr ? step.detail : step.failure->line();
+    streamer_step_info info = STREAMER_STEP_INFO_INIT;
+    info.name = step.name.c_str();
+    info.detail = detail.c_str();
+    info.elapsed_ns = static_cast<uint64_t>(step.elapsed.count());
+    info.status =
+        step.failure == nullptr ? STREAMER_OK : static_cast<streamer_status>(step.failure->kind());
+    callback(&info, user);
+  };
 }
 
 }  // namespace
@@ -157,16 +171,21 @@ streamer_status streamer_diagnose(const char* uri, const streamer_settings* sett
     STREAMER_REQUIRE(callback);
     const core::Uri parsed = TRY(core::parse_uri(uri));
     core::Stores stores = stores_with(settings);
-    TRY(core::diagnose(stores, parsed, [&](const core::DoctorStep& step) {
-      const std::string detail = step.failure == nullptr ? step.detail : step.failure->line();
-      streamer_step_info info = STREAMER_STEP_INFO_INIT;
-      info.name = step.name.c_str();
-      info.detail = detail.c_str();
-      info.elapsed_ns = static_cast<uint64_t>(step.elapsed.count());
-      info.status = step.failure == nullptr ? STREAMER_OK
-                                            : static_cast<streamer_status>(step.failure->kind());
-      callback(&info, user);
-    }));
+    TRY(core::diagnose(stores, parsed, report_to(callback, user)));
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_diagnose_device(streamer_device device, streamer_operation* operation,
+                                         streamer_step_callback callback, void* user,
+                                         streamer_error** error_out) {
+  return operate("the diagnosis", nullptr, operation, error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(callback);
+    const core::Device given = TRY(check_device(device));
+    if (given.is_host())
+      return Error(ErrorKind::invalid_argument,
+                   "the way to a device is diagnosed, and the device is the host");
+    TRY(core::diagnose_device(given, report_to(callback, user)));
     return STREAMER_OK;
   });
 }

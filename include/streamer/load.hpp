@@ -60,8 +60,8 @@ class Load {
  public:
   // Returns at once; with a communicator, once all ranks have arrived. plan and options are copied.
   // Errors: memory_limit (the limit is below the largest item; names the tensor and both sizes),
-  // invalid_argument, out_of_memory, device (says which: a library built without CUDA, no driver,
-  // a driver that is too old, no GPU).
+  // invalid_argument, out_of_memory, device (says which: no driver, a driver that is
+  // too old, no GPU, a hidden one).
   static Result<Load> start(const Plan& plan, const LoadOptions& options = {}) {
     auto settings = options.to_settings();
     if (!settings) return std::move(settings).error();

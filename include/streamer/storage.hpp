@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "device.hpp"
 #include "operation.hpp"
 #include "result.hpp"
 #include "settings.hpp"
@@ -194,6 +195,17 @@ inline Result<void> diagnose(const std::string& uri, streamer_step_callback call
   streamer_error* error = nullptr;
   if (streamer_diagnose(uri.c_str(), settings.get(), detail::handle_of(operation), callback, user,
                         &error) != STREAMER_OK)
+    return Error(error);
+  return {};
+}
+
+// The same for a device's memory: driver, device, context, pinned memory, bytes there and back,
+// copy rate, NUMA distance. Takes about a second.
+inline Result<void> diagnose_device(Device device, streamer_step_callback callback, void* user,
+                                    const Operation* operation = nullptr) {
+  streamer_error* error = nullptr;
+  if (streamer_diagnose_device(device.c(), detail::handle_of(operation), callback, user, &error) !=
+      STREAMER_OK)
     return Error(error);
   return {};
 }

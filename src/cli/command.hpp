@@ -43,7 +43,9 @@ int run_ls(const std::string& uri, const std::vector<std::string>& settings, boo
 int run_inspect(const LoadArguments& arguments);
 int run_pull(const PullArguments& arguments);
 int run_snapshot(const PullArguments& arguments);
-int run_doctor(const std::string& uri, const std::vector<std::string>& settings);
+// uri or device may be empty, for those that are not asked for.
+int run_doctor(const std::string& uri, const std::string& device,
+               const std::vector<std::string>& settings);
 int run_settings(bool with_debug);
 int run_load(const LoadArguments& arguments, bool explains);
 int run_digest(const LoadArguments& arguments);

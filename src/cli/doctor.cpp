@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// streamer doctor: everything on the way to a URI's bytes, step by step.
+// streamer doctor: everything on the way to a URI's bytes, or to a device, step by step.
 #include <fmt/format.h>
 
 #include "cli/command.hpp"
@@ -27,7 +27,14 @@ extern "C" void print_step(const streamer_step_info* step, void* user) {
 
 }  // namespace
 
-int run_doctor(const std::string& uri, const std::vector<std::string>& settings_given) {
+int run_doctor(const std::string& uri, const std::string& device,
+               const std::vector<std::string>& settings_given) {
+  if (!device.empty()) {
+    auto diagnosed =
+        diagnose_device(device_named(device).value(), print_step, nullptr, interrupts());
+    if (!diagnosed) return report(diagnosed.error());
+  }
+  if (uri.empty()) return finish_output();
   auto settings = make_settings(settings_given);
   if (!settings) return report(settings.error());
   auto diagnosed = diagnose(uri, print_step, nullptr, *settings, interrupts());

@@ -75,6 +75,7 @@ struct Arguments {
   std::string uri;
   LoadArguments load;
   PullArguments pull;
+  std::string device;  // doctor's
   bool is_deep = false;
   std::string log_level;
   int rounds = 5;
@@ -190,11 +191,23 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   snapshot->callback([&] { exit_code = run_snapshot(arguments.pull); });
 
   CLI::App* const doctor =
-      app.add_subcommand("doctor", "Try every step on the way to a URI's bytes");
-  doctor->add_option("URI", arguments.uri, "a directory, a prefix or a file")->required();
+      app.add_subcommand("doctor", "Try every step on the way to a URI's bytes, or to a GPU");
+  doctor->add_option("URI", arguments.uri, "a directory, a prefix or a file");
+  doctor->add_option("--device", arguments.device, "such as cuda:0")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            const auto device = device_named(text);
+            if (!device) return std::string(device.error().message());
+            return std::string(*device == host() ? "is a GPU, such as cuda:0" : "");
+          },
+          ""));
   add_json(*doctor, "one JSON object per line, for each step");
   add_settings(*doctor, arguments.load.settings);
-  doctor->callback([&] { exit_code = run_doctor(arguments.uri, arguments.load.settings); });
+  doctor->callback([&] {
+    if (arguments.uri.empty() && arguments.device.empty())
+      throw CLI::RequiredError("URI, or --device,");
+    exit_code = run_doctor(arguments.uri, arguments.device, arguments.load.settings);
+  });
 
   CLI::App* const load =
       app.add_subcommand("load", "Stream a checkpoint to memory and report how it went");

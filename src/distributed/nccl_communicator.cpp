@@ -10,37 +10,14 @@
 #include <thread>
 
 #include "distributed/agreement.hpp"
+#include "distributed/nccl_abi.hpp"
 #include "gpu/device_thread.hpp"
 
 namespace streamer::core::inline distributed {
 
 namespace {
 
-// NCCL's ABI, as far as it is used here: the types and values of nccl.h, spelled out so that its
-// header is not needed.
-struct UniqueId {
-  std::array<char, 128> internal;
-};
-using NcclComm = void*;
-using NcclResult = int;
-constexpr NcclResult kSuccess = 0;
-constexpr NcclResult kInProgress = 7;
-constexpr int kInt8 = 0;
-
-struct Calls {
-  NcclResult (*get_unique_id)(UniqueId* id) = nullptr;
-  NcclResult (*comm_init_rank)(NcclComm* comm, int ranks, UniqueId id, int rank) = nullptr;
-  NcclResult (*comm_get_async_error)(NcclComm comm, NcclResult* error) = nullptr;
-  NcclResult (*comm_abort)(NcclComm comm) = nullptr;
-  NcclResult (*comm_destroy)(NcclComm comm) = nullptr;
-  NcclResult (*group_start)() = nullptr;
-  NcclResult (*group_end)() = nullptr;
-  NcclResult (*send)(const void* from, std::size_t count, int type, int peer, NcclComm comm,
-                     GpuStream stream) = nullptr;
-  NcclResult (*recv)(void* to, std::size_t count, int type, int peer, NcclComm comm,
-                     GpuStream stream) = nullptr;
-  const char* (*get_error_string)(NcclResult result) = nullptr;
-};
+using namespace nccl_abi;
 
 template <typename Function>
 Result<void> find(void* library, const char* name, Function*& function) {
@@ -61,16 +38,9 @@ Result<Calls> load_nccl(const std::string& library) {
                              ::dlerror()));
   }
   Calls calls;
-  TRY(find(opened, "ncclGetUniqueId", calls.get_unique_id));
-  TRY(find(opened, "ncclCommInitRank", calls.comm_init_rank));
-  TRY(find(opened, "ncclCommGetAsyncError", calls.comm_get_async_error));
-  TRY(find(opened, "ncclCommAbort", calls.comm_abort));
-  TRY(find(opened, "ncclCommDestroy", calls.comm_destroy));
-  TRY(find(opened, "ncclGroupStart", calls.group_start));
-  TRY(find(opened, "ncclGroupEnd", calls.group_end));
-  TRY(find(opened, "ncclSend", calls.send));
-  TRY(find(opened, "ncclRecv", calls.recv));
-  TRY(find(opened, "ncclGetErrorString", calls.get_error_string));
+#define NCCL_CALL(result, name, ...) TRY(find(opened, #name, calls.name));
+#include "distributed/nccl_calls.inc"
+#undef NCCL_CALL
   return calls;
 }
 
@@ -81,7 +51,7 @@ class NcclCommunicator final : public Communicator {
   ~NcclCommunicator() override {
     if (stream_ == nullptr && event_ == nullptr && comm_ == nullptr) return;
     run_on_device(runtime_, device_, [this] {
-      if (comm_ != nullptr) static_cast<void>(calls_.comm_destroy(comm_));
+      if (comm_ != nullptr) static_cast<void>(calls_.ncclCommDestroy(comm_));
       if (event_ != nullptr) static_cast<void>(runtime_.destroy_event(event_));
       if (stream_ != nullptr) static_cast<void>(runtime_.destroy_stream(stream_));
     });
@@ -95,13 +65,13 @@ class NcclCommunicator final : public Communicator {
   }
   Result<UniqueId> make_id() {
     UniqueId id{};
-    TRY(check("ncclGetUniqueId", calls_.get_unique_id(&id)));
+    TRY(check("ncclGetUniqueId", calls_.ncclGetUniqueId(&id)));
     return id;
   }
   // Waits until all ranks are here.
   Result<void> join(const UniqueId& id) {
-    return check("ncclCommInitRank", calls_.comm_init_rank(&comm_, static_cast<int>(size()), id,
-                                                           static_cast<int>(rank())));
+    return check("ncclCommInitRank", calls_.ncclCommInitRank(&comm_, static_cast<int>(size()), id,
+                                                             static_cast<int>(rank())));
   }
 
   [[nodiscard]] std::uint32_t rank() const noexcept override { return base_.rank(); }
@@ -117,22 +87,22 @@ class NcclCommunicator final : public Communicator {
                           std::chrono::milliseconds timeout) override {
     if (comm_ == nullptr) return Error(ErrorKind::io, "this NCCL communicator has failed before");
     TRY(runtime_.use_device(device_));
-    TRY(check("ncclGroupStart", calls_.group_start()));
+    TRY(check("ncclGroupStart", calls_.ncclGroupStart()));
     Result<void> queued;
     for (const Outgoing& one : send) {
       if (queued) {
-        queued = check("ncclSend", calls_.send(one.data, one.bytes, kInt8,
-                                               static_cast<int>(one.rank), comm_, stream_));
+        queued = check("ncclSend", calls_.ncclSend(one.data, one.bytes, kInt8,
+                                                   static_cast<int>(one.rank), comm_, stream_));
       }
     }
     for (const Incoming& one : receive) {
       if (queued) {
-        queued = check("ncclRecv", calls_.recv(one.data, one.bytes, kInt8,
-                                               static_cast<int>(one.rank), comm_, stream_));
+        queued = check("ncclRecv", calls_.ncclRecv(one.data, one.bytes, kInt8,
+                                                   static_cast<int>(one.rank), comm_, stream_));
       }
     }
     // After a failure too: a group that stays open would swallow the thread's next calls.
-    auto ended = check("ncclGroupEnd", calls_.group_end());
+    auto ended = check("ncclGroupEnd", calls_.ncclGroupEnd());
     if (queued && ended) ended = wait(timeout);
     if (queued && ended) return {};
     give_up();
@@ -140,10 +110,10 @@ class NcclCommunicator final : public Communicator {
   }
 
  private:
-  Result<void> check(const char* call, NcclResult result) const {
+  Result<void> check(const char* call, Status result) const {
     if (result == kSuccess || result == kInProgress) return {};
     return Error(ErrorKind::device, fmt::format("{} failed: {} (code {})", call,
-                                                calls_.get_error_string(result), result));
+                                                calls_.ncclGetErrorString(result), result));
   }
 
   // CUDA has no wait with a timeout, and NCCL reports lost peers only when asked.
@@ -152,8 +122,8 @@ class NcclCommunicator final : public Communicator {
     TRY(runtime_.record(event_, stream_));
     const auto until = std::chrono::steady_clock::now() + timeout;
     for (std::chrono::microseconds pause(1); !TRY(runtime_.is_done(event_));) {
-      NcclResult state = kSuccess;
-      TRY(check("ncclCommGetAsyncError", calls_.comm_get_async_error(comm_, &state)));
+      Status state = kSuccess;
+      TRY(check("ncclCommGetAsyncError", calls_.ncclCommGetAsyncError(comm_, &state)));
       TRY(check("NCCL", state));
       if (std::chrono::steady_clock::now() >= until) {
         return Error(ErrorKind::timed_out,
@@ -169,7 +139,7 @@ class NcclCommunicator final : public Communicator {
 
   // Ends transfers in progress; nothing can be passed on afterwards.
   void give_up() noexcept {
-    static_cast<void>(calls_.comm_abort(comm_));
+    static_cast<void>(calls_.ncclCommAbort(comm_));
     comm_ = nullptr;
   }
 
@@ -177,7 +147,7 @@ class NcclCommunicator final : public Communicator {
   GpuRuntime& runtime_;
   const int device_;
   const Calls calls_;
-  NcclComm comm_ = nullptr;  // nullptr: not joined yet, or aborted
+  Comm comm_ = nullptr;  // nullptr: not joined yet, or aborted
   GpuStream stream_ = nullptr;
   GpuEvent event_ = nullptr;
 };

@@ -74,8 +74,8 @@ inline constexpr Setting kDeviceAllocator{
     RowOf<Scope::load>{
         .name = "debug.device_allocator",
         .default_text = "malloc",
-        .meaning = "Where the library allocates device memory from: cudaMalloc, or the device's "
-                   "memory pool (cudaMallocAsync), which other parts of the process may share."},
+        .meaning = "Where the library allocates device memory from: cuMemAlloc, or the device's "
+                   "memory pool (cuMemAllocAsync), which other parts of the process may share."},
     Choice<DeviceAllocator, 2>(
         {{"malloc", DeviceAllocator::malloc}, {"pool", DeviceAllocator::pool}})};
 

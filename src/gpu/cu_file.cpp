@@ -3,19 +3,24 @@
 
 #include <dlfcn.h>
 #include <fmt/format.h>
-#include <sys/types.h>
 
 #include <cerrno>
 #include <map>
 #include <system_error>
 
 #include "base/guarded.hpp"
+#include "gpu/cu_file_abi.hpp"
 
 namespace streamer::core::inline gpu {
 
 namespace {
 
-constexpr int kTypeFileDescriptor = 1;
+template <typename Function>
+Result<void> find(void* library, const char* name, Function*& function) {
+  function = reinterpret_cast<Function*>(::dlsym(library, name));
+  if (function != nullptr) return {};
+  return Error(ErrorKind::device, fmt::format("the cuFile library has no {}", name));
+}
 
 Error failure(const char* call, int code) {
   return Error(ErrorKind::device, fmt::format("{} failed with code {}", call, code));
@@ -23,36 +28,7 @@ Error failure(const char* call, int code) {
 
 }  // namespace
 
-struct CuFile::Calls {
-  // libcufile's ABI, as far as it is used here: the structs and the values of cufile.h, spelled out
-  // so that no header of its own is needed.
-  struct Status {
-    int code;  // 0: success; else CUfileOpError
-    int cuda_code;
-  };
-
-  struct Description {
-    int type;
-    union {
-      int fd;
-      void* handle;
-    } handle;
-    const void* operations;
-  };
-
-  Status (*driver_open)() = nullptr;
-  Status (*handle_register)(void** handle, Description* description) = nullptr;
-  void (*handle_deregister)(void* handle) = nullptr;
-  ssize_t (*read)(void* handle, void* to, std::size_t size, off_t offset,
-                  off_t to_offset) = nullptr;
-
-  template <typename Function>
-  static Result<void> find(void* library, const char* name, Function*& function) {
-    function = reinterpret_cast<Function*>(::dlsym(library, name));
-    if (function != nullptr) return {};
-    return Error(ErrorKind::device, fmt::format("the cuFile library has no {}", name));
-  }
-};
+struct CuFile::Calls : cu_file_abi::Calls {};
 
 CuFile::CuFile(std::unique_ptr<Calls> calls) : calls_(std::move(calls)) {}
 
@@ -68,11 +44,10 @@ Result<const CuFile*> CuFile::get(const std::string& library) {
                    fmt::format("GPUDirect Storage needs {}: {}", library, ::dlerror()));
     }
     auto calls = std::make_unique<Calls>();
-    TRY(Calls::find(opened, "cuFileDriverOpen", calls->driver_open));
-    TRY(Calls::find(opened, "cuFileHandleRegister", calls->handle_register));
-    TRY(Calls::find(opened, "cuFileHandleDeregister", calls->handle_deregister));
-    TRY(Calls::find(opened, "cuFileRead", calls->read));
-    const Calls::Status status = calls->driver_open();
+#define CU_FILE_CALL(result, name, ...) TRY(find(opened, #name, calls->name));
+#include "gpu/cu_file_calls.inc"
+#undef CU_FILE_CALL
+    const cu_file_abi::Status status = calls->cuFileDriverOpen();
     if (status.code != 0) return failure("cuFileDriverOpen", status.code);
     const auto* const made = new CuFile(std::move(calls));
     loaded.emplace(library, made);
@@ -81,23 +56,24 @@ Result<const CuFile*> CuFile::get(const std::string& library) {
 }
 
 Result<std::unique_ptr<CuFile::File>> CuFile::open(int fd) const {
-  Calls::Description description{};
-  description.type = kTypeFileDescriptor;
+  cu_file_abi::Description description{};
+  description.type = cu_file_abi::kTypeFileDescriptor;
   description.handle.fd = fd;
   void* handle = nullptr;
-  const Calls::Status status = calls_->handle_register(&handle, &description);
+  const cu_file_abi::Status status = calls_->cuFileHandleRegister(&handle, &description);
   if (status.code != 0) return failure("cuFileHandleRegister", status.code);
   return std::make_unique<File>(*this, handle);
 }
 
 CuFile::File::~File() {
-  library_.calls_->handle_deregister(handle_);
+  library_.calls_->cuFileHandleDeregister(handle_);
 }
 
 Result<void> CuFile::File::read(void* to, std::uint64_t offset, std::uint64_t size) const {
   for (std::uint64_t done = 0; done < size;) {
-    const ssize_t got = library_.calls_->read(handle_, static_cast<std::byte*>(to) + done,
-                                              size - done, static_cast<off_t>(offset + done), 0);
+    const ssize_t got =
+        library_.calls_->cuFileRead(handle_, static_cast<std::byte*>(to) + done, size - done,
+                                    static_cast<off_t>(offset + done), 0);
     // -1: errno has it; below that, a code of cuFile's own.
     if (got == -1 && errno == EINTR) continue;
     if (got == -1) {

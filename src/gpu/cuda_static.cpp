@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA runtime itself, linked statically: a machine needs only a driver.
+// The CUDA runtime of the toolkit, linked statically, in the place of cuda_gpus.cpp: for builds
+// with -Dtoolkit_cudart=enabled, which measure one against the other.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
 #include <array>
 
+#include "gpu/cuda_driver.hpp"
 #include "gpu/gpu_kinds.hpp"
 
 namespace streamer::core::inline gpu {
@@ -53,10 +55,28 @@ class StaticRuntime final : public GpuRuntime {
     TRY(check("cudaGetDeviceCount", cudaGetDeviceCount(&count)));
     return count;
   }
-  Result<int> current_device() override {
-    int device = 0;
-    TRY(check("cudaGetDevice", cudaGetDevice(&device)));
-    return device;
+  Result<std::string> version() override {
+    int driver = 0;
+    TRY(check("cudaDriverGetVersion", cudaDriverGetVersion(&driver)));
+    return fmt::format("driver of CUDA {}, runtime {}", cuda_version_text(driver),
+                       cuda_version_text(CUDART_VERSION));
+  }
+  Result<GpuFacts> facts(int device) override {
+    cudaDeviceProp properties{};
+    TRY(check("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, device)));
+    std::array<char, 32> address{};
+    TRY(check("cudaDeviceGetPCIBusId",
+              cudaDeviceGetPCIBusId(address.data(), static_cast<int>(address.size()), device)));
+    int has_pools = 0;
+    TRY(check("cudaDeviceGetAttribute",
+              cudaDeviceGetAttribute(&has_pools, cudaDevAttrMemoryPoolsSupported, device)));
+    GpuFacts facts;
+    facts.name = properties.name;
+    facts.compute = fmt::format("{}.{}", properties.major, properties.minor);
+    facts.pci_address = address.data();
+    facts.memory_bytes = properties.totalGlobalMem;
+    facts.has_pools = has_pools != 0;
+    return facts;
   }
   Result<void> use_device(int device) override {
     return check("cudaSetDevice", cudaSetDevice(device));
@@ -66,13 +86,6 @@ class StaticRuntime final : public GpuRuntime {
     std::size_t all = 0;
     TRY(check("cudaMemGetInfo", cudaMemGetInfo(&free, &all)));
     return std::uint64_t{free};
-  }
-  Result<std::string> pci_address() override {
-    const int device = TRY(current_device());
-    std::array<char, 32> text{};
-    TRY(check("cudaDeviceGetPCIBusId",
-              cudaDeviceGetPCIBusId(text.data(), static_cast<int>(text.size()), device)));
-    return std::string(text.data());
   }
   Result<void*> allocate(std::uint64_t bytes) override {
     void* memory = nullptr;
@@ -88,6 +101,12 @@ class StaticRuntime final : public GpuRuntime {
   }
   Result<void> free_async(void* memory, GpuStream stream) override {
     return check("cudaFreeAsync", cudaFreeAsync(memory, static_cast<cudaStream_t>(stream)));
+  }
+  Result<std::optional<int>> device_of(const void* memory) override {
+    cudaPointerAttributes found{};
+    TRY(check("cudaPointerGetAttributes", cudaPointerGetAttributes(&found, memory)));
+    if (found.type == cudaMemoryTypeUnregistered) return std::optional<int>();
+    return std::optional<int>(found.device);
   }
   Result<void> pin(void* memory, std::uint64_t bytes) override {
     return check("cudaHostRegister", cudaHostRegister(memory, bytes, cudaHostRegisterPortable));
@@ -116,6 +135,11 @@ class StaticRuntime final : public GpuRuntime {
   Result<void> copy_to_device(void* to, const void* from, std::uint64_t bytes,
                               GpuStream stream) override {
     return check("cudaMemcpyAsync", cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice,
+                                                    static_cast<cudaStream_t>(stream)));
+  }
+  Result<void> copy_to_host(void* to, const void* from, std::uint64_t bytes,
+                            GpuStream stream) override {
+    return check("cudaMemcpyAsync", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost,
                                                     static_cast<cudaStream_t>(stream)));
   }
   Result<void> copy_on_device(void* to, std::uint64_t to_pitch, const void* from,
@@ -150,10 +174,6 @@ class StaticRuntime final : public GpuRuntime {
   }
 };
 
-std::string version_text(int version) {
-  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
-}
-
 Result<GpuRuntime*> cuda_runtime() {
   static auto* const runtime = new StaticRuntime;
   int count = 0;
@@ -171,7 +191,7 @@ Result<GpuRuntime*> cuda_runtime() {
     return Error(ErrorKind::device,
                  fmt::format("the NVIDIA driver is too old: it knows CUDA {}, and this library "
                              "needs {}; update the driver",
-                             version_text(driver), version_text(CUDART_VERSION)));
+                             cuda_version_text(driver), cuda_version_text(CUDART_VERSION)));
   }
   if (code == cudaSuccess || code == cudaErrorNoDevice) {
     return Error(ErrorKind::device, "there is no GPU, or CUDA_VISIBLE_DEVICES hides all of them");

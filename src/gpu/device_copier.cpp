@@ -98,8 +98,8 @@ Result<void> DeviceCopier::open() {
   segments_.open();
   // Existing pages stay on their node.
   if (segments_.pinned_bytes() != 0) return {};
-  const auto address = runtime_.pci_address();
-  const auto node = address ? numa_node_of(*address) : std::nullopt;
+  const auto facts = runtime_.facts(options_.device);
+  const auto node = facts ? numa_node_of(facts->pci_address) : std::nullopt;
   if (node) segments_.prefer_node(*node);
   return {};
 }
@@ -165,10 +165,25 @@ Result<void> DeviceCopier::copy_all(std::uint32_t segment, GpuStream stream) {
     TRY(runtime_.wait_in_stream(stream, consumer_read_));
   }
   for (const DeviceCopy& copy : jobs_[segment].copies) {
+    TRY(check_place(copy));
     TRY(runtime_.copy_to_device(copy.to, segments_.data(segment) + copy.offset, copy.bytes,
                                 stream));
   }
   return {};
+}
+
+// A copy to another device's memory may well succeed: the program would find nothing where it
+// looks.
+Result<void> DeviceCopier::check_place(const DeviceCopy& copy) {
+  const auto* const to = static_cast<const std::byte*>(copy.to);
+  if (to >= memory_.data() && to < memory_.data() + memory_.bytes()) return {};
+  const auto device = TRY(runtime_.device_of(to));
+  if (!device || *device == options_.device) return {};
+  return Error(
+      ErrorKind::invalid_argument,
+      fmt::format("the destination {} is memory of {}:{}, and the load was told that it is "
+                  "memory of {}:{}",
+                  copy.to, runtime_.kind_name(), *device, runtime_.kind_name(), options_.device));
 }
 
 void DeviceCopier::finish_oldest(InFlight& flight) {

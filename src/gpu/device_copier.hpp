@@ -86,6 +86,7 @@ class DeviceCopier {
   void sleep();
   Result<void> start(std::uint32_t segment, GpuStream stream);
   Result<void> copy_all(std::uint32_t segment, GpuStream stream);
+  Result<void> check_place(const DeviceCopy& copy);
   void fail(Error error);
 
   DeviceMemory& memory_;

@@ -9,7 +9,7 @@
 
 namespace streamer::core::inline gpu {
 
-// Where memory of a device comes from: cudaMalloc, or its memory pool (cudaMallocAsync).
+// Where memory of a device comes from: cuMemAlloc, or its memory pool (cuMemAllocAsync).
 enum class DeviceAllocator { malloc, pool };
 
 class DeviceMemory {

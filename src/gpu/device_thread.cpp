@@ -8,13 +8,21 @@
 
 namespace streamer::core::inline gpu {
 
-void run_on_device(GpuRuntime& runtime, int device, const std::function<void()>& body) noexcept {
-  static_cast<void>(fits_in_memory([&] {
+Result<void> try_on_device(GpuRuntime& runtime, int device, const std::function<void()>& body) {
+  Result<void> outcome;
+  {
     // Joined when it goes out of scope.
-    const auto thread = Thread::start(fmt::format("streamer-gpu{}", device), [&] {
-      if (runtime.use_device(device)) body();
-    });
-  }));
+    const auto thread = TRY(Thread::start(fmt::format("streamer-gpu{}", device), [&] {
+      outcome = runtime.use_device(device);
+      if (outcome) body();
+    }));
+  }
+  return outcome;
+}
+
+void run_on_device(GpuRuntime& runtime, int device, const std::function<void()>& body) noexcept {
+  static_cast<void>(
+      fits_in_memory([&] { static_cast<void>(try_on_device(runtime, device, body).has_value()); }));
 }
 
 }  // namespace streamer::core::inline gpu

@@ -10,6 +10,10 @@
 
 namespace streamer::core::inline gpu {
 
+// Runs body on a thread whose current device is `device`, and waits for it. Errors: those of
+// use_device(), out_of_memory if no thread can be started; body did not run then.
+Result<void> try_on_device(GpuRuntime& runtime, int device, const std::function<void()>& body);
+
 // Runs body on a thread whose current device is `device`, and waits for it. Does not run it if the
 // device cannot be used or no thread can be started: what body would release then stays allocated
 // until the process ends.

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,8 +16,17 @@ namespace streamer::core::inline gpu {
 using GpuStream = void*;
 using GpuEvent = void*;
 
+struct GpuFacts {
+  std::string name;         // "NVIDIA H100 80GB HBM3"
+  std::string compute;      // "9.0", the version of what it can do
+  std::string pci_address;  // "0000:19:00.0", as in /sys/bus/pci/devices, but for capital letters
+  std::uint64_t memory_bytes = 0;
+  bool has_pools = false;  // allocate_async()
+};
+
 // Errors are of kind device and name the call and the runtime's message. Thread-safe; each thread
-// has its own current device, which all calls except the first two use.
+// has its own current device, which all calls after use_device() use: they are made on threads of
+// the library, so that no thread of the caller's ever gets another one.
 class GpuRuntime {
  public:
   virtual ~GpuRuntime() = default;
@@ -25,20 +35,23 @@ class GpuRuntime {
   [[nodiscard]] virtual std::string_view kind_name() const noexcept = 0;
 
   virtual Result<int> device_count() = 0;
-  // Of the calling thread.
-  virtual Result<int> current_device() = 0;
+  // "driver of CUDA 12.4"
+  virtual Result<std::string> version() = 0;
+  // Without making a context for it.
+  virtual Result<GpuFacts> facts(int device) = 0;
+  // Of the calling thread. Makes the device's context if there is none.
   virtual Result<void> use_device(int device) = 0;
 
   // The device's free bytes.
   virtual Result<std::uint64_t> free_bytes() = 0;
-  // "0000:19:00.0", as the folders of /sys/bus/pci/devices are called.
-  virtual Result<std::string> pci_address() = 0;
-
   virtual Result<void*> allocate(std::uint64_t bytes) = 0;
   virtual Result<void> free(void* memory) = 0;
   // From the device's memory pool, in the order of a stream.
   virtual Result<void*> allocate_async(std::uint64_t bytes, GpuStream stream) = 0;
   virtual Result<void> free_async(void* memory, GpuStream stream) = 0;
+
+  // The device whose memory it is; nullopt for memory of the host.
+  virtual Result<std::optional<int>> device_of(const void* memory) = 0;
 
   // Page-locks existing host memory, so that copies from it do not have to wait.
   virtual Result<void> pin(void* memory, std::uint64_t bytes) = 0;
@@ -54,6 +67,8 @@ class GpuRuntime {
   // `from` must not change until an event recorded after this call has happened.
   virtual Result<void> copy_to_device(void* to, const void* from, std::uint64_t bytes,
                                       GpuStream stream) = 0;
+  virtual Result<void> copy_to_host(void* to, const void* from, std::uint64_t bytes,
+                                    GpuStream stream) = 0;
   // Copies rows of row_bytes each within device memory; on each side the rows are their pitch
   // apart.
   virtual Result<void> copy_on_device(void* to, std::uint64_t to_pitch, const void* from,

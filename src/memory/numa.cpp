@@ -32,6 +32,24 @@ std::optional<int> numa_node_of(const std::string& pci_address, const std::strin
   return node;
 }
 
+int numa_node_here() noexcept {
+  // glibc has a function for it since 2.29 only.
+  unsigned int node = 0;
+  return ::syscall(SYS_getcpu, nullptr, &node, nullptr) == 0 ? static_cast<int>(node) : 0;
+}
+
+std::optional<int> numa_distance(int from, int to, const std::string& root) {
+  const std::string nodes = root + "/sys/devices/system/node/node";
+  std::ifstream file(nodes + std::to_string(from) + "/distance");
+  // One for each node that there is, in the order of their numbers, which may have gaps.
+  int distance = 0;
+  for (int node = 0; node <= to; ++node) {
+    if (!std::ifstream(nodes + std::to_string(node) + "/distance")) continue;
+    if (!(file >> distance)) return std::nullopt;
+  }
+  return distance == 0 ? std::nullopt : std::optional<int>(distance);
+}
+
 int prefer_numa_node(void* memory, std::uint64_t bytes, int node) noexcept {
   std::array<unsigned long, kMostNodes / kBitsPerWord> nodes{};
   const auto bit = static_cast<std::size_t>(node);

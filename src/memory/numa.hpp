@@ -13,6 +13,13 @@ namespace streamer::core::inline memory {
 [[nodiscard]] std::optional<int> numa_node_of(const std::string& pci_address,
                                               const std::string& root = "");
 
+// The node of the processor that the calling thread runs on.
+[[nodiscard]] int numa_node_here() noexcept;
+
+// As the firmware tells it, relative to 10 for the same node; nullopt if it does not. Both are
+// nodes that the machine has.
+[[nodiscard]] std::optional<int> numa_distance(int from, int to, const std::string& root = "");
+
 // New pages of [memory, memory + bytes) come from the node while it has any. Only advice: returns
 // errno if the kernel refuses it, otherwise 0.
 int prefer_numa_node(void* memory, std::uint64_t bytes, int node) noexcept;

@@ -188,7 +188,7 @@ TEST_CASE("another vendor's GPUs are devices like all others, beside the first o
     }
   }
   CHECK(devices == std::map<std::string, Device>{{"a", other}, {"b", cuda(1)}});
-  CHECK(cuda_stand_in(10).calls("cudaMemcpyAsync") > 0);
+  CHECK(cuda_stand_in(10).calls("cuMemcpyHtoDAsync") > 0);
   CHECK(copy_rate(other).value() > 0);
   const Error none = copy_rate(device_named("rocm:7").value()).error();
   CHECK(none.kind() == ErrorKind::invalid_argument);

@@ -497,11 +497,10 @@ def web_without_ranges(world):
 # ---- GPUs and Python ----
 
 @scenario
-def gpu_not_built(world):
-    said = world.run("load", world.write("m.safetensors", MODEL), "--device", "cuda:0",
-                     CUDA_VISIBLE_DEVICES="")
-    if "without CUDA" not in said and ("driver" in said or "GPU" in said):
-        raise unittest.SkipTest("this build has CUDA")
+def gpu_without_driver(world):
+    said = world.run("load", world.write("m.safetensors", MODEL), "--device", "cuda:0")
+    if "libcuda.so.1: cannot open" not in said:
+        raise unittest.SkipTest("this machine has a driver")
     return said
 
 

@@ -27,7 +27,7 @@ class FakeNccl {
     REQUIRE(library_ != nullptr);
     find<void(FakeNcclEnqueue)>("fake_nccl_use")(
         [](void* stream, void (*work)(void*), void* argument) {
-          cuda->enqueue(stream, [work, argument](CudaStandIn::Stream&) { work(argument); });
+          cuda->enqueue(stream, [work, argument] { work(argument); });
         });
     fail("", 0);
   }

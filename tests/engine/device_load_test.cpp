@@ -9,6 +9,7 @@
 #include <deque>
 #include <fstream>
 #include <random>
+#include <sstream>
 #include <thread>
 
 #include "gpu/kept_segments.hpp"
@@ -27,7 +28,7 @@ class CallersMemory {
  public:
   CallersMemory(CudaStandIn& cuda, int device, std::uint64_t bytes)
       : cuda_(cuda), device_(device), bytes_(bytes + 2 * kMargin) {
-    const auto use = UseDevice::make(cuda_, device_);
+    const UseDevice use(cuda_, device_);
     memory_ = static_cast<std::byte*>(*cuda_.allocate(bytes_));
     std::memset(memory_, 0x5A, bytes_);
   }
@@ -38,7 +39,7 @@ class CallersMemory {
         memory_(std::exchange(other.memory_, nullptr)) {}
   ~CallersMemory() {
     if (memory_ == nullptr) return;
-    const auto use = UseDevice::make(cuda_, device_);
+    const UseDevice use(cuda_, device_);
     static_cast<void>(cuda_.free(memory_).has_value());
   }
   std::byte* data() const { return memory_ + kMargin; }
@@ -214,17 +215,13 @@ TEST_CASE("whatever call fails, a load ends with one clear error and leaves noth
           "[device-load]") {
   const Lab lab(equal_tensors(24, 40'000));
   for (const bool is_sticky : {false, true}) {
-    for (const std::string function : {"cudaGetDeviceCount",    "cudaGetDevice",
-                                       "cudaSetDevice",         "cudaMemGetInfo",
-                                       "cudaDeviceGetPCIBusId", "cudaMalloc",
-                                       "cudaMallocAsync",       "cudaFree",
-                                       "cudaFreeAsync",         "cudaHostRegister",
-                                       "cudaHostUnregister",    "cudaStreamCreateWithFlags",
-                                       "cudaStreamDestroy",     "cudaEventCreateWithFlags",
-                                       "cudaEventDestroy",      "cudaMemcpyAsync",
-                                       "cudaEventRecord",       "cudaEventSynchronize",
-                                       "cudaStreamSynchronize", "cudaStreamWaitEvent",
-                                       "cudaDeviceSynchronize"}) {
+    std::istringstream functions(
+        "cuDeviceGet cuDevicePrimaryCtxGetState cuDeviceGetPCIBusId cuDevicePrimaryCtxRetain "
+        "cuCtxSetCurrent cuMemGetInfo cuMemAlloc cuMemAllocAsync cuMemFree cuMemFreeAsync "
+        "cuMemHostRegister cuMemHostUnregister cuPointerGetAttribute cuStreamCreate "
+        "cuStreamDestroy cuEventCreate cuEventDestroy cuMemcpyHtoDAsync cuEventRecord "
+        "cuEventSynchronize cuStreamSynchronize cuStreamWaitEvent cuCtxSynchronize");
+    for (std::string function; functions >> function;) {
       for (const int n : {1, 2, 7}) {
         INFO(function << " " << n << (is_sticky ? " sticky" : ""));
         CudaStandIn cuda({.longest_delay_us = 50});
@@ -269,24 +266,26 @@ TEST_CASE("whatever call fails, a load ends with one clear error and leaves noth
         if (error) {
           CHECK(error->kind() == ErrorKind::device);
           // What can be done without is not what a lost device fails by.
-          const bool is_needed = function != "cudaDeviceGetPCIBusId" &&
-                                 function != "cudaHostRegister" && function != "cudaMemGetInfo";
+          const bool is_needed = function != "cuDeviceGet" && function != "cuDeviceGetPCIBusId" &&
+                                 function != "cuMemHostRegister" && function != "cuMemGetInfo";
           if (is_needed) CHECK_THAT(error->message(), Catch::Contains(function));
         }
-        if (function == "cudaMemcpyAsync" || function == "cudaEventRecord" ||
-            function == "cudaEventSynchronize")
+        if (function == "cuMemcpyHtoDAsync" || function == "cuEventRecord" ||
+            function == "cuEventSynchronize")
           CHECK(error);
-        if (function == "cudaHostRegister" && n == 1 && !is_sticky) {
+        if (function == "cuMemHostRegister" && n == 1 && !is_sticky) {
           CHECK_FALSE(error);
           CHECK_THAT(notes, Catch::Contains("not pinned"));
         }
         drop_kept_segments();
         CHECK(cuda.violations() == std::vector<std::string>());
         // What could not be given back because giving back failed.
-        const bool may_stay = is_sticky || function == "cudaFree" || function == "cudaFreeAsync" ||
-                              function == "cudaHostUnregister" || function == "cudaStreamDestroy" ||
-                              function == "cudaEventDestroy" || function == "cudaSetDevice" ||
-                              function == "cudaGetDevice";
+        const bool may_stay = is_sticky || function == "cuMemFree" ||
+                              function == "cuMemFreeAsync" || function == "cuMemHostUnregister" ||
+                              function == "cuStreamDestroy" || function == "cuEventDestroy" ||
+                              function == "cuCtxSetCurrent" || function == "cuDeviceGet" ||
+                              function == "cuDevicePrimaryCtxRetain" ||
+                              function == "cuDevicePrimaryCtxGetState";
         if (!may_stay) CHECK(cuda.things_alive() == 0);
       }
     }
@@ -415,7 +414,7 @@ TEST_CASE("tensors that are ordered by the consumer's stream need no wait on the
       auto load = start(lab, settings, options);
       while (TensorLease* const lease = next(*load)) {
         // The consumer's kernel reads it some time, while the tensor is released at once.
-        cuda.enqueue(consumer, [&seen, from = lease->data(), item = lease->item()](auto&) {
+        cuda.enqueue(consumer, [&seen, from = lease->data(), item = lease->item()] {
           std::memcpy(seen[item].data(), from, 30'000);
         });
         lease->release();
@@ -454,7 +453,7 @@ TEST_CASE("many small tensors are few copies", "[device-load]") {
       const LoadStats stats = load->stats();
       const std::uint64_t segments = stats.bytes_to_devices / (256 * kKiB);
       const std::uint64_t chunks = stats.chunks;
-      CHECK(static_cast<std::uint64_t>(cuda.calls("cudaMemcpyAsync")) <= segments + 2 * chunks);
+      CHECK(static_cast<std::uint64_t>(cuda.calls("cuMemcpyHtoDAsync")) <= segments + 2 * chunks);
       CHECK(stats.bytes_to_devices < offset + 3000 * 512);
     }
     check_clean(cuda);
@@ -523,15 +522,15 @@ TEST_CASE("the caller's device stays what it was, and segments are pinned once f
     auto load = start(lab, small_segments(), options);
     CHECK(drain(*load, lab) == 4);
     load.reset();
-    CHECK(*cuda.current_device() == 2);
-    if (round == 0) pinned = cuda.calls("cudaHostRegister");
+    CHECK(cuda.current_device() == 2);
+    if (round == 0) pinned = cuda.calls("cuMemHostRegister");
   }
   CHECK(pinned > 0);
-  CHECK(cuda.calls("cudaHostRegister") == pinned);
+  CHECK(cuda.calls("cuMemHostRegister") == pinned);
   CHECK(kept_segments_bytes() == small_segments().get(setting::kStagingBytes));
   drop_kept_segments();
   // Not even for a moment: it would give a context to the device that is the thread's own.
-  CHECK(cuda.devices_set_here() == 1);
+  CHECK(cuda.contexts_set_here() == 1);
   REQUIRE(cuda.use_device(0));
   check_clean(cuda);
 }

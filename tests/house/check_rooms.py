@@ -12,7 +12,7 @@ ARROWS = {
     "auth": {"base", "http"},
     "storage": {"base", "http", "auth"},
     "download": {"base", "storage"},
-    "doctor": {"base", "http", "storage"},
+    "doctor": {"base", "http", "storage", "memory", "gpu"},
     "checkpoint": {"base", "storage"},
     "memory": {"base"},
     "gpu": {"base", "memory"},
@@ -32,7 +32,7 @@ THIRD_PARTY = {
                  "src/base/openssl.hpp", "src/base/openssl_refusal.hpp", "src/base/rs256.cpp",
                  "src/http/tls_session.cpp"),
     "curl/": ("src/http/",),
-    "cuda": ("src/gpu/cuda_static.cpp",),
+    "cuda": ("src/gpu/cuda_static.cpp", "tests/gpu/cuda_headers.cpp"),
     "pugixml": ("src/base/xml.cpp",),
 }
 NAMELESS = {"utils", "util", "common", "misc", "helpers", "helper", "impl", "manager", "types"}

@@ -34,6 +34,21 @@ TEST_CASE("a device's node is found where the machine has several", "[numa]") {
   CHECK(numa_node_of("0000:c3:00.0", root) == std::nullopt);
 }
 
+TEST_CASE("distances between nodes are those of the firmware, whose nodes may have gaps",
+          "[numa]") {
+  const TemporaryFolder folder;
+  const std::string root = folder.path().string();
+  write(root + "/sys/devices/system/node/node0/distance", "10 21 32\n");
+  write(root + "/sys/devices/system/node/node2/distance", "21 10 25\n");
+  write(root + "/sys/devices/system/node/node3/distance", "32 25 10\n");
+  CHECK(numa_distance(0, 0, root) == 10);
+  CHECK(numa_distance(0, 2, root) == 21);
+  CHECK(numa_distance(2, 3, root) == 25);
+  CHECK(numa_distance(3, 0, root) == 32);
+  CHECK(numa_distance(1, 0, root) == std::nullopt);
+  CHECK(numa_node_here() >= 0);
+}
+
 TEST_CASE("the kernel takes the wish for a node", "[numa]") {
   auto memory = Arena::reserve(4 * kMiB);
   REQUIRE(memory);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Loads to devices from Python, on a stand-in for the CUDA runtime, whose memory is the host's:
+"""Loads to devices from Python, on a stand-in for NVIDIA's driver, whose memory is the host's:
 device_test.py SOURCE_ROOT CHECKPOINT"""
 import ctypes
 import os
