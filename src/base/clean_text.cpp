@@ -288,8 +288,8 @@ void find_named(std::string_view text, Spans& spans) {
 
 // Schemes whose keys may contain a '?'.
 bool is_object_scheme(std::string_view scheme) {
-  constexpr std::array<std::string_view, 9> kObjectSchemes = {
-      "s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "file"};
+  constexpr std::array<std::string_view, 10> kObjectSchemes = {
+      "s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "file", "hf"};
   return std::find(kObjectSchemes.begin(), kObjectSchemes.end(), to_lower(scheme)) !=
          kObjectSchemes.end();
 }
@@ -310,10 +310,10 @@ void find_in_url(std::string_view text, std::string_view scheme, std::size_t beg
   const bool is_object = is_object_scheme(scheme);
   const std::string_view authority = url.substr(0, end_of(url, 0, "/?#"));
   const std::size_t query = is_object ? std::string_view::npos : url.find_first_of("?#");
-  // abfss://container@account: no password, and what it is about.
-  const bool is_hadoop =
-      to_lower(scheme).starts_with("abfs") && authority.find(':') == std::string_view::npos;
-  const bool has_user = authority.find('@') != std::string_view::npos && !is_hadoop;
+  // abfss://container@account and hf://model@revision: no password, and what it is about.
+  const bool is_name = (to_lower(scheme).starts_with("abfs") || to_lower(scheme) == "hf") &&
+                       authority.find(':') == std::string_view::npos;
+  const bool has_user = authority.find('@') != std::string_view::npos && !is_name;
   std::size_t from = 0;
   if (has_user || !names_only_host(authority)) {
     const std::size_t last = is_object ? authority.rfind('@') : url.rfind('@');

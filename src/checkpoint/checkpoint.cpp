@@ -74,16 +74,14 @@ Result<std::vector<OpenedShard>> read_headers(Stores& stores, const std::vector<
 }
 
 // Every tensor that an index names must be in the shard that it names.
-Result<void> check_claims(const Checkpoint& checkpoint, const std::vector<IndexClaims>& claims) {
-  for (const IndexClaims& claim : claims) {
+Result<void> check_claims(const Checkpoint& checkpoint, const ModelSources& sources) {
+  for (const IndexClaims& claim : sources.claims) {
     const Uri folder = folder_of(claim.index);
     for (const auto& [tensor, shard] : claim.content.weights) {
       const auto found = checkpoint.tensors.find(tensor);
       const std::string path = child(folder, shard).text();
-      if (found &&
-          checkpoint.objects[checkpoint.tensors[*found].object].object.uri.text() == path) {
-        continue;
-      }
+      // By the name it was found under: the bytes may come from a copy of the file.
+      if (found && sources.objects[checkpoint.tensors[*found].object].uri.text() == path) continue;
       return Error(ErrorKind::corrupt, fmt::format("IndexMismatch: the index puts tensor \"{}\" "
                                                    "into {}, which does not contain it",
                                                    tensor, path))
@@ -142,7 +140,7 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(std::span<const std::s
   if (twice && rules.same_names == SameNames::refuse) {
     return name_duplicate(checkpoint->tensors, checkpoint->objects, *twice);
   }
-  TRY(check_claims(*checkpoint, sources.claims));
+  TRY(check_claims(*checkpoint, sources));
   return std::shared_ptr<const Checkpoint>(std::move(checkpoint));
 }
 

@@ -44,6 +44,10 @@ Result<void> diagnose(Stores& stores, const Uri& uri, const DoctorReport& report
     refused = steps.failure();
     if (!object || refused->kind() != ErrorKind::permission_denied) return std::move(*refused);
   }
+  if (store->remote() != nullptr) {
+    for (const auto& [name, detail] : store->remote()->findings(uri))
+      steps.run(name, [&detail = detail]() -> Result<std::string> { return detail; });
+  }
   if (!object) {
     steps.run("stat", [&]() -> Result<std::string> {
       return Error(ErrorKind::not_found, "there is no file to read; check the path").at(uri.text());

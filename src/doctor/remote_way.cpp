@@ -16,11 +16,13 @@ Result<void> diagnose_way(RemoteStore& store, const Uri& uri, const DoctorReport
   RemoteWay way;
   if (!steps.run("endpoint", [&]() -> Result<std::string> {
         way = TRY(store.way_to(uri));
+        if (way.origin.empty()) return way.endpoint_source;
         return fmt::format("{} (from {})", way.origin, way.endpoint_source);
       }))
     return steps.failure();
   for (const auto& [name, detail] : way.facts)
     steps.run(name, [&detail = detail]() -> Result<std::string> { return detail; });
+  if (way.origin.empty()) return {};
   const Endpoint endpoint{way.origin, ""};
   const std::string proxy = proxy_for(endpoint, context.environment);
   if (!steps.run("proxy", [&]() -> Result<std::string> {

@@ -280,7 +280,8 @@ bool NetworkReader::send(PendingRange& range, bool is_hedge) {
     return false;
   }
   RangeReceiver& receiver = *this;
-  auto request = std::make_unique<InFlightRequest>(receiver, range, wanted, object,
+  PinnedVersion expected = store.expected(object, *signed_request);
+  auto request = std::make_unique<InFlightRequest>(receiver, range, wanted, std::move(expected),
                                                    *std::move(signed_request));
   TransferOptions options;
   options.fresh_connection = is_hedge || range.wants_fresh_connection;

@@ -78,11 +78,9 @@ class RangeReceiver {
 // One request for the rest of a range.
 class InFlightRequest final : public RangeSink {
  public:
-  InFlightRequest(RangeReceiver& receiver, PendingRange& of, ByteRange wanted, const Object& object,
-                  SignedRequest signed_by)
-      : RangeSink(
-            wanted,
-            {.size = object.size, .etag = object.etag, .last_modified = object.last_modified}),
+  InFlightRequest(RangeReceiver& receiver, PendingRange& of, ByteRange wanted,
+                  PinnedVersion expected, SignedRequest signed_by)
+      : RangeSink(wanted, std::move(expected)),
         signed_request(std::move(signed_by)),
         range(&of),
         position(wanted.offset),

@@ -15,6 +15,7 @@
 
 #include "base/log.hpp"
 #include "base/operation.hpp"
+#include "storage/hub/hub_cache.hpp"
 
 namespace streamer::core::inline storage {
 
@@ -242,6 +243,13 @@ Result<void> FileStore::read(const Object& object, ByteRange range, std::span<st
   }
   // The file may have been written to during the read: then these bytes are of no version.
   return check_pinned(fd.get(), object);
+}
+
+Result<StoredChecksum> FileStore::stored_checksum(const Object& object) {
+  auto expected =
+      sha256_of_hub_etag(hub_etag_of_file(object.uri.path()), "its name in the hub's cache");
+  if (expected) return StoredChecksum{std::move(expected), {}};
+  return Store::stored_checksum(object);
 }
 
 }  // namespace streamer::core::inline storage

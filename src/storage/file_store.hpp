@@ -15,6 +15,8 @@ class FileStore final : public Store {
   Result<std::vector<Entry>> list(const Uri& uri, ListDepth depth) override;
   Result<std::vector<BrokenEntry>> broken_entries(const Uri& folder) override;
   Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) override;
+  // Of files in the cache of a hub's client, whose blobs are named by their SHA-256.
+  Result<StoredChecksum> stored_checksum(const Object& object) override;
   [[nodiscard]] bool has_files() const noexcept override { return true; }
 
  private:

@@ -3,14 +3,12 @@
 // Objects of plain web servers: a model hub, a mirror, a signed URL. One URL is one object; there
 // are no listings.
 
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 
-#include "base/guarded.hpp"
+#include "storage/redirects.hpp"
 #include "storage/remote_config.hpp"
-#include "storage/remote_store.hpp"
 
 namespace streamer::core::inline storage {
 
@@ -41,19 +39,8 @@ class HttpsStore final : public RemoteStore {
   Result<std::string> describe_credentials(const Uri& uri) override;
 
  private:
-  // Where a URI's host redirects to: a CDN, with a URL that is valid for a while.
-  struct Redirect {
-    HttpUrl url;
-    std::uint32_t hops = 0;
-    bool has_served = false;             // the URL has brought bytes
-    std::uint32_t useless_renewals = 0;  // in a row, to URLs that did not serve at all
-  };
-
-  [[nodiscard]] Redirect redirect_of(const Uri& uri);
-  Again follow(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer);
-
   const HttpsConfig config_;
-  Guarded<std::map<std::string, Redirect>> redirects_;  // by text and query of the URI
+  Redirects redirects_;
 };
 
 }  // namespace streamer::core::inline storage

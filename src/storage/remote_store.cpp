@@ -242,9 +242,7 @@ Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<
   while (range.size != 0) {
     const ByteRange rest{done, range.end() - done};
     const SignedRequest request = TRY(range_request(object.uri, rest, object.etag));
-    MemorySink sink(
-        rest, {.size = object.size, .etag = object.etag, .last_modified = object.last_modified},
-        to.data() + (done - range.offset), &broken);
+    MemorySink sink(rest, expected(object, request), to.data() + (done - range.offset), &broken);
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));
     if (sink.accepted()) was_accepted(object.uri, request);

@@ -29,6 +29,7 @@ struct SignedRequest {
   SystemTime signed_at{};
   std::string region = {};  // of S3
   std::uint32_t hops = 0;   // how often it was redirected
+  HttpUrl asked = {};       // of a hub: before it was redirected
 };
 
 // What to do after an attempt that did not bring all of its bytes.
@@ -86,12 +87,14 @@ struct Page {
   std::string next;  // asks for the next page; empty: this is the last one
 };
 
+// "region", "eu-west-1 (from AWS_REGION)", in the order in which they are shown to people.
+using Facts = std::vector<std::pair<std::string, std::string>>;
+
 // How a URI is reached, for people.
 struct RemoteWay {
-  std::string origin;
+  std::string origin;  // empty: nothing is requested, as endpoint_source says
   std::string endpoint_source;
-  // "region", "eu-west-1 (from AWS_REGION)", in the order in which they are shown.
-  std::vector<std::pair<std::string, std::string>> facts;
+  Facts facts;
 };
 
 struct RemoteLimits {
@@ -115,6 +118,11 @@ class RemoteStore : public Store {
     static_cast<void>(uri);
     static_cast<void>(request);
   }
+  // What an answer to the request must say of the object's version; empty fields are not compared.
+  [[nodiscard]] virtual PinnedVersion expected(const Object& object, const SignedRequest& request) {
+    static_cast<void>(request);
+    return {.size = object.size, .etag = object.etag, .last_modified = object.last_modified};
+  }
   // What to do after a finished but incomplete attempt. May fetch credentials or look for a region,
   // which blocks. The error says everything except the number of attempts.
   Verdict judge(const Uri& uri, const SignedRequest& request, const Transfer& transfer,
@@ -130,6 +138,11 @@ class RemoteStore : public Store {
   virtual Result<RemoteWay> way_to(const Uri& uri) = 0;
   // "from the environment, until 2030-01-01T00:00:00Z": never a secret. Blocks.
   virtual Result<std::string> describe_credentials(const Uri& uri) = 0;
+  // What is known once uri was listed, in the form of RemoteWay's facts.
+  virtual Facts findings(const Uri& uri) {
+    static_cast<void>(uri);
+    return {};
+  }
 
   [[nodiscard]] HttpClient& http() noexcept { return *http_; }
   [[nodiscard]] const AuthContext& context() const noexcept { return context_; }

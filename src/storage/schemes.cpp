@@ -10,6 +10,8 @@
 #include "storage/gcs_store.hpp"
 #include "storage/https_settings.hpp"
 #include "storage/https_store.hpp"
+#include "storage/hub/hf_settings.hpp"
+#include "storage/hub/hub_store.hpp"
 #include "storage/remote_settings.hpp"
 #include "storage/s3/s3_settings.hpp"
 #include "storage/s3/store.hpp"
@@ -34,6 +36,7 @@ struct SchemeRow {
 constexpr SchemeRow kSchemes[] = {
     {"file", make_file_store}, {"s3", make_s3_store},       {"gs", make_gcs_store},
     {"az", make_azure_store},  {"https", make_https_store}, {"http", make_https_store},
+    {"hf", make_hub_store},
 };
 
 Result<const SchemeRow*> find_scheme(const Uri& uri) {
@@ -42,21 +45,17 @@ Result<const SchemeRow*> find_scheme(const Uri& uri) {
     if (row.scheme == uri.scheme()) return &row;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", row.scheme);
   }
-  const std::string_view hint = uri.scheme() == "hf"
-                                    ? "; name a file of the Hugging Face hub by its URL: "
-                                      "https://huggingface.co/ORGANISATION/MODEL/resolve/main/FILE"
-                                    : "";
   return Error(ErrorKind::unsupported,
-               fmt::format("this version does not read {}:// URIs; it reads: {}{}", uri.scheme(),
-                           known, hint))
+               fmt::format("this version does not read {}:// URIs; it reads: {}", uri.scheme(),
+                           known))
       .at(uri.text());
 }
 
 }  // namespace
 
 SettingRows store_settings() {
-  static const auto all =
-      joined({kRemoteSettings, kS3Settings, kGcsSettings, kAzureSettings, kHttpsSettings});
+  static const auto all = joined(
+      {kRemoteSettings, kS3Settings, kGcsSettings, kAzureSettings, kHttpsSettings, kHfSettings});
   return all;
 }
 

@@ -74,7 +74,8 @@ class UriParser {
     const std::string_view bucket = rest.substr(0, rest.find('/'));
     if (bucket.empty()) return no_bucket(text);
     const std::string_view key = rest.substr(std::min(bucket.size() + 1, rest.size()));
-    const std::size_t at = bucket.find('@');
+    // hf://model@revision: a few old models have no organisation.
+    const std::size_t at = scheme == "hf" ? std::string_view::npos : bucket.find('@');
     if (at != std::string_view::npos && scheme.starts_with("abfs"))
       return hadoop(text, scheme, bucket.substr(0, at), bucket.substr(at + 1), key);
     // Text before an @ may be a password: it is not shown.
@@ -179,6 +180,7 @@ Result<Uri> parse_uri(std::string_view text) {
     if (text.starts_with("file:")) return bad_uri(text, "write file:///path, or the path alone");
     if (text.starts_with("s3:/") || text.starts_with("s3a:/"))
       return bad_uri(text, "write s3://bucket/key, with two slashes");
+    if (text.starts_with("hf:/")) return bad_uri(text, "write hf://org/model, with two slashes");
     return Uri("file", std::string(text));
   }
   const bool has_control = std::any_of(text.begin(), text.end(), [](char c) {

@@ -242,7 +242,7 @@ def tensor_unknown(world):
 
 @scenario
 def scheme_unknown(world):
-    return world.run("load", "hf://org/model")
+    return world.run("load", "ftp://host/m.safetensors")
 
 
 @scenario

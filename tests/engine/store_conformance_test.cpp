@@ -120,6 +120,11 @@ TEST_CASE("a plain web server is a store", "[conformance]") {
   run_conformance(it);
 }
 
+TEST_CASE("a hub is a store", "[conformance]") {
+  RemoteUnderTest it(Dialect::hub);
+  run_conformance(it);
+}
+
 TEST_CASE("ranks share what a store of another kind has", "[conformance]") {
   MemoryUnderTest it;
   const auto expected = put_model(it);

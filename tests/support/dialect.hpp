@@ -20,7 +20,7 @@
 
 namespace streamer::test {
 
-enum class Dialect { s3, google, azure, https };
+enum class Dialect { s3, google, azure, https, hub };
 
 // What STREAMER_TEST_DIALECT says, so that the same tests run for each.
 inline Dialect dialect_under_test() {
@@ -29,6 +29,7 @@ inline Dialect dialect_under_test() {
   if (name == "google") return Dialect::google;
   if (name == "azure") return Dialect::azure;
   if (name == "https") return Dialect::https;
+  if (name == "hub") return Dialect::hub;
   REQUIRE(name == "s3");
   return Dialect::s3;
 }
@@ -191,6 +192,7 @@ inline std::string azure_signature(const WireRequest& request, const StoreKey& k
 // What each store calls what S3 calls so.
 inline std::string code_in(Dialect dialect, const std::string& s3_code) {
   if (dialect == Dialect::https) return "";
+  if (dialect == Dialect::hub) return s3_code == "NoSuchKey" ? "EntryNotFound" : "";
   if (dialect != Dialect::azure) return s3_code;
   const std::map<std::string, std::string> codes = {
       {"SlowDown", "ServerBusy"},

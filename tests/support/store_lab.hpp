@@ -54,6 +54,12 @@ inline core::Settings settings_for(StoreWorld& world, const std::string& connect
       break;
     case Dialect::https:
       values.insert(values.end(), {{"https_bearer_token", "testtoken"}});
+      break;
+    case Dialect::hub:
+      values.insert(values.end(), {{"hf_endpoint", url},
+                                   {"hf_token", "testtoken"},
+                                   {"hf_offline", "no"},
+                                   {"hf_cache_folder", "off"}});
   }
   for (const auto& [name, value] : values)
     REQUIRE(streamer::capi::set_by_name(made, name, value));
@@ -69,6 +75,8 @@ inline std::string uri_in(StoreWorld& world, const std::string& key) {
       return "az://bucket/" + key;
     case Dialect::https:
       return world.server().url() + "/bucket/" + core::percent_encode(key, "/");
+    case Dialect::hub:
+      return "hf://org/model/" + key;
     case Dialect::s3:
       break;
   }

@@ -73,14 +73,16 @@ class StoreWorld {
   void answer_error(Wire& wire, int status, const std::string& code, const std::string& more = "",
                     const std::string& headers = "") const {
     const std::string own = code_in(dialect_, code);
+    const std::string of_hub =
+        dialect_ == Dialect::hub && !own.empty() ? "X-Error-Code: " + own + "\r\n" : "";
     const std::string body = fmt::format(
         "{}<?xml version=\"1.0\"?><Error><Code>{}</Code><Message>as the test wants it</Message>"
         "<RequestId>TESTREQUEST</RequestId>{}</Error>",
         dialect_ == Dialect::azure ? "\xEF\xBB\xBF" : "", own, more);
     wire.send(
         fmt::format("HTTP/1.1 {} Error\r\nDate: {}\r\nContent-Type: application/xml\r\n"
-                    "{}: TESTREQUEST\r\n{}Content-Length: {}\r\n\r\n{}",
-                    status, date(), request_id_header(), headers, body.size(), body));
+                    "{}: TESTREQUEST\r\n{}{}Content-Length: {}\r\n\r\n{}",
+                    status, date(), request_id_header(), of_hub, headers, body.size(), body));
   }
 
   struct Range {
@@ -126,12 +128,31 @@ class StoreWorld {
   const char* request_id_header() const {
     return dialect_ == Dialect::azure    ? "x-ms-request-id"
            : dialect_ == Dialect::google ? "X-GUploader-UploadID"
+           : dialect_ == Dialect::hub    ? "X-Request-Id"
                                          : "x-amz-request-id";
   }
 
   std::string next_etag() { return fmt::format("\"etag-{}\"", ++etags_); }
 
+  // A hub has one commit, whose files are replaced as a store's objects are, and no CDN.
   void handle(const WireRequest& request, Wire& wire) {
+    static const std::string commit(40, 'a');
+    static const std::string api = "/api/models/org/model/";
+    static const std::string resolve = "/org/model/resolve/" + commit;
+    if (dialect_ != Dialect::hub) return handle_plain(request, wire);
+    if (request.path == api + "revision/main")
+      return answer_json(wire, fmt::format(R"({{"sha":"{}"}})", commit));
+    if (request.path.starts_with(api + "tree/" + commit)) {
+      const std::string folder = request.path.substr(api.size() + 5 + commit.size());
+      return answer_tree(request, *core::percent_decode(folder.empty() ? "" : folder.substr(1)),
+                         wire);
+    }
+    WireRequest plain = request;
+    if (plain.path.starts_with(resolve)) plain.path.replace(0, resolve.size(), "/bucket");
+    handle_plain(plain, wire);
+  }
+
+  void handle_plain(const WireRequest& request, Wire& wire) {
     ++requests_;
     Fault fault;
     {
@@ -288,6 +309,35 @@ class StoreWorld {
     body += is_azure ? "</Blobs><NextMarker/></EnumerationResults>" : "</ListBucketResult>";
     wire.send(fmt::format("HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Length: {}\r\n\r\n{}", date(),
                           body.size(), body));
+  }
+
+  void answer_json(Wire& wire, const std::string& body) const {
+    wire.send(fmt::format("HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Length: {}\r\n\r\n{}", date(),
+                          body.size(), body));
+  }
+
+  void answer_tree(const WireRequest& request, const std::string& folder, Wire& wire) {
+    const bool is_deep = request.query.starts_with("recursive=true");
+    const std::string below = folder.empty() ? "" : folder + "/";
+    std::map<std::string, std::string> rows;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const auto& [path, stored] : objects_) {
+        const std::string key = *core::percent_decode(path.substr(8));
+        if (!key.starts_with(below)) continue;
+        const std::size_t slash = key.find('/', below.size());
+        const std::string name = is_deep ? key : key.substr(0, slash);
+        const bool is_folder = !is_deep && slash != std::string::npos;
+        rows[name] = fmt::format(R"({{"type":"{}","path":{},"size":{},"oid":"{}"}})",
+                                 is_folder ? "directory" : "file", core::quote_json(name),
+                                 is_folder ? 0 : stored.bytes.size(), "of-git");
+      }
+    }
+    if (rows.empty()) return answer_error(wire, 404, "NoSuchKey");
+    std::string all;
+    for (const auto& [name, row] : rows)
+      all += (all.empty() ? "" : ",") + row;
+    answer_json(wire, "[" + all + "]");
   }
 
   const Dialect dialect_;
