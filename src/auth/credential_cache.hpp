@@ -26,7 +26,16 @@ class CredentialCache {
   using Fetch = std::function<Result<Credentials>()>;
   using Clock = std::function<SystemTime()>;
 
-  CredentialCache(Fetch fetch, Clock now) : fetch_(std::move(fetch)), now_(std::move(now)) {
+  // How long before they expire new credentials are fetched in the background, and when a caller
+  // waits for them.
+  struct Lead {
+    SystemTime::duration renew = std::chrono::minutes(10);
+    SystemTime::duration block = std::chrono::seconds(60);
+  };
+
+  CredentialCache(Fetch fetch, Clock now) : CredentialCache(std::move(fetch), std::move(now), {}) {}
+  CredentialCache(Fetch fetch, Clock now, Lead lead)
+      : fetch_(std::move(fetch)), now_(std::move(now)), lead_(lead) {
     // Without a descriptor, the destructor waits for a background fetch.
     static_cast<void>(background_operation_.open());
   }
@@ -38,8 +47,8 @@ class CredentialCache {
     std::uint64_t version = 0;  // grows whenever the keys change
   };
 
-  // The credentials to sign requests with now. Blocks for the first fetch, and if less than a
-  // minute is left; from ten minutes before the end, a thread of the cache fetches new ones in the
+  // The credentials to sign requests with now. Blocks for the first fetch, and if hardly any time
+  // is left; from a while before the end (Lead), a thread of the cache fetches new ones in the
   // background.
   Result<Current> get();
 
@@ -48,8 +57,6 @@ class CredentialCache {
   Result<bool> renew(std::uint64_t version);
 
  private:
-  static constexpr std::chrono::minutes kRenewBefore{10};
-  static constexpr std::chrono::seconds kBlockBefore{60};
   static constexpr std::chrono::seconds kPause{30};
 
   Result<void> fetch_locked(std::uint64_t unless_newer_than);
@@ -58,6 +65,7 @@ class CredentialCache {
   const std::uint32_t generation_ = fork_generation();
   const Fetch fetch_;
   const Clock now_;
+  const Lead lead_;
   Operation background_operation_;
   std::mutex one_fetch_;  // held during a fetch: threads that waited for it use its result
   struct State {
@@ -107,7 +115,7 @@ void CredentialCache<Credentials>::note_fetch(State& state, bool has_failed) con
   const bool expires = state.credentials && state.credentials->expires;
   const auto left = expires ? *state.credentials->expires - now : SystemTime::duration::max();
   state.not_before.reset();
-  if (!has_failed && left >= kRenewBefore) return;
+  if (!has_failed && left >= lead_.renew) return;
   // Never so long that the credentials expire.
   const auto half = std::max<SystemTime::duration>(left / 2, std::chrono::seconds(1));
   state.not_before = now + std::min<SystemTime::duration>(kPause, half);
@@ -127,8 +135,8 @@ Result<typename CredentialCache<Credentials>::Current> CredentialCache<Credentia
     const bool expires = state.credentials && state.credentials->expires;
     const SystemTime end = expires ? *state.credentials->expires : SystemTime::max();
     const bool may_try = !state.not_before || *state.not_before <= now;
-    found.must_fetch = !state.credentials || (end - now < kBlockBefore && may_try);
-    found.should_fetch = end - now < kRenewBefore && may_try && !state.is_fetching;
+    found.must_fetch = !state.credentials || (end - now < lead_.block && may_try);
+    found.should_fetch = end - now < lead_.renew && may_try && !state.is_fetching;
     if (found.should_fetch && !found.must_fetch) state.is_fetching = true;
     return found;
   });

@@ -96,6 +96,11 @@ Result<std::vector<Entry>> RemoteStore::list(const Uri& uri, ListDepth depth) {
   }
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return a.uri.path() < b.uri.path(); });
+  // Pages that are not in order (S3 Express) may each name the same folder.
+  const auto is_same_folder = [](const Entry& a, const Entry& b) {
+    return a.is_folder && b.is_folder && a.uri.path() == b.uri.path();
+  };
+  entries.erase(std::unique(entries.begin(), entries.end(), is_same_folder), entries.end());
   const auto twice = std::adjacent_find(
       entries.begin(), entries.end(),
       [](const Entry& a, const Entry& b) { return a.uri.path() == b.uri.path(); });

@@ -28,6 +28,7 @@ struct SignedRequest {
   std::uint64_t credentials_version = 0;
   SystemTime signed_at{};
   std::string region = {};  // of S3
+  bool in_session = false;  // of S3: signed with the keys of the bucket's own session
   std::uint32_t hops = 0;   // how often it was redirected
   HttpUrl asked = {};       // of a hub: before it was redirected
 };

@@ -9,6 +9,7 @@
 #include "base/text.hpp"
 #include "http/request.hpp"
 #include "storage/cloud_hosts.hpp"
+#include "storage/s3/bucket.hpp"
 
 namespace streamer::core::inline storage {
 
@@ -71,6 +72,9 @@ class UriParser {
  public:
   // The literal form of a store's objects: everything after the first slash is the key.
   static Result<Uri> object(std::string_view text, std::string_view scheme, std::string_view rest) {
+    const std::size_t access_point =
+        scheme == "s3" || scheme == "s3a" ? access_point_bytes(rest) : 0;
+    if (access_point != 0) return of_access_point(text, rest, access_point);
     const std::string_view bucket = rest.substr(0, rest.find('/'));
     if (bucket.empty()) return no_bucket(text);
     const std::string_view key = rest.substr(std::min(bucket.size() + 1, rest.size()));
@@ -83,7 +87,9 @@ class UriParser {
       return bad_uri(text.substr(0, scheme.size() + 3),
                      "a user name or password does not belong in it; give credentials in the "
                      "settings or the environment");
-    if (bucket.find(':') != std::string_view::npos)
+    // Other ARNs are the store's to explain.
+    const bool is_arn = scheme.starts_with("s3") && bucket.starts_with("arn:");
+    if (bucket.find(':') != std::string_view::npos && !is_arn)
       return bad_uri(text,
                      "a bucket has no port; write SCHEME://BUCKET/KEY, and put the server into the "
                      "setting s3_endpoint, gcs_endpoint or azure_endpoint");
@@ -114,6 +120,21 @@ class UriParser {
   }
 
  private:
+  // s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/name/key: the ARN, of `bytes` bytes, is the
+  // bucket, whose name has no slash.
+  static Result<Uri> of_access_point(std::string_view text, std::string_view rest,
+                                     std::size_t bytes) {
+    const std::string_view key = rest.substr(std::min(bytes + 1, rest.size()));
+    TRY(check_key(text, key));
+    std::string arn(rest.substr(0, bytes));
+    std::replace(arn.begin(), arn.end(), '/', ':');
+    Uri uri("s3", bytes == rest.size() ? arn : fmt::format("{}/{}", arn, key));
+    uri.root_ = fmt::format("s3://{}/", rest.substr(0, bytes));
+    uri.root_covers_ = arn.size() + 1;
+    uri.write_text();
+    return uri;
+  }
+
   // abfss://container@account.dfs.core.windows.net/path.
   static Result<Uri> hadoop(std::string_view text, std::string_view scheme,
                             std::string_view container, std::string_view host,

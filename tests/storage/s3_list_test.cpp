@@ -227,8 +227,48 @@ TEST_CASE("buckets are asked where they are", "[s3]") {
   CHECK(origin(own, "bucket", "x") == "https://bucket.oss-cn-hangzhou.aliyuncs.com");
   own.uses_fips = true;
   CHECK(s3_target(own, "bucket", "x").error().kind() == ErrorKind::invalid_argument);
-  CHECK(s3_target({}, "data--use1-az4--x-s3", "x").error().kind() == ErrorKind::unsupported);
-  CHECK(s3_target({}, "arn:aws:s3:::x", "x").error().kind() == ErrorKind::unsupported);
+  CHECK(s3_target({}, "arn:aws:s3:::x", "x").error().kind() == ErrorKind::invalid_argument);
+}
+
+TEST_CASE("directory buckets and access points have hosts of their own", "[s3]") {
+  const auto host = [](const char* bucket, const char* region, const char* variant = "") {
+    S3EndpointRules rules;
+    const std::string_view words = variant;
+    rules.uses_fips = words.find("fips") != std::string_view::npos;
+    rules.uses_dual_stack = words.find("dual") != std::string_view::npos;
+    rules.uses_acceleration = words.find("fast") != std::string_view::npos;
+    const auto target = s3_target(rules, bucket, region);
+    if (!target) return target.error().message();
+    return target->origin.substr(8);
+  };
+  const char* const bucket = "b--use1-az4--x-s3";
+  CHECK(host(bucket, "us-east-1") ==
+        "b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com");
+  CHECK(host(bucket, "us-east-1", "fips") ==
+        "b--use1-az4--x-s3.s3express-fips-use1-az4.us-east-1.amazonaws.com");
+  CHECK(host(bucket, "us-east-1", "fips dual") ==
+        "b--use1-az4--x-s3.s3express-fips-use1-az4.dualstack.us-east-1.amazonaws.com");
+  CHECK(host("b--usw2-lax1-az1--x-s3", "us-west-2") ==
+        "b--usw2-lax1-az1--x-s3.s3express-usw2-lax1-az1.us-west-2.amazonaws.com");
+  CHECK(host("p--use1-az4--xa-s3", "us-east-1") ==
+        "p--use1-az4--xa-s3.s3express-use1-az4.us-east-1.amazonaws.com");
+  CHECK_THAT(host("x--x-s3", "us-east-1"), Catch::Contains("NAME--ZONE--x-s3"));
+  CHECK_THAT(host(bucket, "us-east-1", "fast"), Catch::Contains("not accelerated"));
+  const char* const point = "arn:aws:s3:eu-west-1:123456789012:accesspoint:p";
+  CHECK(host(point, "eu-west-1") == "p-123456789012.s3-accesspoint.eu-west-1.amazonaws.com");
+  CHECK(host(point, "eu-west-1", "fips dual") ==
+        "p-123456789012.s3-accesspoint-fips.dualstack.eu-west-1.amazonaws.com");
+  CHECK(host("arn:aws-cn:s3:cn-north-1:123456789012:accesspoint:p", "cn-north-1") ==
+        "p-123456789012.s3-accesspoint.cn-north-1.amazonaws.com.cn");
+  CHECK_THAT(host("arn:aws:s3::123456789012:accesspoint:m.mrap", "us-east-1"),
+             Catch::Contains("SigV4a"));
+  S3EndpointRules own;
+  own.custom = *parse_endpoint("https://s3.example.com/base");
+  CHECK(s3_target(own, point, "x")->origin == "https://p-123456789012.s3.example.com");
+  CHECK(s3_target(own, bucket, "x")->origin == "https://b--use1-az4--x-s3.s3.example.com");
+  own.custom = *parse_endpoint("http://127.0.0.1:9000");
+  CHECK(s3_target(own, bucket, "x")->base_path == "/b--use1-az4--x-s3");
+  CHECK(s3_target(own, point, "x").error().kind() == ErrorKind::invalid_argument);
 }
 
 TEST_CASE("buckets of every partition, and of its variants, are asked where AWS has them", "[s3]") {

@@ -85,7 +85,8 @@ Result<std::string> aws_service_host(std::string_view service, std::string_view 
                      variant.dual_stack ? partition.dual_stack_suffix : partition.suffix);
 }
 
-Result<std::string> aws_s3_host(const AwsRegion& region, AwsVariant variant) {
+Result<std::string> aws_s3_host(const AwsRegion& region, AwsVariant variant,
+                                std::string_view service, std::string_view zone) {
   const AwsPartition& partition = aws_partition_of(region.name);
   if (variant.fips && !partition.has_fips_s3) {
     return no_such_endpoint(partition, "FIPS",
@@ -93,10 +94,11 @@ Result<std::string> aws_s3_host(const AwsRegion& region, AwsVariant variant) {
   }
   if (variant.dual_stack && partition.dual_stack_suffix.empty()) return no_dual_stack(partition);
   const bool is_plain = !variant.fips && !variant.dual_stack;
-  if (region.is_global && is_plain && partition.name == "aws")
+  if (region.is_global && is_plain && partition.name == "aws" && service == "s3")
     return fmt::format("s3.{}", partition.suffix);
-  return fmt::format("s3{}{}.{}.{}", variant.fips ? "-fips" : "",
-                     variant.dual_stack ? ".dualstack" : "", region.name, partition.suffix);
+  return fmt::format("{}{}{}{}{}.{}.{}", service, variant.fips ? "-fips" : "",
+                     zone.empty() ? "" : "-", zone, variant.dual_stack ? ".dualstack" : "",
+                     region.name, partition.suffix);
 }
 
 std::string_view before_aws_suffix(std::string_view host) noexcept {

@@ -48,8 +48,10 @@ struct AwsVariant {
 // "oidc". unsupported if the partition has no such endpoints.
 Result<std::string> aws_service_host(std::string_view service, std::string_view region,
                                      AwsVariant variant);
-// "s3-fips.dualstack.eu-west-1.amazonaws.com"; "s3.amazonaws.com" for aws-global.
-Result<std::string> aws_s3_host(const AwsRegion& region, AwsVariant variant);
+// "s3-fips.dualstack.eu-west-1.amazonaws.com"; "s3.amazonaws.com" for aws-global. service: "s3",
+// "s3-accesspoint" or "s3express"; zone: of the last, "use1-az4".
+Result<std::string> aws_s3_host(const AwsRegion& region, AwsVariant variant,
+                                std::string_view service = "s3", std::string_view zone = "");
 
 // What stands before the domain of one of the partitions: "s3.eu-west-1" of
 // "s3.eu-west-1.amazonaws.com"; empty for hosts of others.

@@ -80,7 +80,7 @@ Sha256Digest signing_key(std::string_view secret, std::string_view date,
 
 void SigV4Signer::sign(HttpRequest& request, const AwsCredentials& credentials,
                        const SigningScope& scope, SystemTime now) const {
-  const bool is_s3 = scope.service == "s3";
+  const bool is_s3 = scope.service == "s3" || scope.service == "s3express";
   const std::string time = format_basic_iso(now);
   const std::string date = time.substr(0, 8);
   // Range requests have no body; its constant hash works with every store, over http too.

@@ -14,7 +14,7 @@ namespace streamer::core::inline auth {
 
 struct SigningScope {
   std::string region;
-  std::string service;  // "s3", "sts"
+  std::string service;  // "s3", "s3express", "sts"
 
   friend bool operator==(const SigningScope&, const SigningScope&) = default;
 };
@@ -33,7 +33,7 @@ inline constexpr std::string_view kEmptySha256 =
 // Thread-safe.
 class SigV4Signer {
  public:
-  // Adds x-amz-date, x-amz-security-token if there is a session, for s3 x-amz-content-sha256, and
+  // Adds x-amz-date, x-amz-security-token if there is a session, for S3 x-amz-content-sha256, and
   // Authorization. Signs Host and every header that is there but those that proxies may change.
   void sign(HttpRequest& request, const AwsCredentials& credentials, const SigningScope& scope,
             SystemTime now) const;

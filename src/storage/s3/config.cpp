@@ -87,6 +87,9 @@ class S3ConfigReader {
   // Keys set in code, or the caller's callback, or else the chain of sources.
   Result<void> read_credentials(S3Config& config) const {
     config.is_unsigned = from_.get(setting::kS3Unsigned);
+    auto without = environment_("AWS_S3_DISABLE_EXPRESS_SESSION_AUTH");
+    if (!without) without = profile_.value("s3_disable_express_session_auth");
+    config.uses_sessions = !is_true(without.value_or(""));
     if (const auto callback = from_.settings().credentials_callback()) {
       config.fetch_credentials = [callback]() -> Result<AwsCredentials> {
         const GivenCredentials given = TRY((*callback)());

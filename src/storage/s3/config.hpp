@@ -21,6 +21,7 @@ struct S3Config {
   Sourced region;
   bool is_region_given = false;  // otherwise it is a guess, which the store may correct
   bool is_unsigned = false;
+  bool uses_sessions = true;              // with directory buckets
   std::vector<HttpHeader> extra_headers;  // requester pays, expected owner, SSE-C
   std::string version_id;
   AwsContext auth;

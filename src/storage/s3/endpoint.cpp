@@ -31,10 +31,20 @@ bool wants_virtual_host(std::string_view host) {
   return host.ends_with(".aliyuncs.com") || host.ends_with(".myqcloud.com");
 }
 
-Result<std::string> aws_host(const S3EndpointRules& rules, std::string_view region_text) {
+Result<std::string> aws_host(const S3EndpointRules& rules, const S3Bucket& bucket,
+                             std::string_view region_text) {
   AwsRegion region = read_aws_region(region_text);
   const AwsVariant variant{.fips = rules.uses_fips || region.wants_fips,
                            .dual_stack = rules.uses_dual_stack};
+  if (rules.uses_acceleration && bucket.kind != S3Bucket::Kind::general) {
+    return Error(ErrorKind::invalid_argument,
+                 "access points and directory buckets are not accelerated: unset the profile's "
+                 "use_accelerate_endpoint");
+  }
+  if (bucket.kind == S3Bucket::Kind::access_point)
+    return aws_s3_host(region, variant, "s3-accesspoint");
+  if (bucket.kind == S3Bucket::Kind::directory)
+    return aws_s3_host(region, variant, "s3express", bucket.zone);
   if (!rules.uses_acceleration) return aws_s3_host(region, variant);
   if (variant.fips) {
     return Error(
@@ -56,22 +66,29 @@ Result<std::string> aws_host(const S3EndpointRules& rules, std::string_view regi
 
 Result<S3Target> s3_target(const S3EndpointRules& rules, std::string_view bucket,
                            std::string_view region) {
-  if (bucket.starts_with("arn:"))
-    return Error(ErrorKind::unsupported, "buckets given by ARN (access points) are not supported");
-  if (bucket.ends_with("--x-s3")) {
-    return Error(ErrorKind::unsupported,
-                 "S3 Express buckets need sessions of their own, which are not supported");
-  }
+  const S3Bucket kind = TRY(read_s3_bucket(bucket));
   const bool has_variant = rules.uses_fips || rules.uses_dual_stack || rules.uses_acceleration;
   if (rules.custom && has_variant) {
     return Error(ErrorKind::invalid_argument,
                  "a custom endpoint cannot be combined with FIPS, dual-stack or accelerate");
   }
   const Endpoint endpoint =
-      rules.custom ? *rules.custom : Endpoint{"https://" + TRY(aws_host(rules, region)), ""};
+      rules.custom ? *rules.custom : Endpoint{"https://" + TRY(aws_host(rules, kind, region)), ""};
+  const std::string scheme = endpoint.is_tls() ? "https://" : "http://";
+  if (kind.kind == S3Bucket::Kind::access_point) {
+    if (is_ip_address(endpoint.host())) {
+      return Error(
+          ErrorKind::invalid_argument,
+          "an access point is part of a host's name, so the endpoint cannot be an address");
+    }
+    return S3Target{
+        fmt::format("{}{}-{}.{}", scheme, kind.name, kind.account, endpoint.host_and_port()),
+        endpoint.base_path, true, kind};
+  }
   bool is_virtual = rules.addressing == S3Addressing::virtual_host;
   if (rules.addressing == S3Addressing::automatic)
-    is_virtual = !rules.custom || wants_virtual_host(endpoint.host());
+    is_virtual = !rules.custom || wants_virtual_host(endpoint.host()) ||
+                 kind.kind == S3Bucket::Kind::directory;
   is_virtual =
       is_virtual && fits_host(bucket, endpoint.is_tls()) && !is_ip_address(endpoint.host());
   if (rules.uses_acceleration && !is_virtual) {
@@ -79,11 +96,11 @@ Result<S3Target> s3_target(const S3EndpointRules& rules, std::string_view bucket
                  "an accelerated bucket's name must fit into a host name, without dots");
   }
   if (!is_virtual) {
-    return S3Target{endpoint.origin, endpoint.base_path + "/" + percent_encode(bucket), false};
+    return S3Target{endpoint.origin, endpoint.base_path + "/" + percent_encode(bucket), false,
+                    kind};
   }
-  const std::string scheme = endpoint.is_tls() ? "https://" : "http://";
   return S3Target{fmt::format("{}{}.{}", scheme, bucket, endpoint.host_and_port()),
-                  endpoint.base_path, true};
+                  endpoint.base_path, true, kind};
 }
 
 }  // namespace streamer::core::inline storage

@@ -10,6 +10,7 @@
 #include "auth/aws/partitions.hpp"
 #include "base/result.hpp"
 #include "http/request.hpp"
+#include "storage/s3/bucket.hpp"
 
 namespace streamer::core::inline storage {
 
@@ -27,10 +28,11 @@ struct S3Target {
   std::string origin;
   std::string base_path;  // before "/key": the endpoint's own path and, path style, "/bucket"
   bool is_virtual_host = false;
+  S3Bucket bucket;  // what it is
 };
 
-// invalid_argument for combinations that do not exist; unsupported for S3 Express buckets, access
-// points given by ARN, and variants that the region's partition does not have.
+// invalid_argument for combinations that do not exist; unsupported for variants that the region's
+// partition does not have, and as read_s3_bucket().
 Result<S3Target> s3_target(const S3EndpointRules& rules, std::string_view bucket,
                            std::string_view region);
 

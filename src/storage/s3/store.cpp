@@ -9,6 +9,7 @@
 #include "base/crypto.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "base/xml.hpp"
 #include "storage/cloud_hosts.hpp"
 #include "storage/s3/dialect.hpp"
 
@@ -54,6 +55,16 @@ bool is_among(const std::array<std::string_view, N>& codes, std::string_view cod
   return std::find(codes.begin(), codes.end(), code) != codes.end();
 }
 
+std::string describe_addressing(const S3Target& target) {
+  if (target.bucket.kind == S3Bucket::Kind::access_point)
+    return fmt::format("access point {} of account {}", target.bucket.name, target.bucket.account);
+  std::string text = target.is_virtual_host ? "virtual host: the bucket is part of the host's name"
+                                            : "path style: the bucket is part of the path";
+  if (target.bucket.kind == S3Bucket::Kind::directory)
+    text += fmt::format("; a directory bucket (S3 Express) in zone {}", target.bucket.zone);
+  return text;
+}
+
 // Each store has its own way to say that it wants the bucket in its host name.
 bool may_mean_path_style(int status, std::string_view code, ErrorKind kind) {
   if (status != 400 && status != 403 && status != 405) return false;
@@ -82,6 +93,9 @@ S3Store::BucketState S3Store::state_of(const Uri& uri) {
     const auto found = buckets.find(uri.bucket());
     if (found != buckets.end()) return found->second;
     std::string region = uri.host().empty() ? "" : region_of_aws_host(uri.host());
+    // An access point's ARN says where it is.
+    if (const auto named = read_s3_bucket(uri.bucket()); named && !named->region.empty())
+      region = named->region;
     return BucketState{.region = region.empty() ? config_.region.value : region};
   });
 }
@@ -122,15 +136,83 @@ Result<SignedRequest> S3Store::make_request(std::string method, const Uri& uri,
   // Only a machine that the endpoint itself named gets a credential, not one that that machine
   // named.
   if (config_.is_unsigned || request.hops > 1) return request;
-  const auto current = TRY(credentials_.get());
+  const Signer signer = signer_for(uri, target);
+  auto current = TRY(signer.keys.get());
   request.credentials_version = current.version;
-  signer_.sign(request.http, current.credentials, {read_aws_region(request.region).name, "s3"},
-               request.signed_at);
+  request.in_session = signer.in_session;
+  if (signer.in_session) {
+    request.http.headers.push_back(
+        {"x-amz-s3session-token", std::string(current.credentials.session_token.reveal())});
+    current.credentials.session_token = Secret();
+  }
+  signer_.sign(request.http, current.credentials,
+               {read_aws_region(request.region).name, signer.service}, request.signed_at);
   if (log_enabled(LogLevel::trace)) {
     log_line(LogLevel::trace,
              fmt::format("{} {}{}", request.http.method, request.http.origin, request.http.path));
   }
   return request;
+}
+
+// ---- Sessions of directory buckets ----
+
+S3Store::Signer S3Store::signer_for(const Uri& uri, const S3Target& target) {
+  if (target.bucket.kind != S3Bucket::Kind::directory) return {credentials_, "s3"};
+  if (!config_.uses_sessions) return {credentials_, "s3express"};
+  return {session_of(uri), "s3express", true};
+}
+
+CredentialCache<AwsCredentials>& S3Store::session_of(const Uri& uri) {
+  // Sessions last five minutes.
+  static constexpr CredentialCache<AwsCredentials>::Lead kLead{std::chrono::seconds(90),
+                                                               std::chrono::seconds(20)};
+  return *sessions_.with([&](auto& sessions) {
+    const auto found = sessions.find(uri.bucket());
+    if (found != sessions.end()) return found->second.get();
+    const Uri bucket = uri.with_path(std::string(uri.bucket()) + "/");
+    auto made = std::make_unique<CredentialCache<AwsCredentials>>(
+        [this, bucket] { return create_session(bucket); }, config_.auth.now, kLead);
+    return sessions.emplace(std::string(uri.bucket()), std::move(made)).first->second.get();
+  });
+}
+
+Result<AwsCredentials> S3Store::create_session(const Uri& uri) {
+  constexpr std::size_t kMostSessionBytes = 64 * kKiB;
+  const auto make = [&]() -> Result<SignedRequest> {
+    const S3Target target = TRY(target_of(uri));
+    SignedRequest request;
+    request.http.origin = target.origin;
+    request.http.path = target.base_path + (target.is_virtual_host ? "/" : "");
+    request.http.query = "session=";
+    // All that reading needs.
+    request.http.headers.push_back({"x-amz-create-session-mode", "ReadOnly"});
+    request.http.route = route_to(target.origin);
+    request.region = state_of(uri).region;
+    request.signed_at = clock_.now();
+    const auto current = TRY(credentials_.get());
+    request.credentials_version = current.version;
+    signer_.sign(request.http, current.credentials,
+                 {read_aws_region(request.region).name, "s3express"}, request.signed_at);
+    return request;
+  };
+  AwsCredentials session;
+  const auto accept = [&](const HttpAnswer& answer) -> std::optional<Verdict> {
+    const auto root = read_xml(answer.body);
+    const XmlElement* const found = root ? root->child("Credentials") : nullptr;
+    if (found != nullptr) {
+      session = {.access_key_id = std::string(found->text_of("AccessKeyId")),
+                 .secret_access_key = Secret(std::string(found->text_of("SecretAccessKey"))),
+                 .session_token = Secret(std::string(found->text_of("SessionToken"))),
+                 .expires = parse_iso(found->text_of("Expiration")),
+                 .source = "CreateSession"};
+    }
+    if (found != nullptr && !session.session_token.empty() && check_credentials(session))
+      return std::nullopt;
+    return Verdict{.error = Error(ErrorKind::permission_denied,
+                                  "the answer to CreateSession holds no credentials")};
+  };
+  TRY(fetch(uri, make, accept, kMostSessionBytes));
+  return session;
 }
 
 Parameters S3Store::object_parameters() const {
@@ -208,16 +290,20 @@ Result<RemoteWay> S3Store::way_to(const Uri& uri) {
   return RemoteWay{
       .origin = target.origin,
       .endpoint_source = is_named ? "the URL" : config_.endpoint_source,
-      .facts = {{"addressing", target.is_virtual_host
-                                   ? "virtual host: the bucket is part of the host's name"
-                                   : "path style: the bucket is part of the path"},
+      .facts = {{"addressing", describe_addressing(target)},
                 {"region", fmt::format("{} (from {})", region,
-                                       is_named ? "the URL" : config_.region.source)}}};
+                                       is_named                       ? "the URL"
+                                       : target.bucket.region.empty() ? config_.region.source
+                                                                      : "the ARN")}}};
 }
 
-Result<std::string> S3Store::describe_credentials(const Uri&) {
+Result<std::string> S3Store::describe_credentials(const Uri& uri) {
   if (config_.is_unsigned) return std::string("none: requests are not signed (s3_unsigned)");
-  return describe(TRY(credentials_.get()).credentials);
+  std::string text = describe(TRY(credentials_.get()).credentials);
+  const S3Target target = TRY(target_of(uri));
+  if (!signer_for(uri, target).in_session) return text;
+  const AwsCredentials session = TRY(session_of(uri).get()).credentials;
+  return fmt::format("{}; for the bucket's session: {}", text, describe(session));
 }
 
 // ---- Answers that are errors ----
@@ -240,7 +326,9 @@ Again S3Store::follow_region(const Uri& uri, const SignedRequest& request, const
   // A custom endpoint is where the user says it is; there is no other one to go to.
   const bool is_aws =
       uri.host().empty() ? !config_.endpoint.custom : !region_of_aws_host(uri.host()).empty();
-  if (!is_aws) return Again::never;
+  const auto named = read_s3_bucket(uri.bucket());
+  // Only a general bucket may be in another region than its name says.
+  if (!is_aws || !named || named->kind != S3Bucket::Kind::general) return Again::never;
   const std::string_view bucket = uri.bucket();
   // Another thread has learnt the region since this request was signed.
   if (state_of(uri).region != request.region) return Again::at_once;
@@ -308,6 +396,12 @@ Verdict S3Store::judge_code(const Uri& uri, const SignedRequest& request, const 
   const int status = answer.head.status;
   const std::string& code = error.code;
   Verdict verdict = failure(request, answer, error, s3_dialect_codes());
+  const auto named = read_s3_bucket(uri.bucket());
+  if (code == "AccessDenied" && named && named->kind == S3Bucket::Kind::directory) {
+    ErrorFields fields = verdict.error.fields();
+    fields.message += "; a directory bucket also needs the permission s3express:CreateSession";
+    verdict.error = Error(std::move(fields));
+  }
   if (code.starts_with("KMS.")) {
     ErrorFields fields = verdict.error.fields();
     fields.kind = ErrorKind::permission_denied;
@@ -316,7 +410,8 @@ Verdict S3Store::judge_code(const Uri& uri, const SignedRequest& request, const 
   }
   const auto renew = [&] {
     if (config_.is_unsigned) return Again::never;
-    return renew_credentials(credentials_, request.credentials_version);
+    return renew_credentials(request.in_session ? session_of(uri) : credentials_,
+                             request.credentials_version);
   };
   const bool is_of_aws =
       uri.host().empty() ? !config_.endpoint.custom : !region_of_aws_host(uri.host()).empty();

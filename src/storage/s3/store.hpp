@@ -53,9 +53,20 @@ class S3Store final : public RemoteStore {
 
   [[nodiscard]] BucketState state_of(const Uri& uri);
   Result<S3Target> target_of(const Uri& uri);
+  // With whose keys a request to the target is signed.
+  struct Signer {
+    CredentialCache<AwsCredentials>& keys;
+    std::string service;
+    bool in_session = false;
+  };
+  Signer signer_for(const Uri& uri, const S3Target& target);
   Result<SignedRequest> make_request(std::string method, const Uri& uri, std::string_view key,
                                      Parameters parameters, std::vector<HttpHeader> headers);
   [[nodiscard]] Parameters object_parameters() const;
+
+  // The session of a directory bucket.
+  CredentialCache<AwsCredentials>& session_of(const Uri& uri);
+  Result<AwsCredentials> create_session(const Uri& uri);
 
   Verdict judge_code(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
                      const ServiceError& error);
@@ -74,6 +85,9 @@ class S3Store final : public RemoteStore {
   Guarded<std::map<std::string, BucketState, std::less<>>> buckets_;
   Guarded<std::map<std::string, Node>> nodes_;  // by method and URI; for the next request
   StoreClock clock_;
+  // By bucket; last: they fetch in the background.
+  Guarded<std::map<std::string, std::unique_ptr<CredentialCache<AwsCredentials>>, std::less<>>>
+      sessions_;
 };
 
 }  // namespace streamer::core::inline storage
