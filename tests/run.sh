@@ -54,7 +54,7 @@ else
   mesonpy="$root/build-check-mesonpy"
   sh "$root/examples/install_packages.sh" python3-pip
   [ -d "$mesonpy" ] || /usr/bin/python3 -m pip install --quiet --no-deps --target "$mesonpy" \
-    'meson-python>=0.18' 'pyproject-metadata>=0.9' packaging ||
+    meson-python==0.22.1 pyproject-metadata==0.12.1 packaging==26.4 ||
     echo "meson-python could not be installed: the test of pip will be missing" >&2
   STREAMER_MESONPY="$mesonpy"
   export STREAMER_MESONPY
