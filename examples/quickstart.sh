@@ -31,7 +31,7 @@ else
     echo "1. building the command in $build: some minutes, once"
   fi
   [ -d "$build" ] || meson setup "$build" "$root" -Dbuildtype=release -Dtests=disabled \
-    -Dbenchmarks=disabled -Dexamples=disabled >/dev/null
+    -Dbenchmarks=disabled -Dexamples=disabled -Dunity=on -Dunity_size=100 >/dev/null
   ninja -C "$build" --quiet src/cli/streamer
 fi
 

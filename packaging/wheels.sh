@@ -21,7 +21,6 @@ echo "building the wheels for $arch"
 rm -rf "$work/raw" "$work/checked"
 python3 -m build --wheel --no-isolation --outdir "$work/raw" "$root" \
   "-Csetup-args=$machine" -Csetup-args=-Dself_contained=true -Csetup-args=-Dmpi=disabled \
-  -Csetup-args=-Dunity=on -Csetup-args=-Dunity_size=100 \
   "-Cbuild-dir=$work/build" >"$work/build.log" 2>&1 || { tail -40 "$work/build.log" >&2; exit 1; }
 python3 -m build --wheel --no-isolation --outdir "$work/checked" "$root/capi/runai/python" \
   >"$work/build-runai.log" 2>&1 || { tail -40 "$work/build-runai.log" >&2; exit 1; }

@@ -62,7 +62,7 @@ else
   sh "$root/examples/install_packages.sh" python3-numpy python3-torch python3-pip python3-mesonpy \
     golang-go rustc openmpi-bin libopenmpi-dev
   # Nobody debugs these builds: what sanitizers show needs lines, and no more.
-  # "python pip" and --quick compile every file by itself; the other builds need not.
+  # --quick compiles every file by itself; these builds need not.
   unity="-Dunity=on -Dunity_size=100"
   # Much of what these tests do is to wait; with sanitizers they compute.
   MESON_TESTTHREADS=$(($(nproc) * 2))

@@ -35,10 +35,14 @@ def run_downstream(folder, prefix, environment):
             f"-DCMAKE_PREFIX_PATH={prefix}", env=environment)
         run("cmake", "--build", f"{folder}/cmake", env=environment)
         made += [f"{folder}/cmake/load_checkpoint_{name}" for name in ("c", "cpp", "static")]
-        newer = subprocess.run(["cmake", "-P", "/dev/stdin"], text=True, capture_output=True, input=f"""
-            set(PACKAGE_FIND_VERSION 0.2)
-            include({glob.glob(prefix + "/**/streamer-config-version.cmake", recursive=True)[0]})
-            message("compatible: ${{PACKAGE_VERSION_COMPATIBLE}}")""")
+        # A file: some versions of CMake seek in what they read.
+        with open(f"{folder}/newer.cmake", "w", encoding="utf-8") as script:
+            script.write(f"""
+                set(PACKAGE_FIND_VERSION 0.2)
+                include({glob.glob(prefix + "/**/streamer-config-version.cmake", recursive=True)[0]})
+                message("compatible: ${{PACKAGE_VERSION_COMPATIBLE}}")""")
+        newer = subprocess.run(["cmake", "-P", f"{folder}/newer.cmake"], text=True,
+                               capture_output=True)
         assert "compatible: FALSE" in newer.stderr, newer.stderr
     run("meson", "setup", f"{folder}/meson", f"{projects}/meson", "--wrap-mode=nofallback", env=bare)
     run("ninja", "-C", f"{folder}/meson", env=bare)

@@ -32,8 +32,7 @@ class Pip(unittest.TestCase):
         cls.python = os.path.join(cls.folder, "venv", "bin", "python")
         subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip",
                         os.path.join(cls.folder, "venv")], check=True)
-        # Of a build for tests only the time matters. Every file is compiled by itself, which other
-        # builds of run.sh do not.
+        # Of a build for tests only the time matters.
         cls.install(cls.source, "--config-settings=setup-args=-Doptimization=0")
 
     @classmethod
