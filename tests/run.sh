@@ -71,8 +71,7 @@ else
   unset MESON_TESTTHREADS
   less="-Doptimization=1 -Dbenchmarks=disabled -Dexamples=disabled -Dmpi=disabled $unity"
   less="$less -Ddebug=false -Dcpp_args=-g1"
-  # ThreadSanitizer cannot see what the kernel writes through io_uring: this build goes without.
-  check tsan "-Db_sanitize=thread $less -Dio_uring=disabled" "" --setup tsan --suite fast --suite tsan
+  check tsan "-Db_sanitize=thread $less" "" --setup tsan --suite fast --suite tsan
   # Memory and undefined behaviour are Clang's part: GCC takes three times as long to build such checks.
   export CC="ccache clang" CXX="ccache clang++"
   less="$less -Db_lundef=false -Dfuzzers=enabled"
