@@ -38,15 +38,23 @@ def make_unique_symbols_weak(path):
         file.write(data)
 
 
+def file_of(compiler, name):
+    """Where the compiler has a file; the bare name if it has none."""
+    return subprocess.run([*compiler, "-print-file-name=" + name], check=True,
+                          capture_output=True, text=True).stdout.strip()
+
+
 def main():
     output, ar, objcopy, *rest = sys.argv[1:]
     compiler, (rooms, *archives) = rest[:rest.index("--")], rest[rest.index("--") + 1:]
-    runtime = subprocess.run([*compiler, "-print-file-name=libstdc++.a"], check=True,
-                             capture_output=True, text=True).stdout.strip()
+    runtime = file_of(compiler, "libstdc++.a")
+    # What an older glibc lacks, where packaging/glibc_floor.py made it.
+    stand_ins = file_of(compiler, "glibc_floor_static.o")
     whole = output + ".o"
     # Groups are dissolved: a linker would drop those whose name it has seen in the program.
     subprocess.run([*compiler, "-r", "-nostdlib", "-o", whole, "-Wl,-d,--force-group-allocation",
                     "-Wl,--whole-archive", rooms, "-Wl,--no-whole-archive",
+                    *([stand_ins] if os.path.isabs(stand_ins) else []),
                     "-Wl,--start-group", *archives, runtime, "-Wl,--end-group"], check=True)
     make_unique_symbols_weak(whole)
     subprocess.run([objcopy, "--strip-debug", "--wildcard", "--keep-global-symbol=streamer_*",

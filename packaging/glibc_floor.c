@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stand-ins for functions that headers, libstdc++ and start-up files of newer systems expect, made of
-// what glibc 2.17 and later have. glibc_floor.py builds and links them.
+// what glibc 2.17 and later have. glibc_floor.py builds and links them; with -DFOR_STATIC those that a static
+// library may carry, whichever glibc its program is linked with.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -19,7 +20,8 @@
 // 2.32: whether a program has one thread. "No" is always right.
 __attribute__((visibility("hidden"))) char __libc_single_threaded = 0;
 
-// 2.33: until then these were inline functions over others that remain.
+#ifndef FOR_STATIC
+// 2.33: until then programs had functions of their own, over others that remain but do not link any more.
 #ifdef __x86_64__
 enum { kStatVersion = 1 };
 #else
@@ -51,6 +53,7 @@ int fstatat64(int at, const char* path, struct stat64* out, int flags) {
 int mknod(const char* path, mode_t mode, dev_t device) {
   return __xmknod(0, path, mode, &device);
 }
+#endif
 
 // 2.36; libstdc++'s std::random_device asks for it.
 uint32_t arc4random(void) {
@@ -95,7 +98,7 @@ int pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex, cl
   return result == ETIMEDOUT && !is_last ? 0 : result;
 }
 
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
+#if defined(DLFO_STRUCT_HAS_EH_DBASE) && !defined(FOR_STATIC)
 // 2.35: which loaded object an address is in, for libgcc's unwinder.
 struct Sought {
   uintptr_t address;
@@ -149,6 +152,7 @@ int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t* actions
   return result;
 }
 
+#ifndef FOR_STATIC
 // 2.34: programs gave their own loop over constructors to __libc_start_main; since then it finds them
 // itself, which the older one does not.
 typedef void (*Constructor)(int, char**, char**);
@@ -175,3 +179,4 @@ int glibc_floor_start_main(int (*main)(int, char**, char**), int count, char** a
   return __libc_start_main(main, count, arguments, init ? init : run_constructors, fini, loader_fini,
                            stack_end);
 }
+#endif

@@ -112,8 +112,9 @@ def main():
             os.symlink(library, link)
     # What newer systems take for granted; hidden, so that each binary keeps its own.
     stand_ins = os.path.join(folder, "glibc_floor.o")
-    run(*compiler, "-c", "-O2", "-fPIC", "-ffunction-sections", "-fvisibility=hidden", "-o", stand_ins,
-        os.path.join(HERE, "glibc_floor.c"))
+    for name, options in ((stand_ins, []), (os.path.join(folder, "glibc_floor_static.o"), ["-DFOR_STATIC"])):
+        run(*compiler, "-c", "-O2", "-fPIC", "-ffunction-sections", "-fvisibility=hidden", *options, "-o", name,
+            os.path.join(HERE, "glibc_floor.c"))
     archive = os.path.join(folder, "libglibc_floor.a")
     if os.path.exists(archive):
         os.remove(archive)

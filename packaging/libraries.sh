@@ -12,11 +12,12 @@ dist=$(mkdir -p "${1:-$root/dist}" && CDPATH='' cd -- "${1:-$root/dist}" && pwd)
 
 echo "building the libraries for $arch"
 [ -d "$work/libraries" ] || meson setup "$work/libraries" "$root" "$machine" --prefix=/ --libdir=lib \
-  -Dself_contained=true -Dbuildtype=release -Dunity=on -Dunity_size=100 -Dmpi=disabled \
-  -Dtests=disabled -Dbenchmarks=disabled \
+  -Dself_contained=true -Dpkgconfig.relocatable=true -Dbuildtype=release -Dunity=on -Dunity_size=100 \
+  -Dmpi=disabled -Dtests=disabled -Dbenchmarks=disabled \
   -Dexamples=disabled >"$work/libraries.log"
 ninja -C "$work/libraries" --quiet
-version=$(meson introspect --projectinfo "$work/libraries" | sed 's/.*"version": "\([^"]*\)".*/\1/')
+version=$(meson introspect --projectinfo "$work/libraries" |
+  python3 -c 'import json, sys; print(json.load(sys.stdin)["version"])')
 name="libstreamer-$version-linux-$arch"
 rm -rf "${work:?}/$name"
 meson install -C "$work/libraries" --no-rebuild --strip --quiet --destdir "$work/$name"
@@ -27,6 +28,16 @@ python3 "$root/packaging/check_wheel.py" "$floor" --binaries "$lib/libstreamer.s
   "$work/$name/bin/streamer"
 names=$(nm -g --defined-only "$lib/libstreamer.a" | sed -n 's/.* [A-Z] //p' | grep -v '^streamer_\|^runai_' || true)
 [ -z "$names" ] || { echo "libstreamer.a has other names: $names" >&2; exit 1; }
+# It is linked with the glibc of the program's machine. stat() and its kin are there, as functions of the
+# program until 2.33.
+names_of() {
+  nm -D --defined-only "$@" | sed -n 's/.* \([^ @]*\)@.*/\1/p' | sort -u
+}
+names_of "$("${prefix}gcc" -print-file-name=libc.so.6)" >"$work/names-here.txt"
+names_of "$work/glibc"/lib*.so.[0-9]* >"$work/names-floor.txt"
+newer=$(nm -u "$lib/libstreamer.a" | sed -n 's/.* U //p' | sort -u | comm -12 - "$work/names-here.txt" |
+  comm -23 - "$work/names-floor.txt" | grep -Evx '[fl]?stat(64)?|fstatat(64)?|mknod' || true)
+[ -z "$newer" ] || { echo "libstreamer.a needs what glibc $floor lacks: $newer" >&2; exit 1; }
 # As a program's author would, without this toolchain.
 "${prefix}gcc" -I"$work/$name/include" "$root/examples/c/load_checkpoint.c" "$lib/libstreamer.a" -lm -lpthread \
   -o "$work/load_checkpoint"
