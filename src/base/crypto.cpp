@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/openssl.hpp"
+#include "base/text.hpp"
 
 namespace streamer::core::inline base {
 
@@ -100,6 +101,14 @@ std::string hex(std::string_view bytes) {
     text += kDigits[byte & 15];
   }
   return text;
+}
+
+std::optional<std::string> from_hex(std::string_view text) {
+  if (text.size() % 2 != 0) return std::nullopt;
+  std::string percent;
+  for (std::size_t i = 0; i < text.size(); i += 2)
+    percent.append("%").append(text.substr(i, 2));
+  return percent_decode(percent);
 }
 
 std::string base64_encode(std::string_view bytes) {

@@ -62,6 +62,8 @@ class Md5Hasher {
 
 // Lower case.
 [[nodiscard]] std::string hex(std::string_view bytes);
+// In either case; nullopt for anything but whole bytes.
+[[nodiscard]] std::optional<std::string> from_hex(std::string_view text);
 [[nodiscard]] std::string base64_encode(std::string_view bytes);
 // For URLs and tokens: other characters, no padding (RFC 4648 5).
 [[nodiscard]] std::string base64url_encode(std::string_view bytes);

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/crypto.hpp"
 #include "base/text.hpp"
 
 namespace streamer::core::inline engine {
@@ -10,14 +11,6 @@ namespace streamer::core::inline engine {
 namespace {
 
 constexpr std::uint64_t kMostManifestBytes = 64 * kMiB;
-
-std::optional<std::string> from_hex(std::string_view text) {
-  std::string percent;
-  if (text.size() % 2 != 0) return std::nullopt;
-  for (std::size_t i = 0; i < text.size(); i += 2)
-    percent += fmt::format("%{}", text.substr(i, 2));
-  return percent_decode(percent);
-}
 
 std::optional<std::pair<std::string, ExpectedChecksum>> parse_line(std::string_view line) {
   const std::size_t space = line.find_first_of(" \t");

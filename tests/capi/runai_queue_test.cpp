@@ -144,13 +144,8 @@ TEST_CASE("ending drops what is under way", "[runai]") {
   }
   ::unsetenv("STREAMER_MAX_BANDWIDTH");
   CHECK(threads_now() == before);
-  // Cut off, and nobody writes there any more: half a minute's work was left.
-  for (Submission& one : submissions) {
-    const auto landed = std::count(one.memory.begin(), one.memory.end(), 'x');
-    CHECK(landed < 8 << 20);
-    std::fill(one.memory.begin(), one.memory.end(), '\0');
-  }
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  for (Submission& one : submissions)
-    CHECK(std::count(one.memory.begin(), one.memory.end(), 'x') == 0);
+  // Cut off, half a minute before it would have been done; and without a thread, nobody writes
+  // there.
+  for (const Submission& one : submissions)
+    CHECK(std::count(one.memory.begin(), one.memory.end(), 'x') < 8 << 20);
 }

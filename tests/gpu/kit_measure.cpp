@@ -6,22 +6,11 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/json.hpp"
+
 namespace streamer::test {
 
 namespace {
-
-std::string json_text(const std::string& text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    if (static_cast<unsigned char>(c) < 0x20) {
-      quoted += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      quoted += c;
-    }
-  }
-  return quoted + "\"";
-}
 
 std::string number(std::optional<double> value, const char* none) {
   return value ? fmt::format("{:.10g}", *value) : none;
@@ -72,8 +61,9 @@ bool KitReport::write() const {
     const KitRow& row = rows_[i];
     json << (i == 0 ? "\n" : ",\n")
          << fmt::format("{{\"group\":{},\"name\":{},\"value\":{},\"unit\":{},\"note\":{}}}",
-                        json_text(row.group), json_text(row.name), number(row.value, "null"),
-                        json_text(row.unit), json_text(row.note));
+                        core::quote_json(row.group), core::quote_json(row.name),
+                        number(row.value, "null"), core::quote_json(row.unit),
+                        core::quote_json(row.note));
   }
   json << "\n]}\n";
   std::ofstream page(prefix_ + ".md");

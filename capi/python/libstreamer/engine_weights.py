@@ -110,6 +110,15 @@ def snapshot(uri: str, options: Options) -> str:
     return libstreamer.snapshot(uri, settings=options.settings, prefixes=options.prefixes)
 
 
+def sharing_group(options: Options, uri: str, world_group: Callable[[], Any]) -> Any:
+    """The ranks that share one read: all of them, of whom the engine knows the group; or None."""
+    dist = torch.distributed
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return None
+    is_shared = is_uri(uri) if options.distributed is None else options.distributed
+    return world_group() if is_shared else None
+
+
 class Report(NamedTuple):
     """What a load did, for the engine's log."""
 
@@ -224,4 +233,5 @@ def changed_blocks(new: Checkpoint, old: Checkpoint) -> Callable[[TensorInfo], b
     return lambda tensor: block_of(tensor.name) in blocks
 
 
-__all__ = ["LOAD_FORMAT", "Options", "Prepared", "Weights", "changed_blocks", "is_uri", "prepare"]
+__all__ = ["LOAD_FORMAT", "Options", "Prepared", "Weights", "changed_blocks", "is_uri", "prepare",
+           "sharing_group"]

@@ -8,7 +8,7 @@ from typing import Any, Iterator, Tuple
 import torch
 
 from . import engine_weights
-from .engine_weights import LOAD_FORMAT, Options, Weights, is_uri
+from .engine_weights import LOAD_FORMAT, Options, Weights, is_uri, sharing_group
 
 logger = logging.getLogger("sglang.srt.libstreamer")
 
@@ -92,14 +92,9 @@ def loader_class() -> Any:
             return Weights(checkpoint, uri, self.options, logger=logger, bar=self._bar, group=group)
 
         def _group(self, uri):
-            """The ranks that share one read."""
-            dist = torch.distributed
-            if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-                return None
-            if not (is_uri(uri) if self.options.distributed is None else self.options.distributed):
-                return None
             from sglang.srt.distributed import parallel_state
-            return parallel_state.get_world_group().cpu_group
+            return sharing_group(self.options, uri,
+                                 lambda: parallel_state.get_world_group().cpu_group)
 
         def _bar(self, total: int) -> Any:
             dist = torch.distributed

@@ -7,7 +7,7 @@ import torch
 
 from . import engine_weights
 from .checkpoint import Checkpoint
-from .engine_weights import LOAD_FORMAT, Options, Weights, is_uri
+from .engine_weights import LOAD_FORMAT, Options, Weights, is_uri, sharing_group
 from .errors import InvalidArgumentError
 
 # By the identity of a model: what it was loaded from, for reload_weights().
@@ -121,14 +121,9 @@ def _loader_class():
                            group=None if rank is not None else self._group(uri))
 
         def _group(self, uri):
-            """The ranks that share one read."""
-            dist = torch.distributed
-            if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-                return None
-            if not (is_uri(uri) if self.options.distributed is None else self.options.distributed):
-                return None
             from vllm.distributed import parallel_state
-            return parallel_state.get_world_group().cpu_group
+            return sharing_group(self.options, uri,
+                                 lambda: parallel_state.get_world_group().cpu_group)
 
         def _bar(self, total: int) -> Any:
             return weight_utils.tqdm(

@@ -10,6 +10,7 @@
 
 #include "auth/credential_files.hpp"
 #include "base/bytes.hpp"
+#include "base/crypto.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
 
@@ -136,10 +137,7 @@ std::optional<ExpectedChecksum> sha256_of_hub_etag(std::string_view etag, std::s
   const std::string_view digits = without_quotes(etag);
   if (digits.size() != 64 || !is_lower_hex(digits)) return std::nullopt;
   ExpectedChecksum expected{.kind = ChecksumKind::sha256, .bytes = {}, .source = std::move(source)};
-  std::string percent;
-  for (std::size_t i = 0; i < digits.size(); i += 2)
-    percent += fmt::format("%{}", digits.substr(i, 2));
-  expected.bytes = *percent_decode(percent);
+  expected.bytes = *from_hex(digits);
   return expected;
 }
 
