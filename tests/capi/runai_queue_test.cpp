@@ -29,11 +29,12 @@ int threads_now() {
   return 0;
 }
 
-// So many submissions, each of its own file of three chunks, in ranges of 1 MiB.
-std::vector<Submission> many_submissions(const Folder& folder, std::size_t count) {
+// So many submissions, each of its own file, in ranges of 1 MiB.
+std::vector<Submission> many_submissions(const Folder& folder, std::size_t count,
+                                         std::size_t mebibytes) {
   std::vector<Submission> submissions(count);
   for (unsigned i = 0; i < count; ++i) {
-    const std::size_t bytes = 6 << 20;
+    const std::size_t bytes = mebibytes << 20;
     submissions[i].add_file(folder.write(fmt::format("f{}", i), content_of(i, bytes)));
     for (std::size_t at = 0; at < bytes; at += 1 << 20)
       submissions[i].add_range(at, 1 << 20);
@@ -45,9 +46,11 @@ std::vector<Submission> many_submissions(const Folder& folder, std::size_t count
 
 TEST_CASE("submissions share one pool of readers, in the order in which they came", "[runai]") {
   const Folder folder;
-  std::vector<Submission> submissions = many_submissions(folder, 16);
+  std::vector<Submission> submissions = many_submissions(folder, 8, 10);
   constexpr int kConcurrency = 4;
   ::setenv("RUNAI_STREAMER_CONCURRENCY", std::to_string(kConcurrency).c_str(), 1);
+  // So slow that one is still read when the next one has begun.
+  ::setenv("STREAMER_MAX_BANDWIDTH", "80MB", 1);
   const int before = threads_now();
   {
     const Streamer streamer;
@@ -76,6 +79,7 @@ TEST_CASE("submissions share one pool of readers, in the order in which they cam
     // The readers, two that wait for them, and one that may open files.
     CHECK(most <= before + kConcurrency + 3);
   }
+  ::unsetenv("STREAMER_MAX_BANDWIDTH");
   CHECK(threads_now() == before);
   for (unsigned i = 0; i < submissions.size(); ++i)
     CHECK(submissions[i].memory == content_of(i, submissions[i].memory.size()));
@@ -83,7 +87,7 @@ TEST_CASE("submissions share one pool of readers, in the order in which they cam
 
 TEST_CASE("a submission that fails is alone in it", "[runai]") {
   const Folder folder;
-  std::vector<Submission> submissions = many_submissions(folder, 6);
+  std::vector<Submission> submissions = many_submissions(folder, 6, 6);
   submissions[1].paths[0] += ".nobody";
   submissions[4].offsets[0] = 1 << 30;
   // The third is cut off while it is read.
