@@ -423,16 +423,20 @@ class Partition(Case):
         return [FileChunks(i, f"/f{i}", 10, sizes) for i, sizes in enumerate(files)]
 
     def sizes(self, shares):
-        return [sum(one.total_size() for one in share) for share in shares]
+        return [partition.get_total_size_of_partition(share) for share in shares]
 
-    def test_both_policies(self):
+    def test_every_policy(self):
         requests = self.requests(self.FILES)
+        self.assertEqual(self.sizes(partition.partition(requests, 3)), [350, 500, 450])
+        self.environment(RUNAI_STREAMER_PARTITION_POLICY="chunks")
         self.assertEqual(self.sizes(partition.partition(requests, 3)), [450, 420, 430])
         self.environment(RUNAI_STREAMER_PARTITION_POLICY="files")
         self.assertEqual(self.sizes(partition.partition(requests, 3)), [450, 400, 450])
         self.environment(RUNAI_STREAMER_PARTITION_POLICY="tensors")
         with self.assertRaisesRegex(ValueError, "Invalid partition policy: tensors"):
             partition.partition(requests, 3)
+        self.assertRaisesRegex(ValueError, "number of ranks is 0", partition.partition_by_spans, [], 0)
+        self.assertRaisesRegex(ValueError, "rank is 3", partition.partition_span_for_rank, [], 3, 3)
 
     def test_every_chunk_once_and_nobody_far_behind(self):
         generator = random.Random(3)
@@ -440,28 +444,32 @@ class Partition(Case):
             files = [[generator.choice([0, generator.randrange(1000)])
                       for _ in range(generator.randrange(6))] for _ in range(generator.randrange(6))]
             requests, count = self.requests(files), 1 + generator.randrange(8)
-            for divide in (partition.partition_by_chunks, partition.partition_by_files):
+            largest = max((size for one in files for size in one), default=0)
+            wanted = {(one.id, index): (one.path, offset, size) for one in requests
+                      for index, (offset, size) in enumerate(zip(one.offsets, one.sizes))}
+            for divide in (partition.partition_by_chunks, partition.partition_by_files,
+                           partition.partition_by_spans):
                 shares = divide(requests, count)
                 self.assertEqual(len(shares), count)
-                self.assertEqual(repr([[vars(o) for o in s] for s in shares]),
-                                 repr([[vars(o) for o in s] for s in divide(requests, count)]))
-                found, wanted = ([(one.path, offset, size) for one in some
-                                  for offset, size in zip(one.offsets, one.sizes)]
-                                 for some in ([one for share in shares for one in share], requests))
-                self.assertEqual(sorted(found), sorted(wanted))
+                found = [(origin[:2], (one.path, one.offsets[i], one.sizes[i])) for share in shares
+                         for one, origins in share for i, origin in origins.items()]
+                self.assertEqual(sorted(found), sorted(wanted.items()))
             sizes = self.sizes(partition.partition_by_chunks(requests, count))
-            largest = max((size for one in files for size in one), default=0)
             self.assertLessEqual(max(sizes) - min(sizes), largest)
+            sizes = self.sizes(partition.partition_by_spans(requests, count))
+            self.assertLessEqual(max(sizes), sum(sizes) / count + largest)
+            span = partition.partition_span_for_rank(requests, count, 0)
+            self.assertEqual((span.sizes_by_rank, span.total_chunks), (sizes, len(wanted)))
 
-    def test_neighbours_are_read_together(self):
-        (share,) = partition.partition_by_chunks(self.requests(self.FILES[:1]), 1)
-        self.assertEqual([(one.offset, one.sizes, one.origins) for one in share],
-                         [(10, [100, 50, 200], [(0, 0), (0, 1), (0, 2)])])
+    def test_what_follows_each_other_is_one_read(self):
         requests = [FileChunks(4, "/a", 0, [10, 20]), FileChunks(5, "/a", 30, [5, 0]),
                     FileChunks(6, "/a", 40, [1])]
         (share,) = partition.partition_by_chunks(requests, 1)
-        self.assertEqual([(one.offset, one.chunks) for one in share], [(0, [10, 20, 5, 0]), (40, [1])])
-        self.assertEqual(share[0].origins, [(4, 0), (4, 1), (5, 0), (5, 1)])
+        ((one, origins),) = share
+        self.assertEqual((one.offsets, one.sizes), ([0, 10, 30, 35, 40], [10, 20, 5, 0, 1]))
+        self.assertEqual(list(origins.values()),
+                         [(4, 0, 10), (4, 1, 20), (5, 0, 5), (5, 1, 0), (6, 0, 1)])
+        self.assertEqual(partition.count_runs(share), 2)
 
 
 if __name__ == "__main__":

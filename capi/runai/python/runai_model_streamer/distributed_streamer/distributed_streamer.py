@@ -14,7 +14,7 @@ import torch
 
 import libstreamer
 from runai_model_streamer._environment import settings_of_ranks
-from runai_model_streamer.distributed_streamer.partition import check_policy
+from runai_model_streamer.distributed_streamer.partition import get_partition_policy
 from runai_model_streamer.file_streamer.file_streamer import FileStreamer, host_or_device
 from runai_model_streamer.file_streamer.requests_iterator import FileChunks
 from runai_model_streamer.s3_utils.s3_utils import S3Credentials
@@ -166,7 +166,7 @@ def _is_wished(device: Optional[str]) -> bool:
         # Without asking the others this is as near as one comes.
         os.environ.setdefault(_GROUP_SIZE, os.environ.get("LOCAL_WORLD_SIZE", str(world)))
         return False
-    check_policy()
+    get_partition_policy()  # refuses what it cannot be
     return True
 
 

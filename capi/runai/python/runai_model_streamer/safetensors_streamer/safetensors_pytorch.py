@@ -221,6 +221,14 @@ def requires_alignment_copy(buffer: Any, tensor_metadata: SafetensorMetadata) ->
     return buffer.data_ptr() % tensor_metadata.get_element_size() != 0
 
 
+def check_alignment(tensor: torch.Tensor, tensor_metadata: SafetensorMetadata) -> None:
+    """ValueError if the tensor's dtype cannot be read where it is: copies are where it can, as torch's
+    allocator is today."""
+    if tensor.data_ptr() % element_size_of(tensor.dtype):
+        raise ValueError(f"Tensor '{tensor_metadata.name}' of {tensor.dtype} cannot be read from "
+                         f"address {tensor.data_ptr():#x}")
+
+
 def create_torch_tensor(buffer: Any, tensor_metadata: SafetensorMetadata) -> torch.Tensor:
     """A tensor over the bytes, which are a tensor of uint8 or an array."""
     dtype = tensor_metadata.get_torch_dtype()

@@ -130,6 +130,7 @@ class SafetensorsStreamer:
                 buffer = buffer.clone()
                 self.unaligned_copies += 1
             tensor = safetensors_pytorch.create_torch_tensor(buffer, metadata)
+            safetensors_pytorch.check_alignment(tensor, metadata)
             del buffer
             repeats = [tensor.clone() for _ in self._repeats.get(file_index, ())] \
                 if self._repeats else None
