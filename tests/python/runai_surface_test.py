@@ -533,6 +533,23 @@ class Installation(Case):
                       done.stderr)
         self.assertIn("pip uninstall -y", done.stderr.splitlines()[-1])
 
+    def test_the_original_over_ours_is_told_by_the_load_format(self):
+        site = self.install(self.path("site"))
+        for text, expected in (("", 0), ("from original import *\n", 1)):
+            if text:
+                with open(os.path.join(site, "runai_model_streamer/__init__.py"), "w",
+                          encoding="utf-8") as out:
+                    out.write(text)
+            done = subprocess.run(
+                [sys.executable, "-c", "import logging; from libstreamer import mixed_packages; "
+                 "mixed_packages.warn_of_mixed_packages(logging.getLogger())"],
+                env=dict(os.environ, PYTHONPATH=os.pathsep.join(
+                    [site, os.path.join(ROOT, "capi/python")])), text=True, stderr=subprocess.PIPE,
+                timeout=300, check=True)
+            self.assertEqual(done.stderr.count("runai-model-streamer 0.17.0 and libstreamer-runai"),
+                             expected, done.stderr)
+            self.assertEqual("pip uninstall -y" in done.stderr, bool(expected))
+
     def test_one_alone_or_two_folders_are_no_mix(self):
         for number, original in enumerate((None, self.path("elsewhere"))):
             shutil.rmtree(self.path("site"), ignore_errors=True)

@@ -9,6 +9,7 @@ import torch
 
 from . import engine_weights
 from .engine_weights import LOAD_FORMAT, Options, Weights, is_uri, sharing_group
+from .mixed_packages import warn_of_mixed_packages
 
 logger = logging.getLogger("sglang.srt.libstreamer")
 
@@ -18,6 +19,7 @@ def register() -> None:
     from sglang.srt.arg_groups import choices
     from sglang.srt.arg_groups.resolution_hooks import register_resolution_hook
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
+    warn_of_mixed_packages(logger)
     if LOAD_FORMAT not in choices.LOAD_FORMAT_CHOICES:
         choices.add_load_format_choices([LOAD_FORMAT])
     # SGLang's formats are an enumeration, but a class that loads is a format too.

@@ -9,6 +9,7 @@ from . import engine_weights
 from .checkpoint import Checkpoint
 from .engine_weights import LOAD_FORMAT, Options, Weights, is_uri, sharing_group
 from .errors import InvalidArgumentError
+from .mixed_packages import warn_of_mixed_packages
 
 # By the identity of a model: what it was loaded from, for reload_weights().
 _loaded: Dict[int, Tuple[str, Checkpoint]] = {}
@@ -16,9 +17,11 @@ _loaded: Dict[int, Tuple[str, Checkpoint]] = {}
 
 def register() -> None:
     """Adds the load format to vLLM. Called in each of its processes."""
+    from vllm.logger import init_logger
     from vllm.model_executor import model_loader
     if LOAD_FORMAT in getattr(model_loader, "_LOAD_FORMAT_TO_MODEL_LOADER", {}):
         return
+    warn_of_mixed_packages(init_logger("vllm.libstreamer"))
     model_loader.register_model_loader(LOAD_FORMAT)(_loader_class())
     _prepare_models()
 
