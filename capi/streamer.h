@@ -43,16 +43,16 @@ extern "C" {
 /* ---- Version ---------------------------------------------------------------------------------- */
 
 #define STREAMER_VERSION_MAJOR 0
-#define STREAMER_VERSION_MINOR 1
+#define STREAMER_VERSION_MINOR 2
 #define STREAMER_VERSION_PATCH 0
 /* major * 1000000 + minor * 1000 + patch, as streamer_version() returns it. */
-#define STREAMER_VERSION_NUMBER 1000
+#define STREAMER_VERSION_NUMBER 2000
 
 /* The version of the library at run time, which may be newer than this header. */
 STREAMER_API uint32_t streamer_version(void);
-/* The same version as text: "0.1.0". */
+/* The same version as text: "MAJOR.MINOR.PATCH". */
 STREAMER_API const char *streamer_version_string(void);
-/* What is in this build, for humans: lines "NAME: VALUE". */
+/* What is in this build, for humans: lines "NAME: VALUE". Since 0.2. */
 STREAMER_API const char *streamer_build_info(void);
 
 /* ---- Status and errors ------------------------------------------------------------------------ */
@@ -396,7 +396,8 @@ STREAMER_API const char *streamer_device_kind_name(int32_t kind);
 STREAMER_API streamer_status streamer_device_copy_rate(streamer_device device,
                                                        double *bytes_per_second_out,
                                                        streamer_error **error_out);
-/* As streamer_diagnose(), to a device's memory. Takes about a second, and 64 MiB of that memory. */
+/* As streamer_diagnose(), to a device's memory. Takes about a second, and 64 MiB of that memory. Since
+ * 0.2. */
 STREAMER_API streamer_status streamer_diagnose_device(
     streamer_device device, streamer_operation *operation, streamer_step_callback callback, void *user,
     streamer_error **error_out);
@@ -543,7 +544,7 @@ typedef struct streamer_object_info {
   size_t tensor_count;
   size_t metadata_count;   /* entries of its __metadata__ */
   /* Differs if the bytes may differ: the ETag of a remote object (its date if the store sends none), or
-   * the times and the inode of a file. */
+   * the times and the inode of a file. Since 0.2. */
   const char *version;
 } streamer_object_info;
 #define STREAMER_OBJECT_INFO_INIT {sizeof(streamer_object_info), 0, 0, 0, 0, 0, 0}

@@ -36,6 +36,9 @@ build "$work/$commit" "$work/$commit-build"
 series() {
   sed -n "s/^  version: '\([0-9]*\.[0-9]*\)\..*/\1/p" "$1/meson.build" | head -n 1
 }
+soname() {
+  readelf -d "$1/capi/libstreamer.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p'
+}
 # Only what the public header declares: what is inside may change.
 status=0
 abidiff --headers-dir1 "$work/$commit/capi" --headers-dir2 "$root/capi" --drop-private-types \
@@ -47,9 +50,12 @@ if [ $((status & 3)) -ne 0 ]; then
 fi
 if [ $((status & 8)) -eq 0 ]; then
   echo "the C ABI is that of $old, or has grown"
-elif [ "$(series "$root")" != "$(series "$work/$commit")" ] && [ "$(series "$root" | cut -d. -f1)" = 0 ]; then
+elif [ "$(series "$root")" = "$(series "$work/$commit")" ] || [ "$(series "$root" | cut -d. -f1)" != 0 ]; then
+  echo "the C ABI of $old was broken; version $(series "$root") may not do that" >&2
+  exit 1
+elif [ "$(soname "$work/new")" != "$(soname "$work/$commit-build")" ]; then
   echo "the C ABI of $old was broken, which version $(series "$root") may do"
 else
-  echo "the C ABI of $old was broken; version $(series "$root") may not do that" >&2
+  echo "the C ABI of $old was broken under the same soname: raise soversion in capi/meson.build" >&2
   exit 1
 fi

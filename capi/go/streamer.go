@@ -76,7 +76,7 @@ func Open(path string) (*Library, error) {
 	return &Library{}, nil
 }
 
-// Version is that of the library: "0.1.0".
+// Version is that of the library: "MAJOR.MINOR.PATCH".
 func (*Library) Version() string {
 	return C.GoString(C.native_version_string())
 }

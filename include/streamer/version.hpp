@@ -15,7 +15,7 @@ inline std::uint32_t version() noexcept {
   return streamer_version();
 }
 
-// The same version as text, "0.1.0". Static storage.
+// The same version as text, "MAJOR.MINOR.PATCH". Static storage.
 inline std::string_view version_string() noexcept {
   return streamer_version_string();
 }

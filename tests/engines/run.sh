@@ -24,12 +24,13 @@ venv() {
     "$python" -m pip install --quiet --no-deps -r "requirements-$1.txt"
     touch "$folder/$1/complete"
   fi
-  local site made
+  local site made version
   site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-  made=$site/libstreamer-0.1.0.dist-info
+  version=$(sed -n "s/^  version: '\(.*\)'.*/\1/p" "$root/meson.build")
+  made=$site/libstreamer-$version.dist-info
   mkdir -p "$made"
   echo "$root/capi/python" > "$site/libstreamer-of-this-tree.pth"
-  printf 'Metadata-Version: 2.1\nName: libstreamer\nVersion: 0.1.0\n' > "$made/METADATA"
+  printf 'Metadata-Version: 2.1\nName: libstreamer\nVersion: %s\n' "$version" > "$made/METADATA"
   printf '[vllm.general_plugins]\nlibstreamer = libstreamer.vllm:register\n' > "$made/entry_points.txt"
   printf '[sglang.srt.plugins]\nlibstreamer = libstreamer.sglang:register\n' >> "$made/entry_points.txt"
 }

@@ -3,8 +3,8 @@
 # Packs what an hour on a machine with a GPU needs into one folder: the command, the device tests, the
 # measurements, and the libraries that they need; there, nothing but a driver is missing.
 #   kit.sh BUILD FOLDER [TOOLKIT_BUILD]
-# BUILD: a build folder, best one with -Dself_contained=true, in which the targets src/cli/streamer,
-# capi/libstreamer.so.0.1.0, tests/gpu/cuda_test and tests/gpu/kit_main were built. TOOLKIT_BUILD: one
+# BUILD: a build folder, best one with -Dself_contained=true, in which the targets streamer (command and
+# library), cuda_test and kit_main were built. TOOLKIT_BUILD: one
 # with -Dtoolkit_cudart=enabled, whose kit_main is run beside. Python with torch, where it is there, is
 # the machine's own.
 set -eu

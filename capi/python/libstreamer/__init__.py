@@ -37,7 +37,7 @@ from .waiting import Operation, Progress, call_async
 from .waiting import call_for_handle as _call_for_handle
 from .waiting import operation_of as _operation_of
 
-__version__ = "0.1.0"
+__version__ = _native.VERSION
 __all__ = [
     "AccessError", "CancelledError", "Checkpoint", "CorruptError", "DeviceError", "Entry",
     "InvalidArgumentError", "Load", "MemoryLimitError", "ModelListing", "NotFoundError",
@@ -87,7 +87,7 @@ class Step(NamedTuple):
 
 
 def library_version() -> str:
-    """The version of the shared library: "0.1.0"."""
+    """The version of the shared library: "MAJOR.MINOR.PATCH"."""
     return _library.version_string().decode()
 
 

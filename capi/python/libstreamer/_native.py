@@ -6,7 +6,8 @@ import os
 from ctypes import (CFUNCTYPE, POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t,
                     c_uint32, c_uint64, c_void_p)
 
-_MAJOR, _MINOR = 0, 1
+VERSION = "0.2.0"
+_MAJOR, _MINOR = map(int, VERSION.split(".")[:2])
 _NAME = "libstreamer.so.0"
 
 

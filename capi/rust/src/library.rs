@@ -45,7 +45,7 @@ impl Library {
         Ok(Library { functions: Arc::new(sys::open(&path)?) })
     }
 
-    /// "0.1.0".
+    /// "MAJOR.MINOR.PATCH".
     pub fn version(&self) -> String {
         unsafe { sys::text((self.functions.version_string)()) }
     }

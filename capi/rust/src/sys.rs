@@ -21,7 +21,7 @@ pub const NOT_READY: i32 = 2;
 
 /// The version that these declarations are of: major and minor.
 const MAJOR: u32 = 0;
-const MINOR: u32 = 1;
+const MINOR: u32 = 2;
 
 macro_rules! handles {
     ($($name:ident)*) => { $(
