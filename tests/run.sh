@@ -15,15 +15,18 @@ sh "$root/examples/install_packages.sh" g++ meson ninja-build pkg-config python3
   libcurl4-openssl-dev libpugixml-dev libcli11-dev liburing-dev libssl-dev openssl nginx-light \
   ceph-mon ceph-osd ceph-common radosgw
 
-# Azurite, from the npm registry: for the slow suite.
-azurite="$root/build-check-azurite"
-install_azurite() {
+# From the npm registry: Azurite for the slow suite, and what the example for Node calls C with.
+from_npm="$root/build-check-npm"
+install_from_npm() {
   command -v npm >/dev/null || sh "$root/examples/install_packages.sh" nodejs npm
-  [ -x "$azurite/node_modules/.bin/azurite-blob" ] ||
-    npm install --prefix "$azurite" --no-audit --no-fund --no-save --loglevel=error azurite@3.35.0 ||
-    echo "Azurite could not be installed: its test will fail" >&2
-  STREAMER_AZURITE="$azurite/node_modules/.bin/azurite-blob"
-  export STREAMER_AZURITE
+  # At once: a second install without a package.json would remove what the first one brought.
+  [ -x "$from_npm/node_modules/.bin/azurite-blob" ] ||
+    npm install --prefix "$from_npm" --no-audit --no-fund --no-save --loglevel=error \
+      azurite@3.35.0 koffi@3.3.4 ||
+    echo "Azurite and koffi could not be installed: one's test will fail, the other's be skipped" >&2
+  STREAMER_AZURITE="$from_npm/node_modules/.bin/azurite-blob"
+  NODE_PATH="$from_npm/node_modules"
+  export STREAMER_AZURITE NODE_PATH
 }
 
 logs=""
@@ -49,7 +52,7 @@ started=$(date +%s)
 if [ $quick = yes ]; then
   check gcc "" "" --no-suite slow
 else
-  install_azurite
+  install_from_npm
   # What pip builds the packages with: Debian's is too old for today's metadata.
   mesonpy="$root/build-check-mesonpy"
   sh "$root/examples/install_packages.sh" python3-pip
