@@ -13,8 +13,8 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGES = (("Home", "README.md"), ("Quickstart", "docs/quickstart.md"), ("The command", "docs/command.md"),
-         ("Weights", (("Stores", "docs/stores.md"), ("Credentials", "docs/credentials.md"),
-                      ("GPUs", "docs/gpus.md"), ("Many ranks", "docs/ranks.md"))),
+         ("Weights", (("Stores", "docs/stores.md"), ("Hubs", "docs/hub.md"),
+                      ("Credentials", "docs/credentials.md"), ("GPUs", "docs/gpus.md"), ("Many ranks", "docs/ranks.md"))),
          ("Engines", (("Engines", "docs/engines.md"), ("Run:ai Model Streamer", "docs/runai.md"),
                       ("Servers", "docs/serving.md"))),
          ("Languages", (("C", "docs/c.md"), ("C++", "docs/cpp.md"), ("Python", "docs/python.md"),
@@ -73,9 +73,20 @@ def navigation(entries, found, depth=1):
     return lines
 
 
+def pages_of(entries):
+    for _, what in entries:
+        yield from [what] if isinstance(what, str) else pages_of(what)
+
+
 def main():
     output = os.path.abspath(sys.argv[1])
+    mkdocs = shutil.which("mkdocs")
+    if not mkdocs:
+        return "there is no mkdocs: pip install mkdocs"
     found = collect()
+    absent = {path for path in found if re.fullmatch(r"docs/\w[\w-]*\.md", path)} - set(pages_of(PAGES))
+    if absent:
+        return f"no place in the navigation: {', '.join(sorted(absent))}"
     with tempfile.TemporaryDirectory() as folder:
         for path in found:
             if os.path.isfile(os.path.join(ROOT, path)):
@@ -93,7 +104,7 @@ def main():
                 "theme: {name: readthedocs, highlightjs: false}",
                 "markdown_extensions: [tables, fenced_code, sane_lists, {toc: {permalink: true}}]", "nav:",
                 *navigation(PAGES, found), ""]))
-        return subprocess.run([shutil.which("mkdocs") or "mkdocs", "build", "--strict", "--quiet",
+        return subprocess.run([mkdocs, "build", "--strict", "--quiet",
                                "--config-file", os.path.join(folder, "mkdocs.yml"), "--site-dir", output],
                               check=False).returncode
 
