@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What loading the weights costs in vLLM: measure_vllm.py MODEL FORMAT [EXTRA]
 
-Prints the seconds, the seconds of processor time, and the peak of the process's memory beyond that of
-before, all of the loader's load_weights() alone."""
+Prints the seconds, the seconds of processor time, and the peaks of the process's memory and of its
+threads beyond those of before, all of the loader's load_weights() alone."""
 import json
 import os
 import sys
@@ -21,23 +21,28 @@ def resident():
                    if line.startswith(("RssAnon", "RssShmem")))
 
 
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+
 def watched(function):
-    peak, is_over = [resident()], threading.Event()
+    memory, others, is_over = [resident()], [0], threading.Event()
 
     def watch():
         while not is_over.wait(0.01):
-            peak[0] = max(peak[0], resident())
+            memory[0], others[0] = max(memory[0], resident()), max(others[0], threads())
 
     def timed(*arguments):
         watcher = threading.Thread(target=watch)
         watcher.start()
-        before, began, used = resident(), time.perf_counter(), time.process_time()
+        before, were = resident(), threads()
+        began, used = time.perf_counter(), time.process_time()
         made = function(*arguments)
         took, used = time.perf_counter() - began, time.process_time() - used
         is_over.set()
         watcher.join()
         print(f"MEASURED {sys.argv[2]}: {took:.2f} s, {used:.2f} s of processor time, "
-              f"{(peak[0] - before) / 1e6:.0f} MB", flush=True)
+              f"{(memory[0] - before) / 1e6:.0f} MB, {others[0] - were} threads", flush=True)
         return made
 
     return timed

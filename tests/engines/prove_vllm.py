@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real vLLM gives the same tokens whatever loads the weights: prove_vllm.py MODELS [PART...]
 
-Parts: formats models ranks reload errors serve. STREAMER_LIBRARY and PYTHONPATH choose what is
+Parts: formats stores models reload errors serve ranks. STREAMER_LIBRARY and PYTHONPATH choose what is
 tried."""
+import contextlib
 import gc
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 os.environ.update(VLLM_CPU_KVCACHE_SPACE="1", VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1",
@@ -20,6 +22,7 @@ os.environ.update(VLLM_CPU_KVCACHE_SPACE="1", VLLM_NO_USAGE_STATS="1", HF_HUB_OF
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 import s3_world  # noqa: E402
+import store_worlds  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODELS = os.path.abspath(sys.argv[1])
@@ -104,6 +107,24 @@ def formats(s3, expected):
                         {"source": model})
 
 
+def stores(_s3, expected):
+    """Models in the other clouds' stores."""
+    disk = os.path.join(MODELS, "llama")
+    with tempfile.TemporaryDirectory() as folder:
+        for scheme, world in (("az", store_worlds.azure(folder)), ("gs", store_worlds.google(folder))):
+            if world is None:
+                print(f"SKIP {scheme}://: there is no server of it here; see tests/servers")
+                continue
+            with world as (client, variables):
+                os.environ.update(variables)
+                for name in os.listdir(disk):
+                    with open(os.path.join(disk, name), "rb") as file:
+                        client.put("models", f"llama/{name}", file.read())
+                for load_format in ("runai_streamer", "libstreamer"):
+                    attempt(f"{load_format} from {scheme}", expected, f"{scheme}://models/llama",
+                            load_format)
+
+
 def architectures(_s3, _expected):
     """Model code of many kinds."""
     for name in sorted(os.listdir(MODELS)):
@@ -137,92 +158,194 @@ def reloading(s3, expected):
         check("reload: as loaded anew", now == tokens(model, "libstreamer", {"direct": False}))
 
 
-def run(model, *options, **variables):
-    """An engine of a process of its own; returns its exit code and its last lines."""
-    program = ("import json, sys; from vllm import LLM; how = json.loads(sys.argv[1]); "
-               "LLM(**how)")
-    how = {"model": model, **HOW, "load_format": "libstreamer", **dict(options)}
-    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", **variables}
-    done = subprocess.run([sys.executable, "-c", program, json.dumps(how)], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
-    return done.returncode, done.stdout.rstrip().splitlines()
+# Engines that fail, in one process, as importing vLLM takes long: [[OPTIONS OF LLM, VARIABLES], ...]
+FAILING = """
+import json, os, sys, traceback
+from vllm import LLM
+from vllm.distributed import cleanup_dist_env_and_memory
+usual = dict(os.environ)
+for how, variables in json.loads(sys.argv[1]):
+    os.environ.update({**usual, **variables})
+    try:
+        LLM(**how)
+        text = "nothing failed"
+    except BaseException as failure:
+        text = "".join(traceback.format_exception_only(failure))
+    cleanup_dist_env_and_memory()
+    print("LAST " + text.strip().splitlines()[-1], flush=True)
+"""
+
+
+def last_lines(cases):
+    """What a user reads last, of each case. Permissions of files hold, also for root."""
+    drop = "-dac_override,-dac_read_search"
+    as_nobody = ["setpriv", "--bounding-set", drop, "--inh-caps", drop] if os.geteuid() == 0 else []
+    done = subprocess.run([*as_nobody, sys.executable, "-c", FAILING, json.dumps(cases)], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    found = [line[5:] for line in done.stdout.splitlines() if line.startswith("LAST ")]
+    if len(found) != len(cases):
+        print(done.stdout[-5000:])
+    return found + [""] * (len(cases) - len(found))
+
+
+def last_line_of_command(model, load_format):
+    """Of a program that makes an engine in another process."""
+    program = "import json, sys; from vllm import LLM; LLM(**json.loads(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", program,
+                           json.dumps({"model": model, **HOW, "load_format": load_format})], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"})
+    return done.stdout.rstrip().rpartition("\n")[2]
+
+
+def shards_of(folder):
+    return sorted(one for one in os.listdir(folder) if one.endswith(".safetensors"))
+
+
+def spoil(folder, name, shard, how):
+    """A copy of the model with something wrong in a shard."""
+    copied = os.path.join(folder, name)
+    shutil.copytree(os.path.join(MODELS, "llama"), copied)
+    how(os.path.join(copied, shard))
+    return copied
+
+
+def replace(old, new):
+    def change(path):
+        with open(path, "r+b") as file:
+            content = file.read()
+            assert old in content and len(old) == len(new)
+            file.seek(0)
+            file.write(content.replace(old, new, 1))
+    return change
+
+
+def forbid(path):
+    """Nobody may read it, if last_lines() asks."""
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    os.chmod(path, 0o600 if os.geteuid() == 0 else 0)
 
 
 def errors(s3, _expected):
-    """The last line that a user reads says what is wrong."""
+    """The last line that a user reads says what is wrong, in either format."""
     disk = os.path.join(MODELS, "llama")
-    with tempfile.TemporaryDirectory() as folder:
-        cut, lacking = os.path.join(folder, "cut"), os.path.join(folder, "lacking")
-        for one in (cut, lacking):
-            shutil.copytree(disk, one)
-        shard = sorted(one for one in os.listdir(disk) if one.endswith(".safetensors"))[1]
-        os.truncate(os.path.join(cut, shard), os.path.getsize(os.path.join(cut, shard)) - 100)
-        os.remove(os.path.join(lacking, shard))
+    shard = shards_of(disk)[1]
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
+        os.chmod(folder, 0o755)
+        cut = spoil(folder, "cut", shard, lambda path: os.truncate(path, os.path.getsize(path) - 100))
+        lacking = spoil(folder, "lacking", shard, os.remove)
+        odd = spoil(folder, "odd", shard, replace(b'"BF16"', b'"BF61"'))
+        broken = spoil(folder, "broken", shard, replace(b'{"', b'{['))
+        secret = spoil(folder, "secret", shard, forbid)
         good = s3.put(disk, "llama")
+
+        def refused(*how):
+            return {"AWS_ENDPOINT_URL": servers.enter_context(s3_world.Refusing(*how))}
+
         cases = {
-            "a bucket that is not there": (("s3://nowhere/llama",), {}, "nowhere"),
-            "a model that is not there": (("s3://models/nothing",), {}, "models/nothing"),
-            "a shard that is cut off": ((cut,), {}, shard),
-            "a shard that is missing": ((lacking,), {}, shard),
-            "a shard that is cut off, in S3": ((s3.put(cut, "cut"),), {}, shard),
-            "a shard that is missing, in S3": ((s3.put(lacking, "lacking"),), {}, shard),
-            "no server": ((good,), {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "127.0.0.1:9"),
-            "a setting that is none": ((good, ("model_loader_extra_config", {"concurency": 2})), {},
-                                       "concurency"),
-        }
-        for name, (how, variables, words) in cases.items():
-            code, lines = run(*how, **variables)
-            last = lines[-1] if lines else ""
-            check(f"error: {name}", code != 0 and words in last and "libstreamer" in last, last)
-            print("       ", last)
+            "a bucket that is not there": ("s3://nowhere/llama", {}, "nowhere"),
+            "a model that is not there": ("s3://models/nothing", {}, "models/nothing"),
+            "a key that is not known": (good, refused("InvalidAccessKeyId"), "InvalidAccessKeyId"),
+            "a secret that is wrong": (good, refused("SignatureDoesNotMatch"), "SignatureDoesNotMatch"),
+            "a token that is expired": (good, refused("ExpiredToken", 400), "ExpiredToken"),
+            "no server": (good, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "127.0.0.1:9"),
+            "a shard that is cut off": (cut, {}, shard),
+            "a shard that is cut off, in S3": (s3.put(cut, "cut"), {}, shard),
+            "a shard that is missing": (lacking, {}, shard),
+            "a shard that is missing, in S3": (s3.put(lacking, "lacking"), {}, shard),
+            "a dtype that is none": (odd, {}, "BF61"),
+            "a header that is broken": (broken, {}, shard),
+            "a file that may not be read": (secret, {}, shard)}
+        cases["a setting that is none"] = (good, {}, "did you mean concurrency")
+        for load_format, own in (("libstreamer", ("libstreamer.",)),
+                                 ("runai_streamer", ("libstreamer.", "ValueError: "))):
+            if load_format == "runai_streamer":  # its settings are variables
+                cases.pop("a setting that is none")
+            options = [({"model": model, **HOW, "load_format": load_format, "model_loader_extra_config":
+                         {"concurency": 2} if "setting" in name else {}}, variables)
+                       for name, (model, variables, _) in cases.items()]
+            for (name, (_, _, words)), last in zip(cases.items(), last_lines(options)):
+                check(f"error, {load_format}: {name}", words in last and last.startswith(own), last)
+                print("       ", last)
+        last = last_line_of_command(lacking, "libstreamer")
+        check("error, libstreamer: the last line of a command", shard in last, last)
 
 
-def serve(s3, _expected):
-    """vllm serve, and a completion."""
+class Server:
+    """`vllm serve`, until the block ends."""
+
+    def __init__(self, model, *options):
+        self.port = s3_world.free_port()
+        self.log = tempfile.TemporaryFile("w+")
+        command = [os.path.join(os.path.dirname(sys.executable), "vllm"), "serve", model, *options,
+                   "--port", str(self.port), "--host", "127.0.0.1", "--enforce-eager",
+                   "--max-model-len", "128", "--max-num-seqs", "4"]
+        self._process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT,
+                                         env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
+                                              "RUNAI_STREAMER_LOG_TO_STDERR": "1"})
+
+    def answer(self, model):
+        """The tokens of the first prompt; None if the server ended before it could answer."""
+        body = json.dumps({"model": model, "prompt": PROMPTS[0], "max_tokens": 12, "temperature": 0,
+                           "return_token_ids": True}).encode()
+        while self._process.poll() is None:
+            try:
+                with urllib.request.urlopen(urllib.request.Request(
+                        f"http://127.0.0.1:{self.port}/v1/completions", body,
+                        {"Content-Type": "application/json"})) as found:
+                    return json.load(found)["choices"][0]["token_ids"]
+            except urllib.error.HTTPError:
+                return None
+            except OSError:
+                time.sleep(0.5)
+        return None
+
+    def text(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.terminate()
+        self._process.wait()
+        self.log.close()
+
+
+def serve(s3, expected):
+    """vllm serve of a model in S3, and a completion."""
     model = s3.put(os.path.join(MODELS, "llama"), "llama")
-    port = s3_world.free_port()
-    # What `vllm serve` starts: the command of vllm-cpu looks for the metadata of a package vllm.
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model,
-               "--load-format", "libstreamer", "--port", str(port), "--host", "127.0.0.1",
-               "--enforce-eager",
-               "--max-model-len", "128", "--max-num-seqs", "4"]
-    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-    with tempfile.TemporaryFile("w+") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        try:
-            body = json.dumps({"model": model, "prompt": PROMPTS[0], "max_tokens": 4}).encode()
-            answer = None
-            while answer is None and server.poll() is None:
-                try:
-                    with urllib.request.urlopen(urllib.request.Request(
-                            f"http://127.0.0.1:{port}/v1/completions", body,
-                            {"Content-Type": "application/json"})) as found:
-                        answer = json.load(found)
-                except OSError:
-                    time.sleep(0.5)
-        finally:
-            server.terminate()
-            server.wait()
-            log.seek(0)
-            text = log.read()
-        check("serve: a completion", answer is not None and answer["usage"]["completion_tokens"] == 4,
-              text[-2000:])
-        check("serve: the report is in the engine's log", "held back by" in text)
+    for name, options, line in (
+            ("libstreamer", ["--load-format", "libstreamer"], "held back by"),
+            ("runai_streamer", ["--load-format", "runai_streamer"], "[RunAI Streamer]"),
+            ("without a format", [], "[RunAI Streamer]")):
+        with Server(model, *options) as server:
+            found = server.answer(model)
+            check(f"serve, {name}: a completion", found == expected[0],
+                  f"{found}\n{server.text()[-2000:] if found is None else ''}")
+            check(f"serve, {name}: the report is in the engine's log", line in server.text())
 
 
-def ranks(s3, expected):
-    """Two ranks share one read."""
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
-    model = s3.put(os.path.join(MODELS, "llama"), "llama")
-    for name, extra in (("direct", {}), ("not direct", {"direct": False}),
-                        ("each its own", {"distributed": False})):
-        attempt(f"two ranks, {name}", expected, model, "libstreamer", extra, tensor_parallel_size=2,
-                distributed_executor_backend="mp")
+def ranks(s3, _expected):
+    """Two ranks share one read. Their tokens are not those of one rank: they add in another order."""
+    disk = os.path.join(MODELS, "llama")
+    model = s3.put(disk, "llama")
+    # What more than one GPU does by itself; see docs/runai.md.
+    os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="1", RUNAI_STREAMER_DIST="1")
+    two = {"tensor_parallel_size": 2, "distributed_executor_backend": "mp"}
+    expected = tokens(disk, "auto", **two)
+    for name, load_format, extra in (
+            ("libstreamer", "libstreamer", {}),
+            ("libstreamer, not direct", "libstreamer", {"direct": False}),
+            ("runai_streamer, distributed", "runai_streamer", {"distributed": True})):
+        attempt(f"two ranks, {name}", expected, model, load_format, extra, **two)
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 
 
-PARTS = {"formats": formats, "models": architectures, "reload": reloading, "errors": errors,
-         "serve": serve, "ranks": ranks}
+PARTS = {"formats": formats, "stores": stores, "models": architectures, "reload": reloading,
+         "errors": errors, "serve": serve, "ranks": ranks}
 
 
 def main():

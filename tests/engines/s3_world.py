@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An S3 server on this machine, with models in its bucket."""
+"""S3 servers on this machine: one with models in its bucket, one that refuses everything."""
+import http.server
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 KEY, SECRET = "AKIAEXAMPLEEXAMPLE", "not-a-secret"
@@ -50,3 +52,36 @@ class S3:
         for name in sorted(os.listdir(folder)):
             self.client.upload_file(os.path.join(folder, name), "models", f"{prefix}/{name}")
         return f"s3://models/{prefix}"
+
+
+class Refusing:
+    """A server that answers every request with one of S3's errors. As a context: its URL."""
+
+    def __init__(self, code, status=403):
+        self._body = (f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>Refused.</Message>"
+                      "</Error>").encode()
+        self._status = status
+
+    def __enter__(self):
+        body, status = self._body, self._status
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(status)
+                self.send_header("Content-Type", "application/xml")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body if self.command == "GET" else b"")
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
