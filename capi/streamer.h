@@ -789,7 +789,9 @@ typedef struct streamer_tensor_view {
   int32_t dtype;
   uint32_t rank;
   const uint64_t *shape; /* of the part: a slice's dimension is cut; a byte range is one U8 row */
-  void *data;            /* the bytes, row-major and dense, in the device's memory; NULL: no bytes */
+  /* The bytes, row-major and dense, in the device's memory; NULL: no bytes. They are the program's to
+   * write to: what it writes never reaches a file, even where they are a view of the page cache. */
+  void *data;
   uint64_t bytes;
   streamer_device device;
   size_t tensor; /* its number in the checkpoint */

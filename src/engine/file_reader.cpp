@@ -98,7 +98,7 @@ void FileReader::start(const Chunk& chunk) {
   // Asked for each chunk, because a file may be cached in part.
   const Cached cached = may_be_direct && file_io_ == FileIo::direct
                             ? Cached::not_all
-                            : ask_page_cache(open, {chunk.offset, chunk.size});
+                            : ask_page_cache(open.buffered.get(), {chunk.offset, chunk.size});
   if (may_be_direct && cached == Cached::not_all) {
     if (may_read_past_host(chunk, open) && read_past_host(chunk, open)) return;
     auto submitted = direct_.submit(chunk, *std::move(file), segment_);

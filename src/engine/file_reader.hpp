@@ -12,6 +12,7 @@
 #include "engine/file_set.hpp"
 #include "engine/landing.hpp"
 #include "engine/load_settings.hpp"
+#include "engine/page_cache.hpp"
 #include "engine/reader_clock.hpp"
 #include "engine/staged_chunk.hpp"
 

@@ -4,53 +4,13 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <system_error>
 #include <utility>
 
 namespace streamer::core::inline engine {
-
-namespace {
-
-// cachestat(2), Linux 6.5; older headers lack it. Its number is the same on every architecture.
-constexpr long kCachestat = 451;
-struct CachestatRange {
-  std::uint64_t offset;
-  std::uint64_t size;
-};
-struct Cachestat {
-  std::uint64_t cached;
-  std::uint64_t dirty;
-  std::uint64_t writeback;
-  std::uint64_t evicted;
-  std::uint64_t recently_evicted;
-};
-
-// For kernels and sandboxes that do not answer: the range's last page stands for all of it.
-Cached probe_last_page(int fd, ByteRange range) {
-  std::array<std::byte, 1> byte;
-  iovec to{byte.data(), byte.size()};
-  const ssize_t got = ::preadv2(fd, &to, 1, static_cast<off_t>(range.end() - 1), RWF_NOWAIT);
-  return got == 1 ? Cached::all : Cached::not_all;
-}
-
-}  // namespace
-
-Cached ask_page_cache(const OpenFile& file, ByteRange range) {
-  const int fd = file.buffered.get();
-  CachestatRange asked{range.offset, range.size};
-  Cachestat answer{};
-  if (::syscall(kCachestat, fd, &asked, &answer, 0U) != 0) return probe_last_page(fd, range);
-  const std::uint64_t pages =
-      (round_up(range.end(), kPageBytes) - round_down(range.offset, kPageBytes)) / kPageBytes;
-  return answer.cached >= pages ? Cached::all : Cached::not_all;
-}
 
 FileSet::FileSet(std::span<const SourceObject> objects, const Plan& plan, FileIo file_io,
                  const CuFile* cu_file, Notes& notes)

@@ -40,10 +40,6 @@ struct OpenFile {
   mutable std::atomic<bool> past_host_is_refused{false};
 };
 
-// Whether bytes of a file are in the page cache.
-enum class Cached { all, not_all };
-Cached ask_page_cache(const OpenFile& file, ByteRange range);
-
 class FileSet {
  public:
   // The references must outlive the set. cu_file: nullptr without GPUDirect Storage.

@@ -100,8 +100,16 @@ void Landing::begin(const LoadCounters& counters, std::uint32_t threads) {
   threads_ = threads;
   // relaxed: no thread runs yet.
   threads_running_.store(threads, std::memory_order_relaxed);
+  if (memory_.mapped) {
+    memory_.mapped->begin(plan_);
+    add(counters[0].bytes_ready, memory_.mapped->bytes());
+    add(counters[0].bytes_page_cache, memory_.mapped->bytes() - memory_.mapped->uncached_bytes());
+    add(counters[0].bytes_buffered, memory_.mapped->uncached_bytes());
+    add(counters[0].bytes_mapped, memory_.mapped->bytes());
+    if (plan_.chunks().empty()) finish();
+  }
   for (std::uint32_t i = 0; i < plan_.items().size(); ++i) {
-    // An item without bytes has no chunk that could make it ready later.
+    // No chunk could make it ready later.
     if (plan_.items()[i].chunks != 0) continue;
     push_ready({&i, 1});
     add(counters[0].items_ready, 1);
@@ -304,7 +312,10 @@ void Landing::item_yielded(std::uint32_t item) noexcept {
 
 void Landing::release_item(std::uint32_t item) noexcept {
   const PlanItem& released = plan_.items()[item];
-  if (!holds_window(released)) return;
+  if (!holds_window(released)) {
+    if (memory_.mapped) memory_.mapped->release(item);
+    return;
+  }
   const std::uint32_t memory = released.place.memory;
   if (memory == 0 && elastic_) {
     if (elastic_->released(released.place.value)) windows_moved();

@@ -20,6 +20,7 @@
 #include "engine/counters.hpp"
 #include "engine/elastic_window.hpp"
 #include "engine/integrity.hpp"
+#include "engine/mapped_files.hpp"
 #include "engine/notes.hpp"
 #include "engine/plan.hpp"
 #include "engine/process_share.hpp"
@@ -38,7 +39,8 @@ struct LoadMemory {
   // By memory of the plan; the host's is nullptr. Each is allocated before a segment of its device
   // can be taken.
   std::vector<std::unique_ptr<DeviceMemory>> devices;
-  ElasticWindow::Limits elastic = {};  // for the arena, if the plan cuts it into blocks
+  ElasticWindow::Limits elastic = {};             // for the arena, if the plan cuts it into blocks
+  std::unique_ptr<MappedFiles> mapped = nullptr;  // of which items are views; nullptr: none
 };
 
 // What threads of sources wait in, other than windows.
@@ -69,7 +71,8 @@ class Landing {
   // For a source that blocks where only an operation can end it: one that ends with the load.
   Result<Operation*> open_operation();
   // As many threads of sources will run as there are counters (one or more), which outlive the
-  // threads and the consumer. Items without bytes are ready from here on.
+  // threads and the consumer. Items without bytes, and views of mapped files, are ready from here
+  // on.
   void begin(const LoadCounters& counters, std::uint32_t threads);
 
   // ---- Sources: any of their threads, each with its own counters ----
@@ -200,6 +203,11 @@ class Landing {
   // True if every remaining thread waits for a window that is closed to it, and nothing that was
   // read is still on its way.
   [[nodiscard]] bool is_stuck() const noexcept;
+  // Before an item is handed out. Fails with object_changed if its file did.
+  Result<void> hold_item(std::uint32_t item) {
+    if (!memory_.mapped) return {};
+    return memory_.mapped->hold(item);
+  }
   // An item has been handed out.
   void item_yielded(std::uint32_t item) noexcept;
   // relaxed: a hint.

@@ -85,6 +85,18 @@ std::vector<std::unique_ptr<DeviceMemory>> device_memories(const Plan& plan,
   return memories;
 }
 
+// Whether tensors of cached files may be views of them: nothing has to see their bytes on the way,
+// and nothing limits how much of them is mapped.
+bool may_map(const LoadSettings& settings, const LoadOptions& options) {
+  const MemoryLimit::Mode limit = settings.get(setting::kMemoryLimit).mode;
+  const bool is_limited =
+      limit != MemoryLimit::Mode::automatic && limit != MemoryLimit::Mode::unlimited;
+  return settings.get(setting::kMapCached) && settings.get(setting::kFileIo) == FileIo::automatic &&
+         !settings.get(setting::kVerify) && settings.get(setting::kMaxBandwidth) == 0 &&
+         !is_limited && options.host_allocator.allocate == nullptr && options.source == nullptr &&
+         options.pool == nullptr && !ProcessShare::mine().is_capped();
+}
+
 Result<void> check_order(const Integrity& integrity) {
   const Object* const object = integrity.needs_order();
   if (object == nullptr) return {};
@@ -240,6 +252,17 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
     sizes.decisions.push_back({"staging", format_bytes(staging.segments * staging.segment_bytes),
                                "pinned memory for each device, no more than the memory limit"});
   }
+  std::unique_ptr<MappedFiles> mapped;
+  std::vector<std::uint64_t> origins;
+  if (from.files && may_map(settings, options)) {
+    std::string reason;
+    mapped = MappedFiles::map(objects, list, requests, reason);
+    if (mapped) origins = mapped->origins();
+    const auto count =
+        std::count_if(origins.begin(), origins.end(), [](auto at) { return at != 0; });
+    sizes.decisions.push_back(
+        {"mapped files", fmt::format("{} of {}", count, objects.size()), std::move(reason)});
+  }
   PlanOptions layout{
       .chunk_bytes = sizes.chunk_bytes,
       .coalesce_gap_bytes = gap_bytes,
@@ -249,6 +272,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
       .device_window_bytes = sizes.device_window_bytes,
       .device_alignment_bytes = std::max<std::uint64_t>(settings.get(setting::kDeviceAlignment), 1),
       .staged_chunk_bytes = settings.get(setting::kStagingSegmentBytes),
+      .mapped_origins = origins,
       .pieces = pieces ? std::optional(std::span(std::as_const(*pieces))) : std::nullopt};
   Plan plan = Plan::make(list, requests, layout);
   if (ordered != nullptr) TRY(ordered->check(plan));
@@ -268,7 +292,8 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
                     .devices = device_memories(plan, runtimes, settings),
                     .elastic = {.first_ahead_bytes = sizes.ahead_bytes,
                                 .most_bytes = sizes.window_bytes,
-                                .most_kept_bytes = sizes.ahead_bytes}};
+                                .most_kept_bytes = sizes.ahead_bytes},
+                    .mapped = std::move(mapped)};
   auto* const made = LoadTensors::make(std::move(checkpoint), std::move(requests), std::move(plan),
                                        std::move(memory), settings.get(setting::kMaxBandwidth));
   // From here on a failure goes through ~Load(), which ends whatever has been started.
@@ -385,6 +410,10 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     const bool is_stuck = !item && landing.is_stuck();
     if (is_stuck && !has_all) item = running.take_ready();
     if (item) {
+      if (auto held = landing.hold_item(*item); !held) {
+        landing.fail(std::move(held).error());
+        continue;
+      }
       ++running.yielded;
       running.hope.reset();
       landing.item_yielded(*item);

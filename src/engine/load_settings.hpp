@@ -139,6 +139,15 @@ inline constexpr Setting kLowSpeedLimit{
         .meaning = "A connection that stays slower than this for the stall timeout is abandoned."},
     Bytes("off", {}, "bytes per second")};
 
+inline constexpr Setting kMapCached{
+    RowOf<Scope::load>{
+        .name = "debug.map_cached",
+        .meaning = "Whether tensors of files that are in the page cache are views of it, which are "
+                   "copied when they are written to. auto needs files that can be kept from "
+                   "changing meanwhile, file_io=auto, and a memory_limit of auto or "
+                   "unlimited."},
+    AutoOrOff({{"auto", true}, {"off", false}})};
+
 inline constexpr Setting kMaxBandwidth{
     RowOf<Scope::load>{.name = "max_bandwidth",
                        .default_text = "unlimited",
@@ -222,6 +231,7 @@ inline constexpr const SettingRow* kLoadSettings[] = {&setting::kChunkBytes,
                                                       &setting::kHedging,
                                                       &setting::kIoUring,
                                                       &setting::kLowSpeedLimit,
+                                                      &setting::kMapCached,
                                                       &setting::kMaxBandwidth,
                                                       &setting::kMemoryLimit,
                                                       &setting::kProgressTimeoutMs,

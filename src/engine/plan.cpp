@@ -81,6 +81,7 @@ class PlanLayout {
         tensor_alignment_(options.tensor_alignment_bytes),
         device_alignment_(options.device_alignment_bytes),
         block_bytes_(options.block_bytes),
+        mapped_origins_(options.mapped_origins),
         cursors_(plan.memories_.size()) {}
 
   // Returns the length of each memory's line.
@@ -90,6 +91,12 @@ class PlanLayout {
     plan_.blocks_.clear();
     plan_.items_.reserve(wanted_.size());
     for (std::size_t i = 0; i < wanted_.size();) {
+      if (is_view(i)) {
+        const std::uint64_t origin = mapped_origins_[wanted_[i].object];
+        add_item(i, {origin + wanted_[i].range.offset, 0, false});
+        ++i;
+        continue;
+      }
       if (!is_dense_in_host_arena(i)) {
         place_alone(i++);
         continue;
@@ -117,6 +124,12 @@ class PlanLayout {
   bool is_aligned(std::size_t i) const { return wanted_[i].range.offset % alignment(i) == 0; }
   bool is_dense_in_host_arena(std::size_t i) const {
     return wanted_[i].memory == 0 && in_arena(i) && wanted_[i].range.count == 1;
+  }
+
+  // Views of a mapped file need no place, and no chunk brings their bytes.
+  bool is_view(std::size_t i) const {
+    return !mapped_origins_.empty() && mapped_origins_[wanted_[i].object] != 0 &&
+           is_dense_in_host_arena(i) && is_aligned(i) && wanted_[i].range.total_bytes() != 0;
   }
 
   // The first item from i on that cannot be laid out beside the one before as in the file.
@@ -282,6 +295,7 @@ class PlanLayout {
   const std::uint64_t tensor_alignment_;
   const std::uint64_t device_alignment_;
   const std::uint64_t block_bytes_;
+  const std::span<const std::uint64_t> mapped_origins_;
   std::vector<std::uint64_t> cursors_;  // by memory: the end of what is laid so far
 };
 

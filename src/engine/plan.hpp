@@ -43,7 +43,8 @@ struct Block {
   [[nodiscard]] std::uint64_t bytes() const noexcept { return round_up(end - begin, kPageBytes); }
 };
 
-// Where bytes land: a position on the line of a memory's arena, or an address of the caller.
+// Where bytes land: a position on the line of a memory's arena, or an address: of the caller's
+// memory, or of a mapped file, in which they are from the beginning.
 struct Place {
   std::uint64_t value = 0;
   std::uint32_t memory = 0;  // in Plan::memories()
@@ -142,6 +143,9 @@ struct PlanOptions {
   std::uint64_t device_window_bytes = 0;  // 0: no limit
   std::uint64_t device_alignment_bytes = 512;
   std::uint64_t staged_chunk_bytes = 2 * kMiB;  // no chunk for a device is larger
+  // By object: the address that its byte 0 has in a mapping of it, 0 for those without one. Dense
+  // items of the library's host memory are then views of it. Empty: none has one.
+  std::span<const std::uint64_t> mapped_origins = {};
   // If given: in how many pieces each item of the list lands; nothing is then cut into chunks.
   std::optional<std::span<const std::uint32_t>> pieces = std::nullopt;
 };

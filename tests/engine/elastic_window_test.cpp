@@ -35,6 +35,7 @@ std::vector<Block> equal_blocks(std::uint32_t count, std::uint64_t pages) {
 
 LoadSettings few_readers() {
   LoadSettings settings;
+  settings.put(setting::kMapCached, false);  // these loads are about memory of their own
   settings.put(setting::kConcurrency, 2U).put(setting::kChunkBytes, 8192U);
   return settings;
 }

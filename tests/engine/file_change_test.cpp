@@ -22,12 +22,14 @@ struct WayToRead {
   FileIo file_io;
   bool is_cold;
   bool io_uring;
+  bool is_mapped = false;
 };
 
 constexpr WayToRead kWaysToRead[] = {{"page cache", FileIo::automatic, false, true},
                                      {"buffered", FileIo::buffered, true, true},
                                      {"direct", FileIo::direct, true, true},
-                                     {"direct, no io_uring", FileIo::direct, true, false}};
+                                     {"direct, no io_uring", FileIo::direct, true, false},
+                                     {"mapped", FileIo::automatic, false, true, true}};
 
 // A load of one reader whose first tensor was taken and not released: most of the file is not read
 // yet.
@@ -36,11 +38,12 @@ struct HalfDone {
     LoadSettings settings;
     settings.put(setting::kConcurrency, 1);
     settings.put(setting::kChunkBytes, 64 * kKiB);
-    settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
+    if (!way.is_mapped) settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
     settings.put(setting::kFileIo, way.file_io);
     settings.put(setting::kIoUring, way.io_uring);
     if (way.is_cold) make_cold(lab.path(0));
     load = start(lab, settings);
+    REQUIRE((load->stats().bytes_mapped != 0) == way.is_mapped);
     first = next(*load);
   }
   // The error that ends it, or nullopt: then every byte was what the file held in the beginning.
@@ -93,7 +96,7 @@ void rewrite_in_place(const std::filesystem::path& path) {
 }  // namespace
 
 TEST_CASE("W2 a file rewritten in place is found out although its time was put back", "[load]") {
-  const WayToRead& way = kWaysToRead[GENERATE(0, 1, 2, 3)];
+  const WayToRead& way = kWaysToRead[GENERATE(0, 1, 2, 3, 4)];
   CAPTURE(way.name);
   const Lab lab(equal_tensors(100, 100'000));
   SECTION("during the load") {
@@ -129,7 +132,7 @@ TEST_CASE("W2 a file rewritten in place is found out although its time was put b
 }
 
 TEST_CASE("W13 what leaves an open file's bytes alone leaves its load alone", "[load]") {
-  const WayToRead& way = kWaysToRead[GENERATE(0, 1, 2, 3)];
+  const WayToRead& way = kWaysToRead[GENERATE(0, 1, 2, 3, 4)];
   CAPTURE(way.name);
   const Lab lab(equal_tensors(100, 100'000));
   const auto path = lab.path(0);

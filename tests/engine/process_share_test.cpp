@@ -146,6 +146,7 @@ namespace {
 
 LoadSettings one_reader() {
   LoadSettings settings;
+  settings.put(setting::kMapCached, false);  // these loads are about memory of their own
   settings.put(setting::kConcurrency, 1U).put(setting::kChunkBytes, 8192U);
   return settings;
 }
