@@ -63,19 +63,17 @@ bool is_local(int fd) {
 
 }  // namespace
 
-Result<UniqueFd> MappedFile::open_if_cached(const Object& object, ByteRange range) {
+Result<MappedFile::Cached> MappedFile::open_if_cached(const Object& object, ByteRange range) {
   UniqueFd file = TRY(open_pinned(object));
   if (!is_local(file.get())) return cannot_map("its file system may let others change it unseen");
-  // No answer is left for map(), which can ask otherwise.
-  if (const auto uncached = engine::uncached_bytes(file.get(), range, nullptr))
-    TRY(few_uncached_bytes(uncached, range));
-  return file;
+  const auto uncached = engine::uncached_bytes(file.get(), range, nullptr);
+  if (uncached) TRY(few_uncached_bytes(uncached, range));
+  return Cached{std::move(file), uncached};
 }
 
 Result<std::unique_ptr<MappedFile>> MappedFile::map(const Object& object, ByteRange range,
-                                                    pid_t lease_thread) {
-  UniqueFd file = TRY(open_if_cached(object, range));
-  std::unique_ptr<MappedFile> mapped(new MappedFile(object, std::move(file), range));
+                                                    Cached cached, pid_t lease_thread) {
+  std::unique_ptr<MappedFile> mapped(new MappedFile(object, std::move(cached.file), range));
   TRY(mapped->take_lease(lease_thread));
   // Writers wait from here on: what is found now stays.
   TRY(mapped->pinned_.check(mapped->file_.get()));
@@ -85,8 +83,11 @@ Result<std::unique_ptr<MappedFile>> MappedFile::map(const Object& object, ByteRa
              mapped->file_.get(), static_cast<off_t>(mapped->begin_));
   if (data == MAP_FAILED) return cannot_map("mapping it", errno);
   mapped->data_ = static_cast<std::byte*>(data);
-  mapped->uncached_bytes_ = TRY(
-      few_uncached_bytes(engine::uncached_bytes(mapped->file_.get(), range, mapped->data_), range));
+  if (!cached.uncached_bytes) {
+    cached.uncached_bytes = TRY(few_uncached_bytes(
+        engine::uncached_bytes(mapped->file_.get(), range, mapped->data_), range));
+  }
+  mapped->uncached_bytes_ = *cached.uncached_bytes;
   return mapped;
 }
 

@@ -17,7 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
+#include <optional>
 #include <vector>
 
 #include "base/bytes.hpp"
@@ -33,13 +33,17 @@ class MappedFile {
   // Memory is given back, and read ahead, in units of this many bytes of the file.
   static constexpr std::uint64_t kUnitBytes = 2 * kMiB;
 
-  // Maps these bytes of the object's file and takes the lease, about whose end the thread
-  // lease_thread is told by SIGIO, which it must have blocked. object must outlive the result. The
-  // error says why the file cannot be mapped; it can still be read.
+  // A file of which most of the range is cached, for map().
+  struct Cached {
+    UniqueFd file;
+    std::optional<std::uint64_t> uncached_bytes;  // nullopt: only a mapping can tell
+  };
+  // Both errors say why the file cannot be mapped; it can still be read.
+  static Result<Cached> open_if_cached(const Object& object, ByteRange range);
+  // Takes the lease, about whose end the thread lease_thread is told by SIGIO, which it must have
+  // blocked, and maps these bytes. object must outlive the result.
   static Result<std::unique_ptr<MappedFile>> map(const Object& object, ByteRange range,
-                                                 pid_t lease_thread);
-  // Opens the file for map(), and says whether that may succeed; asks cheap questions only.
-  static Result<UniqueFd> open_if_cached(const Object& object, ByteRange range);
+                                                 Cached cached, pid_t lease_thread);
 
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;

@@ -60,13 +60,17 @@ std::unique_ptr<MappedFiles> MappedFiles::map(std::span<const SourceObject> obje
                                               std::string& said) {
   const std::vector<ByteRange> ranges = ranges_of_views(list, requests, objects.size());
   said = "no file has enough bytes of whole tensors";
-  std::vector<std::uint32_t> candidates;
+  struct Candidate {
+    MappedFile::Cached cached;
+    std::uint32_t object;
+  };
+  std::vector<Candidate> candidates;
   for (std::uint32_t i = 0; i < objects.size(); ++i) {
     if (ranges[i].size == 0 || !objects[i].store->has_files()) continue;
     // Before a thread is started for them.
-    const auto file = MappedFile::open_if_cached(*objects[i].object, ranges[i]);
+    auto file = MappedFile::open_if_cached(*objects[i].object, ranges[i]);
     if (file) {
-      candidates.push_back(i);
+      candidates.push_back({*std::move(file), i});
     } else {
       said = fmt::format("{}: {}", objects[i].object->uri.text(), file.error().message());
     }
@@ -83,10 +87,10 @@ std::unique_ptr<MappedFiles> MappedFiles::map(std::span<const SourceObject> obje
     std::uint32_t object;
   };
   std::vector<Mapped> mapped;
-  for (const std::uint32_t i : candidates) {
-    auto file =
-        MappedFile::map(*objects[i].object, ranges[i],
-                        static_cast<pid_t>(files->thread_id_.load(std::memory_order_relaxed)));
+  const auto thread = static_cast<pid_t>(files->thread_id_.load(std::memory_order_relaxed));
+  for (Candidate& one : candidates) {
+    const std::uint32_t i = one.object;
+    auto file = MappedFile::map(*objects[i].object, ranges[i], std::move(one.cached), thread);
     if (file) {
       mapped.push_back({*std::move(file), i});
     } else {

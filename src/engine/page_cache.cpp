@@ -29,6 +29,10 @@ struct Cachestat {
   std::uint64_t recently_evicted;
 };
 
+// Of so many bytes, so many are asked for.
+constexpr std::uint64_t kSampleEvery = 16 * kMiB;
+constexpr std::uint64_t kSampleBytes = 2 * kMiB;
+
 std::uint64_t pages_of(ByteRange range) {
   return (round_up(range.end(), kPageBytes) - round_down(range.offset, kPageBytes)) / kPageBytes;
 }
@@ -71,10 +75,19 @@ Cached ask_page_cache(int fd, ByteRange range) {
 }
 
 std::optional<std::uint64_t> uncached_bytes(int fd, ByteRange range, std::byte* mapping) {
-  auto uncached = uncached_pages(fd, range);
-  if (!uncached && mapping != nullptr) uncached = uncached_pages(mapping, pages_of(range));
-  if (!uncached) return std::nullopt;
-  return *uncached * kPageBytes;
+  const std::uint64_t begin = round_down(range.offset, kPageBytes);
+  std::uint64_t uncached_of_sample = 0;
+  std::uint64_t sample = 0;
+  for (std::uint64_t at = begin; at < range.end(); at += kSampleEvery) {
+    const ByteRange asked{at, std::min(kSampleBytes, range.end() - at)};
+    auto uncached = uncached_pages(fd, asked);
+    if (!uncached && mapping != nullptr)
+      uncached = uncached_pages(mapping + (at - begin), pages_of(asked));
+    if (!uncached) return std::nullopt;
+    uncached_of_sample += *uncached;
+    sample += pages_of(asked);
+  }
+  return range.size / sample * uncached_of_sample;
 }
 
 }  // namespace streamer::core::inline engine

@@ -16,9 +16,10 @@ enum class Cached { all, not_all };
 // last page stands for all of it. range must not be empty.
 Cached ask_page_cache(int fd, ByteRange range);
 
-// How many bytes of the range, in whole pages, are not in the page cache. Never guesses: where the
-// kernel does not answer for an open file, it is asked for a mapping of its range, which begins on
-// a page. nullopt: no answer, and no mapping to ask for (nullptr).
+// About how many bytes of the range are not in the page cache: an eighth of a large one is asked
+// for, here and there, because each page of it costs the kernel a look. Where it does not answer
+// for an open file, it is asked for a mapping of the range, which begins on a page. nullopt: no
+// answer, and no mapping to ask for (nullptr).
 std::optional<std::uint64_t> uncached_bytes(int fd, ByteRange range, std::byte* mapping);
 
 }  // namespace streamer::core::inline engine

@@ -193,6 +193,7 @@ TEST_CASE("memory of released tensors is kept as far as the window reaches, and 
   const Lab lab(equal_tensors(8, kTensorBytes));
   LoadSettings settings;
   settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::unlimited});
+  settings.put(setting::kMapCached, false);
   LoadOptions options;
   options.ahead_bytes = kKept;
   auto load = start(lab, settings, options);
