@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A wheel is what it promises: check_wheel.py GLIBC ARCH WHEEL, or GLIBC --binaries LIBRARY COMMAND"""
+import os
 import re
 import subprocess
 import sys
@@ -63,11 +64,14 @@ def check_wheel(floor):
         wrong += wrong_exports(library)
         (info,) = Path(folder).glob("*.dist-info")
         metadata = (info / "METADATA").read_text(encoding="utf-8")
-        for field in ("License-Expression: Apache-2.0", "License-File: LICENSE", "Project-URL:", "Classifier:",
+        for field in ("License-Expression: Apache-2.0", "License-File: LICENSE", "Classifier:",
                       "Provides-Extra: torch", "Provides-Extra: numpy", "Provides-Extra: vllm",
                       "Description-Content-Type: text/markdown"):
             if field not in metadata:
                 wrong.append(f"METADATA has no {field}")
+        homepage = os.environ.get("HOMEPAGE")
+        if homepage and f"Project-URL: Homepage, {homepage}\n" not in metadata:
+            wrong.append(f"METADATA does not name {homepage}")
         notices = Path(folder, "libstreamer", "THIRD_PARTY_NOTICES.txt").read_text(encoding="utf-8")
         for other in ("openssl", "curl", "fmt", "simdjson", "pugixml", "liburing", "CLI11"):
             if f"==== {other}" not in notices:

@@ -4,6 +4,7 @@
 #
 #   packaging/wheels.sh [FOLDER]                   to FOLDER, or dist/
 #   ARCH=aarch64 packaging/wheels.sh [FOLDER]      with Debian's cross compiler (crossbuild-essential-arm64)
+#   HOMEPAGE=URL packaging/wheels.sh [FOLDER]      the wheels name it; only a publisher knows it
 #
 # All dependencies are built from subprojects/*.wrap and linked in. The wheel needs glibc 2.28 and nothing
 # else. Compilers run through ccache, if there is one: a second run takes a minute.
@@ -32,6 +33,14 @@ auditwheel show "$work/raw"/libstreamer-*.whl | tee "$work/audit.txt"
 grep -q "\"$platform\"" "$work/audit.txt" || { echo "auditwheel does not say $platform" >&2; exit 1; }
 wheel tags --remove --python-tag py3 --abi-tag none --platform-tag "$platform" "$work/raw"/libstreamer-*.whl
 mv "$work/raw"/libstreamer-*.whl "$work/checked"
+if [ -n "${HOMEPAGE:-}" ]; then
+  for made in "$work/checked"/*.whl; do
+    rm -rf "$work/open"
+    wheel unpack --dest "$work/open" "$made"
+    sed -i "/^Version: /a Project-URL: Homepage, $HOMEPAGE" "$work/open"/*/*.dist-info/METADATA
+    wheel pack --dest-dir "$work/checked" "$work/open"/*
+  done
+fi
 python3 "$root/packaging/check_wheel.py" "$floor" "$arch" "$work/checked"/libstreamer-[0-9]*.whl
 twine check --strict "$work/checked"/*.whl
 if [ -z "$prefix" ]; then
