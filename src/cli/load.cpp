@@ -18,9 +18,9 @@ double seconds(std::uint64_t nanoseconds) {
 
 void print_text(const LoadFigures& figures) {
   const LoadStats& stats = figures.stats;
-  write_to(stdout, "loaded {} tensors, {} ({} bytes) in {:.3f} s: {:.2f} GB/s\n", stats.items_ready,
+  write_to(stdout, "loaded {} tensors, {} ({} bytes) in {:.3f} s: {}\n", stats.items_ready,
            human_bytes(stats.bytes_ready), stats.bytes_ready, seconds(stats.elapsed_ns),
-           gigabytes_per_second(stats.bytes_ready, stats.elapsed_ns));
+           human_rate(stats.bytes_ready, stats.elapsed_ns));
   write_to(stdout, "readers: {}; read {} bytes: {} direct{}, {} from the page cache, {} buffered\n",
            stats.readers, stats.bytes_read, figures["bytes_direct"],
            figures["uses_io_uring"] != 0 ? " (io_uring)" : "", figures["bytes_page_cache"],

@@ -187,6 +187,14 @@ std::string human_bytes(std::uint64_t bytes) {
   return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.2f} {}", value, kNames[unit]);
 }
 
+std::string human_rate(std::uint64_t bytes, std::uint64_t elapsed_ns) {
+  const double per_second =
+      elapsed_ns == 0 ? 0 : static_cast<double>(bytes) * 1e9 / static_cast<double>(elapsed_ns);
+  if (per_second >= 1e8) return fmt::format("{:.2f} GB/s", per_second / 1e9);
+  if (per_second >= 1e5) return fmt::format("{:.1f} MB/s", per_second / 1e6);
+  return fmt::format("{:.1f} kB/s", per_second / 1e3);
+}
+
 int finish_output() {
   if (std::fflush(stdout) != 0 && output_error == 0) output_error = errno;
   if (output_error == 0 && std::ferror(stdout) == 0) return kExitOk;

@@ -47,6 +47,8 @@ void print_notes(std::string_view notes);
 [[nodiscard]] std::string json_string(std::string_view text);
 // "1.50 GiB".
 [[nodiscard]] std::string human_bytes(std::uint64_t bytes);
+// "1.50 GB/s"; "12.3 MB/s" and "0.1 kB/s" where that would be less than 0.10.
+[[nodiscard]] std::string human_rate(std::uint64_t bytes, std::uint64_t elapsed_ns);
 
 // Ends a command that wrote to stdout: flushes, and turns a failure (a full disk) into an exit
 // code. If the reader of the output went away, the process ends as one that does not care about

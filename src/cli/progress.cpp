@@ -65,8 +65,7 @@ std::string progress_line(const ProgressState& state, std::size_t columns) {
   const double share = share_of(state);
   std::string line = fmt::format("{:3.0f} %", share * 100);
   for (const std::string& part :
-       {fmt::format("{:.2f} GB/s", gigabytes_per_second(state.bytes_moved, state.elapsed_ns)),
-        time_text(state),
+       {human_rate(state.bytes_moved, state.elapsed_ns), time_text(state),
         fmt::format("{} of {}", human_bytes(state.bytes_done), human_bytes(state.bytes_total)),
         fmt::format("{}/{} {}", state.items_done, state.items_total, state.items)}) {
     if (line.size() + 2 + part.size() > columns) break;

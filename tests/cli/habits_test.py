@@ -121,14 +121,15 @@ class Habits(unittest.TestCase):
                 if re.match(r"(\[| *\d+ %)", line)]
 
     def test_progress_has_an_eta_and_fits_the_terminal(self):
-        for columns, words in ((120, ["[", "ETA ", "GB/s", "tensors", "MiB of"]),
-                               (60, ["ETA ", "GB/s"]), (24, ["%"]), (8, ["%"])):
+        for columns, words in ((120, ["[", "ETA ", "MB/s", "tensors", "MiB of"]),
+                               (60, ["ETA ", "MB/s"]), (24, ["%"]), (8, ["%"])):
             lines = self.progress(columns)
             self.assertGreater(len(lines), 1)
             self.assertLess(max(map(len, lines)), columns, lines)
             for word in words:
                 self.assertTrue(any(word in line for line in lines), (columns, word, lines))
             self.assertIn("100 %", lines[-1])
+            self.assertNotIn(" 0.00 ", lines[-1])
         self.assertRegex(self.progress(80)[-1], r"took \d+:\d\d")
 
     def test_colours_are_for_terminals_without_no_color(self):
