@@ -314,6 +314,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
       TRY(check_order(*integrity));
       landing.verify_by(std::move(integrity));
     }
+    ReaderPool* const pool = running.options.pool;
     if (runtimes.size() > 1) running.staging = TRY(Staging::make(landing, staging));
     running.sources = TRY(make_sources({.landing = landing,
                                         .staging = running.staging.get(),
@@ -322,7 +323,8 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
                                         .settings = running.settings,
                                         .sizes = running.sizes,
                                         .threads = 0,
-                                        .cu_file = cu_file}));
+                                        .cu_file = cu_file,
+                                        .loops = pool == nullptr ? nullptr : &pool->loops()}));
     // Last: from here on a device may fail the load from another thread.
     if (running.staging) TRY(running.staging->start());
   }

@@ -14,7 +14,8 @@ namespace streamer::core::inline engine {
 
 namespace {
 
-constexpr std::uint32_t kIdleConnections = 1024;
+// As many as a load ever has, unless a setting says more.
+constexpr std::uint32_t kConnections = 256;
 // Long requests, so that waiting for first bytes costs little: if one is too long in the end, a
 // part is split off for an idle connection.
 constexpr double kTimesFirstByte = 10;
@@ -33,12 +34,13 @@ NetworkReader::NetworkReader(const Shared& shared, WakeFd& wake, std::uint32_t n
       share_(shared.share),
       counters_(mine),
       wake_(wake),
+      idle_loops_(shared.loops),
       settings_(shared.settings),
       number_(number),
       chunk_bytes_(
           static_cast<double>(std::max<std::uint64_t>(landing_.plan().largest_chunk_bytes(), 1))),
       budget_(settings_.get(setting::kConnections) != 0 ? settings_.get(setting::kConnections)
-                                                        : 256) {}
+                                                        : kConnections) {}
 
 NetworkReader::~NetworkReader() = default;
 
@@ -51,19 +53,33 @@ void NetworkReader::run() {
   });
   if (!fits) landing_.fail(std::move(out_of_memory));
   // Requests in flight would go on writing to memory that is reused after this thread has ended.
+  const bool has_read_all = ranges_.empty();
   requests_.clear();
   ranges_.clear();
+  if (fits && has_read_all) keep_connections();
   clock_.count(counters_);
 }
 
 Result<void> NetworkReader::work() {
   for (const SourceObject& one : objects_)
     stores_.push_back(one.store->remote());
-  loop_ = TRY(EventLoop::make(kIdleConnections, &wake_));
+  if (idle_loops_ != nullptr) loop_ = idle_loops_->take();
+  if (!loop_) {
+    loop_ = TRY(EventLoop::make(std::max(settings_.get(setting::kConnections), kConnections)));
+  }
+  TRY(loop_->wake_by(&wake_));
   last_progress_ = loop_->now();
   while (!landing_.is_stopped() && (!all_claimed_ || !ranges_.empty()))
     step();
   return {};
+}
+
+// The next load goes on with them. Not after a failure, or if the load ended before its bytes came.
+void NetworkReader::keep_connections() {
+  if (idle_loops_ == nullptr || !loop_) return;
+  static_cast<void>(fits_in_memory([&] {
+    if (loop_->wake_by(nullptr)) idle_loops_->give(std::move(loop_));
+  }));
 }
 
 void NetworkReader::step() {
@@ -288,6 +304,7 @@ bool NetworkReader::send(PendingRange& range, bool is_hedge) {
   options.connect_timeout = store.limits().connect_timeout;
   options.stall_timeout = store.limits().stall_timeout;
   options.receive_buffer_bytes = share_.receive_buffer_bytes();
+  options.reads_ahead = true;
   const HttpRequest& http = request->signed_request.http;
   const Endpoint endpoint{http.origin, ""};
   // A proxy resolves the host's name itself.

@@ -25,6 +25,7 @@
 #include "engine/source_object.hpp"
 #include "engine/staging.hpp"
 #include "http/event_loop.hpp"
+#include "http/idle_loops.hpp"
 #include "storage/remote_store.hpp"
 
 namespace streamer::core::inline engine {
@@ -39,6 +40,7 @@ class NetworkReader final : private RangeReceiver {
     ChunkQueue& chunks;                     // the queue they claim from
     NetworkShare& share;
     const LoadSettings& settings;
+    IdleLoops* loops;  // nullptr: connections end with the load
   };
 
   // wake: belongs to the landing, and only this reader watches it. number: among the network
@@ -54,6 +56,7 @@ class NetworkReader final : private RangeReceiver {
   using Requests = std::list<std::unique_ptr<InFlightRequest>>;
 
   Result<void> work();
+  void keep_connections();
   void step();
 
   // Claiming work.
@@ -115,6 +118,7 @@ class NetworkReader final : private RangeReceiver {
   NetworkShare& share_;
   ReaderCounters& counters_;
   WakeFd& wake_;
+  IdleLoops* const idle_loops_;
   const LoadSettings settings_;
   const std::uint32_t number_;
   const double chunk_bytes_;          // of the largest

@@ -25,7 +25,8 @@ NetworkSource::NetworkSource(SourceParts parts, std::uint32_t threads)
       chunks_(std::move(parts.chunks)),
       threads_(threads),
       share_(parts.sizes.connections, threads, parts.sizes.network_buffer_bytes,
-             parts.landing.share().process()) {
+             parts.landing.share().process()),
+      loops_(parts.loops) {
   if (threads != 0) parts.landing.share().joins_network(parts.sizes.connections.most);
 }
 
@@ -38,7 +39,8 @@ void NetworkSource::run(std::uint32_t number, ReaderCounters& mine) {
                                      .objects = objects_,
                                      .chunks = chunks_,
                                      .share = share_,
-                                     .settings = settings_};
+                                     .settings = settings_,
+                                     .loops = loops_};
   NetworkReader(shared, *wakes_[number], number, mine).run();
 }
 

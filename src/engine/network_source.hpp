@@ -31,6 +31,7 @@ class NetworkSource final : public Source {
   ChunkQueue chunks_;
   const std::uint32_t threads_;
   NetworkShare share_;
+  IdleLoops* const loops_;
   Operation* operation_ = nullptr;  // ends waits of threads outside their event loops
   std::vector<WakeFd*> wakes_;      // by thread
 };

@@ -53,7 +53,17 @@ std::size_t ReaderPool::threads() const {
 void ReaderPool::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    has_changed_.wait(lock, [&] { return is_over_ || !waiting_.empty(); });
+    const auto has_work = [&] { return is_over_ || !waiting_.empty(); };
+    // Whoever gave a loop back comes by here afterwards.
+    if (loops_.count() == 0) {
+      has_changed_.wait(lock, has_work);
+    } else if (!has_changed_.wait_for(lock, idle_for_, has_work)) {
+      if (!running_.empty()) continue;
+      lock.unlock();
+      loops_.clear();
+      lock.lock();
+      continue;
+    }
     if (waiting_.empty()) return;
     Reader reader = std::move(waiting_.front());
     waiting_.pop_front();

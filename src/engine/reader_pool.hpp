@@ -2,7 +2,8 @@
 #pragma once
 // The readers of several loads on the same threads. Those of a load begin, one after the other, as
 // readers of the loads before it end: storage always has work, bytes arrive in the order in which
-// loads were started, and there are no more threads than one load wants.
+// loads were started, and there are no more threads than one load wants. Over a network, a load
+// goes on with the connections of those before it.
 
 #include <condition_variable>
 #include <cstddef>
@@ -13,13 +14,17 @@
 
 #include "base/result.hpp"
 #include "base/thread.hpp"
+#include "http/idle_loops.hpp"
 
 namespace streamer::core::inline engine {
 
 // Thread-safe. Outlives the loads that read on it.
 class ReaderPool {
  public:
-  ReaderPool() = default;
+  // Connections that no load uses are closed after this long.
+  static constexpr Milliseconds kIdleFor{10'000};
+
+  explicit ReaderPool(Milliseconds idle_for = kIdleFor) : idle_for_(idle_for) {}
   ReaderPool(const ReaderPool&) = delete;
   ReaderPool& operator=(const ReaderPool&) = delete;
   // Every load has ended its readers.
@@ -34,6 +39,8 @@ class ReaderPool {
   void end(const void* load) noexcept;
 
   [[nodiscard]] std::size_t threads() const;
+  // Of network readers, from load to load.
+  [[nodiscard]] IdleLoops& loops() noexcept { return loops_; }
 
  private:
   struct Reader {
@@ -43,6 +50,8 @@ class ReaderPool {
 
   void work();
 
+  const Milliseconds idle_for_;
+  IdleLoops loops_;
   mutable std::mutex mutex_;
   std::condition_variable has_changed_;  // waiting_, running_ or is_over_
   std::deque<Reader> waiting_;

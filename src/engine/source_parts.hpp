@@ -12,6 +12,7 @@
 #include "engine/source_object.hpp"
 #include "engine/staging.hpp"
 #include "gpu/cu_file.hpp"
+#include "http/idle_loops.hpp"
 
 namespace streamer::core::inline engine {
 
@@ -25,6 +26,7 @@ struct SourceParts {
   const LoadSizes& sizes;
   std::uint32_t threads;  // at most, for a source with buffers for each thread
   const CuFile* cu_file;  // nullptr without GPUDirect Storage
+  IdleLoops* loops;       // with connections, from load to load; nullptr: none are kept
 };
 
 }  // namespace streamer::core::inline engine

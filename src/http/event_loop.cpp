@@ -29,6 +29,8 @@ constexpr Milliseconds kPause{500};
 // Connections are made anew after this long, so that new certificates and addresses are noticed.
 constexpr long kLongestConnectionLife_s = 300;
 constexpr long kLastResort_s = 900;
+// Of one connection, before the others have their turn: each takes at least a record.
+constexpr int kRoundsAtOnce = 8;
 
 CURLM* multi_of(void* multi) {
   return multi;
@@ -53,9 +55,14 @@ struct CurlCallbacks {
   // That happens if something else was written into the middle of the answer.
   static int on_words(CURL* easy, curl_infotype type, char* data, std::size_t size, void* user) {
     static_cast<void>(easy);
+    auto& transfer = *static_cast<Transfer*>(user);
+    if (type == CURLINFO_SSL_DATA_IN) {
+      transfer.took_record_ = true;
+      return 0;
+    }
     const bool is_excess =
         type == CURLINFO_TEXT && std::string_view(data, size).starts_with("Excess found");
-    if (is_excess) static_cast<Transfer*>(user)->sink_.on_excess();
+    if (is_excess) transfer.sink_.on_excess();
     return 0;
   }
 
@@ -64,8 +71,22 @@ struct CurlCallbacks {
   static bool has_excess(const Transfer& transfer) {
     if (!transfer.sink_.has_all() || !transfer.head_.header("content-length")) return false;
     if (transfer.request_.is_tls()) return has_unread_tls(transfer.easy_);
+    return has_unread(transfer.socket_);
+  }
+  static bool has_unread(int socket) {
     char next = 0;
-    return ::recv(transfer.socket_, &next, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    return ::recv(socket, &next, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+  }
+
+  // Records behind an answer, in OpenSSL or in the socket, would be taken for the beginning of the
+  // next one: libcurl does not look for the former, nor, at 7.88, for the latter. They need not be
+  // bytes of an answer: it is enough not to use the connection again.
+  static void leave_clean(const Transfer& transfer) {
+    if (!transfer.request_.is_tls()) return;
+    const bool is_open_ended = transfer.reads_ahead_ && !transfer.length_.has_value();
+    const bool is_last = transfer.body_bytes_ == transfer.length_;
+    if (is_open_ended || (is_last && (holds_bytes(transfer.easy_) || has_unread(transfer.socket_))))
+      curl_easy_setopt(transfer.easy_, CURLOPT_FORBID_REUSE, 1L);
   }
 
   static int on_socket(CURL* easy, curl_socket_t socket, int what, void* user, void* known) {
@@ -109,12 +130,18 @@ struct CurlCallbacks {
     transfer.last_progress_ = transfer.loop_->now();
     if (transfer.options_.wants_tls_version && transfer.request_.is_tls())
       transfer.tls_version_ = tls_version_of(transfer.easy_);
-    return transfer.take_header_line({data, size * count}) ? size * count : 0;
+    transfer.took_record_ = true;
+    const bool was_complete = transfer.head_is_complete_;
+    const bool is_usable = transfer.take_header_line({data, size * count});
+    if (transfer.head_is_complete_ && !was_complete) leave_clean(transfer);
+    return is_usable ? size * count : 0;
   }
 
   static std::size_t on_body(char* data, std::size_t size, std::size_t count, void* user) {
     auto& transfer = *static_cast<Transfer*>(user);
+    transfer.took_record_ = true;
     if (!transfer.take_body({data, size * count})) return 0;
+    leave_clean(transfer);
     if (transfer.use_ != BodyUse::to_sink || !has_excess(transfer)) return size * count;
     transfer.sink_.on_excess();
     transfer.stopped_ = true;
@@ -122,20 +149,12 @@ struct CurlCallbacks {
   }
 };
 
-Result<std::unique_ptr<EventLoop>> EventLoop::make(std::uint32_t idle_connections, WakeFd* wake) {
+Result<std::unique_ptr<EventLoop>> EventLoop::make(std::uint32_t idle_connections) {
   if (!init_curl()) return no_memory();
   std::unique_ptr<EventLoop> loop(new EventLoop);
   loop->generation_ = fork_generation();
   loop->epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!loop->epoll_) return os_failure("making an epoll", errno);
-  loop->wake_ = wake;
-  if (wake != nullptr) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = wake->fd();
-    if (::epoll_ctl(loop->epoll_.get(), EPOLL_CTL_ADD, wake->fd(), &event) != 0)
-      return os_failure("watching an eventfd", errno);
-  }
   CURLM* const multi = curl_multi_init();
   loop->multi_ = multi;
   loop->share_ = curl_share_init();
@@ -164,14 +183,29 @@ EventLoop::~EventLoop() {
   if (share_ != nullptr) curl_share_cleanup(static_cast<CURLSH*>(share_));
 }
 
+Result<void> EventLoop::wake_by(WakeFd* wake) {
+  // A loop that nobody used for a while.
+  now_ = std::chrono::steady_clock::now();
+  if (wake_ != nullptr) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, wake_->fd(), nullptr);
+  wake_ = nullptr;
+  if (wake != nullptr) TRY(expect(wake->fd()));
+  wake_ = wake;
+  return {};
+}
+
 Result<void> EventLoop::watch(int fd) {
   if (fd < 0) return {};
+  TRY(expect(fd));
+  watched_ = fd;
+  return {};
+}
+
+Result<void> EventLoop::expect(int fd) {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.fd = fd;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
     return os_failure("watching an eventfd", errno);
-  watched_ = fd;
   return {};
 }
 
@@ -315,6 +349,10 @@ Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
     transfer.connect_to_ = to;
     set(CURLOPT_CONNECT_TO, to);
   }
+  // Not through a proxy with TLS of its own, where two sessions would have to be looked at.
+  transfer.reads_ahead_ = options.reads_ahead && request.is_tls() &&
+                          !route.proxy.starts_with("https:") && can_read_ahead();
+  if (transfer.reads_ahead_) set(CURLOPT_SSL_CTX_FUNCTION, &read_ahead);
   set(CURLOPT_SHARE, static_cast<CURLSH*>(share_));
   set(CURLOPT_PRIVATE, static_cast<void*>(&transfer));
   set(CURLOPT_ERRORBUFFER, transfer.curl_text_);
@@ -410,6 +448,7 @@ void EventLoop::end_stalled(std::vector<Transfer*>& finished) {
 }
 
 int EventLoop::wait_ms(SteadyTime until) const {
+  if (must_read_on_) return 0;
   if (timer_) until = std::min(until, *timer_);
   if (!active_.empty()) until = std::min(until, next_stall_check_);
   const auto left = until - std::chrono::steady_clock::now();
@@ -417,6 +456,26 @@ int EventLoop::wait_ms(SteadyTime until) const {
   // Rounded up: a wait that ends too early would only be repeated.
   return static_cast<int>(
       std::min<std::int64_t>(std::chrono::ceil<Milliseconds>(left).count(), 60'000));
+}
+
+// Records that OpenSSL has received and libcurl did not take: no event would tell of them. A
+// connection that has still more after some rounds leaves the others their turn first.
+void EventLoop::read_on() {
+  must_read_on_ = false;
+  for (Transfer* const transfer : active_) {
+    if (!transfer->reads_ahead_) continue;
+    // Only those that took something: one that does not, though there is something, waits for
+    // something else.
+    for (int round = 0; std::exchange(transfer->took_record_, false); ++round) {
+      if (!must_read_on(transfer->easy_)) break;
+      if (round == kRoundsAtOnce) {
+        transfer->took_record_ = must_read_on_ = true;
+        break;
+      }
+      int running = 0;
+      curl_multi_socket_action(multi_of(multi_), transfer->socket_, CURL_CSELECT_IN, &running);
+    }
+  }
 }
 
 void EventLoop::turn(SteadyTime until, std::vector<Transfer*>& finished) {
@@ -451,6 +510,7 @@ void EventLoop::turn(SteadyTime until, std::vector<Transfer*>& finished) {
     timer_.reset();
     curl_multi_socket_action(multi_of(multi_), CURL_SOCKET_TIMEOUT, 0, &running);
   }
+  read_on();
   take_messages(finished);
   end_stalled(finished);
 }

@@ -18,14 +18,15 @@ namespace streamer::core::inline http {
 
 class EventLoop final : public TransferLoop {
  public:
-  // Keeps up to idle_connections open for later transfers. wake, if given, must outlive the loop;
-  // its notify() ends a turn().
-  static Result<std::unique_ptr<EventLoop>> make(std::uint32_t idle_connections,
-                                                 WakeFd* wake = nullptr);
+  // Keeps up to idle_connections open for later transfers.
+  static Result<std::unique_ptr<EventLoop>> make(std::uint32_t idle_connections);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
+  // From now on wake.notify() ends a turn(); nullptr: nothing does. It must outlive the loop, or
+  // what is set after it.
+  Result<void> wake_by(WakeFd* wake);
   // From now on turn() also ends when fd is readable, which must then stay so; -1: nothing is
   // watched.
   Result<void> watch(int fd);
@@ -49,9 +50,11 @@ class EventLoop final : public TransferLoop {
   friend struct CurlCallbacks;
   EventLoop() = default;
 
+  Result<void> expect(int fd);
   Result<void> apply_options(Transfer& transfer, void* easy);
   void detach(Transfer& transfer) noexcept;
   void finish(Transfer& transfer, int curl_code);
+  void read_on();
   void take_messages(std::vector<Transfer*>& finished);
   void end_stalled(std::vector<Transfer*>& finished);
   [[nodiscard]] int wait_ms(SteadyTime until) const;
@@ -65,6 +68,7 @@ class EventLoop final : public TransferLoop {
   std::vector<void*> idle_easies_;
   std::vector<Transfer*> active_;
   std::optional<SteadyTime> timer_;
+  bool must_read_on_ = false;  // OpenSSL may hold bytes that no event tells of
   SteadyTime now_ = std::chrono::steady_clock::now();
   SteadyTime next_stall_check_{};
 };

@@ -6,7 +6,6 @@
 
 #include <csignal>
 
-#include "base/fork.hpp"
 #include "base/operation.hpp"
 
 namespace streamer::core::inline http {
@@ -96,17 +95,7 @@ Result<void> HttpClient::run(Transfer& transfer) {
   const SteadyTime began = std::chrono::steady_clock::now();
   TRY(still_wanted(doing(), began));
   const NoSigpipe no_sigpipe;
-  auto loop = idle_.with([](Idle& idle) -> std::unique_ptr<EventLoop> {
-    if (idle.generation != fork_generation()) {
-      // The connections are the parent's: EventLoop's destructor does not touch them.
-      idle.loops.clear();
-      idle.generation = fork_generation();
-    }
-    if (idle.loops.empty()) return nullptr;
-    auto last = std::move(idle.loops.back());
-    idle.loops.pop_back();
-    return last;
-  });
+  auto loop = idle_.take();
   if (!loop) loop = TRY(EventLoop::make(kIdleConnections));
   // So that cancelling the thread's current work ends the wait at once.
   TRY(loop->watch(work_fd()));
@@ -116,7 +105,7 @@ Result<void> HttpClient::run(Transfer& transfer) {
     loop->turn(work_deadline(), finished);
   loop->remove(transfer);
   loop->unwatch();
-  idle_.with([&](Idle& idle) { idle.loops.push_back(std::move(loop)); });
+  idle_.give(std::move(loop));
   if (finished.empty()) return still_wanted(doing(), began);
   return {};
 }

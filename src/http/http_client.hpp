@@ -3,12 +3,8 @@
 // Requests whose caller waits for the answer: listings, headers of checkpoints, credentials. Keeps
 // its connections open between them.
 
-#include <memory>
-#include <vector>
-
-#include "base/guarded.hpp"
 #include "base/result.hpp"
-#include "http/event_loop.hpp"
+#include "http/idle_loops.hpp"
 
 namespace streamer::core::inline http {
 
@@ -24,11 +20,7 @@ class HttpClient {
   Result<HttpAnswer> fetch(const HttpRequest& request, const TransferOptions& options);
 
  private:
-  struct Idle {
-    std::uint32_t generation = 0;  // fork_generation() when they were made
-    std::vector<std::unique_ptr<EventLoop>> loops;
-  };
-  Guarded<Idle> idle_;
+  IdleLoops idle_;
 };
 
 // The error of a transfer without a complete answer: its kind follows from the fault; says what to

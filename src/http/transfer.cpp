@@ -48,6 +48,8 @@ bool Transfer::take_header_line(std::string_view line) {
 
 bool Transfer::finish_head() {
   head_is_complete_ = true;
+  const auto length = head_.header("content-length");
+  if (length && !head_.header("transfer-encoding")) length_ = parse_unsigned(*length);
   use_ = sink_.on_head(head_);
   stopped_ = use_ == BodyUse::stop;
   return !stopped_;
@@ -55,6 +57,7 @@ bool Transfer::finish_head() {
 
 bool Transfer::take_body(std::string_view bytes) {
   last_progress_ = loop_->now();
+  body_bytes_ += bytes.size();
   if (use_ == BodyUse::to_sink) {
     stopped_ = !sink_.on_body(bytes);
     return !stopped_;

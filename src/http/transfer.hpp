@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -53,6 +54,9 @@ struct TransferOptions {
   Milliseconds stall_timeout{10'000};  // without a byte, also before the first one
   Milliseconds total_timeout{0};       // 0: none
   bool wants_tls_version = false;
+  // Of a TLS connection several records are received at once, where that is possible: for answers
+  // of many bytes. After an answer of unknown length the connection is closed.
+  bool reads_ahead = false;
   std::size_t kept_bytes = 64 * kKiB;
   std::size_t receive_buffer_bytes = 64 * kKiB;
 };
@@ -117,6 +121,10 @@ class Transfer {
   void* headers_ = nullptr;  // curl_slist
   void* connect_to_ = nullptr;
   int socket_ = -1;  // that libcurl waits for
+  bool reads_ahead_ = false;
+  bool took_record_ = false;             // of TLS, since the loop looked last
+  std::uint64_t body_bytes_ = 0;         // taken
+  std::optional<std::uint64_t> length_;  // of the body, if the head says it
   SteadyTime started_{};
   SteadyTime last_progress_{};
   char curl_text_[256] = {};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers that are not what was asked for: understood, asked for again, or refused.
 #include "engine/process_share.hpp"
+#include "engine/reader_pool.hpp"
 #include "support/network_faults.hpp"
 #include "support/sanitized.hpp"
 
@@ -252,4 +253,33 @@ TEST_CASE("a load uses no more connections than the process may", "[network]") {
   const std::uint64_t most = most_of_eight();
   ProcessShare::mine().set_limits({});
   CHECK(most <= 2);
+}
+
+TEST_CASE("loads on one pool of readers go on with the connections of those before", "[network]") {
+  StoreLab lab;
+  const Settings settings = lab.settings("4");
+  const auto checkpoint = *lab.open(settings);
+  LoadOptions options;
+  const auto load_once = [&] {
+    const NetworkOutcome outcome = lab.load_with(checkpoint, settings, options);
+    if (outcome.error) FAIL(outcome.error->line());
+  };
+  ReaderPool pool;
+  options.pool = &pool;
+  load_once();
+  const std::uint32_t before = lab.world.server().connections();
+  for (int i = 0; i < 5; ++i)
+    load_once();
+  // Readers take the loops as they come, and one may want a connection more than the one before.
+  CHECK(lab.world.server().connections() < before + 4);
+  CHECK(pool.loops().count() != 0);
+
+  ReaderPool impatient(std::chrono::milliseconds(10));
+  options.pool = &impatient;
+  load_once();
+  const SteadyTime until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (impatient.loops().count() != 0 && std::chrono::steady_clock::now() < until)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  CHECK(impatient.loops().count() == 0);
+  load_once();
 }
