@@ -40,7 +40,11 @@ newer=$(nm -u "$lib/libstreamer.a" | sed -n 's/.* U //p' | sort -u | comm -12 - 
 [ -z "$newer" ] || { echo "libstreamer.a needs what glibc $floor lacks: $newer" >&2; exit 1; }
 # As a program's author would, without this toolchain.
 "${prefix}gcc" -I"$work/$name/include" "$root/examples/c/load_checkpoint.c" "$lib/libstreamer.a" -lm -lpthread \
-  -o "$work/load_checkpoint"
+  -static-libgcc -o "$work/load_checkpoint"
+if readelf -d "$work/load_checkpoint" | grep NEEDED | grep -v 'lib[cm]\.so\|ld-linux'; then
+  echo "a program with libstreamer.a needs more than glibc" >&2
+  exit 1
+fi
 if [ -z "$prefix" ]; then
   python3 "$root/examples/make_checkpoint.py" "$work/model" --mib 8 >/dev/null
   "$work/load_checkpoint" "$work/model" | grep -q lm_head.weight
