@@ -347,6 +347,40 @@ STREAMER_API streamer_status streamer_snapshot(const char *uri, const streamer_p
                                                streamer_files **files_out,
                                                streamer_error **error_out);
 
+/* ---- Cached weights --------------------------------------------------------------------------- */
+
+/* One version of an object in the cache of remote weights (setting cache_weights). Pointers are valid
+ * only during the callback. */
+typedef struct streamer_cached_info {
+  size_t struct_size;
+  const char *uri;  /* without secrets */
+  const char *etag; /* as the store writes it */
+  uint64_t object_bytes;
+  uint64_t cached_bytes; /* of object_bytes, that are there; 0 once it was removed */
+  uint64_t bad_bytes;    /* were not what was written, and were dropped: of STREAMER_CACHE_VERIFY */
+  uint64_t disk_bytes;
+  int64_t last_used_ns; /* since 1970 */
+} streamer_cached_info;
+#define STREAMER_CACHED_INFO_INIT {sizeof(streamer_cached_info), 0, 0, 0, 0, 0, 0, 0}
+STREAMER_API void streamer_cached_info_init(streamer_cached_info *made, size_t size);
+
+/* Called on the thread that asked for it; must not throw or leave by longjmp(). */
+typedef void (*streamer_cached_callback)(const streamer_cached_info *version, void *user);
+
+typedef int32_t streamer_cache_task; /* STREAMER_CACHE_* */
+#define STREAMER_CACHE_LIST 0
+#define STREAMER_CACHE_VERIFY 1 /* reads all that is there and compares checksums */
+#define STREAMER_CACHE_REMOVE 2 /* what a load has open it can still read */
+
+/* Does the task for each version in the folder of cache_weights, and calls back after each, the one
+ * used least recently first. uri: only for that one, or for those below it if it ends with a slash;
+ * NULL: for all. Nothing is asked of a store. Blocks. */
+STREAMER_API streamer_status streamer_cache_walk(streamer_cache_task task, const char *uri,
+                                                 const streamer_settings *settings,
+                                                 streamer_operation *operation,
+                                                 streamer_cached_callback callback, void *user,
+                                                 streamer_error **error_out);
+
 /* ---- Doctor ----------------------------------------------------------------------------------- */
 
 /* One step of a diagnosis. Pointers are valid only during the callback. */

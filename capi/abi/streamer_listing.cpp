@@ -17,8 +17,10 @@ namespace core = streamer::core;
 
 namespace {
 
+// Without the cache of weights, which is for loads: what a store has is asked of the store.
 core::Stores stores_with(const streamer_settings* settings) {
-  return core::Stores(settings == nullptr ? core::Settings() : settings->settings);
+  return core::Stores(settings == nullptr ? core::Settings() : settings->settings,
+                      core::UseCache::never);
 }
 
 Result<std::uint64_t> bandwidth_of(const streamer_settings* settings) {

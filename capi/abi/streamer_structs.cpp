@@ -42,6 +42,9 @@ void streamer_file_info_init(streamer_file_info* made, size_t size) {
 void streamer_pull_options_init(streamer_pull_options* made, size_t size) {
   init(made, size, streamer_pull_options STREAMER_PULL_OPTIONS_INIT);
 }
+void streamer_cached_info_init(streamer_cached_info* made, size_t size) {
+  init(made, size, streamer_cached_info STREAMER_CACHED_INFO_INIT);
+}
 void streamer_step_info_init(streamer_step_info* made, size_t size) {
   init(made, size, streamer_step_info STREAMER_STEP_INFO_INIT);
 }

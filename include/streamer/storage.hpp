@@ -188,6 +188,27 @@ inline Result<Snapshot> snapshot(const std::string& uri, const PullOptions& opti
   return Snapshot{streamer_files_folder(taken), detail::files_of(taken)};
 }
 
+enum class CacheTask : streamer_cache_task {
+  list = STREAMER_CACHE_LIST,
+  verify = STREAMER_CACHE_VERIFY,
+  remove = STREAMER_CACHE_REMOVE,
+};
+
+// Does the task for each version of an object in the folder of the setting cache_weights, and calls
+// callback after each, on this thread. uri: only for that one, or for those below it if it ends
+// with a slash; empty: for all. callback must not throw.
+inline Result<void> walk_cache(CacheTask task, const std::string& uri,
+                               streamer_cached_callback callback, void* user,
+                               const Settings& settings = {},
+                               const Operation* operation = nullptr) {
+  streamer_error* error = nullptr;
+  if (streamer_cache_walk(static_cast<streamer_cache_task>(task),
+                          uri.empty() ? nullptr : uri.c_str(), settings.get(),
+                          detail::handle_of(operation), callback, user, &error) != STREAMER_OK)
+    return Error(error);
+  return {};
+}
+
 // Tries each step on the way to the bytes of uri and calls callback for each, on this thread; the
 // first failure ends it and is returned. callback must not throw.
 inline Result<void> diagnose(const std::string& uri, streamer_step_callback callback, void* user,

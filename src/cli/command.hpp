@@ -47,6 +47,9 @@ int run_snapshot(const PullArguments& arguments);
 int run_doctor(const std::string& uri, const std::string& device,
                const std::vector<std::string>& settings);
 int run_settings(bool with_debug);
+// action: ls, verify or rm. uri: empty for all that is cached, which rm must be told to mean.
+int run_cache(const std::string& action, const std::string& uri, bool is_all,
+              const std::vector<std::string>& settings);
 int run_load(const LoadArguments& arguments, bool explains);
 int run_digest(const LoadArguments& arguments);
 int run_bench(const LoadArguments& arguments, int rounds);

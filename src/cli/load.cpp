@@ -32,6 +32,13 @@ void print_text(const LoadFigures& figures) {
              figures["bytes_network"], figures["network_requests"], figures["most_connections"],
              figures["hedges"], figures["bytes_discarded"]);
   }
+  if (figures["bytes_from_cache"] + figures["bytes_to_cache"] + figures["bytes_cache_dropped"] !=
+      0) {
+    write_to(stdout,
+             "cache: {} bytes came from it, {} went to it, {} were dropped; {} bad blocks\n",
+             figures["bytes_from_cache"], figures["bytes_to_cache"], figures["bytes_cache_dropped"],
+             figures["cache_blocks_bad"]);
+  }
   if (figures["bytes_to_devices"] != 0) {
     write_to(stdout, "device: {} bytes copied through {} of pinned segments to {} of the device\n",
              figures["bytes_to_devices"], human_bytes(figures["staging_bytes"]),

@@ -77,6 +77,8 @@ struct Arguments {
   PullArguments pull;
   std::string device;  // doctor's
   bool is_deep = false;
+  std::string action;  // cache's
+  bool is_all = false;
   std::string log_level;
   int rounds = 5;
   bool explains = false;
@@ -233,6 +235,20 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
       ->check(CLI::Range(1, 1000));
   add_json(*bench);
   bench->callback([&] { exit_code = run_bench(arguments.load, arguments.rounds); });
+
+  CLI::App* const cache = app.add_subcommand(
+      "cache", "List, verify or remove what the local cache of remote weights holds");
+  cache->add_option("ACTION", arguments.action, "ls, verify or rm")
+      ->required()
+      ->check(CLI::IsMember({"ls", "verify", "rm"}));
+  cache->add_option("URI", arguments.uri, "an object, or with a slash at its end all below it");
+  cache->add_flag("--all", arguments.is_all, "rm: everything");
+  add_json(*cache, "one JSON object per line");
+  add_settings(*cache, arguments.load.settings);
+  cache->callback([&] {
+    exit_code =
+        run_cache(arguments.action, arguments.uri, arguments.is_all, arguments.load.settings);
+  });
 
   CLI::App* const settings =
       app.add_subcommand("settings", "Show every setting, its variables and what it means");

@@ -14,6 +14,7 @@
 #include "base/crypto.hpp"
 #include "base/environment.hpp"
 #include "base/log.hpp"
+#include "base/own_folder.hpp"
 #include "base/unique_fd.hpp"
 #include "download/snapshot_folder.hpp"
 #include "storage/remote_store.hpp"
@@ -26,6 +27,7 @@ namespace fs = std::filesystem;
 
 constexpr int kMostAttempts = 3;
 constexpr std::string_view kIncoming = ".incoming-";
+constexpr FolderUse kSnapshot{.what = "the snapshot's folder", .setting = "cache_folder"};
 
 PullOptions all_but_weights() {
   return {.allow = {},
@@ -99,7 +101,7 @@ std::string digests_of(const std::string& version) {
 // Files may have been removed since, and disks lose data.
 Result<bool> is_whole(const ModelFolder& model, const std::string& version,
                       const std::vector<WantedFile>& wanted) {
-  auto folder = open_own_folder(model.fd.get(), version, model.path + "/" + version);
+  auto folder = open_own_folder(model.fd.get(), version, model.path + "/" + version, kSnapshot);
   if (!folder && folder.error().kind() == ErrorKind::not_found) return false;
   if (!folder) return std::move(folder).error();
   return digests_match(model.fd.get(), digests_of(version), folder->get(), wanted);
@@ -117,7 +119,7 @@ Result<ModelFolder> open_model(const std::string& path) {
   const std::string name = path.substr(slash + 1);
   if (::mkdirat(parent.get(), name.c_str(), kFolderMode) != 0 && errno != EEXIST)
     return os_failure("making the folder", errno).at(path);
-  return ModelFolder{TRY(open_own_folder(parent.get(), name, path)), path};
+  return ModelFolder{TRY(open_own_folder(parent.get(), name, path, kSnapshot)), path};
 }
 
 // Removed with everything in it, unless become() gave it its final name.

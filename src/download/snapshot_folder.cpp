@@ -71,44 +71,6 @@ std::string holder_of(int lock) {
 
 }  // namespace
 
-Result<UniqueFd> open_own_folder(int parent, const std::string& name, const std::string& path) {
-  UniqueFd folder(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!folder) {
-    const int failure = errno;
-    struct stat status {};
-    const bool is_link = ::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-                         S_ISLNK(status.st_mode);
-    if (!is_link) return os_failure("opening the snapshot's folder", failure).at(path);
-    return Error(
-               ErrorKind::permission_denied,
-               "the snapshot's folder is a symbolic link, which may lead out of the cache; remove "
-               "it, or set cache_folder to another folder")
-        .at(path);
-  }
-  struct stat status {};
-  if (::fstat(folder.get(), &status) != 0)
-    return os_failure("asking about the snapshot's folder", errno).at(path);
-  const uid_t mine = ::geteuid();
-  if (status.st_uid != mine && status.st_uid != 0) {
-    return Error(ErrorKind::permission_denied,
-                 fmt::format(
-                     "the snapshot's folder belongs to user {}, who is neither this user ({}) "
-                     "nor root and could have put anything there; remove it, or set "
-                     "cache_folder to a folder of your own",
-                     status.st_uid, mine))
-        .at(path);
-  }
-  if ((status.st_mode & S_IWOTH) != 0) {
-    return Error(ErrorKind::permission_denied,
-                 fmt::format("everybody may write to the snapshot's folder (mode {:04o}) and could "
-                             "have put anything there; remove it, or set cache_folder to another "
-                             "folder",
-                             status.st_mode & 07777U))
-        .at(path);
-  }
-  return folder;
-}
-
 Result<UniqueFd> lock_folder(int folder, const std::string& path) {
   const std::string lock_path = path + "/.lock";
   UniqueFd lock(::openat(folder, ".lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));

@@ -12,11 +12,6 @@
 
 namespace streamer::core::inline download {
 
-// Opens a folder that only this user or root can have filled. Symbolic links are not followed;
-// permission_denied if it belongs to another user or is writable by everybody. not_found if it does
-// not exist.
-Result<UniqueFd> open_own_folder(int parent, const std::string& name, const std::string& path);
-
 // The lock of all processes that make a version in the folder; released when its process ends.
 // Waits until the thread's current work is over, and after a few seconds logs a warning that names
 // the holder.

@@ -37,14 +37,19 @@ class HeldSegment {
 
 Result<std::unique_ptr<Source>> BlockingSource::make(SourceParts parts) {
   std::unique_ptr<BlockingSource> made(new BlockingSource(std::move(parts)));
-  made->operation_ = TRY(made->landing_.open_operation());
+  TRY(made->open_operation());
   return std::unique_ptr<Source>(std::move(made));
+}
+
+Result<void> BlockingSource::open_operation() {
+  operation_ = TRY(landing_.open_operation());
+  return {};
 }
 
 BlockingSource::BlockingSource(SourceParts parts)
     : landing_(parts.landing),
-      staging_(parts.staging),
       objects_(parts.objects),
+      staging_(parts.staging),
       chunks_(std::move(parts.chunks)),
       threads_(std::min(parts.threads, chunks_.size())) {}
 
@@ -53,14 +58,14 @@ void BlockingSource::run(std::uint32_t, ReaderCounters& mine) {
   // A store that checks whether its read is still wanted learns of the load's end at once.
   const Work for_the_load("the load", operation_);
   const WorkScope scope(&for_the_load);
-  PageBuffer buffer(mine);
+  Buffers buffers{PageBuffer(mine), PageBuffer(mine)};
   while (!landing_.is_stopped()) {
     const auto claimed = chunks_.claim();
     if (!claimed) return;
     const Chunk& chunk = landing_.plan().chunks()[*claimed];
     if (!wait_until_admitted(chunk, mine)) return;
     if (landing_.is_capped() && !landing_.wait_for_bandwidth(chunk.size, mine)) return;
-    auto outcome = bring(chunk, buffer, mine);
+    auto outcome = bring(chunk, buffers, mine);
     if (!outcome) landing_.fail(std::move(outcome).error());
     clock.count(mine);
   }
@@ -77,13 +82,14 @@ bool BlockingSource::wait_until_admitted(const Chunk& chunk, ReaderCounters& min
   return false;
 }
 
-Result<void> BlockingSource::bring(const Chunk& chunk, PageBuffer& buffer, ReaderCounters& mine) {
-  if (landing_.is_for_device(chunk)) return bring_to_device(chunk, buffer, mine);
+Result<void> BlockingSource::bring(const Chunk& chunk, Buffers& buffers, ReaderCounters& mine) {
+  if (landing_.is_for_device(chunk)) return bring_to_device(chunk, buffers, mine);
   if (chunk.pieces == 1) {
-    TRY(read(chunk, landing_.address(landing_.plan().piece_at(chunk, chunk.offset)->place), mine));
+    TRY(read(chunk, landing_.address(landing_.plan().piece_at(chunk, chunk.offset)->place),
+             buffers.spare, mine));
   } else {
-    const auto bytes = TRY(buffer.get(chunk.size));
-    TRY(read(chunk, bytes.data(), mine));
+    const auto bytes = TRY(buffers.whole.get(chunk.size));
+    TRY(read(chunk, bytes.data(), buffers.spare, mine));
     scatter(landing_, chunk, bytes, chunk.offset);
     add(mine.bytes_bounced, chunk.size);
   }
@@ -91,20 +97,21 @@ Result<void> BlockingSource::bring(const Chunk& chunk, PageBuffer& buffer, Reade
   return {};
 }
 
-Result<void> BlockingSource::bring_to_device(const Chunk& chunk, PageBuffer& buffer,
+Result<void> BlockingSource::bring_to_device(const Chunk& chunk, Buffers& buffers,
                                              ReaderCounters& mine) {
   const bool gathers = Staging::needs_gathering(chunk);
   HeldSegment segment(*staging_, chunk, gathers ? std::nullopt : staging_->take(chunk, mine));
   if (!gathers && !segment.is_there()) return {};  // the load stopped
-  std::byte* const to = gathers ? TRY(buffer.get(chunk.size)).data() : segment.data();
-  TRY(read(chunk, to, mine));
+  std::byte* const to = gathers ? TRY(buffers.whole.get(chunk.size)).data() : segment.data();
+  TRY(read(chunk, to, buffers.spare, mine));
   if (gathers) add(mine.bytes_bounced, chunk.size);
   deliver(*staging_, landing_, chunk,
           {.data = to, .offset = chunk.offset, .segment = segment.pass_on()}, mine);
   return {};
 }
 
-Result<void> BlockingSource::read(const Chunk& chunk, std::byte* to, ReaderCounters& mine) {
+Result<void> BlockingSource::read(const Chunk& chunk, std::byte* to, PageBuffer&,
+                                  ReaderCounters& mine) {
   const SourceObject& one = objects_[chunk.object];
   TRY(one.store->read(*one.object, {chunk.offset, chunk.size}, {to, chunk.size}));
   add(mine.bytes_buffered, chunk.size);

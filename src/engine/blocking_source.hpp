@@ -9,7 +9,7 @@
 
 namespace streamer::core::inline engine {
 
-class BlockingSource final : public Source {
+class BlockingSource : public Source {
  public:
   static Result<std::unique_ptr<Source>> make(SourceParts parts);
 
@@ -17,16 +17,28 @@ class BlockingSource final : public Source {
   [[nodiscard]] std::uint32_t threads() const noexcept override { return threads_; }
   void run(std::uint32_t number, ReaderCounters& mine) override;
 
- private:
+ protected:
   explicit BlockingSource(SourceParts parts);
-  bool wait_until_admitted(const Chunk& chunk, ReaderCounters& mine);
-  Result<void> bring(const Chunk& chunk, PageBuffer& buffer, ReaderCounters& mine);
-  Result<void> bring_to_device(const Chunk& chunk, PageBuffer& buffer, ReaderCounters& mine);
-  Result<void> read(const Chunk& chunk, std::byte* to, ReaderCounters& mine);
+  // To end the waits inside stores.
+  Result<void> open_operation();
+  // The chunk's bytes to one place. spare: memory of the thread's own.
+  virtual Result<void> read(const Chunk& chunk, std::byte* to, PageBuffer& spare,
+                            ReaderCounters& mine);
 
   Landing& landing_;
-  Staging* const staging_;
   const std::span<const SourceObject> objects_;
+
+ private:
+  // Of one thread.
+  struct Buffers {
+    PageBuffer whole;  // for a chunk that goes to several places
+    PageBuffer spare;
+  };
+  bool wait_until_admitted(const Chunk& chunk, ReaderCounters& mine);
+  Result<void> bring(const Chunk& chunk, Buffers& buffers, ReaderCounters& mine);
+  Result<void> bring_to_device(const Chunk& chunk, Buffers& buffers, ReaderCounters& mine);
+
+  Staging* const staging_;
   ChunkQueue chunks_;
   const std::uint32_t threads_;
   Operation* operation_ = nullptr;  // ends the waits inside stores

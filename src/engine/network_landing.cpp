@@ -49,6 +49,7 @@ void NetworkReader::land(InFlightRequest& request, std::uint64_t offset, std::st
     range.broken.compare(range.next, taken);
     if (has_sample && offset == range.next) mark(range);
     copy_out(range, range.next, taken);
+    if (range.cache_run) range.cache_run->take(range.next, taken);
     range.next = end;
     last_progress_ = loop_->now();
     fill_chunks(range);
@@ -200,6 +201,7 @@ void NetworkReader::land_chunks(PendingRange& range) {
     const Chunk& chunk = chunk_at(range, range.landed_chunks);
     if (chunk.end() > range.confirmed) return;
     ++range.landed_chunks;
+    keep(range, chunk);
     if (range.writer != nullptr) range.writer->samples.forget_before(chunk.end());
     if (!landing_.is_for_device(chunk)) {
       host_chunk_landed(range, chunk);
@@ -208,6 +210,14 @@ void NetworkReader::land_chunks(PendingRange& range) {
       range.staged.pop_front();
     }
   }
+}
+
+// The chunk's bytes, which are right, go to the machine's cache.
+void NetworkReader::keep(PendingRange& range, const Chunk& chunk) {
+  if (!range.cache_run) return;
+  const auto passed = range.cache_run->confirm(chunk.end(), range.is_whole());
+  add(counters_.bytes_to_cache, passed.kept);
+  add(counters_.bytes_cache_dropped, passed.dropped);
 }
 
 void NetworkReader::host_chunk_landed(PendingRange& range, const Chunk& chunk) {
@@ -272,6 +282,7 @@ void NetworkReader::go_back(PendingRange& range, std::uint64_t to) {
   range.is_unquiet = landing_.is_for_device(chunk_at(range, 0));
   add(counters_.bytes_discarded, range.next - to);
   range.next = range.confirmed = to;
+  if (range.cache_run) range.cache_run->take_back(to);
   range.piece_begin = range.piece_end = 0;
   while (range.filled_chunks > range.landed_chunks &&
          chunk_at(range, range.filled_chunks - 1).end() > to)

@@ -221,6 +221,15 @@ void NetworkReader::claim_more() {
   if (!all_claimed_) split_claim(first, end);
 }
 
+std::unique_ptr<PendingRange> NetworkReader::make_range(std::uint32_t object, std::uint64_t begin) {
+  auto made = std::make_unique<PendingRange>(stores_[object]->limits().retry);
+  made->object = object;
+  made->next = made->confirmed = begin;
+  const SourceObject& one = objects_[object];
+  if (one.cached) made->cache_run.emplace(*one.store->cache(), one.cached);
+  return made;
+}
+
 // One range for each run of consecutive chunks of one object.
 void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
   PendingRange* open = nullptr;
@@ -230,11 +239,8 @@ void NetworkReader::split_claim(std::uint32_t first, std::uint32_t end) {
     const bool goes_on = open != nullptr && open->object == chunk.object &&
                          open->end == chunk.offset && chunk_at(*open, 0).memory == chunk.memory;
     if (!goes_on) {
-      auto made = std::make_unique<PendingRange>(stores_[chunk.object]->limits().retry);
-      made->object = chunk.object;
-      made->next = made->confirmed = chunk.offset;
-      open = made.get();
-      ranges_.push_back(std::move(made));
+      ranges_.push_back(make_range(chunk.object, chunk.offset));
+      open = ranges_.back().get();
     }
     open->chunks.push_back(number);
     open->end = chunk.end();
@@ -264,11 +270,9 @@ PendingRange* NetworkReader::split_largest() {
 
 // Makes a new range of the chunks of the range from index `first` on.
 PendingRange* NetworkReader::split_at(PendingRange& range, std::size_t first) {
-  auto rest = std::make_unique<PendingRange>(stores_[range.object]->limits().retry);
-  rest->object = range.object;
+  auto rest = make_range(range.object, chunk_at(range, first).offset);
   rest->chunks.assign(range.chunks.begin() + static_cast<std::ptrdiff_t>(first),
                       range.chunks.end());
-  rest->next = rest->confirmed = landing_.plan().chunks()[rest->chunks.front()].offset;
   rest->end = range.end;
   range.chunks.resize(first);
   range.end = chunk_at(range, first - 1).end();

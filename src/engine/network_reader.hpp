@@ -63,6 +63,7 @@ class NetworkReader final : private RangeReceiver {
   bool start_next();
   void claim_more();
   void split_claim(std::uint32_t first, std::uint32_t end);
+  std::unique_ptr<PendingRange> make_range(std::uint32_t object, std::uint64_t begin);
   [[nodiscard]] std::uint32_t chunks_per_request() const;
   PendingRange* range_that_is_due();
   bool admit(PendingRange& range);
@@ -91,6 +92,7 @@ class NetworkReader final : private RangeReceiver {
   void settle(PendingRange& range);
   void land_chunks(PendingRange& range);
   void host_chunk_landed(PendingRange& range, const Chunk& chunk);
+  void keep(PendingRange& range, const Chunk& chunk);
   bool judge_broken(PendingRange& range);
   void break_off(InFlightRequest& request, bool is_refused);
   void go_back(PendingRange& range, std::uint64_t to);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "engine/staged_chunk.hpp"
 #include "http/broken_answer.hpp"
 #include "http/host_addresses.hpp"
+#include "storage/cache/cache_run.hpp"
 #include "storage/remote_store.hpp"
 
 namespace streamer::core::inline engine {
@@ -58,6 +60,7 @@ struct PendingRange {
     bool is_lost = false;     // some of them were taken back
   };
   std::deque<PassingCrc> crcs;
+  std::optional<CacheRun> cache_run;  // what is kept of the bytes; nullopt: nothing
 
   [[nodiscard]] bool is_whole() const noexcept { return landed_chunks == chunks.size(); }
   [[nodiscard]] std::uint64_t left() const noexcept { return end - next; }

@@ -5,6 +5,7 @@
 
 #include "base/operation.hpp"
 #include "engine/network_reader.hpp"
+#include "storage/cache/weight_cache.hpp"
 
 namespace streamer::core::inline engine {
 
@@ -46,6 +47,16 @@ void NetworkSource::run(std::uint32_t number, ReaderCounters& mine) {
 
 void NetworkSource::add_to(LoadStats& stats) const {
   stats.buffer_bytes += stats.most_connections * share_.receive_buffer_bytes();
+}
+
+std::string NetworkSource::notes() const {
+  std::string notes;
+  for (const SourceObject& one : objects_) {
+    const WeightCache* const cache = one.store->cache();
+    const std::string trouble = cache == nullptr ? "" : cache->trouble();
+    if (!trouble.empty() && notes.find(trouble) == std::string::npos) notes += trouble + "\n";
+  }
+  return notes;
 }
 
 }  // namespace streamer::core::inline engine

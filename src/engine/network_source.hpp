@@ -2,6 +2,7 @@
 #pragma once
 // Reads bytes over a network: threads that each have many requests in flight.
 
+#include <string>
 #include <vector>
 
 #include "engine/chunk_queue.hpp"
@@ -20,6 +21,7 @@ class NetworkSource final : public Source {
   void set_threads(std::uint32_t threads) noexcept override { share_.set_readers(threads); }
   void run(std::uint32_t number, ReaderCounters& mine) override;
   void add_to(LoadStats& stats) const override;
+  [[nodiscard]] std::string notes() const override;
 
  private:
   NetworkSource(SourceParts parts, std::uint32_t threads);

@@ -4,9 +4,14 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "engine/blocking_source.hpp"
+#include "engine/cached_source.hpp"
 #include "engine/file_source.hpp"
 #include "engine/network_source.hpp"
+#include "storage/cache/cache_entry.hpp"
+#include "storage/cache/cache_format.hpp"
 
 namespace streamer::core::inline engine {
 
@@ -41,17 +46,37 @@ constexpr SourceRow kSources[] = {
      BlockingSource::make},
 };
 
+// For what is there of objects that are kept.
+constexpr SourceRow kFromCache = {
+    nullptr, kMiB, {.files = true, .reads_block = true}, CachedSource::make};
+
 const SourceRow& row_of(const SourceObject& one) {
   return *std::find_if(std::begin(kSources), std::end(kSources),
                        [&](const SourceRow& row) { return row.brings(*one.store); });
+}
+
+const SourceRow& row_of(const SourceObject& one, const Chunk& chunk) {
+  if (one.cached && one.cached->has({chunk.offset, chunk.size})) return kFromCache;
+  return row_of(one);
+}
+
+void note_what_is_not_kept(const SourceObject& one, Notes& notes) {
+  if (one.cached || one.store->cache() == nullptr || one.object->size == 0) return;
+  notes.add(fmt::format("{} is not cached (cache_weights): {}", one.object->uri.text(),
+                        is_strong_etag(one.object->etag)
+                            ? "too many files are open; raise their number (ulimit -n)"
+                            : "its store gives it no strong ETag, which would tell its versions "
+                              "apart"));
 }
 
 }  // namespace
 
 Result<std::vector<SourceObject>> source_objects(const Checkpoint& checkpoint) {
   std::vector<SourceObject> objects;
-  for (const CheckpointObject& entry : checkpoint.objects)
-    objects.push_back({&entry.object, TRY(checkpoint.stores->of(entry.object.uri))});
+  for (const CheckpointObject& entry : checkpoint.objects) {
+    Store* const store = TRY(checkpoint.stores->of(entry.object.uri));
+    objects.push_back({&entry.object, store, store->cached(entry.object)});
+  }
   return objects;
 }
 
@@ -61,6 +86,8 @@ ReadingFrom reading_from(std::span<const SourceObject> objects) {
     from.files = from.files || row_of(one).from.files;
     from.network = from.network || row_of(one).from.network;
     from.reads_block = from.reads_block || row_of(one).from.reads_block;
+    if (!one.cached || one.cached->is_empty()) continue;
+    from.files = from.reads_block = true;
   }
   return from;
 }
@@ -77,20 +104,28 @@ Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
 Result<std::vector<std::unique_ptr<Source>>> make_sources(SourceParts parts) {
   std::vector<std::unique_ptr<Source>> sources;
   const auto all = parts.landing.plan().chunks();
+  for (const SourceObject& one : parts.objects)
+    note_what_is_not_kept(one, parts.landing.notes());
+  // Asked once: what is kept may change meanwhile.
+  std::vector<const SourceRow*> row_of_chunk;
+  for (const Chunk& chunk : all)
+    row_of_chunk.push_back(&row_of(parts.objects[chunk.object], chunk));
+  std::vector<const SourceRow*> rows = {&kFromCache};
+  for (const SourceRow& row : kSources)
+    rows.push_back(&row);
   // The memory limit has room for the buffers of this many threads, of all kinds together.
-  const auto kinds = static_cast<std::uint32_t>(
-      std::count_if(std::begin(kSources), std::end(kSources), [&](const SourceRow& row) {
-        return row.from.files &&
-               std::any_of(parts.objects.begin(), parts.objects.end(),
-                           [&](const SourceObject& one) { return &row_of(one) == &row; });
+  const auto kinds =
+      static_cast<std::uint32_t>(std::count_if(rows.begin(), rows.end(), [&](const SourceRow* row) {
+        return row->from.files &&
+               std::find(row_of_chunk.begin(), row_of_chunk.end(), row) != row_of_chunk.end();
       }));
   parts.threads = std::max(1U, parts.sizes.file_readers / std::max(1U, kinds));
-  for (const SourceRow& row : kSources) {
+  for (const SourceRow* const row : rows) {
     parts.chunks.clear();
     for (const Chunk& chunk : all) {
-      if (&row_of(parts.objects[chunk.object]) == &row) parts.chunks.push_back(chunk.number);
+      if (row_of_chunk[chunk.number] == row) parts.chunks.push_back(chunk.number);
     }
-    if (!parts.chunks.empty()) sources.push_back(TRY(row.make(parts)));
+    if (!parts.chunks.empty()) sources.push_back(TRY(row->make(parts)));
   }
   return sources;
 }

@@ -5,6 +5,8 @@
 #include "base/log_environment.hpp"
 #include "storage/azure_settings.hpp"
 #include "storage/azure_store.hpp"
+#include "storage/cache/cache_settings.hpp"
+#include "storage/cache/cached_store.hpp"
 #include "storage/file_store.hpp"
 #include "storage/gcs_settings.hpp"
 #include "storage/gcs_store.hpp"
@@ -54,13 +56,18 @@ Result<const SchemeRow*> find_scheme(const Uri& uri) {
 }  // namespace
 
 SettingRows store_settings() {
-  static const auto all = joined(
-      {kRemoteSettings, kS3Settings, kGcsSettings, kAzureSettings, kHttpsSettings, kHfSettings});
+  static const auto all = joined({kRemoteSettings, kCacheSettings, kS3Settings, kGcsSettings,
+                                  kAzureSettings, kHttpsSettings, kHfSettings});
   return all;
 }
 
+std::shared_ptr<CacheEntry> Store::cached(const Object&) {
+  return nullptr;
+}
+
 // Everything that reads or lists calls this first.
-Stores::Stores(Settings settings) : settings_(std::move(settings)) {
+Stores::Stores(Settings settings, UseCache use_cache)
+    : settings_(std::move(settings)), use_cache_(use_cache) {
   follow_log_environment();
 }
 
@@ -84,7 +91,9 @@ Result<Store*> Stores::of(const Uri& uri) {
     for (const Made& known : made) {
       if (known.scheme == row->scheme && known.prefix == prefix) return known.store.get();
     }
-    auto store = row->make(settings_.for_uri(uri.text()));
+    const Settings settings = settings_.for_uri(uri.text());
+    auto store = row->make(settings);
+    if (store && use_cache_ == UseCache::as_set) store = with_cache(*std::move(store), settings);
     if (!store) return std::move(store).error().at(uri.text());
     made.push_back({std::string(row->scheme), prefix, *std::move(store)});
     return made.back().store.get();

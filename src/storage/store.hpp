@@ -78,7 +78,9 @@ struct StoredChecksum {
 
 enum class ListDepth { children, all };
 
+class CacheEntry;
 class RemoteStore;
+class WeightCache;
 
 // Thread-safe: every call may run on several threads at once.
 class Store {
@@ -119,13 +121,20 @@ class Store {
   [[nodiscard]] virtual bool has_files() const noexcept { return false; }
   // The interface for network readers; nullptr if this store is not remote.
   virtual RemoteStore* remote() noexcept { return nullptr; }
+  // Where bytes that come over a network are kept (storage/cache/); nullptr: nowhere.
+  virtual WeightCache* cache() noexcept { return nullptr; }
+  // What is kept of a pinned object; nullptr: it is not cached.
+  virtual std::shared_ptr<CacheEntry> cached(const Object& object);
 };
+
+// Whether bytes of stores may come from a cache of the machine, and go there.
+enum class UseCache { as_set, never };
 
 // The stores of one set of settings: made when a URI first needs them, with their connections and
 // credentials, and shared by everything opened with them. Thread-safe.
 class Stores {
  public:
-  explicit Stores(Settings settings);
+  explicit Stores(Settings settings, UseCache use_cache = UseCache::as_set);
 
   // Adds a store of the caller's, for a scheme in lower case, replacing the table's. Must be called
   // before any URI of the scheme is used.
@@ -150,6 +159,7 @@ class Stores {
   };
 
   const Settings settings_;
+  const UseCache use_cache_;
   Guarded<std::vector<Made>> made_;
   Guarded<std::vector<Added>> added_;
 };

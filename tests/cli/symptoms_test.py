@@ -226,6 +226,14 @@ def setting_with_wrong_value(world):
 
 
 @scenario
+def cache_open_to_all(world):
+    folder = os.path.join(world.folder, "cache")
+    os.mkdir(folder)
+    os.chmod(folder, 0o777)
+    return world.run("load", "https://localhost/m.safetensors", "--set", f"cache_weights={folder}")
+
+
+@scenario
 def variable_misspelt(world):
     return world.run("load", world.write("m.safetensors", MODEL), STREAMER_MEMRY_LIMIT="1GiB")
 
