@@ -15,6 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGES = (("Home", "README.md"), ("Quickstart", "docs/quickstart.md"), ("The command", "docs/command.md"),
          ("Weights", (("Stores", "docs/stores.md"), ("Hubs", "docs/hub.md"),
                       ("A local cache", "docs/cache.md"),
+                      ("Many machines", "docs/many-machines.md"),
                       ("Credentials", "docs/credentials.md"), ("GPUs", "docs/gpus.md"), ("Many ranks", "docs/ranks.md"))),
          ("Engines", (("Engines", "docs/engines.md"), ("Run:ai Model Streamer", "docs/runai.md"),
                       ("Servers", "docs/serving.md"))),
