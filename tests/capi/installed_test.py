@@ -38,7 +38,7 @@ def run_downstream(folder, prefix, environment):
         # A file: some versions of CMake seek in what they read.
         with open(f"{folder}/newer.cmake", "w", encoding="utf-8") as script:
             script.write(f"""
-                set(PACKAGE_FIND_VERSION 0.2)
+                set(PACKAGE_FIND_VERSION 0.999)
                 include({glob.glob(prefix + "/**/streamer-config-version.cmake", recursive=True)[0]})
                 message("compatible: ${{PACKAGE_VERSION_COMPATIBLE}}")""")
         newer = subprocess.run(["cmake", "-P", f"{folder}/newer.cmake"], text=True,

@@ -200,8 +200,9 @@ TEST_CASE("a disk that is full ends the caching, and not the load", "[cache]") {
 TEST_CASE("a process that is killed while it caches leaves nothing wrong behind", "[cache]") {
   CacheLab lab(32, kMiB);
   const Settings settings = lab.cached();
+  std::vector<WaitingChild> children;
   for (int round = 0; round < 4; ++round) {
-    const int status = in_child([&] {
+    children.emplace_back([&, round] {
       auto checkpoint = lab.open(settings);
       if (!checkpoint) return 1;
       auto load =
@@ -215,7 +216,10 @@ TEST_CASE("a process that is killed while it caches leaves nothing wrong behind"
       ::kill(::getpid(), SIGKILL);
       return 1;
     });
-    CHECK(status == 128 + SIGKILL);
+  }
+  for (WaitingChild& child : children) {
+    child.go();
+    CHECK(child.status() == 128 + SIGKILL);
   }
   CHECK(lab.right(settings).cache_blocks_bad == 0);
   CHECK(lab.right(settings).bytes_network == 0);
@@ -224,18 +228,13 @@ TEST_CASE("a process that is killed while it caches leaves nothing wrong behind"
 TEST_CASE("processes that load at once share the cache", "[cache]") {
   CacheLab lab(16, kMiB);
   const Settings settings = lab.cached();
-  std::vector<pid_t> children;
-  for (int i = 0; i < 3; ++i) {
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) ::_exit(lab.load(settings).error ? 1 : 0);
-    children.push_back(child);
-  }
-  for (const pid_t child : children) {
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    CHECK(status == 0);
-  }
+  std::vector<WaitingChild> children;
+  for (int i = 0; i < 3; ++i)
+    children.emplace_back([&] { return lab.load(settings).error ? 1 : 0; });
+  for (WaitingChild& child : children)
+    child.go();
+  for (WaitingChild& child : children)
+    CHECK(child.status() == 0);
   CHECK(lab.files().size() == 1);
   const LoadStats after = lab.right(settings);
   CHECK(after.bytes_network == 0);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -146,5 +147,33 @@ inline int in_child(const std::function<int()>& body) {
   REQUIRE(::waitpid(child, &status, 0) == child);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
+
+// The same for children that run while threads of this process work for them, such as a server's.
+// Forked in advance: a lock that such a thread holds at a fork is never released in the child.
+class WaitingChild {
+ public:
+  explicit WaitingChild(const std::function<int()>& body) {
+    std::array<int, 2> ends{};
+    REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+    const core::UniqueFd waits(ends[0]);
+    go_ = core::UniqueFd(ends[1]);
+    child_ = ::fork();
+    REQUIRE(child_ >= 0);
+    if (child_ != 0) return;
+    char word = 0;
+    ::_exit(::read(waits.get(), &word, 1) == 1 ? body() : 125);
+  }
+
+  void go() { REQUIRE(::write(go_.get(), "g", 1) == 1); }
+  int status() {
+    int status = 0;
+    REQUIRE(::waitpid(child_, &status, 0) == child_);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+
+ private:
+  core::UniqueFd go_;
+  pid_t child_ = 0;
+};
 
 }  // namespace streamer::test
