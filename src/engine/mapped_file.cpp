@@ -109,8 +109,11 @@ MappedFile::MappedFile(const Object& object, UniqueFd file, ByteRange range)
       bytes_(round_up(range.end(), kPageBytes) - begin_),
       views_left_(std::make_unique<std::atomic<std::uint32_t>[]>(units())) {}
 
-// Closing the file gives the lease up, unless a child of fork() has it open too.
 MappedFile::~MappedFile() {
+  // Closing the file would not do if a child of fork() has it open too; and a child must leave the
+  // lease to its parent.
+  if (fork_generation() == generation_)
+    static_cast<void>(::fcntl(file_.get(), F_SETLEASE, F_UNLCK));
   if (data_ != nullptr) ::munmap(data_, bytes_);
 }
 

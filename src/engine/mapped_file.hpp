@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "base/fork.hpp"
 #include "base/guarded.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
@@ -101,6 +102,7 @@ class MappedFile {
     bool has_lease = true;
   };
 
+  const std::uint32_t generation_ = fork_generation();
   const Object& object_;
   const PinnedFile pinned_;
   const UniqueFd file_;

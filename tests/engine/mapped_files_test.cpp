@@ -160,6 +160,35 @@ TEST_CASE("once all views are released a file is free", "[mapped]") {
   CHECK(fd);
 }
 
+TEST_CASE("a child of fork() neither ends a lease nor keeps one", "[mapped]") {
+  const Lab lab(equal_tensors(4, kMiB));
+  const auto requests = everything(*lab.checkpoint);
+  auto load = start_mapped(lab);
+  TensorLease* held = next(*load);
+  const auto can_be_written = [&] {
+    return bool(UniqueFd(::open(lab.path(0).c_str(), O_WRONLY | O_NONBLOCK)));
+  };
+  SECTION("that releases what it inherited") {
+    CHECK(in_child([&] {
+            held->release();
+            load.reset();
+            return 0;
+          }) == 0);
+    CHECK_FALSE(can_be_written());
+    lab.check(*held, requests);
+    held->release();
+    load.reset();
+  }
+  SECTION("that lives on") {
+    WaitingChild child([] { return 0; });
+    held->release();
+    load.reset();
+    CHECK(can_be_written());
+    child.go();
+    CHECK(child.status() == 0);
+  }
+}
+
 TEST_CASE("what cannot be mapped is copied, and why is said", "[mapped]") {
   const Lab lab(equal_tensors(8, kMiB));
   LoadSettings settings = defaults();
