@@ -81,12 +81,12 @@ else
   for room in base http auth storage checkpoint memory gpu engine distributed; do
     targets="$targets tests/$room/${room}_test"
   done
-  targets="$targets tests/engine/engine_stress"
+  targets="$targets tests/engine/engine_stress tests/engine/mapped_files_test"
   targets="$targets tests/engine/network_fault_test"
   # Only readers of files know io_uring; this build goes without it.
   less="$less -Db_lundef=false -Dfuzzers=enabled -Dio_uring=disabled"
   check clang "-Db_sanitize=address,undefined $less" "$targets" --setup asan \
-    base http auth storage checkpoint memory gpu engine distributed "engine limits" "network faults" \
+    base http auth storage checkpoint memory gpu engine distributed "engine limits" "mapped files" "network faults" \
     "fuzz what comes over the wire" "fuzz headers for a minute"
   unset CC CXX
 fi
