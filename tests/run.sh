@@ -87,6 +87,7 @@ else
   less="$less -Db_lundef=false -Dfuzzers=enabled -Dio_uring=disabled"
   check clang "-Db_sanitize=address,undefined $less" "$targets" --setup asan \
     base http auth storage checkpoint memory gpu engine distributed "engine limits" "mapped files" "network faults" \
+    "cached weights, s3" \
     "fuzz what comes over the wire" "fuzz headers for a minute"
   unset CC CXX
 fi
