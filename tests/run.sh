@@ -86,8 +86,8 @@ else
   # Only readers of files know io_uring; this build goes without it.
   less="$less -Db_lundef=false -Dfuzzers=enabled -Dio_uring=disabled"
   check clang "-Db_sanitize=address,undefined $less" "$targets" --setup asan \
-    base http auth storage checkpoint memory gpu engine distributed "engine limits" "mapped files" "network faults" \
-    "cached weights, s3" \
+    base http auth storage checkpoint memory gpu engine distributed "engine limits" "mapped files" \
+    "network faults" "cached weights, s3" \
     "fuzz what comes over the wire" "fuzz headers for a minute"
   unset CC CXX
 fi
