@@ -35,7 +35,7 @@ Result<LoadOptions> make_options(const LoadArguments& arguments) {
 
 // All settings go to the checkpoint: its loads inherit them.
 Result<Settings> all_settings_of(const LoadArguments& arguments) {
-  // The commands look at no byte of a tensor: with views they would measure nothing.
+  // Commands are about reading: with views of the page cache, load and bench would look at no byte.
   std::vector<std::string> settings = {"debug.map_cached=off"};
   const std::array<std::pair<const char*, const std::string*>, 3> common = {{
       {"memory_limit", &arguments.memory_limit},

@@ -86,15 +86,17 @@ std::vector<std::unique_ptr<DeviceMemory>> device_memories(const Plan& plan,
 }
 
 // Whether tensors of cached files may be views of them: nothing has to see their bytes on the way,
-// and nothing limits how much of them is mapped.
-bool may_map(const LoadSettings& settings, const LoadOptions& options) {
+// and nobody limits how much memory loads take, of which views are a part while they are looked at.
+bool may_map(const LoadSettings& settings, const LoadOptions& options,
+             const ProcessShare& process) {
   const MemoryLimit::Mode limit = settings.get(setting::kMemoryLimit).mode;
   const bool is_limited =
-      limit != MemoryLimit::Mode::automatic && limit != MemoryLimit::Mode::unlimited;
+      process.limits().memory_bytes != 0 ||
+      (limit != MemoryLimit::Mode::automatic && limit != MemoryLimit::Mode::unlimited);
   return settings.get(setting::kMapCached) && settings.get(setting::kFileIo) == FileIo::automatic &&
          !settings.get(setting::kVerify) && settings.get(setting::kMaxBandwidth) == 0 &&
          !is_limited && options.host_allocator.allocate == nullptr && options.source == nullptr &&
-         options.pool == nullptr && !ProcessShare::mine().is_capped();
+         options.pool == nullptr && !process.is_capped();
 }
 
 Result<void> check_order(const Integrity& integrity) {
@@ -254,7 +256,7 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   }
   std::unique_ptr<MappedFiles> mapped;
   std::vector<std::uint64_t> origins;
-  if (from.files && may_map(settings, options)) {
+  if (from.files && may_map(settings, options, process)) {
     std::string reason;
     mapped = MappedFiles::map(objects, list, requests, reason);
     if (mapped) origins = mapped->origins();

@@ -144,8 +144,8 @@ inline constexpr Setting kMapCached{
         .name = "debug.map_cached",
         .meaning = "Whether tensors of files that are in the page cache are views of it, which are "
                    "copied when they are written to. auto needs files that can be kept from "
-                   "changing meanwhile, file_io=auto, and a memory_limit of auto or "
-                   "unlimited."},
+                   "changing meanwhile, file_io=auto, and no limit: a memory_limit of auto or "
+                   "unlimited, and none of process_memory_limit."},
     AutoOrOff({{"auto", true}, {"off", false}})};
 
 inline constexpr Setting kMaxBandwidth{

@@ -73,17 +73,17 @@ bool is_local(int fd) {
 
 }  // namespace
 
-Result<MappedFile::Cached> MappedFile::open_if_cached(const Object& object, ByteRange range) {
+Result<MappedFile::Probe> MappedFile::probe(const Object& object, ByteRange range) {
   UniqueFd file = TRY(open_pinned(object));
   if (!is_local(file.get())) return cannot_map("its file system may let others change it unseen");
   const auto uncached = engine::uncached_bytes(file.get(), range, nullptr);
   if (uncached) TRY(few_uncached_bytes(uncached, range));
-  return Cached{std::move(file), uncached};
+  return Probe{std::move(file), uncached};
 }
 
 Result<std::unique_ptr<MappedFile>> MappedFile::map(const Object& object, ByteRange range,
-                                                    Cached cached, pid_t lease_thread) {
-  std::unique_ptr<MappedFile> mapped(new MappedFile(object, std::move(cached.file), range));
+                                                    Probe probe, pid_t lease_thread) {
+  std::unique_ptr<MappedFile> mapped(new MappedFile(object, std::move(probe.file), range));
   TRY(mapped->take_lease(lease_thread));
   // Writers wait from here on: what is found now stays.
   TRY(mapped->pinned_.check(mapped->file_.get()));
@@ -93,11 +93,11 @@ Result<std::unique_ptr<MappedFile>> MappedFile::map(const Object& object, ByteRa
              mapped->file_.get(), static_cast<off_t>(mapped->begin_));
   if (data == MAP_FAILED) return cannot_map("mapping it", errno);
   mapped->data_ = static_cast<std::byte*>(data);
-  if (!cached.uncached_bytes) {
-    cached.uncached_bytes = TRY(few_uncached_bytes(
+  if (!probe.uncached_bytes) {
+    probe.uncached_bytes = TRY(few_uncached_bytes(
         engine::uncached_bytes(mapped->file_.get(), range, mapped->data_), range));
   }
-  mapped->uncached_bytes_ = *cached.uncached_bytes;
+  mapped->uncached_bytes_ = *probe.uncached_bytes;
   return mapped;
 }
 

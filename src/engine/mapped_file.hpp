@@ -34,17 +34,17 @@ class MappedFile {
   // Memory is given back, and read ahead, in units of this many bytes of the file.
   static constexpr std::uint64_t kUnitBytes = 2 * kMiB;
 
-  // A file of which most of the range is cached, for map().
-  struct Cached {
+  // An open file of which most of the range is cached, for map().
+  struct Probe {
     UniqueFd file;
     std::optional<std::uint64_t> uncached_bytes;  // nullopt: only a mapping can tell
   };
   // Both errors say why the file cannot be mapped; it can still be read.
-  static Result<Cached> open_if_cached(const Object& object, ByteRange range);
+  static Result<Probe> probe(const Object& object, ByteRange range);
   // Takes the lease, about whose end the thread lease_thread is told by SIGIO, which it must have
   // blocked, and maps these bytes. object must outlive the result.
-  static Result<std::unique_ptr<MappedFile>> map(const Object& object, ByteRange range,
-                                                 Cached cached, pid_t lease_thread);
+  static Result<std::unique_ptr<MappedFile>> map(const Object& object, ByteRange range, Probe probe,
+                                                 pid_t lease_thread);
 
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;

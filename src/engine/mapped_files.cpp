@@ -59,16 +59,16 @@ std::unique_ptr<MappedFiles> MappedFiles::map(std::span<const SourceObject> obje
                                               std::span<const PlanRequest> requests,
                                               std::string& said) {
   const std::vector<ByteRange> ranges = ranges_of_views(list, requests, objects.size());
-  said = "no file has enough bytes of whole tensors";
+  said = "too few bytes of whole tensors in a file";
   struct Candidate {
-    MappedFile::Cached cached;
+    MappedFile::Probe probe;
     std::uint32_t object;
   };
   std::vector<Candidate> candidates;
   for (std::uint32_t i = 0; i < objects.size(); ++i) {
     if (ranges[i].size == 0 || !objects[i].store->has_files()) continue;
     // Before a thread is started for them.
-    auto file = MappedFile::open_if_cached(*objects[i].object, ranges[i]);
+    auto file = MappedFile::probe(*objects[i].object, ranges[i]);
     if (file) {
       candidates.push_back({*std::move(file), i});
     } else {
@@ -90,7 +90,7 @@ std::unique_ptr<MappedFiles> MappedFiles::map(std::span<const SourceObject> obje
   const auto thread = static_cast<pid_t>(files->thread_id_.load(std::memory_order_relaxed));
   for (Candidate& one : candidates) {
     const std::uint32_t i = one.object;
-    auto file = MappedFile::map(*objects[i].object, ranges[i], std::move(one.cached), thread);
+    auto file = MappedFile::map(*objects[i].object, ranges[i], std::move(one.probe), thread);
     if (file) {
       mapped.push_back({*std::move(file), i});
     } else {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/sources.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "engine/blocking_source.hpp"
 #include "engine/cached_source.hpp"
@@ -50,14 +50,14 @@ constexpr SourceRow kSources[] = {
 constexpr SourceRow kFromCache = {
     nullptr, kMiB, {.files = true, .reads_block = true}, CachedSource::make};
 
-const SourceRow& row_of(const SourceObject& one) {
+const SourceRow& row_of(Store& store) {
   return *std::find_if(std::begin(kSources), std::end(kSources),
-                       [&](const SourceRow& row) { return row.brings(*one.store); });
+                       [&](const SourceRow& row) { return row.brings(store); });
 }
 
 const SourceRow& row_of(const SourceObject& one, const Chunk& chunk) {
   if (one.cached && one.cached->has({chunk.offset, chunk.size})) return kFromCache;
-  return row_of(one);
+  return row_of(*one.store);
 }
 
 void note_what_is_not_kept(const SourceObject& one, Notes& notes) {
@@ -83,9 +83,10 @@ Result<std::vector<SourceObject>> source_objects(const Checkpoint& checkpoint) {
 ReadingFrom reading_from(std::span<const SourceObject> objects) {
   ReadingFrom from;
   for (const SourceObject& one : objects) {
-    from.files = from.files || row_of(one).from.files;
-    from.network = from.network || row_of(one).from.network;
-    from.reads_block = from.reads_block || row_of(one).from.reads_block;
+    const ReadingFrom& needed = row_of(*one.store).from;
+    from.files = from.files || needed.files;
+    from.network = from.network || needed.network;
+    from.reads_block = from.reads_block || needed.reads_block;
     if (!one.cached || one.cached->is_empty()) continue;
     from.files = from.reads_block = true;
   }
@@ -96,8 +97,8 @@ Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
                                          const LoadSettings& settings) {
   if (const auto chosen = settings.get(setting::kCoalesceGapBytes)) return *chosen;
   std::uint64_t most = 0;
-  for (const SourceObject& one : TRY(source_objects(checkpoint)))
-    most = std::max(most, row_of(one).gap_bytes);
+  for (const CheckpointObject& entry : checkpoint.objects)
+    most = std::max(most, row_of(*TRY(checkpoint.stores->of(entry.object.uri))).gap_bytes);
   return most;
 }
 

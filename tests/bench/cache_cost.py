@@ -10,13 +10,14 @@ would; without it the processors are the limit.
 import json
 import os
 import shutil
-import socket
 import statistics
 import struct
 import subprocess
 import sys
 import time
-import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "servers"))
+import ports  # noqa: E402
 
 STREAMER, SOURCE, DISK = (os.path.abspath(path) for path in sys.argv[1:4])
 MIB, ROUNDS, RATE = ([*map(int, sys.argv[4:]), 0, 0, 0][:3])
@@ -45,12 +46,8 @@ def start_nginx(port):
                    f"events {{}}\nhttp {{ access_log off; sendfile on; {rate}\n"
                    f"server {{ listen 127.0.0.1:{port}; root {SOURCE}; }} }}\n")
     nginx = subprocess.Popen(["nginx", "-p", SOURCE, "-c", config], stderr=subprocess.DEVNULL)
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/nginx.conf").close()
-            return nginx
-        except OSError:
-            time.sleep(0.05)
+    ports.wait_for(port, nginx, 30)
+    return nginx
 
 
 def load(url, cache):
@@ -68,9 +65,7 @@ def main():
     for folder in (SOURCE, DISK):
         os.makedirs(folder, exist_ok=True)
     make_model(os.path.join(SOURCE, "model.safetensors"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = ports.free_ports(1)[0]
     nginx = start_nginx(port)
     url = f"http://127.0.0.1:{port}/model.safetensors"
     cache = os.path.join(DISK, "cache")

@@ -10,9 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
-import urllib.request
 
 STREAMER, ROOT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 sys.path.insert(0, os.path.join(ROOT, "tests", "servers"))
@@ -52,18 +50,8 @@ class SliceCache(unittest.TestCase):
         self.addCleanup(nginx.wait)
         self.addCleanup(nginx.terminate)
         self.url = f"http://127.0.0.1:{port}"
-        self.wait_for_nginx()
+        ports.wait_for(port, nginx, 30)
         self.store.requests.clear()
-
-    def wait_for_nginx(self):
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                urllib.request.urlopen(self.url + "/bucket?list-type=2").close()
-                return
-            except OSError:
-                self.assertLess(time.monotonic(), deadline)
-                time.sleep(0.02)
 
     def digests(self):
         """Of CLIENTS processes at once."""

@@ -204,6 +204,11 @@ TEST_CASE("what cannot be mapped is copied, and why is said", "[mapped]") {
     settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::minimum});
     CHECK_THAT(why_not(lab, settings), !Catch::Contains("mapped files"));
   }
+  SECTION("a load of a process that has a limit") {
+    ProcessShare::mine().set_limits({.memory_bytes = 64 * kMiB});
+    CHECK_THAT(why_not(lab, settings), !Catch::Contains("mapped files"));
+    ProcessShare::mine().set_limits({});
+  }
   SECTION("tensors that are verified, or whose way is chosen") {
     const int way = GENERATE(0, 1, 2);
     if (way == 0) settings.put(setting::kFileIo, FileIo::buffered);

@@ -278,7 +278,7 @@ class Server:
     """`vllm serve`, until the block ends."""
 
     def __init__(self, model, *options):
-        self.port = s3_world.free_port()
+        self.port = s3_world.ports.free_ports(1)[0]
         self.log = tempfile.TemporaryFile("w+")
         command = [os.path.join(os.path.dirname(sys.executable), "vllm"), "serve", model, *options,
                    "--port", str(self.port), "--host", "127.0.0.1", "--enforce-eager",

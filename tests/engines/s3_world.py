@@ -2,26 +2,22 @@
 """S3 servers on this machine: one with models in its bucket, one that refuses everything."""
 import http.server
 import os
-import socket
 import subprocess
 import sys
 import threading
-import time
 
-KEY, SECRET = "AKIAEXAMPLEEXAMPLE", "not-a-secret"
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "servers"))
+import ports  # noqa: E402
 
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+# Those of AWS's own documentation.
+KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "not-a-secret"
 
 
 class S3:
     """moto's server. As a context: the environment then leads there."""
 
     def __init__(self):
-        self.port = free_port()
+        self.port = ports.free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self):
@@ -34,14 +30,9 @@ class S3:
                           RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING="0")
         import boto3
         self.client = boto3.client("s3", endpoint_url=self.url)
-        for _ in range(200):
-            try:
-                self.client.create_bucket(Bucket="models")
-                return self
-            except Exception as failure:  # not there yet
-                last = failure
-                time.sleep(0.1)
-        raise last
+        ports.wait_for(self.port, self._server, 60)
+        self.client.create_bucket(Bucket="models")
+        return self
 
     def __exit__(self, *_):
         self._server.terminate()

@@ -560,7 +560,7 @@ class Package(unittest.TestCase):
     def test_loads_of_the_process_share_memory(self):
         self.addCleanup(libstreamer.configure_process)
         libstreamer.configure_process({"process_memory_limit": "64MiB"})
-        with libstreamer.start(self.big, settings={"debug.map_cached": "off"}) as load:
+        with libstreamer.start(self.big) as load:
             held = load.next()
             use = libstreamer.process_use()
             self.assertEqual(use.memory_limit_bytes, 64 << 20)
