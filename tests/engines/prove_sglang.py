@@ -3,6 +3,7 @@
 """The loader of the real SGLang gives the same parameters whatever loads the weights:
 prove_sglang.py MODELS. SGLang's kernels for processors are not on the package index, so nothing is
 generated."""
+import contextlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import tempfile
 
 import s3_world
+import store_worlds
 
 MODELS = os.path.abspath(sys.argv[1])
 # SGLang, in one process for all cases, as importing it takes minutes: [[MODEL, FORMAT, EXTRA], ...]
@@ -87,7 +89,8 @@ def load(cases):
 
 
 def main():
-    with s3_world.S3() as s3, tempfile.TemporaryDirectory() as folder:
+    with s3_world.S3() as s3, tempfile.TemporaryDirectory() as folder, \
+            contextlib.ExitStack() as servers:
         cases = {}
         for name in ("llama", "mixtral"):
             here = os.path.join(MODELS, name)
@@ -101,6 +104,22 @@ def main():
                 (name, "runai_streamer from disk"): (here, "runai_streamer", "{}"),
                 (name, "runai_streamer from s3"): (there, "runai_streamer", "{}"),
                 (name, "s3:// without a format"): (there, "auto", "{}")})
+        here = os.path.join(MODELS, "llama")
+        cases["llama", "runai_streamer from s3, its three keys"] = (
+            "s3://models/llama/", "runai_streamer",
+            '{"distributed": true, "concurrency": 8, "memory_limit": 2147483648}')
+        for scheme, world in (("gs", store_worlds.google(folder)), ("az", store_worlds.azure(folder))):
+            if world is None:
+                print(f"SKIP {scheme}://: there is no server of it here; see tests/servers")
+                continue
+            client, variables = servers.enter_context(world)
+            os.environ.update(variables)
+            for name in os.listdir(here):
+                with open(os.path.join(here, name), "rb") as file:
+                    client.put("models", f"llama/{name}", file.read())
+            for load_format in ("libstreamer", "runai_streamer", "auto"):
+                cases["llama", f"{load_format} from {scheme}"] = (
+                    f"{scheme}://models/llama/", load_format, "{}")
         lacking = os.path.join(folder, "lacking")
         shutil.copytree(os.path.join(MODELS, "llama"), lacking)
         shard = sorted(one for one in os.listdir(lacking) if one.endswith(".safetensors"))[1]

@@ -5,6 +5,8 @@
 # Downloads gigabytes into ENGINES_FOLDER (default: ./engines), which is kept for the next time. Needs
 # python3.11, and a shared library: STREAMER_LIBRARY, or build/capi/libstreamer.so of this source tree.
 # INCUMBENT_TESTS, a checkout of the incumbent's repository, adds its suites in stores to `incumbent`.
+# Servers that are used where they are installed: radosgw, azurite-blob (STREAMER_AZURITE),
+# fake-gcs-server (STREAMER_FAKE_GCS).
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
@@ -20,10 +22,10 @@ failed=()
 # an installed one, with its entry points.
 venv() {
   python=$folder/$1/bin/python
-  if [ ! -e "$folder/$1/complete" ]; then
+  if ! cmp -s "requirements-$1.txt" "$folder/$1/complete"; then
     python3.11 -m venv --clear "$folder/$1"
     install "requirements-$1.txt"
-    touch "$folder/$1/complete"
+    cp "requirements-$1.txt" "$folder/$1/complete"
   fi
   site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   echo "$root/capi/python" > "$site/libstreamer-of-this-tree.pth"
@@ -36,10 +38,10 @@ venv() {
   [ -z "$version" ] || metadata vllm "$version+cpu"
 }
 
-# uv is quicker than pip, where it is installed.
+# uv is quicker than pip, where it is installed. Dozens of processes import this: it is compiled now.
 install() {
   if command -v uv > /dev/null; then
-    uv pip install --quiet --python "$python" --no-deps -r "$1"
+    uv pip install --quiet --compile-bytecode --python "$python" --no-deps -r "$1"
   else
     "$python" -m pip install --quiet --no-deps -r "$1"
   fi
@@ -54,8 +56,10 @@ metadata() {
 
 # models PYTHON: the tiny models.
 models() {
-  [ -e "$folder/models.complete" ] || "$1" make_models.py "$folder/models"
-  touch "$folder/models.complete"
+  cmp -s make_models.py "$folder/models.complete" && return
+  rm -rf "$folder/models"
+  "$1" make_models.py "$folder/models"
+  cp make_models.py "$folder/models.complete"
 }
 
 prove() { echo "== $*"; "$@" || failed+=("$*"); }
@@ -68,7 +72,7 @@ for what in "${@:-vllm sglang incumbent jax oldest}"; do
         models "$python"
         # runai_model_streamer of this tree, then the incumbent's on this tree's library.
         PYTHONPATH=$root/capi/runai/python prove "$python" prove_vllm.py "$folder/models"
-        prove "$python" prove_vllm.py "$folder/models" formats
+        prove "$python" prove_vllm.py "$folder/models" formats ranks
         ;;
       sglang)
         venv vllm

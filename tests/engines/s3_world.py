@@ -2,6 +2,7 @@
 """S3 servers on this machine: one with models in its bucket, one that refuses everything."""
 import http.server
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -45,12 +46,51 @@ class S3:
         return f"s3://models/{prefix}"
 
 
+class Counting:
+    """A way to a server that counts the bytes that come back. As a context: the environment then
+    leads through it."""
+
+    def __init__(self, port):
+        self._to, self._lock, self.bytes = port, threading.Lock(), 0
+
+    def __enter__(self):
+        self._before = os.environ["AWS_ENDPOINT_URL"]
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        os.environ["AWS_ENDPOINT_URL"] = self._before
+        self._listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._to))
+            for ends in ((client, server, 0), (server, client, 1)):
+                threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source, target, weight):
+        try:
+            while piece := source.recv(1 << 18):
+                with self._lock:
+                    self.bytes += weight * len(piece)
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            target.close()
+
+
 class Refusing:
     """A server that answers every request with one of S3's errors. As a context: its URL."""
 
-    def __init__(self, code, status=403):
+    def __init__(self, code, status=403, more=""):
         self._body = (f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>Refused.</Message>"
-                      "</Error>").encode()
+                      f"{more}</Error>").encode()
         self._status = status
 
     def __enter__(self):

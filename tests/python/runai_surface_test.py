@@ -325,6 +325,18 @@ class Environment(Case):
                 self.assertEqual(_environment.settings_by_environment(False)[setting], taken)
             os.environ.pop(variable)
 
+    def test_the_memory_limit_is_shared_by_the_ranks_of_a_machine(self):
+        default = int(requests_iterator.DEFAULT_MEMORY_LIMIT_STRING)
+        for text, count, least, expected in (
+                (None, 8, 0, default // 8), (8000, 8, 0, 1000), (8000, 1, 0, 8000),
+                (8000, 0, 0, 8000), (8000, 8, 2500, 2500), (-1, 8, 2500, -1), (0, 8, 2500, 0),
+                (" -1", 8, 0, -1)):
+            if text is not None:
+                self.environment(RUNAI_STREAMER_MEMORY_LIMIT=text)
+            limit = requests_iterator.MemoryLimit()
+            limit.share(count, least)
+            self.assertEqual(limit.bytes, expected, (text, count, least))
+
     def test_what_is_no_number_is_refused_at_once(self):
         for variable in ("RUNAI_STREAMER_CONCURRENCY", "RUNAI_STREAMER_CHUNK_BYTESIZE",
                          "RUNAI_STREAMER_OBJ_CONCURRENCY", "RUNAI_STREAMER_S3_TIMEOUT"):

@@ -216,7 +216,7 @@ class FileStreamer:
         total, largest = sum(t.bytes for t in chosen), max((t.bytes for t in chosen), default=0)
         try:
             least = max([largest] + [one.header_bytes for one in checkpoint.objects])
-            limit = MemoryLimit(memory_limit, default=-1 if ranks is not None else None)
+            limit = MemoryLimit(memory_limit)
             if ranks is not None:
                 # It is the machine's, and holds what must be in memory at once in any case.
                 limit.share(int(os.environ.get(_GROUP_SIZE, ranks.size)), least)

@@ -30,24 +30,23 @@ class MemoryCapMode(enum.Enum):
     largest_chunk = 3
 
 
+def _get_memory_mode(memory_limit):
+    if memory_limit == -1:
+        return MemoryCapMode.unlimited
+    return MemoryCapMode.largest_chunk if memory_limit == 0 else MemoryCapMode.limited
+
+
 class MemoryLimit:
     """-1 unlimited, 0 the largest chunk, else bytes."""
 
-    def __init__(self, given: Optional[int] = None, default: Optional[int] = None):
-        """given: None is RUNAI_STREAMER_MEMORY_LIMIT as it is now. default: if that is not set; None
-        is that of one process alone."""
-        text = os.environ.get(RUNAI_STREAMER_MEMORY_LIMIT_ENV_VAR_NAME)
-        usual = int(DEFAULT_MEMORY_LIMIT_STRING) if default is None else default
+    def __init__(self, given: Optional[int] = None):
+        """given: None is RUNAI_STREAMER_MEMORY_LIMIT as it is now."""
         if given is not None:
             self.bytes = operator.index(given)
         else:
-            self.bytes = usual if text is None else int(text)
-        if self.bytes == -1:
-            self.mode = MemoryCapMode.unlimited
-        elif self.bytes == 0:
-            self.mode = MemoryCapMode.largest_chunk
-        else:
-            self.mode = MemoryCapMode.limited
+            self.bytes = int(os.environ.get(RUNAI_STREAMER_MEMORY_LIMIT_ENV_VAR_NAME,
+                                            DEFAULT_MEMORY_LIMIT_STRING))
+        self.mode = _get_memory_mode(self.bytes)
 
     def share(self, count: int, least: int) -> None:
         """One of count shares, but not less than that."""
