@@ -62,6 +62,12 @@ std::optional<RangeRefusal> check_version(const ResponseHead& head, const Pinned
         Why::object_changed,
         fmt::format("its ETag was {} when it was opened and is now {}", pinned.etag, seen.etag));
   }
+  const std::string_view generation = head.header_or_empty("x-goog-generation");
+  if (!pinned.generation.empty() && !generation.empty() && generation != pinned.generation) {
+    return refuse(Why::object_changed,
+                  fmt::format("its generation was {} when it was opened and is now {}",
+                              pinned.generation, generation.substr(0, 100)));
+  }
   if (pinned.etag.empty() && !pinned.last_modified.empty() &&
       seen.last_modified != pinned.last_modified) {
     return refuse(Why::object_changed,

@@ -23,8 +23,9 @@ struct ContentRange {
 // The version that a range must come from; empty fields are not known yet.
 struct PinnedVersion {
   std::optional<std::uint64_t> size;
-  std::string etag;           // opaque, as sent, quotes included
-  std::string last_modified;  // stands in for an ETag that the store does not send
+  std::string etag;             // opaque, as sent, quotes included
+  std::string last_modified;    // stands in for an ETag that the store does not send
+  std::string generation = {};  // of Google's JSON API; not compared if the answer names none
 };
 
 struct AcceptedRange {

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "base/crypto.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 #include "storage/gcs_settings.hpp"
 #include "storage/remote_config.hpp"
@@ -97,6 +98,11 @@ Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
   return {};
 }
 
+// What servers answer to an API that they do not have.
+bool is_no_api(int status) {
+  return status == 400 || status == 404 || status == 405 || status == 501;
+}
+
 // A token of one universe must not be sent to another one's hosts. A custom endpoint may be in
 // front of either.
 Result<void> check_host(const BearerToken& token, const Endpoint& endpoint, bool is_googles_own) {
@@ -156,8 +162,10 @@ Result<SignedRequest> GcsStore::make_request(std::string method, const Uri& uri,
   SignedRequest request;
   request.http.method = std::move(method);
   request.http.origin = endpoint.origin;
+  request.is_json = uses_json(uri);
   request.http.path = endpoint.base_path + "/" + percent_encode(uri.bucket());
   if (!key.empty()) request.http.path += "/" + percent_encode(key, "/");
+  if (request.is_json) request.http.path = gcs_json_path(endpoint.base_path, uri.bucket(), key);
   request.http.headers = std::move(headers);
   request.http.route = route_to(endpoint.origin);
   request.signed_at = clock_.now();
@@ -199,11 +207,40 @@ Result<SignedRequest> GcsStore::range_request(const Uri& uri, ByteRange range,
     return Error(ErrorKind::invalid_argument, "the URI names a bucket but no object")
         .at(uri.text());
   std::vector<HttpHeader> headers;
-  add_range_headers(headers, range, etag);
-  return make_request("GET", uri, uri.key(), {}, std::move(headers)).at(uri.text());
+  Parameters parameters;
+  if (uses_json(uri)) {
+    parameters.emplace_back("alt", "media");
+    if (std::string generation = generation_of(etag); !generation.empty())
+      parameters.emplace_back("ifGenerationMatch", std::move(generation));
+  }
+  const bool has_generation = parameters.size() > 1;
+  add_range_headers(headers, range, has_generation ? "" : etag);
+  return make_request("GET", uri, uri.key(), std::move(parameters), std::move(headers))
+      .at(uri.text());
+}
+
+PinnedVersion GcsStore::expected(const Object& object, const SignedRequest& request) {
+  PinnedVersion pinned = RemoteStore::expected(object, request);
+  if (!request.is_json) return pinned;
+  pinned.generation = generation_of(pinned.etag);
+  if (!pinned.generation.empty()) pinned.etag.clear();
+  return pinned;
+}
+
+Result<Opened> GcsStore::open(const Uri& uri, std::uint64_t first_bytes) {
+  if (uses_json(uri)) return open_by_json(uri, first_bytes);
+  auto opened = RemoteStore::open(uri, first_bytes);
+  // The XML API always sends an ETag.
+  const bool has_turned = uses_json(uri) || (opened && opened->object.etag.empty() &&
+                                             turn_to_json(uri, "sends no ETags with the XML API"));
+  if (has_turned) return open_by_json(uri, first_bytes);
+  if (!opened) return opened;
+  note_xml();
+  return opened;
 }
 
 Result<StoredChecksum> GcsStore::stored_checksum(const Object& object) {
+  if (uses_json(object.uri)) return json_checksum(object);
   const auto make = [&]() -> Result<SignedRequest> {
     std::vector<HttpHeader> headers;
     if (!object.etag.empty()) headers.push_back({"If-Match", object.etag});
@@ -234,16 +271,145 @@ Result<StoredChecksum> GcsStore::stored_checksum(const Object& object) {
 
 Result<SignedRequest> GcsStore::page_request(const Uri& folder, ListDepth depth, std::uint64_t most,
                                              const std::string& token) {
+  if (uses_json(folder)) {
+    return make_request("GET", folder, "", gcs_json_list_parameters(folder, depth, most, token),
+                        {});
+  }
   return make_request("GET", folder, "", list_parameters(folder, depth, most, token), {});
 }
 
 Result<std::optional<Page>> GcsStore::read_page(const Uri& folder, const HttpAnswer& answer) {
-  return read_list_bucket_result(folder, answer.body);
+  if (uses_json(folder)) {
+    Page page = TRY(read_gcs_json_page(folder, answer.body));
+    note_json();
+    return std::optional(std::move(page));
+  }
+  auto page = read_list_bucket_result(folder, answer.body);
+  if (page) note_xml();
+  // It is asked for again, of the other API.
+  if (!page) static_cast<void>(turn_to_json(folder, "answers listings of the XML API otherwise"));
+  return page;
 }
 
-Verdict GcsStore::judge_answer(const Uri&, const SignedRequest& request, const HttpAnswer& answer) {
+// ---- The JSON API of emulators ----
+
+bool GcsStore::may_be_emulator(const Uri& uri) const noexcept {
+  // HMAC keys are for the XML API only.
+  if (!config_.is_endpoint_given || config_.hmac || !uri.host().empty()) return false;
+  const std::string_view host = config_.endpoint.host();
+  return host != kGooglesUniverse && !host.ends_with(".googleapis.com");
+}
+
+void GcsStore::note_xml() noexcept {
+  Api unknown = Api::unknown;
+  api_.compare_exchange_strong(unknown, Api::xml, std::memory_order_relaxed);
+}
+
+void GcsStore::note_json() noexcept {
+  Api maybe = Api::maybe_json;
+  api_.compare_exchange_strong(maybe, Api::json, std::memory_order_relaxed);
+}
+
+bool GcsStore::turn_to_json(const Uri& uri, std::string_view why) {
+  if (!may_be_emulator(uri)) return false;
+  Api found = Api::unknown;
+  if (!api_.compare_exchange_strong(found, Api::maybe_json, std::memory_order_relaxed))
+    return found != Api::xml;
+  log_line(LogLevel::info,
+           fmt::format("{} {}: it is read by the JSON API", config_.endpoint.origin, why));
+  return true;
+}
+
+Result<GcsJsonObject> GcsStore::json_object(const Uri& uri) {
+  constexpr std::size_t kMostAboutObject = kMiB;
+  if (uri.key().empty())
+    return Error(ErrorKind::invalid_argument, "the URI names a bucket but no object")
+        .at(uri.text());
+  GcsJsonObject object;
+  const auto make = [&] {
+    return make_request("GET", uri, uri.key(), {{"projection", "noAcl"}}, {});
+  };
+  const auto accept = [&](const HttpAnswer& answer) -> std::optional<Verdict> {
+    auto read = read_gcs_json_object(answer.body);
+    if (!read) {
+      return Verdict{.error = Error(ErrorKind::io, "the answer about the object is unusable: " +
+                                                       read.error().message())};
+    }
+    object = *std::move(read);
+    note_json();
+    return std::nullopt;
+  };
+  TRY(fetch(uri, make, accept, kMostAboutObject));
+  return object;
+}
+
+Result<Opened> GcsStore::open_by_json(const Uri& uri, std::uint64_t first_bytes) {
+  const GcsJsonObject found = TRY(json_object(uri));
+  Opened opened;
+  opened.object.uri = uri;
+  opened.object.size = *found.size;
+  opened.object.etag = etag_of_generation(found.generation);
+  opened.first.resize(std::min(*found.size, first_bytes));
+  TRY(read(opened.object, {0, opened.first.size()}, opened.first));
+  return opened;
+}
+
+Result<StoredChecksum> GcsStore::json_checksum(const Object& object) {
+  const GcsJsonObject found = TRY(json_object(object.uri));
+  if (!object.etag.empty() && etag_of_generation(found.generation) != object.etag)
+    return Error(ErrorKind::object_changed, "the object was replaced while it was read")
+        .at(object.uri.text());
+  const auto bytes = base64_decode(found.crc32c);
+  if (bytes && bytes->size() == checksum_bytes(ChecksumKind::crc32c))
+    return StoredChecksum{ExpectedChecksum{ChecksumKind::crc32c, *bytes, "the store"}, {}};
+  return StoredChecksum{std::nullopt, "the store has none for this object"};
+}
+
+Verdict GcsStore::judge_json(const SignedRequest& request, const HttpAnswer& answer) {
+  const int status = answer.head.status;
+  const ServiceError error = gcs_json_error(answer);
+  Verdict verdict = failure(request, answer, error, gcs_json_reasons());
+  if (!error.message.empty()) note_json();
+  // Of bytes, even emulators do not always explain it in JSON.
+  const bool is_of_bytes = request.http.query.find("alt=media") != std::string::npos;
+  Api maybe = Api::maybe_json;
+  if (error.message.empty() && !is_of_bytes && is_no_api(status) &&
+      api_.compare_exchange_strong(maybe, Api::unknown, std::memory_order_relaxed)) {
+    ErrorFields fields = verdict.error.fields();
+    fields.message = fmt::format(
+        "{} answered {} to a request of the JSON API, after it had no XML API: there is no such "
+        "bucket or object, or no store of Google's at this endpoint; check the URI and "
+        "gcs_endpoint",
+        fields.host, status);
+    verdict.error = Error(std::move(fields));
+    return verdict;
+  }
+  if (verdict.error.kind() == ErrorKind::throttled) {
+    verdict.again = Again::throttled;
+  } else if (status == 401 && !config_.is_unsigned) {
+    verdict.again = renew_credentials(tokens_, request.credentials_version);
+  } else {
+    verdict.again = again_after_status(status);
+  }
+  return verdict;
+}
+
+// ---- Answers ----
+
+Verdict GcsStore::judge_answer(const Uri& uri, const SignedRequest& request,
+                               const HttpAnswer& answer) {
+  if (request.is_json) return judge_json(request, answer);
   const ServiceError error = ServiceError::of(answer);
   const int status = answer.head.status;
+  // The XML API explains itself in XML.
+  if (error.code.empty() && is_no_api(status) && turn_to_json(uri, "has no XML API")) {
+    Verdict verdict = failure(request, answer, error, {});
+    verdict.again = Again::at_once;
+    verdict.counts = false;
+    return verdict;
+  }
+  // A gateway may refuse in JSON what it does not pass on.
+  if (error.code.empty() && answer.body.starts_with('{')) return judge_json(request, answer);
   Verdict verdict =
       failure(request, answer, error,
               is_own(error.code) ? std::span<const CodeRow>(kOwnCodes) : s3_dialect_codes());
@@ -264,6 +430,12 @@ Result<RemoteWay> GcsStore::way_to(const Uri& uri) {
   return RemoteWay{.origin = endpoint_of(uri).origin,
                    .endpoint_source = uri.host().empty() ? config_.endpoint_source : "the URL",
                    .facts = {{"addressing", "path style: the bucket is part of the path"}}};
+}
+
+Facts GcsStore::findings(const Uri& uri) {
+  if (!may_be_emulator(uri)) return {};
+  if (uses_json(uri)) return {{"API", "JSON: the endpoint has no XML API, or not all of it"}};
+  return {{"API", api_.load(std::memory_order_relaxed) == Api::xml ? "XML" : "not known yet"}};
 }
 
 Result<std::string> GcsStore::describe_credentials(const Uri&) {

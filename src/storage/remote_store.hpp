@@ -31,6 +31,7 @@ struct SignedRequest {
   bool in_session = false;  // of S3: signed with the keys of the bucket's own session
   std::uint32_t hops = 0;   // how often it was redirected
   HttpUrl asked = {};       // of a hub: before it was redirected
+  bool is_json = false;     // of Google: for the JSON API
 };
 
 // What to do after an attempt that did not bring all of its bytes.
