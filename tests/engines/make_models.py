@@ -56,17 +56,17 @@ def save_tokenizer(folder):
                                eos_token="</s>").save_pretrained(folder)
 
 
-def make(folder, name, seed=1):
+def make(folder, name, seed=1, shard_size="1MB", **more):
     model_class, config_class, options = MODELS[name]
     torch.manual_seed(seed)
     torch.set_default_dtype(torch.bfloat16)
-    model = model_class(config_class(**options, bos_token_id=256, eos_token_id=257))
+    model = model_class(config_class(**{**options, **more}, bos_token_id=256, eos_token_id=257))
     # Freshly made weights are so small that every prompt would give the same tokens.
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.randn(parameter.shape)
             parameter.copy_(noise * 0.08 if parameter.dim() > 1 else parameter + 0.1 * noise)
-    model.save_pretrained(folder, max_shard_size="1MB")
+    model.save_pretrained(folder, max_shard_size=shard_size)
     save_tokenizer(folder)
     if name == "llama-int8":
         quantize(folder)

@@ -196,10 +196,16 @@ def _tie(model, model_config, state):
     the model again. Removes what is found from state, the parameters that got no bytes."""
     if not getattr(model_config, "word_embeddings_untied_by_checkpoint", False):
         return
-    head = model.state_dict().get("lm_head.weight")
-    for name in [one for one in state if one.endswith("embed_tokens.weight")]:
-        if head is not None and head.shape == state[name].shape:
-            state.pop(name).data.copy_(head)
+    from vllm.model_executor.layers.vocab_parallel_embedding import (ParallelLMHead,
+                                                                     VocabParallelEmbedding)
+    # By type: GPT-2 calls its embeddings wte.
+    found = {f"{name}.weight": module for name, module in model.named_modules()
+             if isinstance(module, VocabParallelEmbedding)}
+    heads = [module for module in found.values() if isinstance(module, ParallelLMHead)]
+    for name in [one for one in state if one in found]:
+        if len(heads) == 1 and found[name] is not heads[0] and \
+                heads[0].weight.shape == state[name].shape:
+            state.pop(name).data.copy_(heads[0].weight.data)
 
 
 __all__ = ["register"]
