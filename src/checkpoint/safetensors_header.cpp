@@ -91,6 +91,7 @@ class Reader {
     });
   }
 
+  // Fields in any order; unknown ones are skipped, as the original library does.
   Result<void> read_tensor(std::string_view name, JsonValue& value) {
     if (name.size() > kLongestNameBytes) return wrong(name, "its name is longer than 64 KiB");
     if (entries.size() == kMostTensors) return wrong("there are more than 10,000,000 tensors");
@@ -126,6 +127,7 @@ class Reader {
     return {};
   }
 
+  // Not 1.0, not -0, not 2^64: a number that another reader may round would place other bytes.
   Result<std::uint64_t> read_size(const Entry& entry, std::string_view field, JsonValue& value) {
     auto number = value.unsigned_integer();
     if (number) return number;
@@ -260,6 +262,7 @@ Result<void> keep(Reader& reader, std::uint64_t data_begin, std::uint64_t file_b
   return {};
 }
 
+// Writers that align with NUL instead of spaces are common enough for a text of their own.
 Error deserialization(const JsonText& text, const Error& why) {
   const std::string_view view = text.view();
   if (!view.empty() && view.back() == '\0') {

@@ -63,6 +63,9 @@ bool Exchange::is_sent(std::size_t list) const noexcept {
   return needs_.size() == 1 || list != communicator_.rank();
 }
 
+// Puts the rank's items into the order in which the schedule's units make them whole, and remembers
+// which unit brings which part of which item. Returns in how many parts each item comes, which is
+// what its countdown starts from.
 std::vector<std::uint32_t> Exchange::arrange(ReadingList& list) {
   std::vector<Wanted>& wanted = list.wanted;
   std::vector<Need> own;
@@ -108,6 +111,8 @@ std::vector<std::uint32_t> Exchange::arrange(ReadingList& list) {
   return arranged_pieces;
 }
 
+// The buffers are as large as the round that needs most, so that no round allocates: an allocation
+// that failed in the middle would leave the other ranks waiting.
 void Exchange::measure_buffers() {
   std::vector<NeedCursor> cursors = cursors_;
   std::size_t part = 0;
@@ -173,6 +178,8 @@ void Exchange::run(std::uint32_t, ReaderCounters& mine) {
   add(mine.wall_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
 }
 
+// However a round ends on this rank, the others hear of it: from the agreement before the next
+// round, or from agree_on() here, as long as they still wait for one.
 void Exchange::exchange_all(ReaderCounters& mine) {
   std::optional<Error> failure;
   // Allocated in advance: there may be no memory for it when it is needed.
@@ -211,6 +218,8 @@ Result<void> Exchange::open_memory() {
   return {};
 }
 
+// A round: read the rank's own units, agree that every rank could, pack what others need, pass it
+// on, and lay what came where it belongs. Only one round is in memory at a time.
 Result<void> Exchange::run_rounds(ReaderCounters& mine) {
   TRY(open_memory());
   if (schedule_.rounds.empty()) return agree_on(nullptr);
@@ -228,6 +237,7 @@ Result<void> Exchange::run_rounds(ReaderCounters& mine) {
   return {};
 }
 
+// Waits until the rank's own units of the round are read; the sources below read ahead meanwhile.
 Result<void> Exchange::take_units(Round round) {
   for (std::uint32_t u = round.begin; u < round.end; ++u) {
     if (!is_mine(schedule_.units[u])) continue;
@@ -272,6 +282,8 @@ Result<void> Exchange::gather(std::byte* to, const StridedRange& range, Overlap 
   return {};
 }
 
+// What goes to whom, in order. Units that fill a message are sent from where they were read; others
+// are gathered into the send buffer first.
 Result<void> Exchange::pack(Round round) {
   outgoing_.clear();
   std::byte* at = send_buffer_;
@@ -371,6 +383,7 @@ std::byte* Exchange::place_of(std::size_t first, std::size_t end) const {
   return begin;
 }
 
+// The collective call. Each rank comes here in each round, even with nothing to send.
 Result<void> Exchange::pass_on() {
   const std::int64_t began = steady_now_ns();
   auto passed = communicator_.all_to_all(outgoing_, incoming_, options_.timeout);
@@ -389,6 +402,8 @@ Result<void> Exchange::pass_on() {
   return {};
 }
 
+// Lays the round's parts into their items, in the order of the units, and hands over what became
+// whole. Bytes that were received in place are already there.
 Result<void> Exchange::unpack(ReaderCounters& mine, Round round) {
   if (options_.consumer_stream != nullptr) TRY(memory_->follow(options_.consumer_stream));
   std::size_t taken = 0;
@@ -427,6 +442,8 @@ Result<void> Exchange::hand_over(ReaderCounters& mine) {
   return {};
 }
 
+// Sleeps until the part's place may be written. Other ranks wait for this one meanwhile: their
+// consumers must not depend on this rank's.
 Result<void> Exchange::wait_for_room(ReaderCounters& mine, const ItemPart& part) {
   const Place place = landing_->plan().items()[part.item].place;
   if (!place.in_arena) return {};

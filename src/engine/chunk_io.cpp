@@ -99,6 +99,8 @@ Result<void> read_in_place(Landing& landing, int fd, const Chunk& chunk, const O
   return {};
 }
 
+// Few large pieces are read to their places by one scattered read; many small ones in one go to a
+// buffer, and copied from there.
 Result<void> read_once(Landing& landing, int fd, const Chunk& chunk, const OpenFile& file,
                        PageBuffer& bounce, ReaderCounters& counters) {
   if (!needs_bounce(chunk)) return read_in_place(landing, fd, chunk, file, bounce);

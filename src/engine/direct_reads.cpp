@@ -81,6 +81,7 @@ struct DirectReads::Slot {
 };
 
 #if STREAMER_HAVE_LIBURING
+// One io_uring of one reader's thread: never shared, so it needs no lock.
 struct DirectReads::Ring {
   io_uring ring{};
 
@@ -163,6 +164,8 @@ DirectReads::~DirectReads() {
   STREAMER_CHECK(in_flight_ == 0);
 }
 
+// Bounce buffers are counted apart from the depth: there are few of them, because the memory limit
+// pays for each.
 bool DirectReads::has_room_for(const Chunk& chunk) const {
   if (in_flight_ >= depth_) return false;
   const std::size_t bounced = bounces_.size() - free_bounces_.size();
@@ -249,6 +252,8 @@ PageBuffer& DirectReads::take_bounce(Slot& slot) {
   return *slot.bounce;
 }
 
+// One scattered read of up to three entries: the first page to `edges`, the whole pages to their
+// place, the last page to `edges`. Nothing changes if the place is not aligned as the file demands.
 void DirectReads::lay_in_place(Slot& slot) {
   const Chunk& chunk = slot.chunk;
   slot.entry_count = 0;
@@ -269,6 +274,8 @@ void DirectReads::lay_in_place(Slot& slot) {
   slot.is_in_place = true;
 }
 
+// Without a ring: the read is over when this returns. As a completion queue has it: bytes, or a
+// negative errno.
 int DirectReads::read_now(const Slot& slot) const {
   for (;;) {
     const ssize_t got =
@@ -279,6 +286,8 @@ int DirectReads::read_now(const Slot& slot) const {
   }
 }
 
+// Reads that finished at once first: the ring does not know them, and waiting for it could last for
+// ever.
 std::optional<DirectReads::Done> DirectReads::take_done(bool wait) {
   for (const auto& slot : slots_) {
     if (slot->is_busy && slot->result) return land(*slot, *slot->result);
@@ -290,6 +299,9 @@ std::optional<DirectReads::Done> DirectReads::take_done(bool wait) {
   return land(*slot, result);
 }
 
+// Frees the slot and brings the bytes from pages to where they belong, on the path that prepare()
+// chose. A short or failed read is done again through the page cache, whose error is the one to
+// report.
 DirectReads::Done DirectReads::land(Slot& slot, int result) {
   slot.is_busy = false;
   --in_flight_;
@@ -349,6 +361,7 @@ DirectReads::Done DirectReads::land(Slot& slot, int result) {
   return done;
 }
 
+// Additive both ways: latency tells whether reads queue up in front of the storage.
 void DirectReads::adapt_depth(const Slot& slot) {
   // Deeper only if all of the depth was in use: otherwise it was not what limited the reads.
   const std::int64_t took = now_ns() - slot.submitted_ns;

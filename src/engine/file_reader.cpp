@@ -23,6 +23,7 @@ FileReader::FileReader(Landing& landing, Staging* staging, FileSet& files, Chunk
 
 FileReader::~FileReader() = default;
 
+// The thread's life: claim, start and finish chunks until none is left and none is in flight.
 void FileReader::run() {
   // Allocated in advance: there may be no memory for it when it is needed.
   Error out_of_memory(ErrorKind::out_of_memory, "not enough memory for a reader's buffers");
@@ -40,6 +41,9 @@ void FileReader::run() {
   clock_.count(counters_);
 }
 
+// One turn: starts the claimed chunk if it may, then takes one finished read. Blocks in one place
+// at a time, and only if there is nothing to start: in a read if some are in flight, else on the
+// window.
 void FileReader::step() {
   if (!claimed_ && !all_claimed_) {
     if (const auto claimed = chunks_.claim()) {
@@ -66,6 +70,7 @@ void FileReader::step() {
   }
 }
 
+// The order matters: a segment is taken last, so that no chunk holds one while its window is shut.
 bool FileReader::may_start(const Chunk& chunk) {
   if (!direct_.has_room_for(chunk) || !landing_.admits(chunk)) return false;
   return !landing_.is_for_device(chunk) || has_way_to_device(chunk);
@@ -89,6 +94,8 @@ void FileReader::drop_segment(const Chunk& chunk) {
   segment_.reset();
 }
 
+// Chooses the way of one chunk: straight to the device, by a direct read, or through the page
+// cache, where its bytes may already be.
 void FileReader::start(const Chunk& chunk) {
   if (landing_.is_capped() && !landing_.wait_for_bandwidth(chunk.size, counters_)) return;
   auto file = file_of(chunk);
@@ -146,6 +153,7 @@ bool FileReader::read_past_host(const Chunk& chunk, const OpenFile& file) {
   return true;
 }
 
+// Chunks of one file follow each other: most of them find the file open.
 Result<std::shared_ptr<const OpenFile>> FileReader::file_of(const Chunk& chunk) {
   if (!last_file_ || last_object_ != chunk.object) {
     last_file_ = TRY(files_.open(chunk.object));
@@ -160,6 +168,8 @@ void FileReader::read_buffered(const Chunk& chunk, const OpenFile& file, Cached 
   finish(chunk, file, std::move(outcome), {});
 }
 
+// Read densely, as it lies in the file: deliver() takes it apart. Into the segment if there is one,
+// which saves a copy; else the pieces are too small and are gathered from the bounce buffer.
 void FileReader::read_for_device(const Chunk& chunk, const OpenFile& file, Cached cached) {
   DenseBytes staged{.offset = chunk.offset, .segment = std::exchange(segment_, std::nullopt)};
   std::byte* to = nullptr;

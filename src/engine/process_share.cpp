@@ -23,6 +23,8 @@ LoadShare::~LoadShare() {
   });
 }
 
+// is_due: taken even if there is no room, as a load's first block is: otherwise two loads could
+// refuse each other for ever.
 bool LoadShare::take(std::uint64_t bytes, bool is_due) noexcept {
   if (!is_counted()) return true;
   return process_.state_.with([&](auto& state) {
@@ -46,6 +48,7 @@ void LoadShare::give(std::uint64_t bytes) noexcept {
   });
 }
 
+// From now on the process's connections are divided by one more load.
 void LoadShare::joins_network(std::uint32_t most_connections) noexcept {
   process_.state_.with([&](auto& state) {
     is_of_network_ = true;
@@ -124,6 +127,7 @@ std::uint64_t ProcessShare::memory_limit(const State& state) noexcept {
   return state.limits.memory_bytes != 0 ? state.limits.memory_bytes : state.automatic_bytes;
 }
 
+// Equal parts, at least one each. Under the state's lock; the readers' look takes none.
 void ProcessShare::publish_connections(const State& state) noexcept {
   const std::uint32_t all =
       state.limits.connections != 0 ? state.limits.connections : state.automatic_connections;
@@ -131,6 +135,8 @@ void ProcessShare::publish_connections(const State& state) noexcept {
                           std::memory_order_relaxed);
 }
 
+// Room was made: each load that was refused looks again. They may be more than there is room for;
+// those that find none are refused again.
 void ProcessShare::tell_refused(State& state) noexcept {
   for (LoadShare* const load : state.loads) {
     if (!load->is_refused_.load(std::memory_order_relaxed)) continue;

@@ -55,6 +55,7 @@ const SourceRow& row_of(Store& store) {
                        [&](const SourceRow& row) { return row.brings(store); });
 }
 
+// By chunk, not by object: an object may be cached in part.
 const SourceRow& row_of(const SourceObject& one, const Chunk& chunk) {
   if (one.cached && one.cached->has({chunk.offset, chunk.size})) return kFromCache;
   return row_of(*one.store);
@@ -71,6 +72,7 @@ void note_what_is_not_kept(const SourceObject& one, Notes& notes) {
 
 }  // namespace
 
+// One for each of the checkpoint's objects, in its order, which chunks refer to by number.
 Result<std::vector<SourceObject>> source_objects(const Checkpoint& checkpoint) {
   std::vector<SourceObject> objects;
   for (const CheckpointObject& entry : checkpoint.objects) {
@@ -80,6 +82,8 @@ Result<std::vector<SourceObject>> source_objects(const Checkpoint& checkpoint) {
   return objects;
 }
 
+// What sizes are chosen by: file readers block in the kernel and want threads of their own, the
+// network needs few threads and many connections.
 ReadingFrom reading_from(std::span<const SourceObject> objects) {
   ReadingFrom from;
   for (const SourceObject& one : objects) {
@@ -93,6 +97,8 @@ ReadingFrom reading_from(std::span<const SourceObject> objects) {
   return from;
 }
 
+// How large a hole between two wanted ranges may be before it costs less to make two requests. Of
+// several stores the dearest decides.
 Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
                                          const LoadSettings& settings) {
   if (const auto chosen = settings.get(setting::kCoalesceGapBytes)) return *chosen;
@@ -102,6 +108,8 @@ Result<std::uint64_t> coalesce_gap_bytes(const Checkpoint& checkpoint,
   return most;
 }
 
+// Divides the plan's chunks among the sources that can bring them; each gets its own, and its own
+// threads.
 Result<std::vector<std::unique_ptr<Source>>> make_sources(SourceParts parts) {
   std::vector<std::unique_ptr<Source>> sources;
   const auto all = parts.landing.plan().chunks();

@@ -34,6 +34,8 @@ StagedChunk::~StagedChunk() {
   if (segment_) staging_.give_back(chunk_, *segment_);
 }
 
+// Bytes arrive in the order of the object, in pieces of any size. They collect in a segment, which
+// goes on its way when it is full; meanwhile the next one fills.
 void StagedChunk::put(Place place, std::string_view bytes,
                       const std::function<void()>& before_waiting) {
   if (crc_kind_) crc_ = crc_update(*crc_kind_, crc_, bytes);
@@ -46,6 +48,8 @@ void StagedChunk::put(Place place, std::string_view bytes,
   }
 }
 
+// before_waiting: a thread with several chunks must pass on what it holds, or it would wait for
+// itself.
 bool StagedChunk::take_segment(const std::function<void()>& before_waiting) {
   segment_ = staging_.try_take(chunk_);
   if (!segment_) {
@@ -86,6 +90,8 @@ void StagedChunk::flush() noexcept {
   joiner_.restart();
 }
 
+// Remembers the state at an offset up to which the bytes are known to be the object's, for
+// take_back().
 void StagedChunk::mark(std::uint64_t offset) {
   marks_.push_back({.offset = offset,
                     .crc = crc_,
@@ -96,6 +102,8 @@ void StagedChunk::mark(std::uint64_t offset) {
                     .joiner = joiner_});
 }
 
+// Back to the last mark at or before the offset: what came after it may not be the object's, and
+// comes again. Bytes that are on their way to the device are overwritten there by the right ones.
 std::uint64_t StagedChunk::take_back(std::uint64_t offset) {
   while (marks_.size() > 1 && marks_.back().offset > offset)
     marks_.pop_back();
@@ -123,6 +131,8 @@ void StagedChunk::finish() {
   staging_.end_of(chunk_, counters_);
 }
 
+// For a chunk that is whole in host memory. In a segment, pieces that are neighbours on both sides
+// become one copy: the driver's cost is per copy, not per byte.
 void deliver(Staging& staging, Landing& landing, const Chunk& chunk, const DenseBytes& bytes,
              ReaderCounters& mine) {
   if (!bytes.segment) {

@@ -57,6 +57,7 @@ Result<void> Staging::start() {
   return {};
 }
 
+// Pinned memory is expensive to make (RESULTS.md): an earlier load's is taken over if it fits.
 Result<void> Staging::open_lane(std::uint32_t memory) {
   auto lane = std::make_unique<Lane>();
   lane->device = landing_.plan().memories()[memory].device;
@@ -69,6 +70,8 @@ Result<void> Staging::open_lane(std::uint32_t memory) {
   return {};
 }
 
+// One copier for each device: its thread is the only one that talks to the device's runtime while
+// the load runs.
 Result<void> Staging::start_copier(std::uint32_t memory) {
   Lane& lane = *lanes_[memory];
   DeviceCopier::Options wanted{.device = lane.device.number, .streams = options_.streams};
@@ -114,6 +117,8 @@ std::optional<std::uint32_t> Staging::try_take(const Chunk& chunk) noexcept {
   return lanes_[chunk.memory]->segments->try_take();
 }
 
+// nullopt only if the load has stopped. Segments come back when the copier has waited for their
+// copies, so the wait is as long as the device is behind.
 std::optional<std::uint32_t> Staging::take(const Chunk& chunk, ReaderCounters& mine) noexcept {
   PinnedSegments& segments = *lanes_[chunk.memory]->segments;
   if (const auto segment = segments.try_take()) return segment;

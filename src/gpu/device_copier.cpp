@@ -61,6 +61,8 @@ void DeviceCopier::stop() noexcept {
   submitted_or_stopped_.notify();
 }
 
+// The thread. What was submitted comes first; pinning more memory, which is slow, fills the time in
+// which nothing is; the oldest copy is waited for only if there is no other work.
 void DeviceCopier::work() {
   Error out_of_memory(ErrorKind::out_of_memory, "not enough memory for copies to a device");
   const bool fits = fits_in_memory([&] {
@@ -145,6 +147,8 @@ void DeviceCopier::start_submitted(InFlight& flight) {
   }
 }
 
+// The event after the copies tells when the segment is free. With a consumer's stream that stream
+// waits for it on the device: the consumer is told at once, before the bytes are there.
 Result<void> DeviceCopier::start(std::uint32_t segment, GpuStream stream) {
   const Job& job = jobs_[segment];
   auto outcome = copy_all(segment, stream);
@@ -159,6 +163,8 @@ Result<void> DeviceCopier::start(std::uint32_t segment, GpuStream stream) {
   return outcome;
 }
 
+// If memory is reused, the consumer's stream may still read what these copies overwrite: they wait
+// for what it has queued so far.
 Result<void> DeviceCopier::copy_all(std::uint32_t segment, GpuStream stream) {
   if (consumer_read_ != nullptr) {
     TRY(runtime_.record(consumer_read_, options_.consumer_stream));

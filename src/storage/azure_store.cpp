@@ -294,6 +294,8 @@ Result<Endpoint> AzureStore::endpoint_of(const Uri& uri) const {
   return Endpoint{fmt::format("https://{}.blob.{}", config_.account, config_.suffix), ""};
 }
 
+// Every request of this store comes from here, so that none is sent without its credentials, and no
+// credentials to a host that they are not for.
 Result<SignedRequest> AzureStore::make_request(const Uri& uri, std::string_view blob,
                                                std::string query, std::vector<HttpHeader> headers) {
   const Endpoint endpoint = TRY(endpoint_of(uri));
@@ -394,6 +396,7 @@ Result<std::optional<Page>> AzureStore::read_page(const Uri& folder, const HttpA
   return std::optional(std::move(page));
 }
 
+// Codes of the service first: they say more than the status, which several of them share.
 Verdict AzureStore::judge_answer(const Uri& uri, const SignedRequest& request,
                                  const HttpAnswer& answer) {
   const ServiceError error = ServiceError::of(answer);

@@ -232,6 +232,8 @@ Verdict RemoteStore::judge(const Uri& uri, const SignedRequest& request, const T
   return verdict;
 }
 
+// Each attempt goes on where the bytes of the last one are sure. `furthest` is what counts as
+// progress: an attempt that only repeats what another brought does not reset the count of failures.
 Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<std::byte> to) {
   Attempts attempts(limits_.retry);
   std::uint64_t done = range.offset;  // of the object: where reading goes on
@@ -278,6 +280,8 @@ Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<
   return {};
 }
 
+// One request, no HEAD before it: the answer to the first bytes says size, ETag and date as well,
+// and a small header is already there.
 Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
   const ByteRange wanted{0, std::max<std::uint64_t>(first_bytes, 1)};
   std::vector<std::byte> first(wanted.size);
