@@ -294,6 +294,18 @@ class OptionsOfAnEngine(InFolder):
         with self.assertRaisesRegex(libstreamer.StreamerError, "1 is missing: 2"):
             engine_weights.prepare(self.folder, {})
 
+    def test_parameters_without_bytes_are_named_and_shards_that_no_index_names(self):
+        write(self.path(), {"a": some(2)})
+        self.assertRegex(str(self.weights().lack_of(["b", "c", "d", "e"])),
+                         f"{self.folder}: the model has 4 parameters that are in none of the "
+                         r"checkpoint's 1 objects: b, c, d, \.\.\.; check that the configuration")
+        write(self.path("other.safetensors"), {"b": some(2)})
+        with open(self.path("model.safetensors.index.json"), "w", encoding="utf-8") as out:
+            json.dump({"weight_map": {"a": "model.safetensors"}}, out)
+        error = self.weights().lack_of(["b"])
+        self.assertIn("the index does not name other.safetensors, which is there", str(error))
+        self.assertIsInstance(error, ValueError)  # as what engines raise
+
     def test_a_local_model_stays_where_it_is(self):
         write(self.path(), {"a": some(4)})
         self.assertIsNone(engine_weights.prepare(self.folder, {}))

@@ -12,6 +12,7 @@ import unittest
 ROOT = sys.argv[1]
 for folder in ("capi/python", "capi/runai/python", "tests/support"):
     sys.path.insert(0, os.path.join(ROOT, folder))
+import libstreamer  # noqa: E402
 import runai_model_streamer  # noqa: E402
 from runai_case import Case, write  # noqa: E402
 from runai_model_streamer import ObjectStorageModel, list_safetensors, pull_files  # noqa: E402
@@ -82,6 +83,13 @@ class Files(Case):
     def test_pulling_is_for_stores(self):
         with self.assertRaisesRegex(NotImplementedError, "not implemented for file system paths"):
             pull_files("/models", "/tmp")
+
+    def test_what_a_store_refuses_is_no_value_error(self):
+        self.environment(AWS_REGION="no such region")
+        with self.assertRaisesRegex(libstreamer.StreamerError, "is not a region") as caught:
+            pull_files("s3://models/llama", self.path("to"))
+        self.assertNotIsInstance(caught.exception, ValueError)
+        self.assertEqual(caught.exception.kind, "invalid_argument")
 
     def test_an_object_storage_model(self):
         with self.assertRaisesRegex(ValueError, "is not a supported object storage path"):

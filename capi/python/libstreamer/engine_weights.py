@@ -13,7 +13,7 @@ import libstreamer
 
 from .checkpoint import Checkpoint, TensorInfo
 from .deferred import Counts, DirectMode
-from .errors import InvalidArgumentError
+from .errors import CorruptError, InvalidArgumentError, StreamerError
 from .load import Load
 from .settings import NativeSettings
 
@@ -189,6 +189,29 @@ class Weights:
             bar.close()
         self._log(mode.counts)
         return made
+
+    def lack_of(self, names: List[str]) -> CorruptError:
+        """An error: the model has parameters of these names, and the checkpoint nothing for them."""
+        text = (f"{self.uri}: the model has {len(names)} parameters that are in none of the "
+                f"checkpoint's {len(self.checkpoint.objects)} objects: {', '.join(names[:3])}"
+                f"{', ...' if len(names) > 3 else ''}")
+        others = self._unlisted()
+        if others:
+            return CorruptError(f"{text}; the index does not name {', '.join(others[:3])}, which is "
+                                "there: write the index again")
+        return CorruptError(f"{text}; check that the configuration is this checkpoint's, and that all "
+                            "of it was stored")
+
+    def _unlisted(self):
+        """Names of files of weights beside those of the checkpoint."""
+        known = {os.path.basename(one.uri) for one in self.checkpoint.objects}
+        try:
+            found = libstreamer.list(self.uri, settings=self.options.settings,
+                                     prefixes=self.options.prefixes)
+        except StreamerError:
+            return []
+        names = (os.path.basename(one.uri) for one in found if not one.is_folder)
+        return [name for name in names if name.endswith(".safetensors") and name not in known]
 
     def _start(self, is_last=False, **options) -> Load:
         return libstreamer.start(self.checkpoint, group=self._group if is_last else None, **options)

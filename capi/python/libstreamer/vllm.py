@@ -102,7 +102,7 @@ def _loader_class():
                 loaded = model.load_weights(weights.stream())
             _loaded[id(model)] = weights.uri, weights.checkpoint
             if model_config.quantization is None and loaded is not None:
-                _check_loaded(model, loaded)
+                _check_loaded(model, loaded, weights)
 
         def get_all_weights(self, model_config: Any, model: torch.nn.Module
                             ) -> Iterator[Tuple[str, torch.Tensor]]:
@@ -168,12 +168,15 @@ def _loader_class():
                     f"{uri}: the sharded state of rank {rank} lacks {len(state)} tensors of the "
                     f"model, the first of them {next(iter(state))!r}")
 
-    def _check_loaded(model, loaded):
+    def _check_loaded(model, loaded, weights):
         loaded = set(loaded)
         never = sorted(name for name, _ in model.named_parameters() if name not in loaded)
         check = getattr(DefaultModelLoader, "track_weights_loading", None)
         if check is not None:
-            check(None, model, loaded)
+            try:
+                check(None, model, loaded)
+            except ValueError as error:
+                raise weights.lack_of(never) from error
         if never:
             logger.warning("libstreamer: %d parameters of the model are not in the checkpoint: %s%s",
                            len(never), ", ".join(never[:5]), ", ..." if len(never) > 5 else "")

@@ -215,8 +215,16 @@ def pull_files(model_path: str, dst: str, allow_pattern: Optional[List[str]] = N
     model_path = os.fspath(model_path)
     if not is_object_path(model_path):
         raise NotImplementedError("pull files is not implemented for file system paths")
-    settings = settings_of(s3_credentials)
-    prefix = _as_prefix(model_path)
+    try:
+        _pull(_as_prefix(model_path), dst, allow_pattern, ignore_pattern, settings_of(s3_credentials))
+    except libstreamer.StreamerError as error:
+        if not isinstance(error, ValueError):
+            raise
+        # vLLM pulls while pydantic validates, which puts words of its own behind any ValueError.
+        raise libstreamer.StreamerError(str(error), **vars(error)) from error
+
+
+def _pull(prefix, dst, allow_pattern, ignore_pattern, settings):
     bucket = "/".join(prefix.split("/", 3)[:3]) + "/"
     entries = libstreamer.list(prefix, recursive=True, settings=settings)
     if not entries:
