@@ -9,6 +9,7 @@
 
 #include "base/chance.hpp"
 #include "base/fits_in_memory.hpp"
+#include "engine/request_size.hpp"
 
 namespace streamer::core::inline engine {
 
@@ -16,10 +17,6 @@ namespace {
 
 // As many as a load ever has, unless a setting says more.
 constexpr std::uint32_t kConnections = 256;
-// Long requests, so that waiting for first bytes costs little: if one is too long in the end, a
-// part is split off for an idle connection.
-constexpr double kTimesFirstByte = 10;
-constexpr std::uint64_t kLargestRequestBytes = 64 * kMiB;
 constexpr std::uint64_t kLeastSplitBytes = 8 * kMiB;
 constexpr Milliseconds kCopiesAwaitedFor{2};
 
@@ -197,21 +194,19 @@ bool NetworkReader::start_next() {
 std::uint32_t NetworkReader::chunks_per_request() const {
   // A cap on bandwidth holds for short times only if requests are short.
   if (settings_.get(setting::kChunkBytes) != 0 || landing_.is_capped()) return 1;
-  // What each connection would have to bring for all to end at the same time.
-  std::uint64_t claimed = 0;
+  RequestNeed need{.unclaimed_bytes = static_cast<double>(chunks_.left()) * chunk_bytes_,
+                   .connections = share_.target(),
+                   .own_connections = share_.connections(number_),
+                   .first_byte_s = first_byte_s_,
+                   .bytes_per_s = rate_};
   for (const auto& range : ranges_)
-    claimed += range->left();
-  const double share = static_cast<double>(chunks_.left()) * chunk_bytes_ / share_.target() +
-                       static_cast<double>(claimed) / share_.connections(number_);
-  // And at least enough that waiting for the first byte is a tenth of it: if that is too much for
-  // one connection in the end, a part is split off.
-  double bytes = std::max(share, kTimesFirstByte * first_byte_s_ * rate_);
-  bytes = std::min(bytes, static_cast<double>(kLargestRequestBytes));
-  // The window moves only when its first bytes have arrived: requests must not fill all of it.
+    need.claimed_bytes += static_cast<double>(range->left());
   for (std::uint32_t i = 0; i < landing_.plan().memories().size(); ++i) {
     const auto window = static_cast<double>(landing_.window_bytes(i));
-    if (window > 0) bytes = std::min(bytes, window / (4.0 * share_.target()));
+    if (window > 0 && (need.window_bytes == 0 || window < need.window_bytes))
+      need.window_bytes = window;
   }
+  const double bytes = request_bytes(need);
   return std::max(1U, static_cast<std::uint32_t>(std::ceil(bytes / chunk_bytes_)));
 }
 

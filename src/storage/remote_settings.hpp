@@ -50,7 +50,8 @@ inline constexpr Setting kMaxAttempts{
     RowOf<Scope::store>{.name = "debug.max_attempts",
                         .default_text = "10",
                         .meaning = "How often a request over a network is attempted before its "
-                                   "failure fails the load. Progress resets the count."},
+                                   "failure fails the load; twice as often if the store asks for "
+                                   "fewer requests. Progress resets the count."},
     Count("", 1, 100)};
 
 inline constexpr Setting kStallTimeoutMs{

@@ -167,8 +167,8 @@ std::optional<Milliseconds> Attempts::next(const Verdict& verdict, bool made_pro
   const bool is_limited = verdict.most_attempts != UINT32_MAX;
   if (made_progress) limited_failures_ = 0;
   if (is_limited) ++limited_failures_;
-  const bool is_enough =
-      failures_ >= policy_.attempts || (is_limited && limited_failures_ >= verdict.most_attempts);
+  const bool is_enough = failures_ >= policy_.most_attempts(verdict.again) ||
+                         (is_limited && limited_failures_ >= verdict.most_attempts);
   if (verdict.again == Again::never || is_enough) return std::nullopt;
   return retry_delay(policy_, verdict.again, failures_, verdict.retry_after, chance());
 }

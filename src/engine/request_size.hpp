@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// How many bytes one range request asks for. Pure.
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/bytes.hpp"
+
+namespace streamer::core::inline engine {
+
+struct RequestNeed {
+  double unclaimed_bytes = 0;  // of the load
+  std::uint32_t connections = 1;
+  double claimed_bytes = 0;  // by the reader that asks, and not received
+  std::uint32_t own_connections = 1;
+  double first_byte_s = 0;  // 0, as rate: not measured yet
+  double bytes_per_s = 0;   // of one connection
+  double window_bytes = 0;  // the smallest there is; 0: none
+};
+
+// Long requests, so that waiting for first bytes costs little: if one is too long in the end, a
+// part is split off for an idle connection.
+inline constexpr double kTimesFirstByte = 10;
+inline constexpr std::uint64_t kLargestRequestBytes = 64 * kMiB;
+
+[[nodiscard]] inline double request_bytes(const RequestNeed& need) noexcept {
+  // What each connection would have to bring for all to end at the same time.
+  const double share =
+      need.unclaimed_bytes / need.connections + need.claimed_bytes / need.own_connections;
+  // And at least enough that waiting for the first byte is a tenth of it: if that is too much for
+  // one connection in the end, a part is split off.
+  double bytes = std::max(share, kTimesFirstByte * need.first_byte_s * need.bytes_per_s);
+  bytes = std::min(bytes, static_cast<double>(kLargestRequestBytes));
+  // The window moves only when its first bytes have arrived: requests must not fill all of it.
+  if (need.window_bytes > 0) bytes = std::min(bytes, need.window_bytes / (4.0 * need.connections));
+  return bytes;
+}
+
+}  // namespace streamer::core::inline engine
