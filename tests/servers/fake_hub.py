@@ -79,7 +79,7 @@ class FakeHub:
                 pass
 
         server = _Server(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return server, f"http://127.0.0.1:{server.server_port}"
 
     def stop(self):
