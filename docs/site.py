@@ -13,8 +13,8 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGES = (("Home", "README.md"), ("Quickstart", "docs/quickstart.md"), ("The command", "docs/command.md"),
-         ("Weights", (("Stores", "docs/stores.md"), ("Hubs", "docs/hub.md"),
-                      ("A local cache", "docs/cache.md"),
+         ("Weights", (("Stores", "docs/stores.md"), ("S3-compatible stores", "docs/s3-stores.md"),
+                      ("Hubs", "docs/hub.md"), ("A local cache", "docs/cache.md"),
                       ("Many machines", "docs/many-machines.md"),
                       ("Credentials", "docs/credentials.md"), ("GPUs", "docs/gpus.md"), ("Many ranks", "docs/ranks.md"))),
          ("Engines", (("Engines", "docs/engines.md"), ("Run:ai Model Streamer", "docs/runai.md"),

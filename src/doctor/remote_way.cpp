@@ -56,6 +56,7 @@ Result<void> diagnose_way(RemoteStore& store, const Uri& uri, const DoctorReport
         }))
       return steps.failure();
   }
+  HttpAnswer answer;
   if (!steps.run("connection", [&]() -> Result<std::string> {
         HttpRequest request;
         request.origin = way.origin;
@@ -65,6 +66,7 @@ Result<void> diagnose_way(RemoteStore& store, const Uri& uri, const DoctorReport
         options.wants_tls_version = true;
         Transfer transfer(request, sink, options);
         TRY(store.http().run(transfer));
+        answer = {transfer.head(), transfer.kept_body()};
         if (std::string mismatch = scheme_mismatch(store.http(), transfer); !mismatch.empty())
           return Error(transfer_error(transfer).kind(), std::move(mismatch));
         if (says_tls_port(transfer.head().status, transfer.kept_body()))
@@ -81,6 +83,8 @@ Result<void> diagnose_way(RemoteStore& store, const Uri& uri, const DoctorReport
                                          std::max(times.connected_s, times.secured_s)));
       }))
     return steps.failure();
+  if (std::string server = store.describe_server(uri, answer); !server.empty())
+    steps.run("server", [&]() -> Result<std::string> { return server; });
   const auto describe = [&] { return store.describe_credentials(uri); };
   if (!steps.run("credentials", describe)) return steps.failure();
   return {};

@@ -7,6 +7,7 @@
 
 #include "base/chance.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "http/broken_answer.hpp"
 #include "http/other_scheme.hpp"
 #include "storage/remote_settings.hpp"
@@ -73,6 +74,15 @@ Verdict doubt_that_it_shrank(Verdict verdict, const ResponseHead& head) {
       content && content->total ? fmt::format(", but {} in all", *content->total) : "");
   verdict.error = Error(std::move(fields));
   return verdict;
+}
+
+// An empty object has no first byte to request (RFC 9110 15.5.17): 416. Some stores name a range of
+// it all the same.
+bool says_it_is_empty(const ResponseHead& head) {
+  const std::string_view text = head.header_or_empty("content-range");
+  if (head.status == 206) return trim(text).ends_with("/0");
+  const auto content = parse_content_range(text);
+  return head.status == 416 && (!content || content->total == 0);
 }
 
 // Reads a range into memory while the caller waits.
@@ -283,7 +293,8 @@ Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<
 // One request, no HEAD before it: the answer to the first bytes says size, ETag and date as well,
 // and a small header is already there.
 Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
-  const ByteRange wanted{0, std::max<std::uint64_t>(first_bytes, 1)};
+  // Not "bytes=0-0": s3rver takes that for the whole object.
+  const ByteRange wanted{0, std::max<std::uint64_t>(first_bytes, 2)};
   std::vector<std::byte> first(wanted.size);
   Attempts attempts(limits_.retry);
   TransferOptions options{.connect_timeout = limits_.connect_timeout,
@@ -309,9 +320,7 @@ Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
                      .last_modified = version.last_modified},
                     std::move(first)};
     }
-    // An empty object has no first byte to request (RFC 9110 15.5.17).
-    const auto content = parse_content_range(transfer.head().header_or_empty("content-range"));
-    if (transfer.head().status == 416 && (!content || content->total == 0)) {
+    if (says_it_is_empty(transfer.head())) {
       return Opened{{.uri = uri,
                      .size = 0,
                      .version = {},

@@ -146,6 +146,14 @@ class RemoteStore : public Store {
     return {};
   }
 
+  // What the server of uri is, after an answer of it, and what to set for it; empty: not looked
+  // for.
+  virtual std::string describe_server(const Uri& uri, const HttpAnswer& answer) {
+    static_cast<void>(uri);
+    static_cast<void>(answer);
+    return {};
+  }
+
   [[nodiscard]] HttpClient& http() noexcept { return *http_; }
   [[nodiscard]] const AuthContext& context() const noexcept { return context_; }
 

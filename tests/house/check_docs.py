@@ -3,8 +3,9 @@
 """The pages say what is true: check_docs.py SOURCE_ROOT [LIBRARY COMPILER...] | --write SOURCE_ROOT
 [LIBRARY] | --self-test
 
-The tables of settings are the library's own and the plot is the README's table (--write makes both);
-code compiles; links lead somewhere. Without a library only what needs none is checked.
+The tables of settings are the library's own, that of S3-compatible stores is its source's, and the plot
+is the README's table (--write makes them); code compiles; links lead somewhere. Without a library only
+what needs none is checked.
 """
 import ast
 import ctypes
@@ -20,6 +21,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from plot_ratios import plot  # noqa: E402
 
 BEGIN, END = "<!-- settings: made by tests/house/check_docs.py -->\n", "<!-- end of settings -->\n"
+BEGIN_STORES = "<!-- stores: made by tests/house/check_docs.py -->\n"
+END_STORES = "<!-- end of stores -->\n"
 MOST_LINES_OF_README = 150
 FIRST_COMMANDS = ["./examples/quickstart.sh", "./tests/run.sh"]
 # Page: a header of the tests that it shows whole.
@@ -77,8 +80,43 @@ def around_settings(page):
     return before, *rest.split(END)
 
 
+def stores_of(source):
+    """The rows of known_stores.cpp, each a dict of its fields."""
+    rows = []
+    for row in re.findall(r"KnownStore\{\s*(\.name = .*?)\},\n", source, re.DOTALL):
+        fields = re.findall(r'\.(\w+) =\s+((?:"(?:[^"\\]|\\.)*"\s*)+|[\w:]+)', row)
+        rows.append({name: ast.literal_eval(f"({value})") if value.startswith('"') else value
+                     for name, value in fields})
+    return rows
+
+
+def stores_text(source):
+    text = ("| store | bucket in | region | checksums (`verify=store`) | what is different | what to "
+            "set | tried with |\n|---|---|---|---|---|---|---|\n")
+    for row in stores_of(source):
+        place = "host's name" if row.get("wants_virtual_host") else "path"
+        place = "host's name" if row["name"].startswith("AWS") else place
+        cells = [row["name"], place, *(row[name] for name in (
+            "region", "checksums", "quirks", "advice", "tried"))]
+        text += "| " + " | ".join(cells) + " |\n"
+    return text
+
+
+def check_stores(root):
+    page = read(root, "docs/s3-stores.md")
+    made = stores_text(read(root, "src/storage/s3/known_stores.cpp"))
+    if page.partition(BEGIN_STORES)[2].partition(END_STORES)[0] != made:
+        yield ("the stores in docs/s3-stores.md are not those of known_stores.cpp: run check_docs.py "
+               "--write SOURCE_ROOT")
+
+
 def write(root, libraries):
     made = {"docs/ratios.svg": plot(read(root, "README.md"))}
+    page = read(root, "docs/s3-stores.md")
+    made["docs/s3-stores.md"] = (
+        page.partition(BEGIN_STORES)[0] + BEGIN_STORES +
+        stores_text(read(root, "src/storage/s3/known_stores.cpp")) + END_STORES +
+        page.partition(END_STORES)[2])
     for library in libraries:
         before, _, behind = around_settings(read(root, "docs/settings.md"))
         made["docs/settings.md"] = before + BEGIN + settings_text(ctypes.CDLL(library)) + END + behind
@@ -207,6 +245,7 @@ def check(root, arguments):
     all_pages = pages(root)
     yield from check_links(root, all_pages)
     yield from check_readme(root, all_pages["README.md"])
+    yield from check_stores(root)
     for page, header in SHOWN.items():
         code = read(root, header).split("namespace streamer::core {\n\n")[1]
         code = code.split("\n}  // namespace")[0]
@@ -237,6 +276,9 @@ def self_test():
         assert not list(check_readme(root, good))
         for bad in (good + "\n" * 150, good.replace("./tests", "tests"), good.replace("0.50", "0.90")):
             assert len(list(check_readme(root, bad))) == 1, bad
+    rows = stores_of('KnownStore{.name = "A",\n  .advice =\n  "b \\"c\\" "\n "d"},\n'
+                     'KnownStore{.name = "E"},\n')
+    assert rows == [{"name": "A", "advice": 'b "c" d'}, {"name": "E"}], rows
     assert not compile_python("await x\n") and compile_python("for x in y\n")
 
 

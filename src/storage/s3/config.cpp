@@ -8,6 +8,8 @@
 #include "base/crypto.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "storage/cloud_hosts.hpp"
+#include "storage/s3/known_stores.hpp"
 #include "storage/s3/s3_settings.hpp"
 
 namespace streamer::core::inline storage {
@@ -48,7 +50,13 @@ class S3ConfigReader {
 
   Result<void> read_region(S3Config& config) const {
     config.region = region_text();
-    config.is_region_given = config.region.source != "the default";
+    const bool is_default = config.region.source == "the default";
+    if (is_default && config.endpoint.custom) {
+      const std::string_view host = config.endpoint.custom->host();
+      std::string named = region_of_aws_host(host);
+      if (named.empty()) named = region_of_known_host(host);
+      if (is_region(named)) config.region = {named, "the endpoint's host"};
+    }
     if (is_region(config.region.value)) return {};
     return Error(ErrorKind::invalid_argument,
                  fmt::format("\"{}\" (from {}) is not a region; write one such as eu-west-1",

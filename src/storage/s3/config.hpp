@@ -19,7 +19,6 @@ struct S3Config {
   S3EndpointRules endpoint;
   std::string endpoint_source;
   Sourced region;
-  bool is_region_given = false;  // otherwise it is a guess, which the store may correct
   bool is_unsigned = false;
   bool uses_sessions = true;              // with directory buckets
   std::vector<HttpHeader> extra_headers;  // requester pays, expected owner, SSE-C

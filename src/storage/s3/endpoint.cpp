@@ -7,6 +7,7 @@
 
 #include "auth/aws/partitions.hpp"
 #include "base/text.hpp"
+#include "storage/s3/known_stores.hpp"
 
 namespace streamer::core::inline storage {
 
@@ -28,7 +29,8 @@ bool fits_host(std::string_view bucket, bool is_tls) {
 
 // Stores that refuse path style.
 bool wants_virtual_host(std::string_view host) {
-  return host.ends_with(".aliyuncs.com") || host.ends_with(".myqcloud.com");
+  const KnownStore* const store = known_store_at(host);
+  return store != nullptr && store->wants_virtual_host;
 }
 
 Result<std::string> aws_host(const S3EndpointRules& rules, const S3Bucket& bucket,

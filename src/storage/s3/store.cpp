@@ -12,6 +12,7 @@
 #include "base/xml.hpp"
 #include "storage/cloud_hosts.hpp"
 #include "storage/s3/dialect.hpp"
+#include "storage/s3/known_stores.hpp"
 
 namespace streamer::core::inline storage {
 
@@ -306,6 +307,16 @@ Result<std::string> S3Store::describe_credentials(const Uri& uri) {
   return fmt::format("{}; for the bucket's session: {}", text, describe(session));
 }
 
+std::string S3Store::describe_server(const Uri& uri, const HttpAnswer& answer) {
+  const auto target = target_of(uri);
+  if (!target) return {};
+  const KnownStore* const store = recognise_store(Endpoint{target->origin, ""}.host(), answer);
+  if (store != nullptr) return fmt::format("{}: {}", store->name, store->advice);
+  const std::string_view server = answer.head.header_or_empty("server");
+  return server.empty() ? "none that is known"
+                        : fmt::format("none that is known (Server: {})", server.substr(0, 60));
+}
+
 // ---- Answers that are errors ----
 
 std::string S3Store::probe_region(std::string_view bucket, const SignedRequest& request) {
@@ -323,18 +334,21 @@ std::string S3Store::probe_region(std::string_view bucket, const SignedRequest& 
 
 Again S3Store::follow_region(const Uri& uri, const SignedRequest& request, const HttpAnswer& answer,
                              const ServiceError& error) {
-  // A custom endpoint is where the user says it is; there is no other one to go to.
   const bool is_aws =
       uri.host().empty() ? !config_.endpoint.custom : !region_of_aws_host(uri.host()).empty();
+  // A custom endpoint is where the user says it is: there is no other one to go to. But requests to
+  // it may have to be signed for another region.
+  const bool is_for_signing = error.code == "AuthorizationHeaderMalformed";
+  if (!is_aws && !is_for_signing) return Again::never;
   const auto named = read_s3_bucket(uri.bucket());
   // Only a general bucket may be in another region than its name says.
-  if (!is_aws || !named || named->kind != S3Bucket::Kind::general) return Again::never;
+  if (!named || named->kind != S3Bucket::Kind::general) return Again::never;
   const std::string_view bucket = uri.bucket();
   // Another thread has learnt the region since this request was signed.
   if (state_of(uri).region != request.region) return Again::at_once;
   std::string region(answer.head.header_or_empty("x-amz-bucket-region"));
   if (region.empty()) region = error.region;
-  if (region.empty()) region = probe_region(bucket, request);
+  if (region.empty() && is_aws) region = probe_region(bucket, request);
   if (!is_region(region) || region == request.region) return Again::never;
   return buckets_.with([&](auto& buckets) {
     BucketState& state = buckets.try_emplace(std::string(bucket)).first->second;

@@ -36,6 +36,7 @@ class S3Store final : public RemoteStore {
   Result<std::optional<Page>> read_page(const Uri& folder, const HttpAnswer& answer) override;
   Result<RemoteWay> way_to(const Uri& uri) override;
   Result<std::string> describe_credentials(const Uri& uri) override;
+  std::string describe_server(const Uri& uri, const HttpAnswer& answer) override;
 
  private:
   // What was learnt about a bucket.
