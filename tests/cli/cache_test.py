@@ -108,6 +108,25 @@ class Cache(unittest.TestCase):
                     self.assertNotIn(CANARY.encode(), file.read(100_000))
         self.assertNotIn(CANARY, self.streamer("cache", "ls"))
 
+    def test_a_disk_that_fills_up_costs_no_load_and_spoils_nothing(self):
+        os.mkdir(self.folder, 0o700)
+        # A disk of its own, smaller than the model, in a mount namespace that ends with the shell.
+        script = ('mount -t tmpfs -o size=4m,mode=700 none "$0" || exit 77; "$1" digest "$2"; '
+                  'df --output=avail "$0" | tail -1; "$1" cache verify; "$1" digest "$2"')
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script, self.folder, STREAMER, "s3://bucket/model/"],
+            env={"PATH": os.environ["PATH"], "HOME": os.path.dirname(self.folder),
+                 "STREAMER_CACHE_WEIGHTS": self.folder + ":1GB", "STREAMER_LOG": "warning",
+                 **self.store.variables()}, capture_output=True, text=True, timeout=60)
+        if done.returncode == 77 or "unshare" in done.stderr:
+            self.skipTest("may not mount: " + done.stderr.strip())
+        lines = done.stdout.splitlines()
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual([line.split()[0] for line in lines[:2]], self.digests, done.stderr)
+        self.assertLess(int(lines[2]), 512, done.stdout)  # KiB: it was full
+        self.assertEqual([line.split()[0] for line in lines[-2:]], self.digests, done.stderr)
+        self.assertIn("nothing more is cached", done.stderr)
+
     def test_pull_and_ls_do_not_use_it(self):
         self.streamer("ls", "s3://bucket/model/")
         with tempfile.TemporaryDirectory() as folder:
