@@ -117,8 +117,8 @@ TEST_CASE("listing, pull and doctor, through the public API", "[store]") {
       &steps, settings);
   if (!diagnosed) FAIL(diagnosed.error().line());
   CHECK(steps == std::vector<std::string>{"settings", "endpoint", "addressing", "region", "proxy",
-                                          "CA", "addresses", "connection", "credentials", "list",
-                                          "stat", "read"});
+                                          "CA", "addresses", "connection", "server", "credentials",
+                                          "list", "stat", "read"});
 }
 
 TEST_CASE("names that lead outside are not pulled, and keep no others", "[store]") {
