@@ -51,7 +51,7 @@ inline constexpr Setting kMaxAttempts{
                         .default_text = "10",
                         .meaning = "How often a request over a network is attempted before its "
                                    "failure fails the load; twice as often if the store asks for "
-                                   "fewer requests. Progress resets the count."},
+                                   "fewer requests, but for 1. Progress resets the count."},
     Count("", 1, 100)};
 
 inline constexpr Setting kStallTimeoutMs{

@@ -56,4 +56,5 @@ TEST_CASE("a store that asks for fewer requests is asked more often than one tha
   };
   CHECK(attempts_at(Again::soon) == policy.attempts);
   CHECK(attempts_at(Again::throttled) == 2 * policy.attempts);
+  CHECK(RetryPolicy{.attempts = 1}.most_attempts(Again::throttled) == 1);
 }
