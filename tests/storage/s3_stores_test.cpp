@@ -21,7 +21,7 @@ std::string row_of(const std::string& name) {
   return fmt::format("<Contents><Key>{}</Key><Size>1</Size></Contents>", name);
 }
 
-const std::string kUrl = "<EncodingType>url</EncodingType>";
+constexpr const char* kUrl = "<EncodingType>url</EncodingType>";
 
 std::string only_key_of(const std::string& content, const char* folder = "s3://b/m/") {
   const auto page = page_of(content, folder);
@@ -162,7 +162,7 @@ TEST_CASE("an empty object is one, also where a range of it is answered", "[s3]"
 }
 
 TEST_CASE("an object is opened where the range of one byte is taken for none", "[s3]") {
-  for (const std::uint64_t bytes : {0, 1, 3}) {
+  for (const std::uint64_t bytes : {0U, 1U, 3U}) {
     WireServer server([&](const WireRequest& request, Wire& wire) {
       const bool is_whole = request.header("range") == "bytes=0-0";
       const std::string last = is_whole ? "4" : bytes == 3 ? "2" : "1";
