@@ -6,7 +6,7 @@
 # python3.11, and a shared library: STREAMER_LIBRARY, or build/capi/libstreamer.so of this source tree.
 # INCUMBENT_TESTS, a checkout of the incumbent's repository, adds its suites in stores to `incumbent`.
 # Servers that are used where they are installed: radosgw, azurite-blob (STREAMER_AZURITE),
-# fake-gcs-server (STREAMER_FAKE_GCS).
+# fake-gcs-server (STREAMER_FAKE_GCS). The last lines say what each part counted and how long it took.
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
@@ -17,6 +17,17 @@ if [ ! -e "$STREAMER_LIBRARY" ]; then
   exit 1
 fi
 failed=()
+lines=()  # of the report
+
+# report: a line for each suite that ran, and a closing one; also if setting up a part ended the run.
+report() {
+  status=$?
+  [ $status = 0 ] || [ ${#failed[@]} != 0 ] || failed+=("setting up $part")
+  echo "== report"
+  [ ${#lines[@]} = 0 ] || printf '%s\n' "${lines[@]}"
+  [ ${#failed[@]} = 0 ] || { printf 'FAILED: %s\n' "${failed[@]}"; exit 1; }
+  echo "ok: all of ${parts[*]} passed"
+}
 
 # venv NAME: with exactly the packages of requirements-NAME.txt, and this tree's package in the place of
 # an installed one, with its entry points.
@@ -62,38 +73,55 @@ models() {
   cp make_models.py "$folder/models.complete"
 }
 
-prove() { echo "== $*"; "$@" || failed+=("$*"); }
+# prove TITLE COMMAND...: runs a suite, and notes what it counted. A suite that counts nothing failed.
+prove() {
+  local title="$part, $1" began=$SECONDS status=ok output=$folder/output.txt counts skipped
+  shift
+  echo "== $*"
+  "$@" 2>&1 | tee "$output" || status=FAILED
+  counts=$(grep -E '^([0-9]+ passed, |\| all \||Ran [0-9]+ test)' "$output" | tail -1) || {
+    status=FAILED
+    counts="no counts"
+  }
+  skipped=$(grep -c '^SKIP ' "$output") || true
+  [ $status = ok ] || failed+=("$title")
+  lines+=("$status $title: $counts; $skipped skipped; $(((SECONDS - began + 59) / 60)) min")
+}
 
-for what in "${@:-vllm sglang incumbent jax oldest}"; do
-  for part in $what; do
-    case $part in
-      vllm)
-        venv vllm
-        models "$python"
-        # runai_model_streamer of this tree, then the incumbent's on this tree's library.
-        PYTHONPATH=$root/capi/runai/python prove "$python" prove_vllm.py "$folder/models"
-        prove "$python" prove_vllm.py "$folder/models" formats ranks
-        ;;
-      sglang)
-        venv vllm
-        models "$python"
-        venv sglang
-        PYTHONPATH=$root/capi/runai/python prove "$python" prove_sglang.py "$folder/models"
-        ;;
-      incumbent)
-        venv incumbent
-        prove "$python" count_incumbent.py "$root" 2 4
-        ;;
-      oldest)
-        venv oldest
-        prove "$python" count_incumbent.py "$root" 2
-        ;;
-      jax)
-        venv jax
-        prove "$python" jax_test.py
-        ;;
-      *) echo "there is no part $part"; exit 1 ;;
-    esac
-  done
+read -r -a parts <<< "${*:-vllm sglang incumbent jax oldest}"
+for part in "${parts[@]}"; do
+  case $part in
+    vllm | sglang | incumbent | jax | oldest) ;;
+    *) echo "there is no part $part"; exit 1 ;;
+  esac
 done
-[ ${#failed[@]} = 0 ] || { printf 'FAILED: %s\n' "${failed[@]}"; exit 1; }
+trap report EXIT
+for part in "${parts[@]}"; do
+  case $part in
+    vllm)
+      venv vllm
+      models "$python"
+      PYTHONPATH=$root/capi/runai/python prove "this package" "$python" prove_vllm.py "$folder/models"
+      prove "the incumbent's Python on this library" "$python" prove_vllm.py "$folder/models" \
+        formats ranks
+      ;;
+    sglang)
+      venv vllm
+      models "$python"
+      venv sglang
+      PYTHONPATH=$root/capi/runai/python prove "this package" "$python" prove_sglang.py "$folder/models"
+      ;;
+    incumbent)
+      venv incumbent
+      prove "itself | library | package" "$python" count_incumbent.py "$root" 2 4
+      ;;
+    oldest)
+      venv oldest
+      prove "itself | library" "$python" count_incumbent.py "$root" 2
+      ;;
+    jax)
+      venv jax
+      prove "this package" "$python" jax_test.py
+      ;;
+  esac
+done
