@@ -294,6 +294,7 @@ bool NetworkReader::send(PendingRange& range, bool is_hedge) {
     landing_.fail(std::move(signed_request).error());
     return false;
   }
+  range.host = signed_request->http.host();
   RangeReceiver& receiver = *this;
   PinnedVersion expected = store.expected(object, *signed_request);
   auto request = std::make_unique<InFlightRequest>(receiver, range, wanted, std::move(expected),

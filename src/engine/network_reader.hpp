@@ -108,6 +108,7 @@ class NetworkReader final : private RangeReceiver {
 
   // Periodic checks.
   void watch();
+  [[nodiscard]] Error silence() const;
   bool is_too_slow(const InFlightRequest& request) const;
   void hedge_if_slow(PendingRange& range);
   [[nodiscard]] SteadyTime next_event() const;

@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -44,6 +45,7 @@ struct PendingRange {
   SteadyTime not_before{};
   bool wants_fresh_connection = false;
   std::uint32_t requests = 0;
+  std::string host;  // that the latest request went to
   bool was_hedged = false;
   // Where the next byte goes: a piece of a chunk.
   std::uint64_t piece_begin = 0;

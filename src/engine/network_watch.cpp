@@ -80,12 +80,27 @@ void NetworkReader::watch() {
       hedge_if_slow(*range);
   }
   // Behind a closed window no byte can arrive: that is up to the consumer, not the network.
-  if (now - last_progress_ > settings_.get(setting::kProgressTimeoutMs) && !is_shut_out_) {
-    landing_.fail(Error(ErrorKind::timed_out,
-                        fmt::format("no byte arrived for {} s over any connection; check the "
-                                    "network, or raise progress_timeout_ms",
-                                    in_seconds(settings_.get(setting::kProgressTimeoutMs)))));
+  if (now - last_progress_ > settings_.get(setting::kProgressTimeoutMs) && !is_shut_out_)
+    landing_.fail(silence());
+}
+
+// No byte over any connection; about the range that has waited longest.
+Error NetworkReader::silence() const {
+  ErrorFields fields;
+  fields.kind = ErrorKind::timed_out;
+  std::string from;
+  if (!ranges_.empty()) {
+    const PendingRange& range = *ranges_.front();
+    fields.uri = object_of(range).uri.text();
+    fields.range = {range.next, range.left()};
+    fields.host = range.host;
+    if (!range.host.empty()) from = range.host + ": ";
   }
+  fields.message = fmt::format(
+      "{}no byte arrived for {} s over any of {} connections; check the store and the network, or "
+      "raise progress_timeout_ms",
+      from, in_seconds(settings_.get(setting::kProgressTimeoutMs)), share_.connections(number_));
+  return Error(std::move(fields));
 }
 
 // Compares with the rate that was set, once the request has lasted as long as a stall may.

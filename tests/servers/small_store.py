@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store on loopback that speaks enough of S3 for listings and ranged reads, asks for no credentials,
-and takes many connections at once."""
+"""A store that speaks enough of S3 for listings and ranged reads, asks for no credentials, and takes
+many connections at once."""
 import hashlib
 import http.server
 import threading
@@ -14,7 +14,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 class SmallStore:
-    def __init__(self):
+    def __init__(self, address="127.0.0.1"):
         self.objects = {}   # key: bytes
         self.etags = {}     # key: ETag, where it is not the MD5
         self.ghosts = set()  # keys that are listed, and not there
@@ -36,8 +36,8 @@ class SmallStore:
             def log_message(self, *_):
                 pass
 
-        self.http = _Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        self.http = _Server((address, 0), Handler)
+        self.url = f"http://{address}:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self):
