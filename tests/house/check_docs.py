@@ -8,6 +8,7 @@ is the README's table (--write makes them); code compiles; links lead somewhere.
 what needs none is checked.
 """
 import ast
+import collections
 import ctypes
 import glob
 import os
@@ -210,8 +211,16 @@ def check_code(root, all_pages, compiler):
 def anchors(text):
     """Of its headings, as code hosts and mkdocs make them."""
     plain = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
-            for title in re.findall(r"^#+ (.*)$", plain, re.MULTILINE)}
+    return [re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
+            for title in re.findall(r"^#+ (.*)$", plain, re.MULTILINE)]
+
+
+def check_headings(all_pages):
+    """A link reaches only the first of two headings that are the same."""
+    for path, text in all_pages.items():
+        for anchor, count in collections.Counter(anchors(text)).items():
+            if count > 1:
+                yield f"{path} has {count} headings #{anchor}: a part of the page is in it twice"
 
 
 def check_links(root, all_pages):
@@ -243,6 +252,7 @@ def check_readme(root, readme):
 
 def check(root, arguments):
     all_pages = pages(root)
+    yield from check_headings(all_pages)
     yield from check_links(root, all_pages)
     yield from check_readme(root, all_pages["README.md"])
     yield from check_stores(root)
@@ -267,7 +277,8 @@ def self_test():
         for path, text in pages_of.items():
             with open(os.path.join(root, path), "w", encoding="utf-8") as file:
                 file.write(text)
-        assert not list(check_links(root, pages_of))
+        assert not list(check_headings(pages_of)) and not list(check_links(root, pages_of))
+        assert len(list(check_headings({"a.md": "# A\n## B\n## b\n```sh\n# A\n```\n"}))) == 1
         for bad in ("[x](docs/n.md)", "[x](docs/y.md#e)", "[x](#e)"):
             assert len(list(check_links(root, {**pages_of, "README.md": bad}))) == 1, bad
         with open(os.path.join(root, "docs/ratios.svg"), "w", encoding="utf-8") as file:
