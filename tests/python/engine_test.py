@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the plugins for vLLM and SGLang are made of, without these engines:
 engine_test.py SOURCE_ROOT (STREAMER_LIBRARY is set)"""
+import hashlib
 import json
 import logging
 import os
@@ -215,6 +216,45 @@ class Direct(InFolder):
         os.truncate(self.path(), os.path.getsize(self.path()) - 4)
         with self.assertRaises(libstreamer.StreamerError):
             weights.direct(self.take)
+
+
+class Checksums(InFolder):
+    def setUp(self):
+        super().setUp()
+        write(self.path(), {"a": some(100, 10), "b": some(7)})
+        with open(self.path(), "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        self.manifest = self.path("SHA256SUMS")
+        with open(self.manifest, "w", encoding="utf-8") as out:
+            out.write(f"{digest}  model.safetensors\n")
+
+    @staticmethod
+    def take(rows):
+        def take(tensors):
+            for _, tensor in tensors:
+                torch.empty(tensor.shape)[:rows].copy_(tensor[:rows])
+        return take
+
+    def test_of_what_is_read_are_checked_if_asked(self):
+        def ways():
+            yield lambda: self.weights(verify=self.manifest).direct(self.take(100))
+            yield lambda: list(self.weights(verify=self.manifest).stream())
+
+        for load in ways():
+            load()
+        self.assertNotIn("not verified", "".join(self.log.lines))
+        with open(self.path(), "r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"\x7f")
+        for load in ways():
+            with self.assertRaisesRegex(libstreamer.CorruptError, "ChecksumMismatch"):
+                load()
+
+    def test_of_a_part_cannot_be_and_the_log_says_so(self):
+        self.weights(verify=self.manifest).direct(self.take(5))
+        self.assertIn("is not verified: not all of it is loaded", "".join(self.log.lines))
+        with self.assertRaisesRegex(libstreamer.StreamerError, "cannot be verified"):
+            self.weights(verify="required").direct(self.take(5))
 
 
 RANK = """
