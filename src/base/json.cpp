@@ -64,6 +64,8 @@ Result<JsonKind> JsonValue::kind() {
       return JsonKind::boolean;
     case ondemand::json_type::null:
       return JsonKind::null;
+    default:  // unknown, which simdjson has since version 4
+      break;
   }
   return source_.error("a value was expected");
 }
