@@ -27,6 +27,10 @@ PAGES = (("Home", "README.md"), ("Quickstart", "docs/quickstart.md"), ("The comm
          ("Development", (("How it works", "ARCHITECTURE.md"), ("How to work on it", "CONTRIBUTING.md"),
                           ("Adding a store", "docs/adding-a-store.md"), ("Changes", "CHANGELOG.md"),
                           ("Security", "SECURITY.md"))))
+# The theme gives text two thirds of a screen, and does not break lines in tables.
+STYLE = """.wy-nav-content { max-width: 1100px; }
+.wy-table-responsive table td, .wy-table-responsive table th { white-space: normal; }
+"""
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 
 
@@ -100,10 +104,12 @@ def main():
                         text = with_lists(file.read())
                         file.seek(0)
                         file.write(text)
+        with open(os.path.join(folder, "pages", "style.css"), "w", encoding="utf-8") as file:
+            file.write(STYLE)
         with open(os.path.join(folder, "mkdocs.yml"), "w", encoding="utf-8") as file:
             file.write("\n".join([
                 "site_name: libstreamer", "docs_dir: pages", "use_directory_urls: false",
-                "theme: {name: readthedocs, highlightjs: false}",
+                "theme: {name: readthedocs, highlightjs: false}", "extra_css: [style.css]",
                 "markdown_extensions: [tables, fenced_code, sane_lists, {toc: {permalink: true}}]", "nav:",
                 *navigation(PAGES, found), ""]))
         return subprocess.run([mkdocs, "build", "--strict", "--quiet",

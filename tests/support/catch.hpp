@@ -6,6 +6,13 @@
 
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
+// By the names that version 2 has for them.
+namespace Catch {
+inline Matchers::StringContainsMatcher Contains(const std::string& text) {
+  return Matchers::ContainsSubstring(text);
+}
+using Matchers::StartsWith;
+}  // namespace Catch
 #else
 #include <catch2/catch.hpp>
 #endif
