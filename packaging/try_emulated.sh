@@ -42,7 +42,9 @@ python3 "$root/packaging/emulated_load.py" "$root" "$folder/model" \
 
 echo "== the unit tests, on $arch"
 tests="$work/tests"
-sed "/^\[host_machine\]/i exe_wrapper = '$emulator'" "$work/machine.ini" >"$work/emulated.ini"
+# The tests need this compiler's C++ library, and so the newer C library of the root.
+sed "s/, '-B[^']*'//; /^\[host_machine\]/i exe_wrapper = '$emulator'" "$work/machine.ini" \
+  >"$work/emulated.ini"
 [ -f "$tests/build.ninja" ] || meson setup "$tests" "$root" --cross-file "$work/emulated.ini" \
   -Dself_contained=true -Dmpi=disabled -Dpython=disabled -Dbenchmarks=disabled -Dexamples=disabled \
   -Dtests=enabled -Dforce_fallback_for=catch2 -Ddebug=false -Dunity=on -Dunity_size=100 >"$work/setup.log"

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the policy must do to a store that many replicas load from at once. Bounds have room for the
 // chance in retries: the medians are at about two thirds of them.
-#include <catch2/catch.hpp>
-
 #include "scale/simulation.hpp"
 #include "storage/remote_store.hpp"
+#include "support/catch.hpp"
 
 using namespace streamer::core;
 using namespace streamer::test;
@@ -35,6 +34,14 @@ TEST_CASE("replicas that ask for more than a store gives all end, soon after it 
   SimulatedLoads naive = loads;
   naive.naive_retry_s = 0.1;
   CHECK(refused_share(simulate({.requests_per_s = 1000}, naive)) > 0.9);
+}
+
+// With as many attempts as a store that fails gets, a fifth of these would give up.
+TEST_CASE("of many more replicas than a store serves at once none gives up", "[scale]") {
+  const SimulatedOutcome queue =
+      simulate({.requests_per_s = 550}, {.replicas = 1000, .model_bytes = 4e9});
+  CHECK(queue.failed == 0);
+  CHECK(queue.last_s < 1.5 * queue.ideal_s);
 }
 
 TEST_CASE("a shared link costs no requests", "[scale]") {
