@@ -48,16 +48,21 @@ sed "s/, '-B[^']*'//; /^\[host_machine\]/i exe_wrapper = '$emulator'" "$work/mac
 [ -f "$tests/build.ninja" ] || meson setup "$tests" "$root" --cross-file "$work/emulated.ini" \
   -Dself_contained=true -Dmpi=disabled -Dpython=disabled -Dbenchmarks=disabled -Dexamples=disabled \
   -Dtests=enabled -Dforce_fallback_for=catch2 -Ddebug=false -Dunity=on -Dunity_size=100 >"$work/setup.log"
+rooms="base http auth storage checkpoint memory gpu engine distributed scale"
 programs=""
-for room in base http auth storage checkpoint memory gpu engine; do
-  programs="$programs tests/$room/${room}_test"
-done
+for room in $rooms; do programs="$programs tests/$room/${room}_test"; done
 # shellcheck disable=SC2086  # a list of words
 ninja -C "$tests" --quiet $programs
+# Not under an emulator: it has no io_uring, reports no alignment for O_DIRECT, gives its own number where
+# a program does not exist, and filters and limits of system calls meet its own calls.
+not_here='~"credential_process*"~"a model that is larger*"~"where there are not even*"'
+not_here="$not_here"'~"N13 a load goes on*"~"cold chunks are read*"~"where io_uring is*"'
+not_here="$not_here"'~"a read that fails once*"~"a read that goes on*"~"a file system without*"'
 failed=""
-for program in $programs; do
-  # Nothing here is for tests that need a server's processes or the kernel's own ring.
-  echo "-- ${program##*/}"
-  (cd "$tests" && "$emulator" "$program" 2>&1 | tail -n 3) || failed="$failed ${program##*/}"
+for room in $rooms; do
+  echo "-- ${room}_test"
+  (cd "$tests" && AWS_EC2_METADATA_DISABLED=true "$emulator" "tests/$room/${room}_test" "$not_here") \
+    >"$work/$room.log" 2>&1 || failed="$failed $room"
+  tail -n 3 "$work/$room.log"
 done
-[ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }
+[ -z "$failed" ] || { echo "failed:$failed; their output is in $work" >&2; exit 1; }

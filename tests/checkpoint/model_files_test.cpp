@@ -2,6 +2,7 @@
 #include "checkpoint/model_files.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cerrno>
 

@@ -4,6 +4,7 @@
 #include "checkpoint/safetensors_header.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <ctime>
 
