@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A wheel is what it promises: check_wheel.py GLIBC ARCH WHEEL, or GLIBC --binaries LIBRARY COMMAND"""
+import configparser
 import os
 import re
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 MOST_BYTES = 6_000_000
 GLIBC = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "ld-linux-x86-64.so.2",
          "ld-linux-aarch64.so.1"}
+# How vLLM and SGLang find the load format.
+ENTRIES = {"vllm.general_plugins": "libstreamer.vllm:register",
+           "sglang.srt.plugins": "libstreamer.sglang:register"}
 EXPORTED = re.compile(r"(streamer|runai)_\w+@@STREAMER_\d+\.\d+$")
 
 
@@ -69,6 +73,11 @@ def check_wheel(floor):
                       "Description-Content-Type: text/markdown"):
             if field not in metadata:
                 wrong.append(f"METADATA has no {field}")
+        entries = configparser.ConfigParser()
+        entries.read(info / "entry_points.txt", encoding="utf-8")
+        for group, function in ENTRIES.items():
+            if entries.get(group, "libstreamer", fallback=None) != function:
+                wrong.append(f"entry_points.txt has no {function} for {group}")
         homepage = os.environ.get("HOMEPAGE")
         if homepage and f"Project-URL: Homepage, {homepage}\n" not in metadata:
             wrong.append(f"METADATA does not name {homepage}")
