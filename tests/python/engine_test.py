@@ -257,6 +257,20 @@ class Checksums(InFolder):
             self.weights(verify="required").direct(self.take(5))
 
 
+class Limited(InFolder):
+    def test_an_engine_may_hold_a_tensor_while_it_asks_for_the_next(self):
+        tensors = {f"layers.{i}": some(3 << 18, seed=i) for i in range(6)}  # of 3 MiB
+        write(self.path(), tensors)
+        for limit in (4 << 20, 8 << 20, "minimum", "unlimited"):
+            found, held = 0, None
+            for name, tensor in self.weights(memory_limit=limit).stream():
+                self.assertTrue(torch.equal(tensor, tensors[name]), name)
+                if held is not None:
+                    self.assertTrue(torch.equal(held[1], tensors[held[0]]), held[0])
+                found, held = found + 1, (name, tensor)
+            self.assertEqual(found, len(tensors), limit)
+
+
 RANK = """
 import logging, os, sys
 sys.path.insert(0, os.path.join(sys.argv[1], "capi", "python"))

@@ -165,7 +165,9 @@ class Weights:
                 bar = self._make_bar(load.total)
                 for name, tensor in load:
                     converted = tensor.torch()
-                    if load.moves_out:
+                    # An engine holds a tensor while it asks for the next one. With a limit, both may
+                    # not fit.
+                    if load.is_limited:
                         converted = converted.clone()
                     del tensor
                     yield name, converted

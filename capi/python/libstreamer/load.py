@@ -249,9 +249,9 @@ class Load:
                 parse_device(device)[0] == _native.DEVICE_HOST
             self._settings = NativeSettings(values, prefixes, credentials)
             # With a limit, tensors taken in advance would occupy the room that others need.
-            is_limited = _limit_of(in_force) not in ("auto", "unlimited", "-1") or \
+            self.is_limited = _limit_of(in_force) not in ("auto", "unlimited", "-1") or \
                 "device_memory_limit" in in_force
-            self._at_once = 1 if is_limited else _AT_ONCE
+            self._at_once = 1 if self.is_limited else _AT_ONCE
             self.total = library.plan_item_count(plan)
             self.total_bytes = library.plan_bytes(plan)
             kind, number = parse_device(device)
