@@ -19,8 +19,7 @@ struct RequestNeed {
   double window_bytes = 0;  // the smallest there is; 0: none
 };
 
-// Long requests, so that waiting for first bytes costs little: if one is too long in the end, a
-// part is split off for an idle connection.
+// A request lasts at least so many times as long as the wait for its first byte.
 inline constexpr double kTimesFirstByte = 10;
 inline constexpr std::uint64_t kLargestRequestBytes = 64 * kMiB;
 
@@ -28,8 +27,8 @@ inline constexpr std::uint64_t kLargestRequestBytes = 64 * kMiB;
   // What each connection would have to bring for all to end at the same time.
   const double share =
       need.unclaimed_bytes / need.connections + need.claimed_bytes / need.own_connections;
-  // And at least enough that waiting for the first byte is a tenth of it: if that is too much for
-  // one connection in the end, a part is split off.
+  // Long requests, so that waiting for first bytes costs little: if one is too long in the end, a
+  // part is split off for an idle connection.
   double bytes = std::max(share, kTimesFirstByte * need.first_byte_s * need.bytes_per_s);
   bytes = std::min(bytes, static_cast<double>(kLargestRequestBytes));
   // The window moves only when its first bytes have arrived: requests must not fill all of it.

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "checkpoint/ranges.hpp"
 #include "engine/request_size.hpp"
 #include "engine/tuner.hpp"
 #include "http/retry.hpp"
@@ -24,7 +25,6 @@ constexpr double kDay_s = 86'400;
 constexpr double kChunkBytes = 8 * kMiB;
 // As long as a load measures before it judges its connections (network_watch.cpp).
 constexpr double kWatchEvery_s = 0.05;
-constexpr std::uint32_t kOpenedAtOnce = 16;  // checkpoint/ranges.hpp
 constexpr double kHeaderBytes = 256 * kKiB;
 
 SteadyTime at(double seconds) {
@@ -102,7 +102,7 @@ class Replica {
 
  private:
   std::uint32_t limit() const {
-    return unopened_ > 0 || headers_ > 0 ? kOpenedAtOnce : tuner_.target();
+    return unopened_ > 0 || headers_ > 0 ? std::uint32_t{kOpeningThreads} : tuner_.target();
   }
 
   // What is on its way arrives.
