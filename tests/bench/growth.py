@@ -116,10 +116,11 @@ class Bench:
 
     def ranks(self, quick):
         large, small = self.model(1, 64, 1 << 20), self.model(1, 1, 4096)
+        beside = os.path.join(os.path.dirname(self.options.library), "libstreamer_mpi.so")
 
         def of(count, path):
             return ["mpirun", "--oversubscribe", "--mca", "btl", "self,vader", "-np", str(count),
-                    *self.load(path, "--distributed")]
+                    *self.load(path, "--distributed", "--set", f"distributed_mpi={beside}")]
 
         if not shutil.which("mpirun") or subprocess.run(of(1, small), env=self.environment,
                                                         capture_output=True).returncode != 0:
