@@ -15,14 +15,15 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import struct
 import subprocess
 import sys
-import time
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+sys.path.insert(0, os.path.join(ROOT, "tests", "servers"))
+import ports  # noqa: E402
+
 MANY_LOADS = """
 import sys, time, libstreamer
 path, count = sys.argv[1], int(sys.argv[2])
@@ -122,9 +123,12 @@ class Bench:
             return ["mpirun", "--oversubscribe", "--mca", "btl", "self,vader", "-np", str(count),
                     *self.load(path, "--distributed", "--set", f"distributed_mpi={beside}")]
 
-        if not shutil.which("mpirun") or subprocess.run(of(1, small), env=self.environment,
-                                                        capture_output=True).returncode != 0:
-            print("ranks: no mpirun, or a build without MPI: left out")
+        if not shutil.which("mpirun"):
+            print("ranks: no mpirun, left out")
+            return
+        tried = subprocess.run(of(1, small), env=self.environment, capture_output=True, text=True)
+        if tried.returncode != 0:
+            print(f"ranks: left out: {tried.stderr.splitlines()[0]}")
             return
         counts = [1, 2, 4] + ([] if quick else [8])
         samples = {count: [] for count in counts}
@@ -141,9 +145,7 @@ class Bench:
             print("connections: no nginx, left out")
             return
         folder = self.model(1, 512, 1 << 20)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = ports.free_ports(1)[0]
         places = "".join(f"{kind}_temp_path {self.folder}/{kind};" for kind in
                          ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         with open(os.path.join(self.folder, "nginx.conf"), "w", encoding="utf-8") as file:
@@ -154,11 +156,7 @@ class Bench:
         server = subprocess.Popen([nginx, "-c", os.path.join(self.folder, "nginx.conf"),
                                    "-e", os.path.join(self.folder, "error.log")])
         try:
-            for _ in range(200):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.05)
+            ports.wait_for(port, server, 30)
             uri = f"http://127.0.0.1:{port}/s0000.safetensors"
 
             def of(count):

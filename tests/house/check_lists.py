@@ -56,7 +56,7 @@ SPELLED = (
 
 
 def spelled(text, lines, line_of_block):
-    """text with those lines in the place of its one block that ends in numbers or names of ours."""
+    """text with those lines in the place of its block; None if it has none."""
     block = re.compile(rf"^(?:{line_of_block}\n)+", re.MULTILINE)
     # Other lines may look alike; the block has most of them.
     found = max(block.finditer(text), key=lambda one: one.group().count("\n"), default=None)
