@@ -725,10 +725,8 @@ STREAMER_API streamer_status streamer_load_next(streamer_load *load, int64_t tim
                                                 streamer_tensor **tensor_out,
                                                 streamer_error **error_out);
 /* The same for several items in one call: waits for the first, and yields with it whatever else is
- * ready, up to capacity (at least 1). Unless the first was ready at once, or is the first of the load,
- * it waits a little longer, up to 30 ms, for more to become ready: the caller is woken for a batch, not
- * for each item. With a capacity of 1 it does not. Stores handles, their count and, if views_out is not
- * NULL, views (views_out[0].struct_size bytes apart; the caller sets each struct_size). */
+ * ready, up to capacity (at least 1). Stores handles, their count and, if views_out is not NULL, views
+ * (views_out[0].struct_size bytes apart; the caller sets each struct_size). */
 struct streamer_tensor_view;
 STREAMER_API streamer_status streamer_load_next_many(streamer_load *load, int64_t timeout_ms,
                                                      size_t capacity,

@@ -138,10 +138,8 @@ streamer_status streamer_load_next_many(streamer_load* load, int64_t timeout_ms,
     if (capacity == 0)
       return Error(ErrorKind::invalid_argument, "capacity is 0, which leaves no room for a tensor");
     if (views_out != nullptr) TRY(check_array_of<streamer_tensor_view>(views_out->struct_size));
-    const auto deadline = deadline_of(timeout_ms);
-    core::Load::Next next = TRY(load->load->next(deadline));
+    core::Load::Next next = TRY(load->load->next(deadline_of(timeout_ms)));
     if (next.outcome != core::Load::Outcome::tensor) return status_of(next.outcome);
-    if (capacity > 1) load->load->wait_for_batch(deadline);
     const std::size_t apart = views_out == nullptr ? 0 : views_out->struct_size;
     auto* view = reinterpret_cast<unsigned char*>(views_out);
     std::size_t count = 0;

@@ -109,8 +109,7 @@ class Load {
     return wait(timeout.count() < 0 ? 0 : timeout.count());
   }
 
-  // The next tensor and whatever else is ready, up to capacity (at least 1); empty at the end. If
-  // it has to wait, it does so for a batch: see streamer_load_next_many().
+  // The next tensor and whatever else is ready, up to capacity (at least 1); empty at the end.
   Result<std::vector<Tensor>> next_many(std::size_t capacity) {
     std::vector<streamer_tensor*> handles(capacity);
     std::size_t count = 0;

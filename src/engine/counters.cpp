@@ -3,13 +3,6 @@
 
 namespace streamer::core::inline engine {
 
-std::uint64_t LoadCounters::bytes_ready() const noexcept {
-  std::uint64_t bytes = 0;
-  for (std::size_t i = 0; i < threads_; ++i)
-    bytes += counters_[i].bytes_ready.load(std::memory_order_relaxed);
-  return bytes;
-}
-
 std::uint64_t LoadCounters::add_to(LoadStats& stats) const noexcept {
   const auto read = [](const auto& counter) { return counter.load(std::memory_order_relaxed); };
   std::uint64_t wall_ns = 0;

@@ -34,7 +34,6 @@ class LoadCounters {
   }
   [[nodiscard]] std::size_t size() const noexcept { return threads_; }
 
-  [[nodiscard]] std::uint64_t bytes_ready() const noexcept;
   // Everything but storage_wait_ns, which is what is left of the time that is returned: how long
   // the threads have worked.
   std::uint64_t add_to(LoadStats& stats) const noexcept;

@@ -250,7 +250,6 @@ void Landing::item_landed(std::uint32_t item, ReaderCounters& mine) {
 
 void Landing::finish() noexcept {
   finished_ns_.store(steady_now_ns(), std::memory_order_relaxed);
-  news_.notify();
 }
 
 // ---- How it ends ----

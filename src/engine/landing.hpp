@@ -214,8 +214,7 @@ class Landing {
   void set_consumer_waits(bool waits) noexcept {
     consumer_waits_.store(waits, std::memory_order_relaxed);
   }
-  // Changes when an item became ready, the last byte landed, a thread went to sleep or ended, or
-  // the load stopped.
+  // Changes when an item became ready, a thread went to sleep or ended, or the load stopped.
   [[nodiscard]] ReadySignal& news() noexcept { return news_; }
 
   // ---- Holders of an item's memory ----

@@ -30,12 +30,6 @@ namespace {
 constexpr std::uint64_t kFewestSegments = 2;
 constexpr std::uint64_t kMostSegments = 1 << 20;
 
-// A consumer that takes several items at once, and had to wait for the first, is woken for a batch.
-// After each copy the threads of OpenMP (torch's) spin for 8 ms: tensors that come one by one,
-// every few milliseconds, keep them spinning, on the cores that readers need.
-constexpr std::uint64_t kBatchBytes = 64 * kMiB;
-constexpr std::chrono::milliseconds kLongestBatch{30};
-
 // By memory of the list; the host's is nullptr. Errors: device, invalid_argument.
 Result<std::vector<GpuRuntime*>> runtimes_for(const ReadingList& list, const LoadOptions& options) {
   std::vector<GpuRuntime*> runtimes;
@@ -103,18 +97,6 @@ bool may_map(const LoadSettings& settings, const LoadOptions& options,
          !settings.get(setting::kVerify) && settings.get(setting::kMaxBandwidth) == 0 &&
          !is_limited && options.host_allocator.allocate == nullptr && options.source == nullptr &&
          options.pool == nullptr && !process.is_capped();
-}
-
-// Sources need the rest of a window to go on, and the last batches are small, since nothing is read
-// while the consumer copies the very last one.
-std::uint64_t batch_bytes(const Landing& landing, std::uint64_t yielded_bytes) {
-  const std::uint64_t left = landing.plan().wanted_bytes() - yielded_bytes;
-  std::uint64_t bytes = std::min(kBatchBytes, left / 2);
-  for (std::uint32_t memory = 0; memory < landing.plan().memories().size(); ++memory) {
-    const std::uint64_t window = landing.window_bytes(memory);
-    if (window != 0) bytes = std::min(bytes, window / 2);
-  }
-  return bytes;
 }
 
 Result<void> check_order(const Integrity& integrity) {
@@ -201,10 +183,7 @@ struct Load::Running {
   const LoadSizes sizes;
   const std::uint32_t generation = fork_generation();
   const SteadyTime started = std::chrono::steady_clock::now();
-  // The consumer's own, down to hope:
-  std::uint32_t yielded = 0;
-  std::uint64_t yielded_bytes = 0;
-  bool has_waited = false;  // in the latest next()
+  std::uint32_t yielded = 0;  // the consumer's own, as the next one
   struct Hope {
     SteadyTime until;
     std::uint64_t gifts;  // what others had given back when it began
@@ -419,7 +398,6 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
                  "this load was started before fork() and its readers are in the parent; start the "
                  "load in the process that uses it");
   }
-  running.has_waited = false;
   for (;;) {
     if (landing.is_stopped()) {
       return landing.failure();
@@ -441,7 +419,6 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
         continue;
       }
       ++running.yielded;
-      running.yielded_bytes += running.plan().items()[*item].bytes;
       running.hope.reset();
       landing.item_yielded(*item);
       return Next{Outcome::tensor, &running.tensors->yield(*item)};
@@ -475,31 +452,7 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     landing.set_consumer_waits(false);
     const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - began;
     add(running.consumer_wait_ns, static_cast<std::uint64_t>(waited.count()));
-    running.has_waited = true;
   }
-}
-
-void Load::wait_for_batch(std::optional<SteadyTime> deadline) noexcept {
-  Running& running = *running_;
-  Landing& landing = running.landing();
-  // The first item is not kept back.
-  if (!running.has_waited || running.yielded == 1) return;
-  const auto began = std::chrono::steady_clock::now();
-  const SteadyTime latest = began + kLongestBatch;
-  const SteadyTime until = deadline ? std::min(*deadline, latest) : latest;
-  const std::uint64_t enough = running.yielded_bytes + batch_bytes(landing, running.yielded_bytes);
-  for (;;) {
-    const std::uint32_t ticket = landing.news().prepare();
-    const bool is_over = landing.is_stopped() || landing.finished_ns() != 0 || landing.is_stuck();
-    if (is_over || running.counters->bytes_ready() >= enough ||
-        std::chrono::steady_clock::now() >= until) {
-      landing.news().retract();
-      break;
-    }
-    landing.news().wait(ticket, until);
-  }
-  const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - began;
-  add(running.consumer_wait_ns, static_cast<std::uint64_t>(waited.count()));
 }
 
 Error Load::window_is_full() const {

@@ -69,10 +69,6 @@ class Load {
   // One thread at a time. Waits until the deadline (nullopt: forever).
   Result<Next> next(std::optional<SteadyTime> deadline);
 
-  // For a consumer that takes several at once, after a next() that yielded one: waits until many
-  // more are ready, if that next() had to wait, and no longer than a moment or until the deadline.
-  void wait_for_batch(std::optional<SteadyTime> deadline) noexcept;
-
   // Readable unless the last non-waiting next() found nothing and nothing has come since. Owned by
   // the load.
   Result<int> fd();

@@ -81,34 +81,6 @@ TEST_CASE("every item of every load is byte for byte what was stored, whatever t
   }
 }
 
-TEST_CASE("a consumer that takes several items at once is woken for a batch", "[load]") {
-  const Lab lab(equal_tensors(128, 64 * kKiB));
-  LoadSettings settings;
-  // An item every 2 ms.
-  settings.put(setting::kMaxBandwidth, 32 * kMiB).put(setting::kChunkBytes, 64 * kKiB);
-  auto load = start(lab, settings);
-  const auto requests = everything(*lab.checkpoint);
-  std::uint32_t items = 0;
-  std::uint32_t batches = 0;
-  while (TensorLease* lease = next(*load)) {
-    ++batches;
-    load->wait_for_batch(std::nullopt);
-    for (;;) {
-      lab.check(*lease, requests);
-      lease->release();
-      ++items;
-      const auto another = *load->next(SteadyTime());
-      if (another.outcome != Load::Outcome::tensor) break;
-      lease = another.lease;
-    }
-  }
-  CHECK(items == 128);
-  // Without a batch each would come by itself, or in pairs.
-  CHECK(batches <= 64);
-  // Nothing more comes: there is nothing to wait for.
-  load->wait_for_batch(std::nullopt);
-}
-
 TEST_CASE("cold chunks are read past the page cache and cached ones from it", "[load]") {
   const Lab lab(equal_tensors(8, 4 * kMiB));
   if (!allows_direct_reads(lab.path(0)))
