@@ -7,6 +7,7 @@ import fnmatch
 import functools
 import os
 import struct
+import time
 import weakref
 from typing import (Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple,
                     Union)
@@ -18,10 +19,14 @@ from .errors import InvalidArgumentError, StreamerError, UnsupportedError, call
 from .ranks import as_ranks
 from .settings import NativeSettings, explain
 from .tensor import FRAMEWORK_NAMES, Tensor
+from .torch_threads import SleepBetweenCopies
 from .waiting import call_for_handle
 
 # How long a wait in the library lasts before Python looks for signals.
 _TICK_MS = 100
+# A loop that waits longer than this is one that keeps up with its source: what its copies take from the
+# cores is missing there. Tensors of cached files come sooner.
+_LONG_WAIT_S = 0.01
 
 # The most tensors that one call of the library returns, if all of the load is in memory anyway.
 _AT_ONCE = 256
@@ -184,6 +189,7 @@ class Load:
         self._ranks = as_ranks(group, settings, device)
         self._pid = os.getpid()
         self._handle = ctypes.c_void_p()
+        self._sleep_between_copies = SleepBetweenCopies()
         self._tell = lambda: None
         self._ready = collections.deque()
         self._handles = (ctypes.c_void_p * _AT_ONCE)()
@@ -252,6 +258,8 @@ class Load:
             self.is_limited = _limit_of(in_force) not in ("auto", "unlimited", "-1") or \
                 "device_memory_limit" in in_force
             self._at_once = 1 if self.is_limited else _AT_ONCE
+            self._yields_host_memory = not self._destinations and \
+                parse_device(device)[0] == _native.DEVICE_HOST
             self.total = library.plan_item_count(plan)
             self.total_bytes = library.plan_bytes(plan)
             kind, number = parse_device(device)
@@ -323,9 +331,12 @@ class Load:
         if self.moves_out:
             self._move_out()
         count = ctypes.c_size_t()
+        began = time.monotonic()
         try:
             status = call(library.load_next_many, self._handle, timeout_ms, self._at_once,
                           self._handles, self._views, ctypes.byref(count))
+            if self._yields_host_memory and time.monotonic() - began > _LONG_WAIT_S:
+                self._sleep_between_copies.start()
             if status != _native.OK:
                 return None, status == _native.END
             self._take(count.value)
@@ -420,6 +431,7 @@ class Load:
         handle, self._handle = self._handle, ctypes.c_void_p()
         self._ready.clear()
         self._tell()  # wakes a task that awaits the descriptor, which is closed now
+        self._sleep_between_copies.stop()
         if handle and os.getpid() == self._pid:
             library.load_close(handle)
         self._destinations = {}
