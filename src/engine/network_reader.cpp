@@ -194,7 +194,9 @@ bool NetworkReader::start_next() {
 std::uint32_t NetworkReader::chunks_per_request() const {
   // A cap on bandwidth holds for short times only if requests are short.
   if (settings_.get(setting::kChunkBytes) != 0 || landing_.is_capped()) return 1;
-  RequestNeed need{.unclaimed_bytes = static_cast<double>(chunks_.left()) * chunk_bytes_,
+  const std::uint32_t unclaimed = chunks_.left();
+  RequestNeed need{.unclaimed_bytes = static_cast<double>(unclaimed) * chunk_bytes_,
+                   .asked_bytes = static_cast<double>(chunks_.size() - unclaimed) * chunk_bytes_,
                    .connections = share_.target(),
                    .own_connections = share_.connections(number_),
                    .first_byte_s = first_byte_s_,

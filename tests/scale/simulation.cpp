@@ -184,6 +184,7 @@ class Replica {
     // The plan is made of all headers.
     if (headers_ > 0 || unclaimed_ <= 0) return false;
     RequestNeed need{.unclaimed_bytes = unclaimed_,
+                     .asked_bytes = loads_.model_bytes - unclaimed_,
                      .connections = tuner_.target(),
                      .own_connections = tuner_.target(),
                      .first_byte_s = store_.first_byte_s,
