@@ -453,7 +453,7 @@ typedef struct streamer_process_use {
   uint64_t memory_bytes;       /* host memory that loads hold now, between storage and release */
   uint64_t memory_limit_bytes; /* for all loads with memory_limit=auto; 0: none started yet */
   uint32_t loads;              /* not closed yet, or with tensors not released yet */
-  uint32_t network_loads;      /* of these, the ones that read over a network */
+  uint32_t network_loads;      /* of these, the ones that are reading over a network */
 } streamer_process_use;
 #define STREAMER_PROCESS_USE_INIT {sizeof(streamer_process_use), 0, 0, 0, 0}
 STREAMER_API void streamer_process_use_init(streamer_process_use *made, size_t size);

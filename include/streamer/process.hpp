@@ -20,7 +20,7 @@ struct ProcessUse {
   std::uint64_t memory_bytes = 0;        // host memory held between storage and release
   std::uint64_t memory_limit_bytes = 0;  // for all loads with memory_limit=auto; 0: none yet
   std::uint32_t loads = 0;               // not closed yet, or with tensors not released yet
-  std::uint32_t network_loads = 0;       // of these, the ones that read over a network
+  std::uint32_t network_loads = 0;       // of these, the ones that are reading over a network
 };
 
 // Thread-safe.

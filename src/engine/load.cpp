@@ -230,7 +230,8 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   const CuFile* const cu_file = TRY(cu_file_for(list, settings));
   auto objects = TRY(source_objects(*checkpoint));
   // An ordered source has its own buffers.
-  const ReadingFrom from = ordered == nullptr ? reading_from(objects) : ReadingFrom{};
+  ReadingFrom from = ordered == nullptr ? reading_from(objects) : ReadingFrom{};
+  from.takes_turns = options.pool != nullptr;
   // An ordered source places its items itself; an allocator's memory is all there from the
   // beginning.
   const HostMemoryUse use{

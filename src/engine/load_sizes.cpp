@@ -247,7 +247,9 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
   sizes.file_readers = file_readers.value;
   // One without a connection would only wait.
   const std::uint32_t fixed = given_connections(settings);
-  sizes.network_readers = std::min(std::clamp(machine.cores / 2, 1U, kMostNetworkReaders),
+  // With two, the next load begins while the last requests of the one before it are on their way.
+  const std::uint32_t fewest = from.takes_turns ? 2 : 1;
+  sizes.network_readers = std::min(std::clamp(machine.cores / 2, fewest, kMostNetworkReaders),
                                    fixed == 0 ? kMostNetworkReaders : fixed);
   const bool is_elastic =
       use.is_elastic &&
@@ -279,8 +281,8 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
         {"file readers", fmt::format("{}", sizes.file_readers), std::move(file_readers.reason)});
   if (from.network) {
     said.push_back({"network readers", fmt::format("{}", sizes.network_readers),
-                    fmt::format("one for every two of {} cores, 1 to {}, no more than connections",
-                                machine.cores, kMostNetworkReaders)});
+                    fmt::format("one for every two of {} cores, {} to {}, no more than connections",
+                                machine.cores, fewest, kMostNetworkReaders)});
     said.push_back(
         {"connections", fmt::format("{}", sizes.connections.first), std::move(connections.reason)});
   }

@@ -21,6 +21,7 @@ struct ReadingFrom {
   bool files = false;        // threads with their own buffers
   bool network = false;      // connections
   bool reads_block = false;  // some of those threads wait for one read at a time
+  bool takes_turns = false;  // with other loads on the same threads: see ReaderPool
 };
 
 // What was chosen and why, for humans.

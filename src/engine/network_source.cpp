@@ -9,6 +9,24 @@
 
 namespace streamer::core::inline engine {
 
+namespace {
+
+// A load whose readers wait for their turn, or are done, leaves its connections to others.
+class TakesConnections {
+ public:
+  TakesConnections(LoadShare& share, std::uint32_t most) : share_(share) {
+    share_.joins_network(most);
+  }
+  TakesConnections(const TakesConnections&) = delete;
+  TakesConnections& operator=(const TakesConnections&) = delete;
+  ~TakesConnections() { share_.leaves_network(); }
+
+ private:
+  LoadShare& share_;
+};
+
+}  // namespace
+
 Result<std::unique_ptr<Source>> NetworkSource::make(SourceParts parts) {
   const std::uint32_t threads = parts.chunks.empty() ? 0 : parts.sizes.network_readers;
   std::unique_ptr<NetworkSource> made(new NetworkSource(std::move(parts), threads));
@@ -27,9 +45,8 @@ NetworkSource::NetworkSource(SourceParts parts, std::uint32_t threads)
       threads_(threads),
       share_(parts.sizes.connections, threads, parts.sizes.network_buffer_bytes,
              parts.landing.share().process()),
-      loops_(parts.loops) {
-  if (threads != 0) parts.landing.share().joins_network(parts.sizes.connections.most);
-}
+      most_connections_(parts.sizes.connections.most),
+      loops_(parts.loops) {}
 
 void NetworkSource::run(std::uint32_t number, ReaderCounters& mine) {
   // Waits outside its own loop, such as for credentials, end with the load.
@@ -42,6 +59,7 @@ void NetworkSource::run(std::uint32_t number, ReaderCounters& mine) {
                                      .share = share_,
                                      .settings = settings_,
                                      .loops = loops_};
+  const TakesConnections scope_of_connections(landing_.share(), most_connections_);
   NetworkReader(shared, *wakes_[number], number, mine).run();
 }
 

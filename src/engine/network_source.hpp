@@ -33,6 +33,7 @@ class NetworkSource final : public Source {
   ChunkQueue chunks_;
   const std::uint32_t threads_;
   NetworkShare share_;
+  const std::uint32_t most_connections_;
   IdleLoops* const loops_;
   Operation* operation_ = nullptr;  // ends waits of threads outside their event loops
   std::vector<WakeFd*> wakes_;      // by thread

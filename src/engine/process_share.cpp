@@ -16,7 +16,7 @@ LoadShare::~LoadShare() {
   process_.state_.with([&](auto& state) {
     std::erase(state.loads, this);
     state.held_bytes -= held_bytes_;
-    if (is_of_network_) --state.network_loads;
+    if (network_readers_ != 0) --state.network_loads;
     process_.publish_connections(state);
     process_.gifts_.fetch_add(1, std::memory_order_relaxed);
     ProcessShare::tell_refused(state);
@@ -48,12 +48,17 @@ void LoadShare::give(std::uint64_t bytes) noexcept {
   });
 }
 
-// From now on the process's connections are divided by one more load.
 void LoadShare::joins_network(std::uint32_t most_connections) noexcept {
   process_.state_.with([&](auto& state) {
-    is_of_network_ = true;
-    ++state.network_loads;
+    if (network_readers_++ == 0) ++state.network_loads;
     state.automatic_connections = most_connections;
+    process_.publish_connections(state);
+  });
+}
+
+void LoadShare::leaves_network() noexcept {
+  process_.state_.with([&](auto& state) {
+    if (--network_readers_ == 0) --state.network_loads;
     process_.publish_connections(state);
   });
 }

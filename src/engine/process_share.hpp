@@ -52,9 +52,10 @@ class LoadShare {
   // is_due: the request must not be refused.
   [[nodiscard]] bool take(std::uint64_t bytes, bool is_due) noexcept;
   void give(std::uint64_t bytes) noexcept;
-  // From now on it counts among the loads that share connections, of which it would use so many at
-  // most if it were alone.
+  // Each of its network readers, when it begins and when it ends: in between, the load counts among
+  // those that share connections, of which it would use so many at most if it were alone.
   void joins_network(std::uint32_t most_connections) noexcept;
+  void leaves_network() noexcept;
   // Whether its last request was refused and nothing has come back since.
   [[nodiscard]] bool is_refused() const noexcept {
     // acquire: pairs with the release in tell_refused().
@@ -72,7 +73,7 @@ class LoadShare {
   const std::function<void()> on_room_;
   // Under the process's lock:
   std::uint64_t held_bytes_ = 0;
-  bool is_of_network_ = false;
+  std::uint32_t network_readers_ = 0;
   std::atomic<bool> is_refused_{false};  // changed under it
 };
 

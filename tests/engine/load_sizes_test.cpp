@@ -58,6 +58,23 @@ TEST_CASE("W4 what a load takes for tensors and for reading adds up to its limit
   }
 }
 
+TEST_CASE("loads that take turns on the same threads have two network readers at least", "[sizes]") {
+  TensorTable tensors;
+  tensors.add({.name = "t", .dtype = Dtype::u8, .shape = {}, .object = 0, .bytes = {0, 1}});
+  const auto readers = [&](std::uint32_t cores, bool takes_turns, std::uint32_t concurrency) {
+    LoadSettings settings;
+    settings.put(setting::kConcurrency, concurrency);
+    const ReadingFrom from{.network = true, .takes_turns = takes_turns};
+    Machine machine;
+    machine.cores = cores;
+    return size_load(settings, list_of(3, 1000), tensors, from, {}, machine)->network_readers;
+  };
+  CHECK(readers(2, false, 0) == 1);
+  CHECK(readers(2, true, 0) == 2);
+  CHECK(readers(6, true, 0) == readers(6, false, 0));
+  CHECK(readers(2, true, 1) == 1);
+}
+
 TEST_CASE("a load begins with as many connections as target_gbps takes, and connections wins",
           "[sizes]") {
   TensorTable tensors;

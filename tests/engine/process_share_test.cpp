@@ -101,6 +101,22 @@ TEST_CASE("loads over a network have equal parts of the connections", "[process]
   CHECK(process.connections_each() == 9);
 }
 
+TEST_CASE("a load has its part of the connections while one of its readers runs", "[process]") {
+  ProcessShare process;
+  LoadShare reads(process, nobody_waits);
+  LoadShare waits_its_turn(process, nobody_waits);
+  reads.joins_network(256);
+  reads.joins_network(256);
+  CHECK(process.use().network_loads == 1);
+  CHECK(process.connections_each() == 256);
+  reads.leaves_network();
+  waits_its_turn.joins_network(256);
+  CHECK(process.connections_each() == 128);
+  reads.leaves_network();
+  CHECK(process.use().network_loads == 1);
+  CHECK(process.connections_each() == 256);
+}
+
 TEST_CASE("a child counts its own loads only", "[process]") {
   LoadShare of_parent(ProcessShare::mine(), nobody_waits);
   REQUIRE(of_parent.take(1000, true));

@@ -359,7 +359,7 @@ class ProcessUse(NamedTuple):
     memory_bytes: int  # host memory that they hold between storage and release
     memory_limit_bytes: int  # for all loads with memory_limit=auto; 0: none started yet
     loads: int  # not closed yet, or with tensors not released yet
-    network_loads: int  # of these, the ones that read over a network
+    network_loads: int  # of these, the ones that are reading over a network
 
 
 def configure_process(settings: Optional[Mapping[str, object]] = None) -> None:
