@@ -58,7 +58,8 @@ TEST_CASE("W4 what a load takes for tensors and for reading adds up to its limit
   }
 }
 
-TEST_CASE("loads that take turns on the same threads have two network readers at least", "[sizes]") {
+TEST_CASE("loads that take turns on the same threads have two network readers at least",
+          "[sizes]") {
   TensorTable tensors;
   tensors.add({.name = "t", .dtype = Dtype::u8, .shape = {}, .object = 0, .bytes = {0, 1}});
   const auto readers = [&](std::uint32_t cores, bool takes_turns, std::uint32_t concurrency) {
