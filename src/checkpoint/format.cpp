@@ -50,12 +50,14 @@ const Format& format_of(std::span<const Format> among, std::span<const std::byte
   return *found;
 }
 
-bool has_format_suffix(std::string_view name) noexcept {
-  return std::any_of(std::begin(kFormats), std::end(kFormats), [&](const Format& format) {
+std::string_view format_suffix(std::string_view name) noexcept {
+  for (const Format& format : kFormats) {
     const std::string_view suffix = format.suffix;
-    return name.size() > suffix.size() &&
-           equal_ignoring_case(name.substr(name.size() - suffix.size()), suffix);
-  });
+    if (name.size() > suffix.size() &&
+        equal_ignoring_case(name.substr(name.size() - suffix.size()), suffix))
+      return suffix;
+  }
+  return {};
 }
 
 }  // namespace streamer::core::inline checkpoint

@@ -50,7 +50,10 @@ struct Format {
 [[nodiscard]] const Format& format_of(std::span<const Format> among,
                                       std::span<const std::byte> first,
                                       std::uint64_t file_bytes) noexcept;
-// Whether a file's name has the suffix of a format.
-[[nodiscard]] bool has_format_suffix(std::string_view name) noexcept;
+// The suffix of a format that a file's name ends in; empty if there is none.
+[[nodiscard]] std::string_view format_suffix(std::string_view name) noexcept;
+[[nodiscard]] inline bool has_format_suffix(std::string_view name) noexcept {
+  return !format_suffix(name).empty();
+}
 
 }  // namespace streamer::core::inline checkpoint

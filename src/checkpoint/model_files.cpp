@@ -21,7 +21,6 @@ namespace streamer::core::inline checkpoint {
 
 namespace {
 
-constexpr std::string_view kSafetensors = ".safetensors";
 constexpr std::size_t kMostNames = 5;
 
 // The suffixes of unfinished downloads, by the programs that make them.
@@ -61,7 +60,7 @@ std::string take_variant(std::string_view& name) {
   return variant;
 }
 
-// A safetensors file's name, taken apart: STEM[.VARIANT][-PART-of-PARTS][.VARIANT].safetensors.
+// The name of a file of tensors, taken apart: STEM[.VARIANT][-PART-of-PARTS][.VARIANT].SUFFIX.
 struct FileName {
   std::string name;
   std::string stem;
@@ -96,7 +95,7 @@ FileName take_apart(const std::string& name) {
   FileName file;
   file.name = name;
   std::string_view body(name);
-  body.remove_suffix(kSafetensors.size());
+  body.remove_suffix(format_suffix(name).size());
   take_part(body, file);
   file.variant = take_variant(body);
   // Of old versions of diffusers: "x-00001-of-00002.fp16".
@@ -116,10 +115,11 @@ std::optional<IndexName> take_index_apart(std::string_view name) {
   constexpr std::string_view kJson = ".json";
   if (!ends_ignoring_case(name, kJson)) return std::nullopt;
   const std::string lower = to_lower(name.substr(0, name.size() - kJson.size()));
-  const std::size_t at = lower.rfind(".safetensors.");
+  constexpr std::string_view kOf = ".safetensors";
+  const std::size_t at = lower.rfind(std::string(kOf) + ".");
   if (at == std::string::npos || at == 0) return std::nullopt;
   std::string_view rest(lower);
-  rest.remove_prefix(at + kSafetensors.size());
+  rest.remove_prefix(at + kOf.size());
   IndexName index;
   index.name = name;
   // ".index", ".index.fp16" or ".fp16.index"

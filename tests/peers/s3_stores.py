@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """s3:// on S3-compatible servers, compared with boto3 on the same objects.
 
-By hand, not in CI: pip install -r requirements.txt, then s3_stores.py STREAMER
-Each of these that is in PATH is tried (radosgw is in the test suite): versitygw (go install
-github.com/versity/versitygw/cmd/versitygw@v1.8.0), s3rver (npm install s3rver@3.7.1), moto_server (pip
-install 'moto[server,s3]').
+By hand, not in CI: pip install -r requirements.txt, then s3_stores.py STREAMER, best where there is no
+network but loopback (unshare --net; ip link set lo up), since some ask for updates.
+Each of these that is in PATH is tried (radosgw is in the test suite): minio (go install
+github.com/minio/minio@latest), weed (go get -tool github.com/seaweedfs/seaweedfs/weed@latest, then go
+build), versitygw (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0), s3rver (npm install
+s3rver@3.7.1), moto_server (pip install 'moto[server,s3]').
 """
 
 import json
@@ -14,8 +16,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from typing import Dict, List, NamedTuple
 
 import boto3
+import botocore.exceptions
 from botocore.config import Config
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -26,17 +31,39 @@ from ports import free_ports, wait_for  # noqa: E402
 from store_case import ODD_NAMES, checkpoint  # noqa: E402
 
 STREAMER = os.path.abspath(sys.argv[1])
-# s3rver accepts only these.
-KEY = {"ROOT_ACCESS_KEY": "S3RVER", "ROOT_SECRET_KEY": "S3RVER"}
+KEY, SECRET = "EXAMPLEKEY", "not-a-secret"
+
+
+class Server(NamedTuple):
+    name: str  # doctor's
+    command: List[str]
+    environment: Dict[str, str]
+    key: str = KEY
+    secret: str = SECRET
 
 
 def servers(port, folder):
-    data = os.path.join(folder, "data")
-    os.mkdir(data)
-    yield "versitygw", ["versitygw", "--port", f"127.0.0.1:{port}", "posix", data], {}
-    yield "s3rver", ["s3rver", "-d", os.path.join(folder, "s3rver"), "-a", "127.0.0.1", "-p",
-                     str(port)], {"NODE_OPTIONS": "--openssl-legacy-provider"}
-    yield "moto", ["moto_server", "-H", "127.0.0.1", "-p", str(port)], {}
+    data = {name: os.path.join(folder, name) for name in ("minio", "weed", "versitygw", "s3rver")}
+    for path in data.values():
+        os.mkdir(path)
+    at = f"127.0.0.1:{port}"
+    yield Server("MinIO", ["minio", "server", "--address", at, data["minio"]],
+                 {"MINIO_ROOT_USER": KEY, "MINIO_ROOT_PASSWORD": SECRET, "MINIO_UPDATE": "off"})
+    identities = os.path.join(folder, "identities.json")
+    with open(identities, "w", encoding="ascii") as out:
+        json.dump({"identities": [{"name": "test", "actions": ["Admin", "Read", "List", "Write"],
+                                   "credentials": [{"accessKey": KEY, "secretKey": SECRET}]}]}, out)
+    inner = [f"-{part}={number}" for part, number in zip(
+        ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port",
+         "filer.port.grpc", "s3.port.grpc"), free_ports(7))]
+    yield Server("SeaweedFS", ["weed", "server", "-s3", f"-dir={data['weed']}", "-ip=127.0.0.1",
+                               f"-s3.port={port}", f"-s3.config={identities}",
+                               "-master.telemetry=false", *inner], {})
+    yield Server("versitygw", ["versitygw", "--port", at, "posix", data["versitygw"]],
+                 {"ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": SECRET})
+    yield Server("s3rver", ["s3rver", "-d", data["s3rver"], "-a", "127.0.0.1", "-p", str(port)],
+                 {"NODE_OPTIONS": "--openssl-legacy-provider"}, "S3RVER", "S3RVER")
+    yield Server("moto", ["moto_server", "-H", "127.0.0.1", "-p", str(port)], {})
 
 
 def objects():
@@ -55,17 +82,28 @@ def objects():
 
 
 class Trial:
-    def __init__(self, name, url, folder):
-        self.name, self.folder, self.wrong = name, folder, 0
+    def __init__(self, server, url, folder):
+        self.name, self.folder, self.wrong = server.name, folder, 0
         self.env = {"PATH": os.environ["PATH"], "HOME": folder, "AWS_ENDPOINT_URL": url,
-                    "AWS_ACCESS_KEY_ID": KEY["ROOT_ACCESS_KEY"], "AWS_EC2_METADATA_DISABLED": "true",
-                    "AWS_SECRET_ACCESS_KEY": KEY["ROOT_SECRET_KEY"]}
+                    "AWS_ACCESS_KEY_ID": server.key, "AWS_EC2_METADATA_DISABLED": "true",
+                    "AWS_SECRET_ACCESS_KEY": server.secret}
         self.client = boto3.client(
             "s3", endpoint_url=url, region_name="us-east-1",
-            aws_access_key_id=KEY["ROOT_ACCESS_KEY"], aws_secret_access_key=KEY["ROOT_SECRET_KEY"],
+            aws_access_key_id=server.key, aws_secret_access_key=server.secret,
             config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1},
                           request_checksum_calculation="when_required"))
-        self.client.create_bucket(Bucket="bucket")
+        self.make_bucket()
+
+    def make_bucket(self):
+        """Once the server is ready, which may be after its port is open."""
+        until = time.monotonic() + 60
+        while True:
+            try:
+                return self.client.create_bucket(Bucket="bucket")
+            except (botocore.exceptions.ClientError, botocore.exceptions.HTTPClientError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
 
     def streamer(self, *arguments, env=None):
         return subprocess.run([STREAMER, *arguments], env=self.env | (env or {}),
@@ -87,6 +125,22 @@ class Trial:
             except Exception as refused:  # noqa: BLE001: whatever it is, the server cannot do it
                 print(f"left out: {self.name} cannot keep {name[:40]!r} ({str(refused)[:100]})")
         return kept
+
+    def verify(self):
+        """Says, and does not judge: with verify=required, objects uploaded without a checksum and with
+        one."""
+        uris = {"without": "s3://bucket/m", "with": "s3://bucket/summed/model.safetensors"}
+        content, _ = checkpoint({"t": 90_000}, 7)
+        try:
+            self.client.put_object(Bucket="bucket", Key="summed/model.safetensors", Body=content,
+                                   ChecksumAlgorithm="CRC32")
+        except botocore.exceptions.ClientError as refused:
+            print("       refuses an upload with CRC32:", str(refused)[:150])
+            del uris["with"]
+        for what, uri in uris.items():
+            done = self.streamer("load", uri, "--set", "verify=required")
+            said = (done.stderr.strip().splitlines() or ["good"])[0][-150:]
+            print(f"       verify=required, uploaded {what} CRC32: {said}")
 
     def run(self):
         kept = self.upload()
@@ -117,8 +171,7 @@ class Trial:
             self.check(" ".join(command), done.returncode == 0, done.stderr)
         done = self.streamer("ls", "s3://bucket/m", env={"AWS_REGION": "eu-west-1"})
         self.check("signed for another region", done.returncode == 0, done.stderr)
-        done = self.streamer("load", "s3://bucket/m", "--set", "verify=required")
-        print("       verify=required:", (done.stderr.strip().splitlines() or ["good"])[0][-200:])
+        self.verify()
         for uri in ("s3://bucket/m/none.safetensors", "s3://nobucket/m"):
             done = self.streamer("load", uri)
             self.check(f"{uri} is not there", done.returncode == 3 and "404" in done.stderr,
@@ -131,22 +184,22 @@ def main():
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         [port] = free_ports(1)
-        for name, command, env in servers(port, folder):
-            if not shutil.which(command[0]):
-                print(f"skipped: {command[0]} is not in PATH")
+        for server in servers(port, folder):
+            if not shutil.which(server.command[0]):
+                print(f"skipped: {server.command[0]} is not in PATH")
                 continue
             own = tempfile.mkdtemp(dir=folder)
             with open(os.path.join(own, "log"), "wb") as log:
-                server = subprocess.Popen(command, stdout=log, stderr=log, cwd=own,
-                                          env={**os.environ, **KEY, **env})
+                process = subprocess.Popen(server.command, stdout=log, stderr=log, cwd=own,
+                                           env={**os.environ, **server.environment})
             try:
-                wait_for(port, server, 30)
-                trial = Trial(name, f"http://127.0.0.1:{port}", own)
+                wait_for(port, process, 60)
+                trial = Trial(server, f"http://127.0.0.1:{port}", own)
                 trial.run()
                 wrong += trial.wrong
             finally:
-                server.terminate()
-                server.wait()
+                process.terminate()
+                process.wait()
     sys.exit(wrong != 0)
 
 
