@@ -28,11 +28,12 @@ else
   if [ -x "$streamer" ]; then
     echo "1. building what changed since $build was made"
   else
-    echo "1. building the command in $build: some minutes, once"
+    echo "1. building the command and the library in $build: some minutes, once"
   fi
   [ -d "$build" ] || meson setup "$build" "$root" -Dbuildtype=release -Dtests=disabled \
     -Dbenchmarks=disabled -Dexamples=disabled -Dunity=on -Dunity_size=100 >/dev/null
-  ninja -C "$build" --quiet src/cli/streamer
+  # The library's file has its version in its name.
+  ninja -C "$build" --quiet src/cli/streamer "capi/$(readlink "$build/capi/libstreamer.so.0")"
 fi
 
 echo "2. writing a checkpoint of about $mebibytes MiB to $folder"

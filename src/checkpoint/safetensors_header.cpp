@@ -246,9 +246,13 @@ Result<void> keep(Reader& reader, std::uint64_t data_begin, std::uint64_t file_b
   }
   const auto file_end = checked_add(data_begin, end);
   if (!file_end || *file_end > file_bytes || (is_strict && *file_end != file_bytes)) {
-    return broken("MetadataIncompleteBuffer",
-                  "the header ends at byte {} and the tensors take {} bytes, but the file has {}",
-                  data_begin, end, file_bytes);
+    const bool is_cut = !file_end || *file_end > file_bytes;
+    return broken(
+        "MetadataIncompleteBuffer",
+        "the header ends at byte {} and the tensors take {} bytes, but the file has {}: {}",
+        data_begin, end, file_bytes,
+        is_cut ? "it was truncated, or not fetched whole; fetch it again"
+               : "bytes were added, or it is another file's header");
   }
   for (const Entry& entry : entries) {
     header.tensors.add({.name = entry.name,

@@ -44,7 +44,10 @@ void print_text(const LoadFigures& figures) {
              figures["bytes_to_devices"], human_bytes(figures["staging_bytes"]),
              human_bytes(figures["device_bytes"]));
   }
-  write_to(stdout, "verified: {} of {} files\n", stats.objects_verified, stats.objects);
+  if (stats.objects_verified != 0)
+    write_to(stdout, "verified: {} of {} files\n", stats.objects_verified, stats.objects);
+  else
+    write_to(stdout, "verified: none of {} files (see the setting verify)\n", stats.objects);
   write_to(stdout, "chunks: {}; retries: {}\n", figures["chunks"], figures["retries"]);
   write_to(stdout, "held back by: {}\n", held_back_by(stats));
   print_notes(stats.notes);

@@ -21,11 +21,11 @@ std::string roff(std::string_view text) {
 }
 
 std::string bold(std::string_view text) {
-  return "\\fB" + roff(text) + "\\fR";
+  return fmt::format("\\fB{}\\fR", roff(text));
 }
 
 std::string italic(std::string_view text) {
-  return "\\fI" + roff(text) + "\\fR";
+  return fmt::format("\\fI{}\\fR", roff(text));
 }
 
 std::string tagged(const std::string& tag, std::string_view text) {
@@ -43,9 +43,9 @@ std::string options_text(const std::vector<OptionDefinition>& options) {
     for (const std::string& name : option.names)
       tag += (tag.empty() ? "" : ", ") + bold(name);
     if (!option.choices.empty()) {
-      tag += " " + italic(fmt::format("{}", fmt::join(option.choices, "|")));
+      tag += fmt::format(" {}", italic(fmt::format("{}", fmt::join(option.choices, "|"))));
     } else if (option.takes_value) {
-      tag += " " + italic("VALUE");
+      tag += fmt::format(" {}", italic("VALUE"));
     }
     text += tagged(tag, option.description);
   }
@@ -56,7 +56,8 @@ std::string command_text(const ProgramDefinition& program, const CommandDefiniti
   std::string usage = bold(program.name + " " + command.name);
   if (!command.options.empty()) usage += " [" + italic("options") + "]";
   for (const OptionDefinition& argument : command.arguments)
-    usage += " " + italic(argument.names.front()) + (argument.may_repeat ? " ..." : "");
+    usage +=
+        fmt::format(" {}{}", italic(argument.names.front()), argument.may_repeat ? " ..." : "");
   std::string text =
       fmt::format(".SS {}\n{}\n.PP\n{}.\n", command.name, usage, roff(command.description));
   for (const OptionDefinition& argument : command.arguments)
@@ -92,9 +93,9 @@ std::string manual_page(const ProgramDefinition& program) {
           roff(
               "A URI is a safetensors file, a directory or prefix, or a shard index, written as "
               "/path, path, file:///path, s3://bucket/key, gs://bucket/object, "
-              "az://container/blob or https://host/path. In it, * and [...] match within one name "
-              "and ** any number of folders, as in a shell, except in https:// URIs; ? does so in "
-              "local paths only. Quote such a URI.") +
+              "az://container/blob, hf://organisation/model or https://host/path. In it, * and "
+              "[...] match within one name and ** any number of folders, as in a shell, except in "
+              "https:// URIs; ? does so in local paths only. Quote such a URI.") +
           "\n";
   page += section("COMMANDS");
   for (const CommandDefinition& command : program.commands)

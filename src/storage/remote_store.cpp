@@ -28,6 +28,13 @@ constexpr std::uint32_t kAttemptsAtTheStart = 6;
 // An attempt that lasted this long and brought nothing is logged at once.
 constexpr std::chrono::seconds kLongAttempt{2};
 
+// What fails before a request is sent, such as looking for credentials, does not know for which
+// object it was.
+Result<SignedRequest> about(const Uri& uri, Result<SignedRequest> request) {
+  if (request || !request.error().fields().uri.empty()) return request;
+  return std::move(request).error().at(uri.text());
+}
+
 void be_brief(Verdict& verdict, const Transfer& transfer) {
   if (transfer.fault() == TransferFault::unreachable ||
       transfer.fault() == TransferFault::unresolved)
@@ -253,7 +260,8 @@ Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<
                           .stall_timeout = limits_.stall_timeout};
   while (range.size != 0) {
     const ByteRange rest{done, range.end() - done};
-    const SignedRequest request = TRY(range_request(object.uri, rest, object.etag));
+    const SignedRequest request =
+        TRY(about(object.uri, range_request(object.uri, rest, object.etag)));
     MemorySink sink(rest, expected(object, request), to.data() + (done - range.offset), &broken);
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));
@@ -300,7 +308,7 @@ Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
   TransferOptions options{.connect_timeout = limits_.connect_timeout,
                           .stall_timeout = limits_.stall_timeout};
   for (;;) {
-    const SignedRequest request = TRY(range_request(uri, wanted, ""));
+    const SignedRequest request = TRY(about(uri, range_request(uri, wanted, "")));
     MemorySink sink(wanted, {}, first.data(), nullptr);
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));
@@ -349,7 +357,7 @@ Result<HttpAnswer> RemoteStore::fetch(const Uri& uri, const MakeRequest& make, c
                           .stall_timeout = limits_.stall_timeout,
                           .kept_bytes = most_bytes};
   for (;;) {
-    const SignedRequest request = TRY(make());
+    const SignedRequest request = TRY(about(uri, make()));
     KeepBody sink;
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));

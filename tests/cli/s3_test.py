@@ -334,7 +334,7 @@ class S3(unittest.TestCase):
                 done = load("store")
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertIn("warning: s3://bucket/m.safetensors is not verified", done.stderr)
-                self.assertIn("verified: 0 of 1 files", done.stdout)
+                self.assertIn("verified: none of 1 files", done.stdout)
                 counts = json.loads(load("store", "--json").stdout)
                 self.assertEqual((counts["objects"], counts["objects_verified"]), (1, 0))
                 done = load("required")

@@ -496,6 +496,11 @@ class Package(unittest.TestCase):
                               input=pickle.dumps((self.path, settings)), check=True)
         self.assertEqual(int(done.stdout), len(self.tensors))
 
+    def test_a_misspelt_argument_fails_at_the_call(self):
+        with self.assertRaisesRegex(TypeError, r"load\(\) has no argument 'framwork'; did you mean "
+                                               r"framework\?"):
+            libstreamer.load(self.path, framwork="torch")
+
     def test_a_bar_of_tqdm_if_there_is_one(self):
         class Bar:
             made = []

@@ -12,6 +12,8 @@ shared library of libstreamer must be beside this package, named by STREAMER_LIB
 loader looks.
 """
 import ctypes as _ctypes
+import difflib as _difflib
+import inspect as _inspect
 import os as _os
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 from typing import Tuple, Union
@@ -171,6 +173,11 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     inherits the settings it was opened with, and accepts load settings only: others belong to open().
     """
     convert = _converter(framework)
+    _check_options("load", options)
+    return _yield_all(source, framework, convert, progress, options)
+
+
+def _yield_all(source, framework, convert, progress, options):
     with start(source, **options) as running:
         if framework is None and not progress:
             yield from running
@@ -188,6 +195,16 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
                 del converted
         finally:
             finish()
+
+
+def _check_options(function, options):
+    known = [name for name, one in _inspect.signature(start).parameters.items()
+             if one.kind is one.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            like = _difflib.get_close_matches(name, [*known, "framework", "progress"], 1)
+            hint = f"; did you mean {like[0]}?" if like else ""
+            raise TypeError(f"{function}() has no argument {name!r}{hint}")
 
 
 def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, strict: bool = True,

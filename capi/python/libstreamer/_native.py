@@ -222,6 +222,11 @@ def _offer_certifi():
         os.environ.setdefault("STREAMER_DEBUG_LAST_CA_BUNDLE", path)
 
 
+def _of_link(path):
+    is_dangling = os.path.islink(path) and not os.path.exists(path)
+    return f" ({path} is a link to {os.readlink(path)}, which does not exist)" if is_dangling else ""
+
+
 def _candidates():
     named = os.environ.get("STREAMER_LIBRARY")
     if named:
@@ -236,7 +241,7 @@ def _load():
         try:
             library = ctypes.CDLL(path)
         except OSError as error:
-            tried.append(str(error))
+            tried.append(f"{error}{_of_link(path)}")
             continue
         if not hasattr(library, "streamer_version"):
             tried.append(f"{path} is not libstreamer")

@@ -47,7 +47,10 @@ Result<AwsCredentials> search(const AwsContext& context) {
   }
   return Error(
       ErrorKind::permission_denied,
-      fmt::format("no credentials were found ({}); for a public bucket set s3_unsigned", reasons));
+      fmt::format(
+          "no credentials were found ({}); log in as for the aws command, set "
+          "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or s3_unsigned=yes for a public bucket",
+          reasons));
 }
 
 }  // namespace

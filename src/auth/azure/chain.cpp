@@ -65,7 +65,7 @@ Result<BearerToken> search(const AzureContext& context) {
   }
   return Error(ErrorKind::permission_denied,
                fmt::format("no credentials were found ({}); set an account key, a SAS token or a "
-                           "connection string, or azure_unsigned for a public container",
+                           "connection string, or azure_unsigned=yes for a public container",
                            reasons));
 }
 
