@@ -46,7 +46,7 @@ int run_snapshot(const PullArguments& arguments);
 // uri or device may be empty, for those that are not asked for.
 int run_doctor(const std::string& uri, const std::string& device,
                const std::vector<std::string>& settings);
-int run_settings(bool with_debug);
+int run_settings(const std::vector<std::string>& names, bool with_debug);
 // action: ls, verify or rm. uri: empty for all that is cached, which rm must be told to mean.
 int run_cache(const std::string& action, const std::string& uri, bool is_all,
               const std::vector<std::string>& settings);

@@ -82,6 +82,7 @@ struct Arguments {
   std::string log_level;
   int rounds = 5;
   bool explains = false;
+  std::vector<std::string> setting_names;
   bool with_debug = false;
   std::string shell;
 };
@@ -255,7 +256,9 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
   settings->add_flag("--debug", arguments.with_debug,
                      "also those for debugging, which any version may change or drop");
   add_json(*settings, "one JSON object per line");
-  settings->callback([&] { exit_code = run_settings(arguments.with_debug); });
+  settings->add_option("NAME", arguments.setting_names, "only these");
+  settings->callback(
+      [&] { exit_code = run_settings(arguments.setting_names, arguments.with_debug); });
 
   CLI::App* const completing =
       app.add_subcommand("completion", "Print what a shell needs to complete this command");
@@ -385,13 +388,21 @@ ProgramDefinition definition_of(const CLI::App& app) {
 }
 
 int run(int argc, char** argv) {
+  // "help" and "help load", as many programs understand them.
+  if (argc > 1 && std::string_view(argv[1]) == "help") {
+    std::string help = "--help";
+    std::vector<char*> words = {argv[0], help.data()};
+    if (argc > 2) words.insert(words.begin() + 1, argv[2]);
+    return run(static_cast<int>(words.size()), words.data());
+  }
   // Before anything can fail.
   if (std::find(argv + 1, argv + argc, std::string_view("--json")) != argv + argc)
     print_json_from_now_on();
   int exit_code = 0;
   Arguments arguments;
   CLI::App app("Streams model weights from storage to memory.", "streamer");
-  app.set_version_flag("--version", fmt::format("streamer {}\n{}", version_string(), build_info()));
+  app.set_version_flag("-V,--version",
+                       fmt::format("streamer {}\n{}", version_string(), build_info()));
   app.require_subcommand(1);
   app.add_option("--log", arguments.log_level,
                  "log to stderr: trace, debug, info, warning (default), error")
@@ -411,8 +422,9 @@ int run(int argc, char** argv) {
     // CLI11 has a different code for each misuse of the arguments: here there is only one. --help
     // is not a misuse.
     if (const std::string why = explain(app, error); !why.empty()) return report_misuse(why);
-    if (error.get_exit_code() != 0 && prints_json()) return report_misuse(error.what());
-    if (app.exit(error) != 0) return kExitUsage;
+    if (error.get_exit_code() != 0)
+      return report_misuse(fmt::format("{}; see streamer --help", error.what()));
+    app.exit(error);
     return finish_output();
   }
   return exit_code;

@@ -17,7 +17,7 @@ std::optional<MemoryLimit> MemoryLimitType::read(std::string_view text) const {
 }
 
 std::string MemoryLimitType::values() const {
-  return "auto, unlimited (or -1), minimum (or 0), or bytes";
+  return "auto, unlimited (or -1), minimum (or 0), or bytes (such as 8GiB)";
 }
 
 }  // namespace streamer::core::setting

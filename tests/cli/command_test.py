@@ -211,6 +211,19 @@ class Command(unittest.TestCase):
         self.assertEqual([name for name in every if not name.startswith("debug.")], list(by_name))
         self.assertIn("memory_limit=auto  (auto, unlimited", run("settings").stdout)
 
+    def test_settings_by_name(self):
+        shown = run("settings", "debug.hedging", "memory_limit", "--json").stdout.splitlines()
+        self.assertEqual([json.loads(line)["name"] for line in shown],
+                         ["debug.hedging", "memory_limit"])
+        done = run("settings", "memory_limt")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("there is no setting memory_limt; did you mean memory_limit?", done.stderr)
+
+    def test_help_is_a_word_too(self):
+        self.assertEqual(run("help").stdout, run("--help").stdout)
+        self.assertEqual(run("help", "load").stdout, run("load", "--help").stdout)
+        self.assertEqual(run("-V").stdout, run("--version").stdout)
+
     def test_a_misspelt_variable_is_one_warning(self):
         done = run("load", self.model, env={**os.environ, "STREAMER_MEMRY_LIMIT": "1GiB",
                                             "STREAMER_CONCURENCY": "4", "STREAMER_XYZZY": "1"})
