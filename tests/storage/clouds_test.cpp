@@ -12,7 +12,7 @@
 #include "capi/abi/all_settings.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "storage/azure_store.hpp"
-#include "storage/gcs_store.hpp"
+#include "storage/gcs/store.hpp"
 #include "storage/mirror_store.hpp"
 #include "storage/store.hpp"
 #include "support/auth_world.hpp"

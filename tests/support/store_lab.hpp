@@ -9,7 +9,7 @@
 #include "capi/abi/all_settings.hpp"
 #include "engine/load.hpp"
 #include "gpu/kept_segments.hpp"
-#include "storage/gcs_settings.hpp"
+#include "storage/gcs/gcs_settings.hpp"
 #include "storage/remote_settings.hpp"
 #include "storage/s3/s3_settings.hpp"
 #include "support/cuda_stand_in.hpp"

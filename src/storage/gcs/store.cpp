@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/gcs_store.hpp"
+#include "storage/gcs/store.hpp"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "base/crypto.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
-#include "storage/gcs_settings.hpp"
+#include "storage/gcs/gcs_settings.hpp"
 #include "storage/remote_config.hpp"
 
 namespace streamer::core::inline storage {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/gcs_json.hpp"
+#include "storage/gcs/json.hpp"
 
 #include <fmt/format.h>
 

@@ -9,7 +9,7 @@
 
 #include "auth/aws/sigv4.hpp"
 #include "auth/gcp/context.hpp"
-#include "storage/gcs_json.hpp"
+#include "storage/gcs/json.hpp"
 #include "storage/remote_store.hpp"
 #include "storage/s3/dialect.hpp"
 #include "storage/store_clock.hpp"
