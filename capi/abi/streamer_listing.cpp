@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "checkpoint/checkpoint_settings.hpp"
 #include "checkpoint/model_sources.hpp"
 #include "doctor/device_way.hpp"
 #include "doctor/doctor.hpp"
@@ -172,8 +173,10 @@ streamer_status streamer_diagnose(const char* uri, const streamer_settings* sett
     STREAMER_REQUIRE(uri);
     STREAMER_REQUIRE(callback);
     const core::Uri parsed = TRY(core::parse_uri(uri));
-    core::Stores stores = stores_with(settings);
-    TRY(core::diagnose(stores, parsed, report_to(callback, user)));
+    const core::Settings given = settings == nullptr ? core::Settings() : settings->settings;
+    const core::OpenRules rules = TRY(core::read_open_rules(given));
+    const auto stores = std::make_shared<core::Stores>(given, core::UseCache::never);
+    TRY(core::diagnose(stores, parsed, rules, report_to(callback, user)));
     return STREAMER_OK;
   });
 }

@@ -39,8 +39,6 @@ int run_doctor(const std::string& uri, const std::string& device,
   if (!settings) return report(settings.error());
   auto diagnosed = diagnose(uri, print_step, nullptr, *settings, interrupts());
   if (!diagnosed) return report(diagnosed.error());
-  if (!prints_json())
-    write_to(stdout, "the bytes can be read; streamer inspect checks what they are\n");
   return finish_output();
 }
 

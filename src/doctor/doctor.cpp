@@ -6,15 +6,30 @@
 #include <optional>
 
 #include "base/text.hpp"
+#include "checkpoint/checkpoint.hpp"
+#include "checkpoint/format.hpp"
 #include "doctor/remote_way.hpp"
 
 namespace streamer::core::inline doctor {
 
-Result<void> diagnose(Stores& stores, const Uri& uri, const DoctorReport& report) {
+namespace {
+
+bool is_index(std::string_view name) {
+  return name.ends_with(".json") && name.find(".safetensors.index.") != std::string_view::npos;
+}
+
+bool may_be_model(std::string_view name) {
+  return has_format_suffix(name) || is_index(name);
+}
+
+}  // namespace
+
+Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, const OpenRules& rules,
+                      const DoctorReport& report) {
   DoctorSteps steps(report);
   Store* store = nullptr;
   if (!steps.run("settings", [&]() -> Result<std::string> {
-        store = TRY(stores.of(uri));
+        store = TRY(stores->of(uri));
         return fmt::format("{} is read by the {} backend", uri.text(), uri.scheme());
       }))
     return steps.failure();
@@ -23,6 +38,7 @@ Result<void> diagnose(Stores& stores, const Uri& uri, const DoctorReport& report
   // A program that may read and not list can still load what it names.
   std::optional<Error> refused;
   std::optional<Uri> object;
+  bool is_model = may_be_model(uri.last_component());
   const bool is_listed = steps.run("list", [&]() -> Result<std::string> {
     const bool is_folder = TRY(store->is_folder(uri));
     if (!is_folder) object = uri;
@@ -34,6 +50,7 @@ Result<void> diagnose(Stores& stores, const Uri& uri, const DoctorReport& report
       ++files;
       bytes += entry.size;
       if (!is_folder) continue;
+      is_model = is_model || may_be_model(entry.uri.last_component());
       const bool is_first_shard = entry.uri.path().ends_with(".safetensors") &&
                                   !(object && object->path().ends_with(".safetensors"));
       if (!object || is_first_shard) object = entry.uri;
@@ -76,6 +93,14 @@ Result<void> diagnose(Stores& stores, const Uri& uri, const DoctorReport& report
       }))
     return steps.failure();
   if (refused) return std::move(*refused);
+  if (!is_model) return {};
+  const bool is_whole = steps.run("model", [&]() -> Result<std::string> {
+    const std::string text = uri.text();
+    const auto checkpoint = TRY(open_checkpoint(std::span(&text, 1), stores, rules));
+    return fmt::format("{} tensors, {}, in {} files", checkpoint->tensors.size(),
+                       format_bytes(checkpoint->tensors.total_bytes()), checkpoint->objects.size());
+  });
+  if (!is_whole) return steps.failure();
   return {};
 }
 

@@ -118,7 +118,7 @@ TEST_CASE("listing, pull and doctor, through the public API", "[store]") {
   if (!diagnosed) FAIL(diagnosed.error().line());
   CHECK(steps == std::vector<std::string>{"settings", "endpoint", "addressing", "region", "proxy",
                                           "CA", "addresses", "connection", "server", "credentials",
-                                          "list", "stat", "read"});
+                                          "list", "stat", "read", "model"});
 }
 
 TEST_CASE("names that lead outside are not pulled, and keep no others", "[store]") {

@@ -211,6 +211,24 @@ class Command(unittest.TestCase):
         self.assertEqual([name for name in every if not name.startswith("debug.")], list(by_name))
         self.assertIn("memory_limit=auto  (auto, unlimited", run("settings").stdout)
 
+    def test_the_doctor_opens_what_looks_like_a_model(self):
+        def last_step(uri):
+            done = run("doctor", uri, "--json")
+            steps = [json.loads(line) for line in done.stdout.splitlines()]
+            return done.returncode, [one for one in steps if "step" in one][-1]
+
+        code, step = last_step(self.model)
+        self.assertEqual((code, step["step"], step["status"]), (0, "model", "ok"))
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "config.json"), "w", encoding="ascii") as out:
+                out.write("{}")
+            self.assertEqual(last_step(folder)[1]["step"], "read")
+            with open(os.path.join(folder, "model.safetensors"), "wb") as out:
+                out.write(b"\x02\0\0\0")
+            code, step = last_step(folder)
+            self.assertEqual((code, step["step"], step["status"]), (1, "model", "corrupt"))
+            self.assertIn("HeaderTooSmall", step["detail"])
+
     def test_settings_by_name(self):
         shown = run("settings", "debug.hedging", "memory_limit", "--json").stdout.splitlines()
         self.assertEqual([json.loads(line)["name"] for line in shown],
