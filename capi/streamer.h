@@ -398,8 +398,9 @@ STREAMER_API void streamer_step_info_init(streamer_step_info *made, size_t size)
 typedef void (*streamer_step_callback)(const streamer_step_info *step, void *user);
 
 /* Tries each step on the way to the bytes of uri: settings, endpoint, addresses, connection,
- * credentials, list, stat, one ranged read; then, if it is a model's, opens the model. The first failure
- * ends it and is returned, except that the later steps are still tried after a refused listing. Blocks. */
+ * credentials, list, stat, one ranged read, and opening the model if it is one's. The first failure
+ * ends it and is returned, except that the later steps are still tried after a refused listing.
+ * Blocks. */
 STREAMER_API streamer_status streamer_diagnose(const char *uri, const streamer_settings *settings,
                                                streamer_operation *operation,
                                                streamer_step_callback callback, void *user,
