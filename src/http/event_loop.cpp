@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/event_loop.hpp"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -11,6 +13,7 @@
 #include <cerrno>
 #include <mutex>
 
+#include "base/fits_in_memory.hpp"
 #include "base/fork.hpp"
 #include "base/text.hpp"
 #include "http/curl_fault.hpp"
@@ -71,7 +74,29 @@ struct CurlCallbacks {
   static bool has_excess(const Transfer& transfer) {
     if (!transfer.sink_.has_all() || !transfer.head_.header("content-length")) return false;
     if (transfer.request_.is_tls()) return has_unread_tls(transfer.easy_);
-    return has_unread(transfer.socket_);
+    return has_unread(socket_of(transfer));
+  }
+  // libcurl tells a transfer's socket when it waits for it. An answer that was there at once, on a
+  // connection that was used before, is read without that: then it is the socket of the same port.
+  static int socket_of(const Transfer& transfer) {
+    if (transfer.socket_ != CURL_SOCKET_BAD) return transfer.socket_;
+    long port = 0;
+    curl_easy_getinfo(transfer.easy_, CURLINFO_LOCAL_PORT, &port);
+    const auto& sockets = static_cast<const EventLoop*>(transfer.loop_)->sockets_;
+    const auto found = std::find_if(sockets.begin(), sockets.end(),
+                                    [&](int socket) { return local_port(socket) == port; });
+    return found == sockets.end() ? CURL_SOCKET_BAD : *found;
+  }
+  // 0: it is closed, or not a connection's.
+  static long local_port(int socket) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
+    if (address.ss_family == AF_INET)
+      return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
+    if (address.ss_family == AF_INET6)
+      return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
+    return 0;
   }
   static bool has_unread(int socket) {
     char next = 0;
@@ -85,8 +110,16 @@ struct CurlCallbacks {
     if (!transfer.request_.is_tls()) return;
     const bool is_open_ended = transfer.reads_ahead_ && !transfer.length_.has_value();
     const bool is_last = transfer.body_bytes_ == transfer.length_;
-    if (is_open_ended || (is_last && (holds_bytes(transfer.easy_) || has_unread(transfer.socket_))))
+    if (is_open_ended ||
+        (is_last && (holds_bytes(transfer.easy_) || has_unread(socket_of(transfer)))))
       curl_easy_setopt(transfer.easy_, CURLOPT_FORBID_REUSE, 1L);
+  }
+
+  static int on_new_socket(void* user, curl_socket_t socket, curlsocktype) {
+    auto& sockets = static_cast<EventLoop*>(user)->sockets_;
+    if (std::find(sockets.begin(), sockets.end(), socket) != sockets.end()) return CURL_SOCKOPT_OK;
+    return fits_in_memory([&] { sockets.push_back(socket); }) ? CURL_SOCKOPT_OK
+                                                              : CURL_SOCKOPT_ERROR;
   }
 
   static int on_socket(CURL* easy, curl_socket_t socket, int what, void* user, void* known) {
@@ -353,6 +386,8 @@ Result<void> EventLoop::apply_options(Transfer& transfer, void* easy) {
   transfer.reads_ahead_ = options.reads_ahead && request.is_tls() &&
                           !route.proxy.starts_with("https:") && can_read_ahead();
   if (transfer.reads_ahead_) set(CURLOPT_SSL_CTX_FUNCTION, &read_ahead);
+  set(CURLOPT_SOCKOPTFUNCTION, CurlCallbacks::on_new_socket);
+  set(CURLOPT_SOCKOPTDATA, static_cast<void*>(this));
   set(CURLOPT_SHARE, static_cast<CURLSH*>(share_));
   set(CURLOPT_PRIVATE, static_cast<void*>(&transfer));
   set(CURLOPT_ERRORBUFFER, transfer.curl_text_);

@@ -66,6 +66,7 @@ class EventLoop final : public TransferLoop {
   void* share_ = nullptr;  // CURLSH: TLS sessions of all transfers
   std::uint32_t generation_ = 0;
   std::vector<void*> idle_easies_;
+  std::vector<int> sockets_;  // that it made; some may be closed by now
   std::vector<Transfer*> active_;
   std::optional<SteadyTime> timer_;
   bool must_read_on_ = false;  // OpenSSL may hold bytes that no event tells of
