@@ -29,10 +29,11 @@ inline constexpr std::uint64_t kFirstRequestBytes = 8 * kMiB;
   // What each connection would have to bring for all to end at the same time.
   const double share =
       need.unclaimed_bytes / need.connections + need.claimed_bytes / need.own_connections;
-  // Requests in flight end at about the same time: short ones at first bring the first tensors
-  // soon.
+  // Short ones at first bring the first tensors soon. Each is a little longer than the one before
+  // it: if all ended at once, the rate would dip, and the tuner take it for the number of
+  // connections.
   const double at_first =
-      std::max(static_cast<double>(kFirstRequestBytes), need.asked_bytes / need.connections);
+      static_cast<double>(kFirstRequestBytes) + need.asked_bytes / need.connections;
   // Long requests, so that waiting for first bytes costs little: if one is too long in the end, a
   // part is split off for an idle connection.
   double bytes =

@@ -18,10 +18,10 @@ RequestNeed large_load() {
 TEST_CASE("the first requests are short, later ones as long as they may be", "[request-size]") {
   RequestNeed need = large_load();
   CHECK(request_bytes(need) == 8 * kMi);
-  need.asked_bytes = 64 * kMi;
-  CHECK(request_bytes(need) == 8 * kMi);
+  need.asked_bytes = 8 * kMi;
+  CHECK(request_bytes(need) == 9 * kMi);
   need.asked_bytes = 128 * kMi;
-  CHECK(request_bytes(need) == 16 * kMi);
+  CHECK(request_bytes(need) == 24 * kMi);
   need.asked_bytes = 10e9;
   CHECK(request_bytes(need) == 64 * kMi);
 }
