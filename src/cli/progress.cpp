@@ -27,7 +27,7 @@ double share_of(const ProgressState& state) {
 
 std::string bar_of(double share, std::size_t width) {
   const auto filled = static_cast<std::size_t>(share * static_cast<double>(width));
-  return "[" + std::string(filled, '#') + std::string(width - filled, '.') + "]";
+  return fmt::format("[{}{}]", std::string(filled, '#'), std::string(width - filled, '.'));
 }
 
 // "1:05", "2:00:07".
