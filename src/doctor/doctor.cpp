@@ -51,8 +51,8 @@ Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, con
       bytes += entry.size;
       if (!is_folder) continue;
       is_model = is_model || may_be_model(entry.uri.last_component());
-      const bool is_first_shard = entry.uri.path().ends_with(".safetensors") &&
-                                  !(object && object->path().ends_with(".safetensors"));
+      const bool is_first_shard = has_format_suffix(entry.uri.last_component()) &&
+                                  !(object && has_format_suffix(object->last_component()));
       if (!object || is_first_shard) object = entry.uri;
     }
     return fmt::format("{} files, {}, directly in {}", files, format_bytes(bytes), folder.text());

@@ -85,6 +85,12 @@ class TorchThreads(unittest.TestCase):
         self.assertTrue(has_team())
         both[1].close()
 
+    def test_a_load_goes_on_without_it(self):
+        with libstreamer.start(self.path, settings={"max_bandwidth": 16 << 20}) as running:
+            with unittest.mock.patch.object(threading.Thread, "start",
+                                            side_effect=RuntimeError("can't start new thread")):
+                self.assertEqual(len(list(running)), 8)
+
     def test_only_where_copies_follow(self):
         target = {f"t{i}": torch.zeros(1 << 20, dtype=torch.uint8) for i in range(8)}
         with libstreamer.start(self.path, into=target,

@@ -49,13 +49,17 @@ class SleepBetweenCopies:
     def start(self) -> None:
         global _loads, _loads_are_over
         torch = sys.modules.get("torch")
-        if self._is_counted or torch is None or not _would_help(torch):
+        # Another thread may be in the middle of importing it.
+        if self._is_counted or not hasattr(torch, "get_num_threads") or not _would_help(torch):
             return
         with _lock:
             if _loads == 0:
                 _loads_are_over = threading.Event()
-                threading.Thread(target=_form_team, args=(torch, _loads_are_over), daemon=True,
-                                 name="libstreamer-omp").start()
+                try:
+                    threading.Thread(target=_form_team, args=(torch, _loads_are_over), daemon=True,
+                                     name="libstreamer-omp").start()
+                except RuntimeError:
+                    return  # no thread can be had: they go on spinning
             _loads += 1
         self._is_counted = True
 
