@@ -565,6 +565,16 @@ STREAMER_API streamer_status streamer_checkpoint_get_tensor_info(const streamer_
                                                                  size_t tensor,
                                                                  streamer_tensor_info *info_out,
                                                                  streamer_error **error_out);
+/* The same for several tensors in one call: for first, first + 1 and so on, until capacity (at least 1)
+ * is reached or no tensor is left. Stores infos (infos_out[0].struct_size bytes apart; the caller sets
+ * each struct_size) and their count, which is 0 if first is the number of tensors. All names of a
+ * checkpoint lie one behind the other, each with its NUL, and so do all shapes: a binding can copy them
+ * as a block. Since 0.2. */
+STREAMER_API streamer_status streamer_checkpoint_get_tensor_infos(const streamer_checkpoint *checkpoint,
+                                                                  size_t first, size_t capacity,
+                                                                  streamer_tensor_info *infos_out,
+                                                                  size_t *count_out,
+                                                                  streamer_error **error_out);
 /* The number of the tensor with that name; STREAMER_ERROR_NOT_FOUND if it does not exist. */
 STREAMER_API streamer_status streamer_checkpoint_find(const streamer_checkpoint *checkpoint,
                                                       const char *name, size_t name_size,

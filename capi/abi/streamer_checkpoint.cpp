@@ -29,6 +29,19 @@ Result<const core::CheckpointObject*> check_object(const core::Checkpoint& check
                fmt::format("object number {} is not below the count, {}", object, count));
 }
 
+streamer_tensor_info info_of(const core::TensorView& tensor) {
+  streamer_tensor_info info = STREAMER_TENSOR_INFO_INIT;
+  info.name = tensor.name.data();
+  info.name_size = tensor.name.size();
+  info.dtype = static_cast<int32_t>(tensor.dtype);
+  info.rank = static_cast<uint32_t>(tensor.shape.size());
+  info.shape = tensor.shape.data();
+  info.bytes = tensor.bytes.size;
+  info.object = tensor.object;
+  info.object_offset = tensor.bytes.offset;
+  return info;
+}
+
 // As vLLM writes a sharded state.
 constexpr const char* kRankPattern = "model-rank-{rank}-part-{part}.safetensors";
 
@@ -179,17 +192,33 @@ streamer_status streamer_checkpoint_get_tensor_info(const streamer_checkpoint* c
     STREAMER_REQUIRE(checkpoint);
     STREAMER_REQUIRE(info_out);
     const std::uint32_t number = TRY(check_tensor(*checkpoint->checkpoint, tensor));
-    const core::TensorView view = checkpoint->checkpoint->tensors[number];
-    streamer_tensor_info info = STREAMER_TENSOR_INFO_INIT;
-    info.name = view.name.data();
-    info.name_size = view.name.size();
-    info.dtype = static_cast<int32_t>(view.dtype);
-    info.rank = static_cast<uint32_t>(view.shape.size());
-    info.shape = view.shape.data();
-    info.bytes = view.bytes.size;
-    info.object = view.object;
-    info.object_offset = view.bytes.offset;
-    TRY(copy_out(info, info_out));
+    TRY(copy_out(info_of(checkpoint->checkpoint->tensors[number]), info_out));
+    return STREAMER_OK;
+  });
+}
+
+streamer_status streamer_checkpoint_get_tensor_infos(const streamer_checkpoint* checkpoint,
+                                                     size_t first, size_t capacity,
+                                                     streamer_tensor_info* infos_out,
+                                                     size_t* count_out,
+                                                     streamer_error** error_out) {
+  return guarded(error_out, [&]() -> Result<streamer_status> {
+    STREAMER_REQUIRE(checkpoint);
+    STREAMER_REQUIRE(infos_out);
+    STREAMER_REQUIRE(count_out);
+    if (capacity == 0)
+      return Error(ErrorKind::invalid_argument, "capacity is 0, which leaves no room for a tensor");
+    const core::TensorTable& tensors = checkpoint->checkpoint->tensors;
+    if (first > tensors.size()) TRY(check_tensor(*checkpoint->checkpoint, first));
+    const std::size_t apart = infos_out->struct_size;
+    TRY(check_array_of<streamer_tensor_info>(apart));
+    const std::size_t count = std::min<std::size_t>(capacity, tensors.size() - first);
+    auto* info = reinterpret_cast<unsigned char*>(infos_out);
+    for (std::size_t i = 0; i < count; ++i, info += apart) {
+      const core::TensorView view = tensors[static_cast<std::uint32_t>(first + i)];
+      TRY(copy_out(info_of(view), reinterpret_cast<streamer_tensor_info*>(info)));
+    }
+    *count_out = count;
     return STREAMER_OK;
   });
 }

@@ -134,6 +134,11 @@ TEST_CASE("every struct of the header is refused when its struct_size ends withi
                       [&](auto& info, streamer_error** error) {
                         return streamer_checkpoint_get_tensor_info(checkpoint, 0, &info, error);
                       });
+  refuse_broken_sizes(
+      streamer_tensor_info STREAMER_TENSOR_INFO_INIT, [&](auto& info, streamer_error** error) {
+        std::size_t count = 0;
+        return streamer_checkpoint_get_tensor_infos(checkpoint, 0, 1, &info, &count, error);
+      });
   refuse_broken_sizes(streamer_object_info STREAMER_OBJECT_INFO_INIT,
                       [&](auto& info, streamer_error** error) {
                         return streamer_checkpoint_get_object_info(checkpoint, 0, &info, error);
@@ -238,6 +243,8 @@ TEST_CASE("NULL where it may not be is an error that names the parameter", "[bou
   const char* const uri = nullptr;
   CHECK(streamer_checkpoint_open(&uri, 1, nullptr, nullptr, &checkpoint, nullptr) ==
         STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(streamer_checkpoint_get_tensor_infos(nullptr, 0, 1, nullptr, nullptr, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_plan_new(nullptr, nullptr, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_plan_add(nullptr, nullptr, 1, nullptr) == STREAMER_ERROR_INVALID_ARGUMENT);
   CHECK(streamer_load_start(nullptr, nullptr, nullptr, nullptr, nullptr) ==
@@ -261,6 +268,77 @@ TEST_CASE("NULL where it may not be is an error that names the parameter", "[bou
   streamer_listing_close(nullptr);
   streamer_load_get_stats(nullptr, nullptr);
   CHECK(streamer_checkpoint_tensor_count(nullptr) == 0);
+}
+
+TEST_CASE("infos of several tensors come with one call, their names and shapes in two blocks",
+          "[boundary]") {
+  const TemporaryFolder folder;
+  const std::string path = (folder.path() / "model.safetensors").string();
+  const std::string text =
+      safetensors_file(R"({"alpha":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
+                       R"("b":{"dtype":"F32","shape":[],"data_offsets":[24,28]},)"
+                       R"("gamma":{"dtype":"F32","shape":[1,1,5],"data_offsets":[28,48]}})",
+                       48);
+  write_text(path, text);
+  const char* const uri = path.c_str();
+  streamer_checkpoint* checkpoint = nullptr;
+  REQUIRE(streamer_checkpoint_open(&uri, 1, nullptr, nullptr, &checkpoint, nullptr) == STREAMER_OK);
+
+  // As a newer program has it: the structs lie further apart.
+  struct Longer {
+    streamer_tensor_info info;
+    std::uint64_t unknown;
+  };
+  std::vector<Longer> infos(3, Longer{STREAMER_TENSOR_INFO_INIT, 77});
+  for (Longer& one : infos)
+    one.info.struct_size = sizeof one;
+  std::size_t count = 0;
+  const auto get = [&](std::size_t first, std::size_t capacity, streamer_error** error = nullptr) {
+    return streamer_checkpoint_get_tensor_infos(checkpoint, first, capacity, &infos[0].info, &count,
+                                                error);
+  };
+  REQUIRE(get(0, 3) == STREAMER_OK);
+  REQUIRE(count == 3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    streamer_tensor_info one = STREAMER_TENSOR_INFO_INIT;
+    REQUIRE(streamer_checkpoint_get_tensor_info(checkpoint, i, &one, nullptr) == STREAMER_OK);
+    const streamer_tensor_info& info = infos[i].info;
+    CHECK(info.struct_size == sizeof(Longer));
+    CHECK(infos[i].unknown == 77);
+    CHECK(info.name == one.name);
+    CHECK(info.name_size == one.name_size);
+    CHECK(info.dtype == one.dtype);
+    CHECK(info.rank == one.rank);
+    CHECK(info.shape == one.shape);
+    CHECK(info.bytes == one.bytes);
+    CHECK(info.object == one.object);
+    CHECK(info.object_offset == one.object_offset);
+  }
+  CHECK(std::string(infos[0].info.name, 14) == std::string("alpha\0b\0gamma\0", 14));
+  CHECK(std::vector<std::uint64_t>(infos[0].info.shape, infos[0].info.shape + 5) ==
+        std::vector<std::uint64_t>{2, 3, 1, 1, 5});
+
+  REQUIRE(get(1, 1) == STREAMER_OK);
+  CHECK(count == 1);
+  CHECK(infos[0].info.name == std::string("b"));
+  REQUIRE(get(2, 3) == STREAMER_OK);
+  CHECK(count == 1);
+  CHECK(infos[0].info.name == std::string("gamma"));
+  REQUIRE(get(3, 3) == STREAMER_OK);
+  CHECK(count == 0);
+
+  count = 7;
+  streamer_error* error = nullptr;
+  CHECK(get(4, 3, &error) == STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK_THAT(streamer_error_line(error), Catch::Contains("4 is not below the count, 3"));
+  streamer_error_free(error);
+  CHECK(get(0, 0, &error) == STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK_THAT(streamer_error_line(error), Catch::Contains("capacity is 0"));
+  streamer_error_free(error);
+  infos[0].info.struct_size = sizeof(streamer_tensor_info) + 4;
+  CHECK(get(0, 1) == STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(count == 7);
+  streamer_checkpoint_close(checkpoint);
 }
 
 TEST_CASE("what pull and snapshot may be given is optional, and what is missing is said",

@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The Python package on real files: libstreamer_test.py SOURCE_ROOT (STREAMER_LIBRARY is set)"""
-import asyncio
 import gc
-import json
 import os
 import pickle
 import signal
@@ -20,6 +18,7 @@ import unittest.mock
 ROOT = sys.argv[1]
 sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
 import libstreamer  # noqa: E402
+from safetensors_file import write_safetensors  # noqa: E402
 
 assert "numpy" not in sys.modules and "torch" not in sys.modules
 import numpy  # noqa: E402
@@ -27,19 +26,6 @@ import torch  # noqa: E402
 
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4,
          "F32": 4, "C64": 8, "F64": 8, "I64": 8, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1}
-
-
-def write_safetensors(path, tensors, metadata=None):
-    """tensors: [(name, dtype, shape, bytes)]"""
-    header, offset = {}, 0
-    if metadata:
-        header["__metadata__"] = metadata
-    for name, dtype, shape, data in tensors:
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + len(data)]}
-        offset += len(data)
-    text = json.dumps(header).encode()
-    with open(path, "wb") as out:
-        out.write(struct.pack("<Q", len(text)) + text + b"".join(t[3] for t in tensors))
 
 
 def some_tensors():
@@ -70,6 +56,26 @@ class Package(unittest.TestCase):
 
     def by_name(self):
         return {name: (dtype, tuple(shape), data) for name, dtype, shape, data in self.tensors}
+
+    def test_infos_of_many_tensors(self):
+        wanted = [(f"t{number:05}" + "\u00fc" * (number % 3), "U8", [1] * (number % 4), b"x")
+                  for number in range(9000)]
+        path = os.path.join(self.folder.name, "many.safetensors")
+        for name in ("last", "with\0NUL"):
+            wanted[-1] = (name, "U8", [1], b"x")
+            write_safetensors(path, wanted)
+            checkpoint = libstreamer.open(path)
+            self.assertEqual([(t.name, t.dtype, list(t.shape)) for t in checkpoint.tensors],
+                             [one[:3] for one in wanted])
+            begin = checkpoint.tensors[0].object_offset
+            self.assertEqual([(t.bytes, t.number, t.object, t.object_offset - begin)
+                              for t in checkpoint.tensors],
+                             [(1, number, 0, number) for number in range(9000)])
+            with libstreamer.start(checkpoint) as load:
+                self.assertEqual(sorted((t.name, t.number, t.shape) for _, t in load),
+                                 sorted((t.name, t.number, t.shape) for t in checkpoint.tensors))
+        write_safetensors(path, [])
+        self.assertEqual(libstreamer.open(path).tensors, ())
 
     def test_opening_makes_no_object_for_a_tensor_before_one_is_asked_for(self):
         checkpoint = libstreamer.open(self.path)
@@ -353,62 +359,6 @@ class Package(unittest.TestCase):
                              stats["bytes_buffered"])
         with self.assertRaises(TypeError):
             pickle.dumps(load)
-
-    def test_async_for_lets_other_tasks_run(self):
-        async def run():
-            turns, found = [0], {}
-
-            async def others():
-                while True:
-                    turns[0] += 1
-                    await asyncio.sleep(0.001)
-
-            beside = asyncio.ensure_future(others())
-            checkpoint = await libstreamer.call_async(libstreamer.open, self.big)
-            async with libstreamer.start(checkpoint, settings={"max_bandwidth": 64 << 20}) as load:
-                async for name, tensor in load:
-                    found[name] = bytes(tensor)[:1]
-                self.assertIsNone(await load.next_async())
-            beside.cancel()
-            return turns[0], found
-
-        turns, found = asyncio.run(run())
-        self.assertEqual(found, {f"b{i}": bytes([i]) for i in range(64)})
-        self.assertGreater(turns, 20)
-
-    def test_a_task_that_awaits_a_tensor_can_be_cancelled_and_closed_beside(self):
-        async def run():
-            held = []
-            load = libstreamer.start(self.big, settings={"max_bandwidth": 1 << 20})
-
-            async def consume():
-                async for _, tensor in load:
-                    held.append(tensor)
-
-            task = asyncio.ensure_future(consume())
-            await asyncio.sleep(0.05)
-            task.cancel()
-            with self.assertRaises(asyncio.CancelledError):
-                await task
-            # What awaits when the load is closed is told.
-            task = asyncio.ensure_future(consume())
-            await asyncio.sleep(0.05)
-            load.close()
-            await asyncio.wait_for(task, 60)
-
-        asyncio.run(run())
-
-    def test_errors_come_out_of_async_for(self):
-        async def run():
-            with self.assertRaises(libstreamer.NotFoundError):
-                await libstreamer.call_async(libstreamer.open, "/nowhere/at/all")
-            load = libstreamer.start(self.big, settings={"max_bandwidth": 1 << 20})
-            asyncio.get_running_loop().call_later(0.05, load.cancel)
-            with self.assertRaises(libstreamer.CancelledError):
-                async for _ in load:
-                    pass
-
-        asyncio.run(run())
 
     def test_what_is_wanted_first_comes_first(self):
         names = [name for name, _ in libstreamer.load(

@@ -30,9 +30,9 @@ _LONG_WAIT_S = 0.01
 
 # The most tensors that one call of the library returns, if all of the load is in memory anyway.
 _AT_ONCE = 256
-# TensorView for struct: its last eight fields are data, bytes, device.kind, device.number, tensor,
-# item, tag, part.
-_VIEW = struct.Struct("@NPNiIPPQiiNNQi4x")
+# Of TensorView, for struct: data, bytes, device.kind, device.number and tensor.
+_VIEW = struct.Struct(f"@{_native.TensorView.data.offset}xPQiiN"
+                      f"{ctypes.sizeof(_native.TensorView) - _native.TensorView.item.offset}x")
 assert _VIEW.size == ctypes.sizeof(_native.TensorView)
 
 Select = Union[None, str, Iterable[str], Callable[[TensorInfo], bool]]
@@ -406,14 +406,13 @@ class Load:
 
     def _take(self, count):
         # Once for each tensor of a checkpoint that may have 100,000: every step counts.
-        tensors, shapes, append = self.checkpoint.tensors, self._shapes, self._ready.append
+        of, sliced, append = self.checkpoint._columns, self._shapes, self._ready.append
+        names, dtypes, shapes = of.name, of.dtype, of.shape
         views = _VIEW.iter_unpack(memoryview(self._views).cast("B")[:count * _VIEW.size])
-        for handle, (_, _, _, _, _, _, data, nbytes, kind, device, number, _, _, _) in zip(
-                self._handles, views):
-            info = tensors[number]
-            shape = shapes.get(number, info[2]) if shapes else info[2]
-            append(Tensor(handle, info[0], info[1], shape, nbytes, _device_name(kind, device), number,
-                          data))
+        for handle, (data, nbytes, kind, device, number) in zip(self._handles, views):
+            shape = sliced.get(number, shapes[number]) if sliced else shapes[number]
+            append(Tensor(handle, names[number], dtypes[number], shape, nbytes,
+                          _device_name(kind, device), number, data))
 
     def _move_out(self):
         last = self._last()
