@@ -8,18 +8,15 @@
 #include "base/text.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "checkpoint/format.hpp"
+#include "checkpoint/model_files.hpp"
 #include "doctor/remote_way.hpp"
 
 namespace streamer::core::inline doctor {
 
 namespace {
 
-bool is_index(std::string_view name) {
-  return name.ends_with(".json") && name.find(".safetensors.index.") != std::string_view::npos;
-}
-
 bool may_be_model(std::string_view name) {
-  return has_format_suffix(name) || is_index(name);
+  return has_format_suffix(name) || is_shard_index(name);
 }
 
 }  // namespace

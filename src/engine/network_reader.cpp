@@ -293,9 +293,7 @@ bool NetworkReader::send(PendingRange& range, bool is_hedge) {
   const ByteRange wanted{range.confirmed, range.end - range.confirmed};
   auto signed_request = store.range_request(object.uri, wanted, object.etag);
   if (!signed_request) {
-    Error error = std::move(signed_request).error();
-    landing_.fail(error.fields().uri.empty() ? std::move(error).at(object.uri.text())
-                                             : std::move(error));
+    landing_.fail(std::move(signed_request).error());
     return false;
   }
   range.host = signed_request->http.host();

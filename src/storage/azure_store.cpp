@@ -344,8 +344,8 @@ Result<SignedRequest> AzureStore::make_request(const Uri& uri, std::string_view 
   return request;
 }
 
-Result<SignedRequest> AzureStore::range_request(const Uri& uri, ByteRange range,
-                                                const std::string& etag) {
+Result<SignedRequest> AzureStore::make_range_request(const Uri& uri, ByteRange range,
+                                                     const std::string& etag) {
   if (uri.key().empty())
     return Error(ErrorKind::invalid_argument, "the URI names a container but no blob")
         .at(uri.text());

@@ -36,8 +36,8 @@ class AzureStore final : public RemoteStore {
  public:
   AzureStore(AzureConfig config, RemoteLimits limits, std::shared_ptr<HttpClient> http);
 
-  Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
-                                      const std::string& etag) override;
+  Result<SignedRequest> make_range_request(const Uri& uri, ByteRange range,
+                                           const std::string& etag) override;
 
  protected:
   Verdict judge_answer(const Uri& uri, const SignedRequest& request,

@@ -32,8 +32,8 @@ Result<std::unique_ptr<Store>> make_https_store(const Settings& settings) {
       std::make_unique<HttpsStore>(std::move(config), limits, std::move(http)));
 }
 
-Result<SignedRequest> HttpsStore::range_request(const Uri& uri, ByteRange range,
-                                                const std::string& etag) {
+Result<SignedRequest> HttpsStore::make_range_request(const Uri& uri, ByteRange range,
+                                                     const std::string& etag) {
   const HttpUrl own = url_of(uri);
   const HttpUrl url = redirects_.target_of(own);
   SignedRequest request;

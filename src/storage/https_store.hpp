@@ -25,8 +25,8 @@ class HttpsStore final : public RemoteStore {
       : RemoteStore(limits, std::move(http), config.auth), config_(std::move(config)) {}
 
   Result<bool> is_folder(const Uri& uri) override;
-  Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
-                                      const std::string& etag) override;
+  Result<SignedRequest> make_range_request(const Uri& uri, ByteRange range,
+                                           const std::string& etag) override;
   void was_accepted(const Uri& uri, const SignedRequest& request) override;
 
  protected:

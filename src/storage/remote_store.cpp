@@ -209,6 +209,11 @@ Result<void> Attempts::wait(Milliseconds delay, const Error& last) const {
 
 // ---- RemoteStore ----
 
+Result<SignedRequest> RemoteStore::range_request(const Uri& uri, ByteRange range,
+                                                 const std::string& etag) {
+  return about(uri, make_range_request(uri, range, etag));
+}
+
 Verdict RemoteStore::judge(const Uri& uri, const SignedRequest& request, const Transfer& transfer,
                            const RangeSink& sink) {
   Verdict verdict = [&]() -> Verdict {
@@ -260,8 +265,7 @@ Result<void> RemoteStore::read(const Object& object, ByteRange range, std::span<
                           .stall_timeout = limits_.stall_timeout};
   while (range.size != 0) {
     const ByteRange rest{done, range.end() - done};
-    const SignedRequest request =
-        TRY(about(object.uri, range_request(object.uri, rest, object.etag)));
+    const SignedRequest request = TRY(range_request(object.uri, rest, object.etag));
     MemorySink sink(rest, expected(object, request), to.data() + (done - range.offset), &broken);
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));
@@ -308,7 +312,7 @@ Result<Opened> RemoteStore::open(const Uri& uri, std::uint64_t first_bytes) {
   TransferOptions options{.connect_timeout = limits_.connect_timeout,
                           .stall_timeout = limits_.stall_timeout};
   for (;;) {
-    const SignedRequest request = TRY(about(uri, range_request(uri, wanted, "")));
+    const SignedRequest request = TRY(range_request(uri, wanted, ""));
     MemorySink sink(wanted, {}, first.data(), nullptr);
     Transfer transfer(request.http, sink, options);
     TRY(http_->run(transfer));

@@ -130,13 +130,15 @@ class RemoteStore : public Store {
   Verdict judge(const Uri& uri, const SignedRequest& request, const Transfer& transfer,
                 const RangeSink& sink);
   [[nodiscard]] const RemoteLimits& limits() const noexcept { return limits_; }
+  // make_range_request(), with errors that name the object.
+  Result<SignedRequest> range_request(const Uri& uri, ByteRange range, const std::string& etag);
 
   // ---- What a backend implements ----
 
   // GET of a range, signed now, on condition that the object still has this ETag (empty: any).
   // Thread-safe. Blocks only where credentials must be fetched.
-  virtual Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
-                                              const std::string& etag) = 0;
+  virtual Result<SignedRequest> make_range_request(const Uri& uri, ByteRange range,
+                                                   const std::string& etag) = 0;
   virtual Result<RemoteWay> way_to(const Uri& uri) = 0;
   // "from the environment, until 2030-01-01T00:00:00Z": never a secret. Blocks.
   virtual Result<std::string> describe_credentials(const Uri& uri) = 0;

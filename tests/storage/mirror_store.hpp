@@ -14,8 +14,8 @@ class MirrorStore final : public RemoteStore {
   MirrorStore(std::string origin, RemoteLimits limits, std::shared_ptr<HttpClient> http)
       : RemoteStore(limits, std::move(http), {}), origin_(std::move(origin)) {}
 
-  Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
-                                      const std::string& etag) override {
+  Result<SignedRequest> make_range_request(const Uri& uri, ByteRange range,
+                                           const std::string& etag) override {
     SignedRequest request = get(uri.path());
     add_range_headers(request.http.headers, range, etag);
     return request;

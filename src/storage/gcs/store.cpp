@@ -201,8 +201,8 @@ Result<SignedRequest> GcsStore::make_request(std::string method, const Uri& uri,
   return request;
 }
 
-Result<SignedRequest> GcsStore::range_request(const Uri& uri, ByteRange range,
-                                              const std::string& etag) {
+Result<SignedRequest> GcsStore::make_range_request(const Uri& uri, ByteRange range,
+                                                   const std::string& etag) {
   if (uri.key().empty())
     return Error(ErrorKind::invalid_argument, "the URI names a bucket but no object")
         .at(uri.text());

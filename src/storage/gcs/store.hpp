@@ -38,8 +38,8 @@ class GcsStore final : public RemoteStore {
 
   // Of the JSON API: two requests, because the bytes come without a version that means something.
   Result<Opened> open(const Uri& uri, std::uint64_t first_bytes) override;
-  Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
-                                      const std::string& etag) override;
+  Result<SignedRequest> make_range_request(const Uri& uri, ByteRange range,
+                                           const std::string& etag) override;
   PinnedVersion expected(const Object& object, const SignedRequest& request) override;
   Facts findings(const Uri& uri) override;
   // x-goog-hash: the CRC32C of the whole object, which every object has.

@@ -67,7 +67,8 @@ SignedRequest HubStore::request_to(HttpUrl own) {
   return request;
 }
 
-Result<SignedRequest> HubStore::range_request(const Uri& uri, ByteRange range, const std::string&) {
+Result<SignedRequest> HubStore::make_range_request(const Uri& uri, ByteRange range,
+                                                   const std::string&) {
   const HubPlace place = TRY(parse_hub_uri(uri));
   const Pin pinned = TRY(pin(place, uri));
   SignedRequest request = request_to(url(fmt::format(

@@ -35,8 +35,8 @@ class HubStore final : public RemoteStore {
   Result<void> read(const Object& object, ByteRange range, std::span<std::byte> to) override;
   Result<StoredChecksum> stored_checksum(const Object& object) override;
 
-  Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
-                                      const std::string& etag) override;
+  Result<SignedRequest> make_range_request(const Uri& uri, ByteRange range,
+                                           const std::string& etag) override;
   PinnedVersion expected(const Object& object, const SignedRequest& request) override;
   void was_accepted(const Uri& uri, const SignedRequest& request) override;
   Result<RemoteWay> way_to(const Uri& uri) override;

@@ -221,8 +221,8 @@ Parameters S3Store::object_parameters() const {
   return {{"versionId", config_.version_id}};
 }
 
-Result<SignedRequest> S3Store::range_request(const Uri& uri, ByteRange range,
-                                             const std::string& etag) {
+Result<SignedRequest> S3Store::make_range_request(const Uri& uri, ByteRange range,
+                                                  const std::string& etag) {
   if (uri.key().empty())
     return Error(ErrorKind::invalid_argument, "the URI names a bucket but no object")
         .at(uri.text());

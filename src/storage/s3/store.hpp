@@ -23,8 +23,8 @@ class S3Store final : public RemoteStore {
  public:
   S3Store(S3Config config, RemoteLimits limits, std::shared_ptr<HttpClient> http);
 
-  Result<SignedRequest> range_request(const Uri& uri, ByteRange range,
-                                      const std::string& etag) override;
+  Result<SignedRequest> make_range_request(const Uri& uri, ByteRange range,
+                                           const std::string& etag) override;
   // FULL_OBJECT checksums only: other checksums of multipart uploads are checksums of checksums.
   Result<StoredChecksum> stored_checksum(const Object& object) override;
 
