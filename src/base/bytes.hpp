@@ -14,6 +14,8 @@ inline constexpr std::uint64_t kGiB = 1024 * kMiB;
 // The unit of file-offset congruence and of O_DIRECT: the page of every machine we run on, and a
 // multiple of every logical block size.
 inline constexpr std::uint64_t kPageBytes = 4096;
+// A transparent huge page on x86-64, and on arm64 with 4 KiB pages.
+inline constexpr std::uint64_t kHugePageBytes = 2 * kMiB;
 
 // Bytes [offset, offset + size) of one object.
 struct ByteRange {

@@ -15,9 +15,6 @@ namespace streamer::core::inline memory {
 
 namespace {
 
-// The size of a transparent huge page on x86-64 and on arm64 with 4 KiB pages.
-constexpr std::uint64_t kHugePageBytes = 2 * kMiB;
-
 // Pages that an arena left: the beginning of its mapping.
 struct Left {
   std::byte* data = nullptr;

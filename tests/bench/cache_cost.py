@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What cache_weights costs: cache_cost.py STREAMER FOLDER-ON-TMPFS FOLDER-ON-DISK [MiB] [ROUNDS] [MB/s]
+[FOLDER-ON-A-FULL-DISK]
 
-The same model over http from nginx, in turn: without a cache, into an empty one, and from a full
-one. Prints medians of the load's own seconds and of the whole process's, which ends once the cache is
-written. With MB/s nginx sends no faster than that on each of eight connections' share, as a network
-would; without it the processors are the limit.
+The same model over http from nginx, in turn: without a cache, into an empty one, from a full one and,
+if there is such a folder, onto a disk with no room for it. Prints medians of the load's own seconds and
+of the whole process's, which ends once the cache is written. With MB/s (0: without) nginx sends no
+faster than that on each of eight connections' share, as a network would; without it the processors are
+the limit.
 """
 import json
 import os
@@ -20,8 +22,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import ports  # noqa: E402
 
 STREAMER, SOURCE, DISK = (os.path.abspath(path) for path in sys.argv[1:4])
-MIB, ROUNDS, RATE = ([*map(int, sys.argv[4:]), 0, 0, 0][:3])
+MIB, ROUNDS, RATE = ([*map(int, sys.argv[4:7]), 0, 0, 0][:3])
 MIB, ROUNDS = MIB or 1024, ROUNDS or 5
+FULL = os.path.abspath(sys.argv[7]) if len(sys.argv) > 7 else None
 CONNECTIONS = 8
 
 
@@ -70,6 +73,8 @@ def main():
     url = f"http://127.0.0.1:{port}/model.safetensors"
     cache = os.path.join(DISK, "cache")
     times = {"no cache": [], "empty cache": [], "full cache": []}
+    if FULL:
+        times["full disk"] = []
     kept = []
     try:
         load(url, None)
@@ -83,6 +88,10 @@ def main():
                 if load(url, cache)[2]["bytes_network"] == 0:
                     break
             times["full cache"].append(load(url, cache)[:2])
+            if FULL:
+                *took, stats = load(url, os.path.join(FULL, "cache"))
+                assert stats["bytes_to_cache"] < stats["bytes_total"], "that disk is not full"
+                times["full disk"].append(took)
     finally:
         nginx.terminate()
         nginx.wait()

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/cache/block_pool.hpp"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 
 namespace streamer::core::inline storage {
 
@@ -11,30 +14,33 @@ namespace {
 // 64 GiB.
 constexpr std::uint64_t kMostSlots = 1 << 18;
 
+// In small pages, the first touch of a block would cost as much as the copy into it.
+std::byte* reserve(std::uint64_t bytes) {
+  const std::uint64_t wanted = round_up(bytes, kHugePageBytes);
+  void* const memory = std::aligned_alloc(kHugePageBytes, wanted);
+  // Advice: where huge pages are switched off there are only more page faults.
+  if (memory != nullptr) ::madvise(memory, wanted, MADV_HUGEPAGE);
+  return static_cast<std::byte*>(memory);
+}
+
 }  // namespace
 
 BlockPool::BlockPool(std::uint64_t most_bytes)
-    : memory_(std::clamp<std::uint64_t>(most_bytes / kCacheBlockBytes, 1, kMostSlots)),
-      free_(slots()) {}
-
-BlockPool::~BlockPool() {
-  for (std::byte* const block : memory_)
-    std::free(block);
-}
+    : slots_(static_cast<std::uint32_t>(
+          std::clamp<std::uint64_t>(most_bytes / kCacheBlockBytes, 1, kMostSlots))),
+      memory_(reserve(slots_ * kCacheBlockBytes)),
+      free_(slots_) {}
 
 BlockPool::Block BlockPool::take() {
+  if (!memory_) return {};
   std::optional<std::uint32_t> slot = free_.pop();
   if (!slot) {
     // relaxed, both: a number is given out once.
-    if (made_.load(std::memory_order_relaxed) >= slots()) return {};
-    const std::uint32_t number = made_.fetch_add(1, std::memory_order_relaxed);
-    if (number >= slots()) return {};
-    memory_[number] = static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kCacheBlockBytes));
-    // The slot is then lost: there is no memory.
-    if (memory_[number] == nullptr) return {};
-    slot = number;
+    if (made_.load(std::memory_order_relaxed) >= slots_) return {};
+    slot = made_.fetch_add(1, std::memory_order_relaxed);
+    if (*slot >= slots_) return {};
   }
-  return Block(memory_[*slot], {shared_from_this(), *slot});
+  return Block(memory_.get() + *slot * kCacheBlockBytes, {shared_from_this(), *slot});
 }
 
 }  // namespace streamer::core::inline storage

@@ -6,8 +6,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
-#include <vector>
 
 #include "base/slot_stack.hpp"
 #include "storage/cache/cache_format.hpp"
@@ -17,7 +17,6 @@ namespace streamer::core::inline storage {
 class BlockPool : public std::enable_shared_from_this<BlockPool> {
  public:
   explicit BlockPool(std::uint64_t most_bytes);
-  ~BlockPool();
 
   struct GiveBack {
     std::shared_ptr<BlockPool> pool;
@@ -29,12 +28,16 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
 
   // Thread-safe. nullptr if none is left.
   [[nodiscard]] Block take();
-  [[nodiscard]] std::uint32_t slots() const noexcept {
-    return static_cast<std::uint32_t>(memory_.size());
-  }
+  [[nodiscard]] std::uint32_t slots() const noexcept { return slots_; }
 
  private:
-  std::vector<std::byte*> memory_;  // by slot; made when it is first taken
+  struct Free {
+    void operator()(std::byte* memory) const noexcept { std::free(memory); }
+  };
+
+  const std::uint32_t slots_;
+  // One block after the other, nullptr if there was none. Pages come when a slot is first taken.
+  const std::unique_ptr<std::byte[], Free> memory_;
   SlotStack free_;
   std::atomic<std::uint32_t> made_{0};
 };
