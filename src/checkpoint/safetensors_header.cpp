@@ -9,6 +9,8 @@
 #include <optional>
 #include <unordered_set>
 
+#include "checkpoint/name_index.hpp"
+
 namespace streamer::core::inline checkpoint {
 
 namespace {
@@ -180,14 +182,12 @@ void drop_replaced(std::vector<Entry>& entries) {
 }
 
 Result<void> check_names(const std::vector<Entry>& entries) {
-  std::vector<std::string_view> names;
-  names.reserve(entries.size());
-  for (const Entry& entry : entries)
-    names.push_back(entry.name);
-  std::sort(names.begin(), names.end());
-  const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice == names.end()) return {};
-  return broken("DuplicateKey", "tensor {} appears in the header twice", shown(*twice));
+  const auto name_of = [&](std::uint32_t number) { return entries[number].name; };
+  const NameIndex names(static_cast<std::uint32_t>(entries.size()), name_of);
+  const auto twice = names.twice(name_of);
+  if (!twice) return {};
+  return broken("DuplicateKey", "tensor {} appears in the header twice",
+                shown(name_of(twice->first)));
 }
 
 // The rules for one tensor, given where the one before it ended.

@@ -13,6 +13,7 @@
 
 #include "base/bytes.hpp"
 #include "checkpoint/dtype.hpp"
+#include "checkpoint/name_index.hpp"
 
 namespace streamer::core::inline checkpoint {
 
@@ -29,8 +30,8 @@ class TensorTable {
  public:
   // Copies name and shape. Tensors must come in storage order: by object, then offset, then name.
   void add(const TensorView& tensor);
-  // Once, after the last add(): makes find() work. Returns two tensors that have the same name, if
-  // there are such.
+  // Once, after the last add(): makes find() work. Returns the first tensor whose name another has,
+  // and that one, if there are such.
   std::optional<std::pair<std::uint32_t, std::uint32_t>> finish();
 
   [[nodiscard]] std::uint32_t size() const noexcept {
@@ -60,10 +61,14 @@ class TensorTable {
     Dtype dtype;
   };
 
+  [[nodiscard]] auto names() const noexcept {
+    return [this](std::uint32_t index) { return (*this)[index].name; };
+  }
+
   std::vector<Record> records_;
   std::string names_;  // each NUL-terminated
   std::vector<std::uint64_t> shapes_;
-  std::vector<std::uint32_t> by_name_;
+  NameIndex by_name_;
   std::uint64_t total_bytes_ = 0;
 };
 
