@@ -632,7 +632,8 @@ typedef struct streamer_plan_item {
   size_t destination_bytes;
   uint64_t tag; /* any value of the caller's; comes back with the tensor */
   /* Of destination, or of the library's memory; the host without a destination means the device of the
-   * load's options. A destination on a device must not be used before its tensor is yielded. */
+   * load's options. A destination on a device must not be used before its tensor is yielded, and all
+   * work that was queued on it must be done when the load starts. */
   streamer_device device;
   /* Items of a higher priority are read first, in storage order among themselves. Ignored with
    * STREAMER_READ_ITEM_ORDER, and by loads that ranks share. */

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <map>
 #include <set>
+#include <string_view>
 
 #include "base/text.hpp"
 #include "download/pull.hpp"
@@ -79,6 +80,11 @@ constexpr std::array<std::pair<const char*, const core::SettingRow*>, 5> kCreden
     {"region", &core::setting::kS3Region},
     {"endpoint", &core::setting::kS3Endpoint},
 }};
+
+bool is_known_credential(std::string_view key) {
+  return std::any_of(kCredentialSettings.begin(), kCredentialSettings.end(),
+                     [&](const auto& row) { return row.first == key; });
+}
 
 class FileStreamer {
  public:
@@ -284,7 +290,9 @@ int runai_file_streamer_set_credentials(void* streamer, const char** param_keys,
     NamedCredentials credentials;
     for (unsigned i = 0; i < num_params; ++i) {
       if (param_keys[i] == nullptr) return kRunaiInvalid;
-      if (param_values[i] != nullptr) credentials[param_keys[i]] = param_values[i];
+      if (param_values[i] != nullptr && *param_values[i] != '\0' &&
+          is_known_credential(param_keys[i]))
+        credentials[param_keys[i]] = param_values[i];
     }
     return from(streamer).set_credentials(std::move(credentials));
   });

@@ -113,8 +113,13 @@ void NetworkReader::step() {
     // The consumer kept the window closed; that time is not the network's.
     last_progress_ = loop_->now();
   }
-  if (sleeps_for_bandwidth)
+  if (sleeps_for_bandwidth) {
     add(counters_.bandwidth_wait_ns, static_cast<std::uint64_t>(steady_now_ns() - began));
+    // A range that no request was made for: no byte of it could arrive.
+    if (std::any_of(ranges_.begin(), ranges_.end(),
+                    [](const auto& one) { return one->host.empty(); }))
+      last_progress_ = loop_->now();
+  }
   for (Transfer* transfer : finished)
     finish(*transfer);
   drop_finished();

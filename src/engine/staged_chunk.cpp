@@ -120,6 +120,9 @@ std::uint64_t StagedChunk::take_back(std::uint64_t offset) {
     copies_.clear();
     joiner_.restart();
   }
+  // Nothing of it is needed, and this thread may wait for one before it comes back to this chunk.
+  if (segment_ && copies_.empty())
+    staging_.give_back(chunk_, *std::exchange(segment_, std::nullopt));
   return mark.offset;
 }
 

@@ -217,6 +217,8 @@ TEST_CASE("credentials are set once", "[runai]") {
   CHECK(runai_file_streamer_set_credentials(streamer.handle, nullptr, nullptr, 1) == 7);
   const char* nothing[] = {nullptr, nullptr, nullptr};
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, nothing, 3) == 0);
+  const char* empty[] = {"", "", "x"};
+  CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, empty, 3) == 0);
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, values, 3) == 0);
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, values, 3) == 0);
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, others, 3) == 18);

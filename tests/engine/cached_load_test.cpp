@@ -99,6 +99,18 @@ TEST_CASE("with cache_check=never a whole object is loaded without its store", "
   CHECK(other.world.requests() > asked);
 }
 
+TEST_CASE("with cache_check=never no older version is taken for the newest, which is there in part",
+          "[cache]") {
+  CacheLab lab;
+  lab.fill();
+  put_other_bytes(lab);
+  // Its first block is cached with that, and nothing else.
+  REQUIRE(lab.open(lab.cached()));
+  REQUIRE(lab.files().size() == 2);
+  const LoadStats stats = lab.right(lab.cached(kRoom, "never"));
+  CHECK(stats.bytes_network > 0);
+}
+
 TEST_CASE("with cache_check=never a folder is what it was when it was listed", "[cache]") {
   if (dialect_under_test() == Dialect::https) return skip("an https server has no folders");
   CacheLab lab;

@@ -195,6 +195,19 @@ class Direct(InFolder):
 
         self.assertEqual(self.weights().direct(take), self.TENSORS["whole"].sum().item())
 
+    def test_bytes_are_there_if_model_code_stops_early(self):
+        parameter = torch.zeros(8, 6)
+
+        def take(tensors):
+            for name, tensor in tensors:
+                if name == "whole":
+                    parameter.copy_(tensor)
+                    return tensors  # which is kept, and not taken from any more
+
+        kept = self.weights().direct(take)
+        self.assertTrue(torch.equal(parameter, self.TENSORS["whole"]))
+        del kept
+
     def test_a_tensor_that_model_code_keeps_has_its_bytes_later(self):
         kept = self.weights().direct(dict)
         self.assertIsInstance(kept["whole"], DeferredTensor)
@@ -408,6 +421,17 @@ class Reload(InFolder):
         self.assertEqual(addresses, {name: tensor.data_ptr() for name, tensor in self.memory.items()})
         again = libstreamer.reload(self.memory, self.uris, reloaded.checkpoint)
         self.assertEqual(again.names, [])
+
+    def test_numpy_arrays_without_elements(self):
+        write(self.path("two.safetensors"), {**self.second, "b": some(0, 3)})
+        self.checkpoint = libstreamer.open(self.uris)
+        self.replace("two.safetensors", {**self.second, "b": some(0, 3)})
+        memory = {name: torch.zeros(tensor.shape).numpy() for name, tensor in self.memory.items()}
+        memory["b"] = torch.zeros(0, 3).numpy()
+        names = libstreamer.reload(memory, self.uris, self.checkpoint).names
+        self.assertEqual(set(names), set(self.second))
+        for name in ("model.layers.0.k", "model.layers.1.q"):
+            self.assertTrue(torch.equal(torch.from_numpy(memory[name]), self.second[name]), name)
 
     def test_a_file_that_is_written_in_place_changed(self):
         with open(self.uris[0], "r+b") as file:

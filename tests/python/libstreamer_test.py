@@ -288,6 +288,15 @@ class Package(unittest.TestCase):
         libstreamer.load_into({"b1": module.b0}, self.big, strict=False)
         self.assertEqual(module.b0.unique().tolist(), [1])
 
+    def test_of_several_of_one_name_the_first_goes_into_memory(self):
+        paths = [os.path.join(self.folder.name, name) for name in ("one.tensors", "two.tensors")]
+        for path, byte in zip(paths, (b"a", b"b")):
+            write_safetensors(path, [("w", "U8", [4 << 20], byte * (4 << 20))])
+        for _ in range(3):
+            target = bytearray(4 << 20)
+            names = libstreamer.load_into({"w": target}, paths, settings={"same_names": "keep"})
+            self.assertEqual((names, set(target)), (["w"], {ord("a")}))
+
     def test_errors_carry_every_field(self):
         with self.assertRaises(libstreamer.NotFoundError) as caught:
             libstreamer.open("/nowhere/model.safetensors")

@@ -133,23 +133,30 @@ class DirectMode(TorchDispatchMode):
         self._checkpoint, self._start, self._step = checkpoint, start, step
         self._pending: List[_Pending] = []  # with copies, in the order of the checkpoint
         self._spans = _Spans()
-        self._is_reading = False
+        self._is_reading = self._is_finished = False
+        self._given = 0
         self.counts = Counts()
 
     def weights(self, tensors: Iterable[TensorInfo]) -> Iterator[Tuple[str, torch.Tensor]]:
         """Model code takes these; when it has taken the last one, all copies are carried out."""
-        given: List[_Pending] = []
         for info in tensors:
             pending = _Pending(info, self)
-            given.append(pending)
+            self._given += 1
             shape = info.shape
             if info.dtype == "F4":  # two in one element of torch
                 shape = (*shape[:-1], shape[-1] // 2)
             twin = torch.empty(shape, dtype=torch_dtype(info.dtype), device="meta")
             yield info.name, DeferredTensor(pending, twin)
+        self.finish()
+
+    def finish(self) -> None:
+        """Carries out all copies, if that was not done: model code may stop before the last tensor."""
+        if self._is_finished:
+            return
+        self._is_finished = True
         self._carry_out(is_last=True)
         used = self.counts.landed + self.counts.copied
-        self.counts.left_out = len(given) - used - self.counts.early
+        self.counts.left_out = self._given - used - self.counts.early
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}

@@ -187,6 +187,7 @@ class Weights:
             # As dispatch modes go, this one ends when model code is done with all tensors.
             with mode:
                 made = consume(mode.weights(self.checkpoint.tensors))
+                mode.finish()
         finally:
             bar.close()
         self._log(mode.counts)

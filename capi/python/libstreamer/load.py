@@ -7,6 +7,7 @@ import fnmatch
 import functools
 import os
 import struct
+import sys
 import time
 import weakref
 from typing import (Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple,
@@ -220,6 +221,7 @@ class Load:
         try:
             options = self._prepare(plan.handle, device, order, read_order, stream, values, prefixes,
                                     credentials)
+            self._wait_for_queued_work()
             # Starting may ask the store for checksums, and Ctrl-C must end that. With ranks it is
             # collective, and stays on this thread.
             starting = call_for_handle if self._ranks is None else _call_here
@@ -275,7 +277,9 @@ class Load:
             raise _NotStarted() from error
 
     def _fill(self, plan, is_wanted, slices, into):
-        chosen = [tensor for tensor in self.checkpoint.tensors if is_wanted(tensor)]
+        # Of several tensors of one name, one destination has room for the first.
+        chosen = [tensor for tensor in self.checkpoint.tensors if is_wanted(tensor) and
+                  (tensor.name not in into or self.checkpoint[tensor.name].number == tensor.number)]
         items = (_native.PlanItem * len(chosen))()
         for item, tensor in zip(items, chosen):
             item.struct_size = ctypes.sizeof(_native.PlanItem)
@@ -298,6 +302,16 @@ class Load:
         item.destination = destination.address or None
         item.destination_bytes = destination.nbytes
         item.device = _native.Device(*destination.device)
+
+    def _wait_for_queued_work(self):
+        """Kernels that torch has queued may still write to the destinations, as those do that
+        initialize a model."""
+        devices = {one.device for one in self._destinations.values()
+                   if one.device[0] != _native.DEVICE_HOST}
+        torch = sys.modules.get("torch")
+        if devices and torch is not None and torch.cuda.is_available():
+            for _, number in devices:
+                torch.cuda.current_stream(number).synchronize()
 
     def __iter__(self) -> Iterator[Tuple[str, Tensor]]:
         return self

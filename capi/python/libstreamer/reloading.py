@@ -46,7 +46,7 @@ def reload_into(memory: Any, new: Checkpoint, old: Checkpoint, **options: Any) -
             target = targets[name]
             if hasattr(target, "copy_"):
                 target.copy_(tensor.torch())
-            else:
+            elif tensor.nbytes != 0:  # a view of nothing cannot be cast
                 memoryview(target).cast("B")[:] = tensor.memoryview()
             del tensor
     return [tensor.name for tensor in wanted]

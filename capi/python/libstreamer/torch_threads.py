@@ -14,14 +14,14 @@ import threading
 # A team is as many threads as torch has, and of these, machines with more cores have some to spare.
 _MOST_THREADS = 16
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # the collector may end a load where another one begins
 _loads = 0
 _loads_are_over = threading.Event()
 
 
 def _after_fork():
     global _lock, _loads, _loads_are_over
-    _lock, _loads, _loads_are_over = threading.Lock(), 0, threading.Event()
+    _lock, _loads, _loads_are_over = threading.RLock(), 0, threading.Event()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """vLLM: --load-format libstreamer. vLLM finds register() by its entry point."""
 import functools
-from typing import Any, Dict, Iterator, Optional, Tuple
+import weakref
+from typing import Any, Iterator, Optional, Tuple
 
 import torch
 
@@ -11,8 +12,9 @@ from .engine_weights import LOAD_FORMAT, Options, Weights, is_uri, sharing_group
 from .errors import InvalidArgumentError
 from .mixed_packages import warn_of_mixed_packages
 
-# By the identity of a model: what it was loaded from, for reload_weights().
-_loaded: Dict[int, Tuple[str, Checkpoint]] = {}
+# By model: what it was loaded from, for reload_weights().
+_loaded: "weakref.WeakKeyDictionary[torch.nn.Module, Tuple[str, Checkpoint]]" = \
+    weakref.WeakKeyDictionary()
 
 
 def register() -> None:
@@ -100,7 +102,7 @@ def _loader_class():
                 loaded = weights.direct(model.load_weights)
             else:
                 loaded = model.load_weights(weights.stream())
-            _loaded[id(model)] = weights.uri, weights.checkpoint
+            _loaded[model] = weights.uri, weights.checkpoint
             if model_config.quantization is None and loaded is not None:
                 _check_loaded(model, loaded, weights)
 
@@ -109,13 +111,15 @@ def _loader_class():
             """For vLLM's reload_weights(): what changed since the model was loaded from the same
             place, or all of it. Blocks of the model come whole."""
             weights = self._weights(model_config)
-            uri, old = _loaded.get(id(model), (None, None))
-            # One block's weights may depend on another's if they are quantized.
-            if uri != weights.uri or model_config.quantization is not None:
+            uri, old = _loaded.get(model, (None, None))
+            # One block's weights may depend on another's if they are quantized, and a model that was
+            # asleep may have none.
+            if uri != weights.uri or model_config.quantization is not None or \
+                    getattr(model_config, "enable_sleep_mode", False):
                 old = None
             wanted = None if old is None else engine_weights.changed_blocks(weights.checkpoint, old)
             yield from weights.stream(wanted)
-            _loaded[id(model)] = weights.uri, weights.checkpoint
+            _loaded[model] = weights.uri, weights.checkpoint
 
         def _weights(self, model_config, rank: Optional[int] = None, uri: Optional[str] = None):
             uri = uri or self._source(model_config)

@@ -86,16 +86,17 @@ std::shared_ptr<CacheEntry> CachedStore::cached(const Object& object) {
 
 std::optional<Opened> CachedStore::open_unasked(const Uri& uri, const std::string& identity,
                                                 std::uint64_t first_bytes) {
-  for (const CacheKey& key : cache_->folder().versions(identity)) {
-    const auto entry = cache_->entry(key);
-    if (!entry || !entry->is_whole()) continue;
-    std::vector<std::byte> first(std::min(first_bytes, key.size));
-    if (!first.empty() && !entry->read({0, first.size()}, first).is_right) continue;
-    return Opened{
-        {.uri = uri, .size = key.size, .version = {}, .etag = key.etag, .last_modified = {}},
-        std::move(first)};
-  }
-  return std::nullopt;
+  const auto versions = cache_->folder().versions(identity);
+  // Never an older one: other objects of the model may be here in the newest.
+  if (versions.empty()) return std::nullopt;
+  const CacheKey& key = versions.front();
+  const auto entry = cache_->entry(key);
+  if (!entry || !entry->is_whole()) return std::nullopt;
+  std::vector<std::byte> first(std::min(first_bytes, key.size));
+  if (!first.empty() && !entry->read({0, first.size()}, first).is_right) return std::nullopt;
+  return Opened{
+      {.uri = uri, .size = key.size, .version = {}, .etag = key.etag, .last_modified = {}},
+      std::move(first)};
 }
 
 Result<Opened> CachedStore::open(const Uri& uri, std::uint64_t first_bytes) {
