@@ -73,6 +73,30 @@ class Devices(unittest.TestCase):
                 self.assertEqual([name for name, _ in streamer.get_tensors()], ["none"])
             self.assertIn("cuda:1", asked)
 
+    def test_what_torch_has_queued_on_a_destination_is_done_before(self):
+        room = max(libstreamer.load(CHECKPOINT, device="cuda:1"), key=lambda one: one[1].nbytes)[1]
+        ctypes.memset(room.data, 0, room.nbytes)
+
+        class Parameter:  # of torch, if it had that device
+            device, shape, dtype = torch.device("cuda:1"), room.shape, \
+                torch.zeros(0, dtype=libstreamer.tensor.torch_dtype(room.dtype)).dtype
+            data_ptr = staticmethod(lambda: room.data)
+            is_contiguous = staticmethod(lambda: True)
+            numel = staticmethod(lambda: room.nbytes)
+            element_size = staticmethod(lambda: 1)
+
+        found = []
+
+        def stream(device):
+            return unittest.mock.Mock(synchronize=lambda: found.append(
+                (device, ctypes.string_at(room.data, room.nbytes))))
+
+        with unittest.mock.patch("torch.cuda.is_available", lambda: True), \
+                unittest.mock.patch("torch.cuda.current_stream", stream):
+            libstreamer.load_into({room.name: Parameter()}, CHECKPOINT, strict=False)
+        self.assertEqual(found, [(1, bytes(room.nbytes))])
+        self.assertEqual(ctypes.string_at(room.data, room.nbytes), self.expected[room.name])
+
     def test_torch_without_a_gpu_says_so(self):
         # The stand-in's memory is none of torch's: what matters is that nothing is yielded.
         with SafetensorsStreamer() as streamer:
