@@ -31,6 +31,11 @@ struct AuthContext {
   [[nodiscard]] std::shared_ptr<const HttpRoute> route_to(const Endpoint& endpoint) const;
   // The route to services of this machine and its neighbours, which must not go through a proxy.
   [[nodiscard]] std::shared_ptr<const HttpRoute> route_past_proxies() const;
+  // For requests with a token in them to where keeps_secrets() is true: what is not encrypted stays
+  // on this machine.
+  [[nodiscard]] std::shared_ptr<const HttpRoute> route_for_secrets(const Endpoint& endpoint) const {
+    return endpoint.is_tls() ? route_to(endpoint) : route_past_proxies();
+  }
 };
 
 // "1", "true", "yes" and "on", in any case.

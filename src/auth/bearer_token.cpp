@@ -58,7 +58,7 @@ HttpRequest form_request(const AuthContext& context, const HttpUrl& url, Form fo
   request.headers = {{"Content-Type", "application/x-www-form-urlencoded"},
                      {"Accept", "application/json"}};
   request.body = canonical_query(std::move(form));
-  request.route = context.route_to(url.endpoint());
+  request.route = context.route_for_secrets(url.endpoint());
   return request;
 }
 

@@ -155,7 +155,7 @@ Result<std::vector<std::string>> split_words(std::string_view name, std::string_
     } else if (c == '"' || c == '\'') {
       quote = c;
       in_word = true;
-    } else if (c == ' ' || c == '\t') {
+    } else if (c == ' ' || c == '\t' || c == '\n' || c == '\r') {
       if (in_word) words.push_back(std::exchange(word, {}));
       in_word = false;
     } else {

@@ -32,9 +32,11 @@ Result<std::vector<T>> on_threads(const std::string& name, std::size_t threads, 
   const auto do_some = [&] {
     const WorkScope scope(for_whom);
     for (;;) {
-      // relaxed: only shares out the numbers; joining the threads publishes what they did.
+      if (has_failed.load(std::memory_order_relaxed)) return;
+      // What is claimed is done. relaxed: only shares out the numbers; joining the threads
+      // publishes what they did.
       const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
-      if (i >= count || has_failed.load(std::memory_order_relaxed)) return;
+      if (i >= count) return;
       const bool fits = fits_in_memory([&] {
         auto wanted = still_wanted("about to begin the next part of it");
         if (wanted) {
@@ -63,7 +65,8 @@ Result<std::vector<T>> on_threads(const std::string& name, std::size_t threads, 
   std::vector<T> all;
   all.reserve(count);
   for (std::optional<Result<T>>& outcome : outcomes) {
-    // Numbers are claimed in order, so that none before a failed one was left out.
+    // Numbers are claimed in order, and claimed ones are done: none before a failed one is left
+    // out.
     if (!*outcome) return std::move(*outcome).error();
     all.push_back(**std::move(outcome));
   }

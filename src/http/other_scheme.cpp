@@ -68,6 +68,7 @@ std::string scheme_mismatch(HttpClient& http, const Transfer& transfer) {
   if (request.route && !request.route->proxy.empty()) return {};
   const TransferFault fault = transfer.fault();
   if (request.is_tls()) {
+    if (transfer.times().secured_s > 0) return {};  // it does
     const bool failed_in_tls =
         fault == TransferFault::untrusted || fault == TransferFault::handshake;
     if (failed_in_tls && says_one_of(transfer.fault_text(), kNoTls))

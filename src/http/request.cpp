@@ -107,7 +107,10 @@ Result<HttpUrl> parse_url(std::string_view text) {
 }
 
 Result<HttpUrl> resolve_location(const HttpUrl& from, std::string_view location) {
-  if (location.find("://") != std::string_view::npos) return parse_url(location);
+  const std::size_t scheme = location.find("://");
+  if (scheme != std::string_view::npos && location.find_first_of("/?#") > scheme)
+    return parse_url(location);
+  if (location.starts_with("?")) return parse_url(from.origin + from.path + std::string(location));
   if (location.starts_with("//"))
     return parse_url(from.origin.substr(0, from.origin.find(':') + 1) + std::string(location));
   if (location.starts_with("/")) return parse_url(from.origin + std::string(location));

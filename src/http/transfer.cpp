@@ -31,8 +31,9 @@ bool Transfer::take_header_line(std::string_view line) {
     return refuse("the answer's headers are longer than 128 KiB or more than 1000");
   if (line.starts_with("HTTP/")) {
     // A new head: the one before was a 1xx answer.
-    const std::size_t space = std::min(line.find(' '), line.size());
-    const auto status = parse_unsigned(line.substr(space).substr(0, 4).substr(1));
+    // Nothing follows if the line, which a server may have made up, has no space.
+    const std::size_t space = std::min(line.find(' '), line.size() - 1);
+    const auto status = parse_unsigned(line.substr(space + 1).substr(0, 3));
     head_ = {.status = status && *status < 1000 ? static_cast<int>(*status) : 0, .headers = {}};
     return true;
   }

@@ -391,6 +391,8 @@ TEST_CASE("credential_process: words, output, failure, time", "[aws]") {
   if (!found) FAIL(found.error().line());
   CHECK(found->access_key_id == "PROC");
   CHECK(found->session_token.empty());
+  // As a line that goes on in the next one is read from a profile.
+  CHECK(credentials_from_process("\"" + script + "\"\n'two words'", 10s));
   CHECK_THAT(credentials_from_process("\"" + script + "\" other", 10s).error().message(),
              Catch::Contains("status 3"));
   CHECK(credentials_from_process("/nowhere/x", 10s).error().kind() == ErrorKind::not_found);

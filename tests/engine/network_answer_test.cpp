@@ -8,6 +8,20 @@
 using namespace streamer::core;
 using namespace streamer::test;
 
+TEST_CASE("N10 a head may have lines that are none", "[network]") {
+  for (const char* const line :
+       {"HTTP/x:1", "HTTP/", "HTTP/1.1", "HTTP/1.1 ", "HTTP/1.1 2", ":", "x"}) {
+    INFO(line);
+    recovers([&](StoreLab& lab, const WireRequest& request, Wire& wire) {
+      const Range range = lab.world.range_of(request);
+      wire.send(fmt::format("HTTP/1.1 206 Partial Content\r\n{}\r\nContent-Length: {}\r\n\r\n",
+                            line, range.bytes.size()) +
+                range.bytes);
+      wire.close();
+    });
+  }
+}
+
 TEST_CASE("N10 an error's body may be huge, endless, binary or compressed", "[network]") {
   for (const char* const kind : {"huge", "endless", "binary", "gzip"}) {
     INFO(kind);

@@ -197,7 +197,9 @@ TEST_CASE("N6 a machine that another one names gets no credential, and loops end
     std::atomic<std::uint32_t> leaked{0};
     std::atomic<std::uint32_t> asked{0};
     WireServer third([&](const WireRequest& request, Wire& wire) {
-      if (!request.header("authorization").empty()) ++leaked;
+      for (const char* const secret :
+           {"authorization", "x-amz-server-side-encryption-customer-key"})
+        if (!request.header(secret).empty()) ++leaked;
       wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
     });
     std::string second_url;
@@ -217,6 +219,7 @@ TEST_CASE("N6 a machine that another one names gets no credential, and loops end
     });
     Settings settings = lab.settings("1");
     REQUIRE(settings.set(setting::kS3Endpoint, gateway.url()));
+    REQUIRE(settings.set(setting::kS3SseCustomerKey, base64_encode(std::string(32, 'k'))));
     const NetworkOutcome outcome = lab.load(settings);
     REQUIRE(outcome.error);
     CHECK(leaked == 0);

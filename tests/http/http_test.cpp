@@ -233,6 +233,15 @@ TEST_CASE("URLs: path and query as they stand", "[http]") {
     if (std::string_view(bad).find('?') != std::string_view::npos)
       CHECK(parsed.error().line().find("sec") == std::string::npos);
   }
+  const auto resolved = [](std::string_view location) {
+    const auto made = resolve_location({"http://h", "/a/q", "x=1"}, location);
+    return made->origin + made->path + (made->query.empty() ? "" : "?") + made->query;
+  };
+  CHECK(resolved("https://other/b") == "https://other/b");
+  CHECK(resolved("//other/b") == "http://other/b");
+  CHECK(resolved("/b/f?from=https://up/x") == "http://h/b/f?from=https://up/x");
+  CHECK(resolved("b") == "http://h/a/b");
+  CHECK(resolved("?token=1") == "http://h/a/q?token=1");
   CHECK(keeps_secrets(Endpoint{"https://anywhere", ""}));
   CHECK(keeps_secrets(Endpoint{"http://127.0.0.1:80", ""}));
   CHECK(keeps_secrets(Endpoint{"http://localhost", ""}));

@@ -305,6 +305,23 @@ TEST_CASE("Google: the storage of the credentials' universe is asked, and no oth
   CHECK_THAT(refusal("gs://b/k"), Catch::Contains("storage.other.example.com"));
 }
 
+TEST_CASE("a token for this machine is not sent to a proxy in clear", "[google]") {
+  const Environment environment = [](const char* name) -> std::optional<std::string> {
+    if (std::string_view(name).ends_with("_proxy")) return "http://proxy.example.com:3128";
+    return std::nullopt;
+  };
+  const auto proxy_of = [&](const Values& values) {
+    auto client = std::make_shared<HttpClient>();
+    GcsConfig config = *read_gcs_config(settings_of(values), environment, *client);
+    GcsStore store(std::move(config), RemoteLimits(), client);
+    return store.range_request(*parse_uri("gs://b/k"), {0, 1}, "")->http.route->proxy;
+  };
+  const char* const proxy = "http://proxy.example.com:3128";
+  CHECK(proxy_of({{"gcs_bearer_token", "t"}, {"gcs_endpoint", "http://localhost:9"}}).empty());
+  CHECK(proxy_of({{"gcs_bearer_token", "t"}, {"gcs_endpoint", "https://localhost:9"}}) == proxy);
+  CHECK(proxy_of({{"gcs_unsigned", "yes"}, {"gcs_endpoint", "http://localhost:9"}}) == proxy);
+}
+
 TEST_CASE("Google: HMAC keys sign like AWS, and readers who pay say so", "[google]") {
   StoreWorld world("127.0.0.1", Dialect::google);
   world.put("x", "content");

@@ -60,6 +60,7 @@ SignedRequest HubStore::request_to(HttpUrl own) {
   if (is_hub(target.origin) && config_.sends_token()) {
     request.http.headers.push_back(
         {"Authorization", "Bearer " + std::string(config_.token.reveal())});
+    if (!target.endpoint().is_tls()) request.http.route = context().route_past_proxies();
   }
   request.asked = std::move(own);
   if (log_enabled(LogLevel::trace))
@@ -318,6 +319,13 @@ Result<Opened> HubStore::open(const Uri& uri, std::uint64_t first_bytes) {
     log_line(LogLevel::info, fmt::format("{} is read from {}", uri.text(), file->path()));
     Opened opened = TRY(files_.open(*file, first_bytes));
     opened.object.etag = hub_etag_of_file(file->path());
+    // A copy of the cache without its links does not say; the hub may have, if it was listed.
+    if (opened.object.etag.empty()) {
+      opened.object.etag = facts_.with([&](const auto& facts) {
+        const auto found = facts.find(uri.path());
+        return found == facts.end() ? std::string() : found->second.etag;
+      });
+    }
     return opened;
   }
   if (pinned.is_cached) return not_cached(place, uri, &pinned);

@@ -134,9 +134,15 @@ Result<SignedRequest> S3Store::make_request(std::string method, const Uri& uri,
   request.http.route = route_to(request.http.origin);
   request.region = state_of(uri).region;
   request.signed_at = clock_.now();
-  // Only a machine that the endpoint itself named gets a credential, not one that that machine
-  // named.
-  if (config_.is_unsigned || request.hops > 1) return request;
+  // Only a machine that the endpoint itself named gets a credential or the object's key, not one
+  // that that machine named.
+  if (request.hops > 1) {
+    std::erase_if(request.http.headers, [](const HttpHeader& header) {
+      return header.name.starts_with("x-amz-server-side-encryption-customer");
+    });
+    return request;
+  }
+  if (config_.is_unsigned) return request;
   const Signer signer = signer_for(uri, target);
   auto current = TRY(signer.keys.get());
   request.credentials_version = current.version;
@@ -439,6 +445,10 @@ Verdict S3Store::judge_code(const Uri& uri, const SignedRequest& request, const 
     verdict.again = follow_region(uri, request, answer, error);
   } else if (is_among(kKeyCodes, code) || (status == 401 && code.empty())) {
     verdict.again = renew();
+  } else if (request.http.method == "HEAD" && code.empty() && !config_.is_unsigned &&
+             (status == 400 || status == 403)) {
+    // The code would have been in the body, which answers to HEAD do not have.
+    verdict.again = clock_.correct(request.signed_at, answer.head) ? Again::at_once : renew();
   } else if (code == "RequestTimeTooSkewed" || code == "SignatureDoesNotMatch" ||
              code == "RequestExpired") {
     if (!config_.is_unsigned && clock_.correct(request.signed_at, answer.head))
