@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
 
 #include "base/crypto.hpp"
 #include "distributed/distributed_settings.hpp"
@@ -40,13 +43,24 @@ struct Hello {
   std::uint32_t on_device = 0;
 };
 
+// What every rank gave, in the order of the ranks; as many from each.
 template <typename T>
-Result<std::vector<T>> gather(Communicator& communicator, const T& mine,
+Result<std::vector<T>> gather(Communicator& communicator, std::vector<T> mine,
                               std::chrono::milliseconds timeout) {
-  std::vector<T> all(communicator.size());
-  TRY(communicator.all_gather(std::as_bytes(std::span(&mine, 1)),
-                              std::as_writable_bytes(std::span(all)), timeout));
-  return all;
+  struct Call {
+    std::vector<T> mine;
+    std::vector<T> all;
+  };
+  auto call = std::make_unique<Call>();
+  call->all.resize(mine.size() * communicator.size());
+  call->mine = std::move(mine);
+  const auto done = communicator.all_gather(std::as_bytes(std::span(call->mine)),
+                                            std::as_writable_bytes(std::span(call->all)), timeout);
+  if (done) return std::move(call->all);
+  // After a timeout, transfers may still read the one and write to the other: neither is ever
+  // freed.
+  static_cast<void>(call.release());
+  return done.error().copy();
 }
 
 Error from_rank(std::uint32_t rank, const State& state) {
@@ -144,7 +158,7 @@ Result<void> agree(Communicator& communicator, const Error* mine,
     state.text_bytes = static_cast<std::uint32_t>(std::min(line.size(), state.text.size()));
     std::memcpy(state.text.data(), line.data(), state.text_bytes);
   }
-  const auto states = gather(communicator, state, timeout);
+  const auto states = gather(communicator, std::vector{state}, timeout);
   // A rank should see its own error, not that the others could not be told.
   if (mine != nullptr) return mine->copy();
   if (!states) return states.error().copy();
@@ -168,7 +182,7 @@ Result<std::vector<std::vector<Need>>> gather_needs(Communicator& communicator,
   hello.gap_bytes = options.gap_bytes;
   hello.policy = static_cast<std::uint32_t>(options.policy);
   hello.on_device = communicator.device() == kHost ? 0 : 1;
-  const std::vector<Hello> hellos = TRY(gather(communicator, hello, timeout));
+  const std::vector<Hello> hellos = TRY(gather(communicator, std::vector{hello}, timeout));
   TRY(compare(hellos));
 
   std::vector<std::vector<Need>> needs;
@@ -184,9 +198,7 @@ Result<std::vector<std::vector<Need>>> gather_needs(Communicator& communicator,
     longest = std::max(longest, other.needs_bytes);
   std::vector<char> padded(longest);
   std::copy(text.begin(), text.end(), padded.begin());
-  std::vector<char> all(longest * hellos.size());
-  TRY(communicator.all_gather(std::as_bytes(std::span(padded)),
-                              std::as_writable_bytes(std::span(all)), timeout));
+  const std::vector<char> all = TRY(gather(communicator, std::move(padded), timeout));
   for (std::size_t rank = 0; rank < hellos.size(); ++rank) {
     const std::string_view theirs(all.data() + rank * longest, hellos[rank].needs_bytes);
     needs.push_back(TRY(decode_needs(theirs, checkpoint)));

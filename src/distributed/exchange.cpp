@@ -218,19 +218,21 @@ Result<void> Exchange::open_memory() {
   return {};
 }
 
-// A round: read the rank's own units, agree that every rank could, pack what others need, pass it
+// A round: read the rank's own units, pack what others need, agree that every rank could, pass it
 // on, and lay what came where it belongs. Only one round is in memory at a time.
 Result<void> Exchange::run_rounds(ReaderCounters& mine) {
   TRY(open_memory());
   if (schedule_.rounds.empty()) return agree_on(nullptr);
   for (const Round round : schedule_.rounds) {
     TRY(take_units(round));
-    TRY(agree_on(nullptr));
-    // The other ranks learn of a failure from here on when they agree on the next round.
-    others_wait_ = round.end != schedule_.units.size();
     TRY(pack(round));
     choose_destinations(round);
+    TRY(agree_on(nullptr));
+    // Until that is over no rank can be told anything.
+    others_wait_ = false;
     TRY(pass_on());
+    // They learn of a failure from here on when they agree on the next round.
+    others_wait_ = round.end != schedule_.units.size();
     TRY(unpack(mine, round));
     release_units();
   }
@@ -447,12 +449,14 @@ Result<void> Exchange::hand_over(ReaderCounters& mine) {
 Result<void> Exchange::wait_for_room(ReaderCounters& mine, const ItemPart& part) {
   const Place place = landing_->plan().items()[part.item].place;
   if (!place.in_arena) return {};
-  for (bool has_waited = false;; has_waited = true) {
+  const bool is_ring = landing_->plan().memories()[place.memory].ring_bytes != 0;
+  for (;;) {
     if (landing_->is_stopped()) return Error(ErrorKind::cancelled, "the load was cancelled");
     const std::uint64_t moves = landing_->window_moves();
     if (landing_->admits(place.memory, place.value + part.of_item.end)) {
-      // The room was released after unpack() followed the stream: work queued since may read it.
-      const bool follows = has_waited && options_.consumer_stream != nullptr;
+      // The room may have been released at any time since unpack() followed the stream: work that
+      // was queued before that may read it.
+      const bool follows = is_ring && options_.consumer_stream != nullptr;
       return follows ? memory_->follow(options_.consumer_stream) : Result<void>();
     }
     // The consumer can only release items that were yielded.

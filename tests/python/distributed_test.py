@@ -180,6 +180,12 @@ class LibstreamerOnRanks(Ranks):
              "rank 1: a different checkpoint"),
             (lambda rank: libstreamer.start(self.paths, group=True, memory_limit=(
                 5000 if rank == 1 else None)), "rank 1: .*memory_limit"),
+            (lambda rank: libstreamer.load_into(
+                {"f1.large": bytearray(300_007)}, self.path("nobody") if rank == 1 else self.paths,
+                strict=False, group=True), "rank 1: .*nobody"),
+            (lambda rank: libstreamer.load_into(
+                {"f1.large": bytearray(300_007)}, self.paths, strict=rank == 1, group=True),
+             "rank 1: .*names differ"),
         ]
         for number, (start, pattern) in enumerate(cases):
             with self.subTest(number=number):

@@ -11,6 +11,7 @@ Waiting releases the interpreter's lock; Ctrl-C ends a load at once; failures ar
 shared library of libstreamer must be beside this package, named by STREAMER_LIBRARY, or where the
 loader looks.
 """
+import contextlib as _contextlib
 import ctypes as _ctypes
 import difflib as _difflib
 import inspect as _inspect
@@ -215,11 +216,12 @@ def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, str
     loaded name, as tied weights do, is not missing. Other arguments: as for load().
     """
     memory: Mapping[str, Any] = target.state_dict() if hasattr(target, "state_dict") else target
-    checkpoint = source if isinstance(source, Checkpoint) else open(
-        source, options.get("settings"), prefixes=options.get("prefixes"),
-        credentials=options.get("credentials"))
-    if strict:
-        _check_same_names(memory, checkpoint)
+    with _told_to_ranks(options):
+        checkpoint = source if isinstance(source, Checkpoint) else open(
+            source, options.get("settings"), prefixes=options.get("prefixes"),
+            credentials=options.get("credentials"))
+        if strict:
+            _check_same_names(memory, checkpoint)
     if checkpoint is not source:
         for inherited in ("settings", "prefixes", "credentials"):
             options.pop(inherited, None)
@@ -234,12 +236,28 @@ def reload(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], since: Ch
     in them. Each tensor's memory is written once all of its bytes are there: after an error it is
     whole, as it was or as it is now. The result's checkpoint is `since` of the next reload()."""
     memory: Mapping[str, Any] = target.state_dict() if hasattr(target, "state_dict") else target
-    checkpoint = source if isinstance(source, Checkpoint) else open(
-        source, options.pop("settings", None), prefixes=options.pop("prefixes", None),
-        credentials=options.pop("credentials", None))
-    if strict:
-        _check_same_names(memory, checkpoint)
+    with _told_to_ranks(options):
+        checkpoint = source if isinstance(source, Checkpoint) else open(
+            source, options.pop("settings", None), prefixes=options.pop("prefixes", None),
+            credentials=options.pop("credentials", None))
+        if strict:
+            _check_same_names(memory, checkpoint)
     return Reloaded(checkpoint, _reload_into(memory, checkpoint, since, **options))
+
+
+@_contextlib.contextmanager
+def _told_to_ranks(options):
+    """What fails in it fails on the other ranks of options["group"], too, which would wait for this
+    one."""
+    group = _as_ranks(options.get("group"), options.get("settings"), options.get("device", "cpu"))
+    if group is not None:
+        options["group"] = group
+    try:
+        yield
+    except Exception as error:
+        if group is not None and group.size > 1:
+            group.tell(error)
+        raise
 
 
 def _check_same_names(memory, checkpoint):

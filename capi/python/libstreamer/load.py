@@ -221,7 +221,6 @@ class Load:
         try:
             options = self._prepare(plan.handle, device, order, read_order, stream, values, prefixes,
                                     credentials)
-            self._wait_for_queued_work()
             # Starting may ask the store for checksums, and Ctrl-C must end that. With ranks it is
             # collective, and stays on this thread.
             starting = call_for_handle if self._ranks is None else _call_here
@@ -264,6 +263,7 @@ class Load:
                 parse_device(device)[0] == _native.DEVICE_HOST
             self.total = library.plan_item_count(plan)
             self.total_bytes = library.plan_bytes(plan)
+            self._wait_for_queued_work()
             kind, number = parse_device(device)
             communicator = None
             if self._ranks is not None:

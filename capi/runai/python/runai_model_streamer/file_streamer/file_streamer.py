@@ -84,6 +84,7 @@ class FileStreamer:
         self._chunks: Dict[int, Tuple[int, int]] = {}
         self._is_shared = False  # the request under way, with other ranks
         self._is_left = False  # and nobody wants more of it
+        self._stream = 0  # of torch, which the request was given; 0: none
 
     def __enter__(self) -> "FileStreamer":
         check_environment()
@@ -93,6 +94,8 @@ class FileStreamer:
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         self._is_open = False
+        if self._is_left and exc_type is None:
+            self._drain()  # other ranks may not be as far
         self._end()
         streamer, self._streamer = self._streamer, None
         self._credentialed_streamer = None
@@ -246,6 +249,7 @@ class FileStreamer:
             values["memory_limit"] = "auto"
             values["device_memory_limit"] = max(3 * largest, min(_DEVICE_WINDOW, total), 1)
             stream = _current_stream(device)
+        self._stream = stream
         self._left = len(chosen)
         if not chosen and ranks is None:
             return  # nothing is under way
@@ -297,6 +301,9 @@ class FileStreamer:
         if not self._is_copied or leased.nbytes == 0:
             return tensor
         copy = tensor.clone()
+        # The load waits for what is queued on the stream that it was given, and on no other.
+        if self._stream and _current_stream(str(tensor.device)) != self._stream:
+            torch.cuda.current_stream(tensor.device).synchronize()
         leased.release()
         return copy
 
@@ -363,7 +370,8 @@ def _current_stream(device: str) -> int:
     """Of torch, by which what it does to a tensor comes behind our copies. 0: none."""
     if not torch.cuda.is_available():
         return 0
-    return torch.cuda.current_stream(device).cuda_stream
+    # torch calls the default stream 0, which is no stream to a load; CUDA calls it 1, too.
+    return torch.cuda.current_stream(device).cuda_stream or 1
 
 
 __all__ = ["FileStreamer", "RunaiStreamerInvalidInputException"]
