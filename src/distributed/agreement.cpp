@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/crypto.hpp"
+#include "base/guarded.hpp"
 #include "distributed/distributed_settings.hpp"
 #include "engine/load_settings.hpp"
 
@@ -57,9 +58,9 @@ Result<std::vector<T>> gather(Communicator& communicator, std::vector<T> mine,
   const auto done = communicator.all_gather(std::as_bytes(std::span(call->mine)),
                                             std::as_writable_bytes(std::span(call->all)), timeout);
   if (done) return std::move(call->all);
-  // After a timeout, transfers may still read the one and write to the other: neither is ever
-  // freed.
-  static_cast<void>(call.release());
+  // After a timeout, transfers may still read the one and write to the other: they are never freed.
+  static auto* const all = new Guarded<std::vector<std::unique_ptr<Call>>>;
+  all->with([&](auto& kept) { kept.push_back(std::move(call)); });
   return done.error().copy();
 }
 

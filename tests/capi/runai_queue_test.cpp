@@ -92,7 +92,7 @@ TEST_CASE("a submission that fails is alone in it", "[runai]") {
   submissions[4].offsets[0] = 1 << 30;
   // The third is cut off while it is read.
   const std::string cut = submissions[2].paths[0];
-  ::setenv("STREAMER_MAX_BANDWIDTH", "20MB", 1);
+  ::setenv("STREAMER_MAX_BANDWIDTH", "8MB", 1);
   const Streamer streamer;
   std::map<RunaiFileStreamerSubmissionId, Submission*> numbers;
   for (Submission& submission : submissions) {
