@@ -314,7 +314,7 @@ Result<SignedRequest> AzureStore::make_request(const Uri& uri, std::string_view 
   request.http.headers = std::move(headers);
   request.http.headers.push_back({"x-ms-version", kVersion});
   request.http.route =
-      is_bearer && !endpoint.is_tls() ? context().route_past_proxies() : route_to(endpoint.origin);
+      is_bearer ? context().route_for_secrets(endpoint) : route_to(endpoint.origin);
   request.signed_at = clock_.now();
   if (access == Access::shared_key) {
     AzureKey key = *config_.key;

@@ -51,7 +51,7 @@ Result<SignedRequest> HttpsStore::make_range_request(const Uri& uri, ByteRange r
     }
     request.http.headers.push_back(
         {"Authorization", "Bearer " + std::string(config_.bearer_token.reveal())});
-    if (!url.endpoint().is_tls()) request.http.route = context().route_past_proxies();
+    request.http.route = context().route_for_secrets(url.endpoint());
   }
   if (log_enabled(LogLevel::trace))
     log_line(LogLevel::trace, fmt::format("GET {}{}", request.http.origin, request.http.path));

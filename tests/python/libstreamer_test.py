@@ -18,7 +18,7 @@ import unittest.mock
 ROOT = sys.argv[1]
 sys.path.insert(0, os.path.join(ROOT, "capi", "python"))
 import libstreamer  # noqa: E402
-from safetensors_file import write_safetensors  # noqa: E402
+from safetensors_file import write_mebibytes, write_safetensors  # noqa: E402
 
 assert "numpy" not in sys.modules and "torch" not in sys.modules
 import numpy  # noqa: E402
@@ -47,8 +47,7 @@ class Package(unittest.TestCase):
         cls.path = os.path.join(cls.folder.name, "model.safetensors")
         write_safetensors(cls.path, cls.tensors, {"format": "pt"})
         cls.big = os.path.join(cls.folder.name, "big.safetensors")
-        write_safetensors(cls.big, [(f"b{i}", "U8", [1 << 20], bytes([i]) * (1 << 20))
-                                    for i in range(64)])
+        write_mebibytes(cls.big, 64)
 
     @classmethod
     def tearDownClass(cls):

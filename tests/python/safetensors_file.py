@@ -15,3 +15,8 @@ def write_safetensors(path, tensors, metadata=None):
     text = json.dumps(header).encode()
     with open(path, "wb") as out:
         out.write(struct.pack("<Q", len(text)) + text + b"".join(t[3] for t in tensors))
+
+
+def write_mebibytes(path, count):
+    """b0, b1 and so on: each 1 MiB of its number."""
+    write_safetensors(path, [(f"b{i}", "U8", [1 << 20], bytes([i]) * (1 << 20)) for i in range(count)])

@@ -184,7 +184,7 @@ Result<SignedRequest> GcsStore::make_request(std::string method, const Uri& uri,
     request.credentials_version = current.version;
     request.http.headers.push_back(
         {"Authorization", "Bearer " + std::string(current.credentials.token.reveal())});
-    if (!endpoint.is_tls()) request.http.route = context().route_past_proxies();
+    request.http.route = context().route_for_secrets(endpoint);
     if (user_project.empty()) user_project = current.credentials.quota_project;
   }
   // As a parameter: requests signed with x-amz- headers must not have x-goog- headers too.

@@ -60,7 +60,7 @@ SignedRequest HubStore::request_to(HttpUrl own) {
   if (is_hub(target.origin) && config_.sends_token()) {
     request.http.headers.push_back(
         {"Authorization", "Bearer " + std::string(config_.token.reveal())});
-    if (!target.endpoint().is_tls()) request.http.route = context().route_past_proxies();
+    request.http.route = context().route_for_secrets(target.endpoint());
   }
   request.asked = std::move(own);
   if (log_enabled(LogLevel::trace))
