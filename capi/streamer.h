@@ -924,15 +924,15 @@ STREAMER_API void streamer_communicator_init(streamer_communicator *made, size_t
 
 /* Over MPI, in host memory. comm is the address of an MPI_Comm, or NULL for MPI_COMM_WORLD; it includes
  * those of comm's ranks that are on this machine, or all if the setting distributed_scope is all.
- * Collective over comm. Loads MPI (libstreamer_mpi.so, see the setting distributed_mpi) and initializes
- * it if necessary; MPI must allow calls from several threads in turn (MPI_THREAD_SERIALIZED).
+ * Collective over comm. Loads MPI (libstreamer_mpi.so, see the setting debug.distributed_mpi) and
+ * initializes it if necessary; MPI must allow calls from several threads in turn (MPI_THREAD_SERIALIZED).
  * STREAMER_ERROR_UNSUPPORTED says what is missing. */
 STREAMER_API streamer_status streamer_communicator_open_mpi(
     const void *comm, const streamer_settings *settings, streamer_communicator **communicator_out,
     streamer_error **error_out);
 /* Over NCCL, from device to device: device is this rank's, of kind CUDA. base is how the ranks reach
  * each other on the host; it must outlive the new communicator. Collective over base. Loads NCCL (see
- * the setting distributed_nccl). */
+ * the setting debug.distributed_nccl). */
 STREAMER_API streamer_status streamer_communicator_open_nccl(
     const streamer_communicator *base, streamer_device device, const streamer_settings *settings,
     streamer_communicator **communicator_out, streamer_error **error_out);

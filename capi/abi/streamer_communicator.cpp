@@ -148,7 +148,7 @@ Result<streamer_mpi_open_function> load_mpi(const std::optional<std::string>& ch
   }
   return Error(ErrorKind::unsupported,
                fmt::format("libstreamer_mpi.so cannot be loaded: it exists if libstreamer was "
-                           "built where MPI is installed; see the setting distributed_mpi{}",
+                           "built where MPI is installed; see the setting debug.distributed_mpi{}",
                            why));
 }
 

@@ -171,7 +171,7 @@ func TestErrorsAreThoseOfTheLanguage(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = open(t).OpenCheckpoint(background, []string{folder()},
-		Settings{"s3_secret_access_key": "CANARY", "memory_limit": "lots"})
+		Settings{"s3_credentials": "keys:ID:CANARY", "memory_limit": "lots"})
 	if !errors.As(err, &failure) || failure.Kind != InvalidArgument ||
 		!strings.Contains(err.Error(), "memory_limit") || strings.Contains(err.Error(), "CANARY") {
 		t.Error(err)
@@ -240,7 +240,7 @@ func TestAContextEndsACall(t *testing.T) {
 	ctx, cancel = context.WithTimeout(background, 50*time.Millisecond)
 	defer cancel()
 	_, err = open(t).OpenCheckpoint(ctx, []string{"s3://bucket/m"}, Settings{
-		"s3_endpoint": endpoint, "s3_unsigned": "yes", "stall_timeout_ms": "600000"})
+		"s3_endpoint": endpoint, "s3_credentials": "anonymous", "stall_timeout_ms": "600000"})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}

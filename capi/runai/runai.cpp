@@ -4,8 +4,8 @@
 #include <array>
 #include <span>
 
+#include "runai_credentials.hpp"
 #include "runai_submission.hpp"
-#include "storage/s3/s3_settings.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -40,16 +40,11 @@ struct Request {
   std::byte* destination = nullptr;
 };
 
-using PositionalCredentials = std::array<std::string, 5>;
-constexpr std::array<const core::SettingRow*, 5> kCredentialOrder = {
-    &core::setting::kS3AccessKeyId, &core::setting::kS3SecretAccessKey,
-    &core::setting::kS3SessionToken, &core::setting::kS3Region, &core::setting::kS3Endpoint};
-
 class Streamer {
  public:
   explicit Streamer(core::Settings settings) : settings_(std::move(settings)) {}
 
-  RunaiCode request(const Request& request, const PositionalCredentials& credentials) {
+  RunaiCode request(const Request& request, const RunaiCredentials& credentials) {
     if (submission_) return kRunaiBusy;
     const RunaiCode checked = check(request);
     if (checked != kRunaiSuccess) return checked;
@@ -88,7 +83,7 @@ class Streamer {
     return has_object && has_file ? kRunaiInvalid : kRunaiSuccess;
   }
 
-  Result<void> start(const Request& request, const PositionalCredentials& credentials) {
+  Result<void> start(const Request& request, const RunaiCredentials& credentials) {
     TRY(take(credentials));
     std::vector<RunaiFile> files;
     std::byte* to = request.destination;
@@ -112,12 +107,10 @@ class Streamer {
   }
 
   // Connections and what is known of a store are kept from request to request.
-  Result<void> take(const PositionalCredentials& credentials) {
+  Result<void> take(const RunaiCredentials& credentials) {
     if (stores_ != nullptr && credentials == credentials_) return {};
     core::Settings settings = settings_;
-    for (std::size_t i = 0; i < credentials.size(); ++i) {
-      if (!credentials[i].empty()) TRY(settings.set(*kCredentialOrder[i], credentials[i]));
-    }
+    TRY(put(credentials, settings));
     stores_ = std::make_shared<core::Stores>(settings);
     with_credentials_ = std::move(settings);
     credentials_ = credentials;
@@ -126,7 +119,7 @@ class Streamer {
 
   const core::Settings settings_;
   core::Settings with_credentials_;
-  PositionalCredentials credentials_;
+  RunaiCredentials credentials_;
   std::shared_ptr<core::Stores> stores_;
   std::unique_ptr<RunaiSubmission> submission_;
 };

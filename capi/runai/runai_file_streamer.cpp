@@ -15,10 +15,10 @@
 #include "download/pull.hpp"
 #include "engine/load_settings.hpp"
 #include "runai.h"
+#include "runai_credentials.hpp"
 #include "runai_queue.hpp"
 #include "runai_submission.hpp"
 #include "storage/file_store.hpp"
-#include "storage/s3/s3_settings.hpp"
 
 using namespace streamer::capi;
 namespace core = streamer::core;
@@ -71,18 +71,19 @@ Result<std::string> file_io_of(std::string_view candidates) {
   }
 }
 
-using NamedCredentials = std::map<std::string, std::string>;
-// As the original calls them, and our settings.
-constexpr std::array<std::pair<const char*, const core::SettingRow*>, 5> kCredentialSettings = {{
-    {"access_key_id", &core::setting::kS3AccessKeyId},
-    {"secret_access_key", &core::setting::kS3SecretAccessKey},
-    {"session_token", &core::setting::kS3SessionToken},
-    {"region", &core::setting::kS3Region},
-    {"endpoint", &core::setting::kS3Endpoint},
-}};
+using NamedCredentials = std::map<std::string, std::string, std::less<>>;
+// As the original calls them.
+constexpr std::array<std::pair<std::string_view, std::string RunaiCredentials::*>, 5>
+    kCredentialNames = {{
+        {"access_key_id", &RunaiCredentials::access_key_id},
+        {"secret_access_key", &RunaiCredentials::secret_access_key},
+        {"session_token", &RunaiCredentials::session_token},
+        {"region", &RunaiCredentials::region},
+        {"endpoint", &RunaiCredentials::endpoint},
+    }};
 
 bool is_known_credential(std::string_view key) {
-  return std::any_of(kCredentialSettings.begin(), kCredentialSettings.end(),
+  return std::any_of(kCredentialNames.begin(), kCredentialNames.end(),
                      [&](const auto& row) { return row.first == key; });
 }
 
@@ -95,11 +96,12 @@ class FileStreamer {
   RunaiCode set_credentials(NamedCredentials credentials) {
     if (credentials.empty() || credentials == credentials_) return kRunaiSuccess;
     if (!credentials_.empty()) return kRunaiCredentialsSet;
-    for (const auto& [key, setting] : kCredentialSettings) {
-      const auto given = credentials.find(key);
-      if (given == credentials.end() || given->second.empty()) continue;
-      if (!settings_.set(*setting, given->second)) return kRunaiInvalid;
+    RunaiCredentials given;
+    for (const auto& [name, member] : kCredentialNames) {
+      if (const auto found = credentials.find(name); found != credentials.end())
+        given.*member = found->second;
     }
+    if (const auto set = put(given, settings_); !set) return runai_told(set.error(), kRunaiInvalid);
     credentials_ = std::move(credentials);
     stores_.reset();  // those that are in use keep theirs
     return kRunaiSuccess;

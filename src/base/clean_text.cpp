@@ -249,6 +249,20 @@ std::string_view name_before(std::string_view text, std::size_t end) {
   return text.substr(begin, end - begin);
 }
 
+// Of "anonymous", "profile:NAME" or "keys:ID:SECRET", the values of settings of credentials: what
+// follows the kind, or all of it if there is none.
+Span secret_of_credentials(std::string_view text, Span value) {
+  const Span none{value.begin, value.begin};
+  const std::string_view all = text.substr(value.begin, value.end - value.begin);
+  const std::string_view kind = all.substr(0, all.find(':'));
+  for (const std::string_view shown : {"profile", "file"}) {
+    if (kind == shown && kind != all) return none;
+  }
+  if (kind != all) return {value.begin + kind.size() + 1, value.end};
+  const bool is_word = all.starts_with("auto") || all.starts_with("anonymous");
+  return is_word ? none : value;
+}
+
 // The value of a secret name whose '=' or ':' is at `mark`; empty if the name is not secret.
 Span value_at(std::string_view text, std::size_t mark) {
   const Span none{mark, mark};
@@ -268,6 +282,8 @@ Span value_at(std::string_view text, std::size_t mark) {
   if (text[mark] == ':' && is_secret_header(name)) return {begin, end_of(text, begin, "\r\n\"<>")};
   // With a colon only as JSON has it: prose may end a name with one.
   if (text[mark] == ':' && !(is_quoted && opens_quote)) return none;
+  if (to_lower(name).ends_with("_credentials"))
+    return secret_of_credentials(text, {begin, end_of(text, begin, " \t\r\n\"'<>")});
   if (!is_secret_name(name)) return none;
   std::string_view stops = " \t\r\n&;,\"'<>)}";
   // Its parts are joined by '&', and those of a connection string by ';'.

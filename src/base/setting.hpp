@@ -72,8 +72,10 @@ class SettingRow {
   [[nodiscard]] constexpr const char* meaning() const noexcept { return meaning_; }
   [[nodiscard]] constexpr Scope scope() const noexcept { return scope_; }
   [[nodiscard]] constexpr bool is_credential() const noexcept { return is_credential_; }
-  // Its value is never shown.
+  // Its value is not shown.
   [[nodiscard]] virtual bool is_secret() const noexcept = 0;
+  // The part of a value, of a refused one too, that is never shown.
+  [[nodiscard]] virtual std::string_view secret_in(std::string_view text) const = 0;
   // The accepted values, for messages and docs.
   [[nodiscard]] virtual std::string values() const = 0;
   // The typed value; empty if the text is refused.
@@ -101,6 +103,9 @@ class Setting final : public SettingRow {
   constexpr Setting(const RowOf<kScope>& row, Type type) : SettingRow(row), type_(type) {}
 
   [[nodiscard]] bool is_secret() const noexcept override { return Type::kIsSecret; }
+  [[nodiscard]] std::string_view secret_in(std::string_view text) const override {
+    return type_.secret_in(text);
+  }
   [[nodiscard]] std::string values() const override { return type_.values(); }
   [[nodiscard]] std::any read(std::string_view text) const override {
     if (std::optional<Value> value = type_.read(text)) return std::any(*std::move(value));

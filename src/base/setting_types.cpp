@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/bytes.hpp"
 #include "base/text.hpp"
@@ -130,6 +131,55 @@ std::optional<SecretText::Value> SecretText::read(std::string_view text) const {
 
 std::string SecretText::values() const {
   return or_word("auto", what);
+}
+
+namespace {
+
+// What precedes the first colon; the rest is kept in text.
+std::string_view take_part(std::string_view& text) {
+  const std::size_t colon = std::min(text.find(':'), text.size());
+  const std::string_view part = text.substr(0, colon);
+  text.remove_prefix(std::min(colon + 1, text.size()));
+  return part;
+}
+
+bool has(const char* part) {
+  return *part != '\0';
+}
+
+}  // namespace
+
+std::string_view secret_in_form(const CredentialsForm& form, std::string_view text) {
+  take_part(text);
+  if (!has(form.secret)) return has(form.name) ? std::string_view() : text;
+  // If there is one part where there should be two, it may be either.
+  if (has(form.name) && text.find(':') != std::string_view::npos) take_part(text);
+  return text;
+}
+
+std::optional<CredentialsParts> read_form(const CredentialsForm& form, std::string_view text) {
+  std::string_view rest = text;
+  take_part(rest);
+  const std::string_view name = !has(form.name)    ? ""
+                                : has(form.secret) ? take_part(rest)
+                                                   : std::exchange(rest, {});
+  const std::string_view secret = !has(form.secret) ? ""
+                                  : has(form.token) ? take_part(rest)
+                                                    : std::exchange(rest, {});
+  const std::string_view token = !has(form.token) ? "" : std::exchange(rest, {});
+  const bool is_whole = name.empty() != has(form.name) && secret.empty() != has(form.secret) &&
+                        token.empty() != has(form.token) && rest.empty();
+  if (!is_whole) return std::nullopt;
+  return CredentialsParts{std::string(name), Secret(std::string(secret)),
+                          Secret(std::string(token))};
+}
+
+std::string to_text(const CredentialsForm& form) {
+  std::string text = form.word;
+  for (const char* const part : {form.name, form.secret, form.token}) {
+    if (has(part)) text += fmt::format(":{}", part);
+  }
+  return text;
 }
 
 }  // namespace streamer::core::inline base

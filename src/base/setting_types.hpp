@@ -16,6 +16,7 @@ namespace streamer::core::inline base {
 
 struct PlainType {
   static constexpr bool kIsSecret = false;
+  [[nodiscard]] static std::string_view secret_in(std::string_view) { return {}; }
 };
 
 // A number of things: whole, and without a unit.
@@ -159,8 +160,78 @@ struct SecretText {
   const char* what;
 
   constexpr explicit SecretText(const char* what_in) : what(what_in) {}
+  [[nodiscard]] static std::string_view secret_in(std::string_view text) { return text; }
   [[nodiscard]] std::optional<Value> read(std::string_view text) const;
   [[nodiscard]] std::string values() const;
+};
+
+// How one kind of credentials is written: "WORD", "WORD:NAME", "WORD:SECRET", "WORD:NAME:SECRET" or
+// "WORD:NAME:SECRET:TOKEN". What comes last may contain colons.
+struct CredentialsForm {
+  const char* word;
+  const char* name = "";    // for humans; empty: this kind has none
+  const char* secret = "";  // the same
+  const char* token = "";   // the same; belongs to the secret
+};
+
+struct CredentialsParts {
+  std::string name;  // of a key, a profile or a file: may be shown
+  Secret secret;
+  Secret token;
+};
+
+// What must not be shown of a text that begins with the form's word.
+[[nodiscard]] std::string_view secret_in_form(const CredentialsForm& form, std::string_view text);
+[[nodiscard]] std::optional<CredentialsParts> read_form(const CredentialsForm& form,
+                                                        std::string_view text);
+[[nodiscard]] std::string to_text(const CredentialsForm& form);
+
+// One of several kinds of credentials; nullopt for "auto": look for some.
+template <typename Kind, std::size_t N>
+struct Credentials {
+  static constexpr bool kIsSecret = true;
+  struct Chosen : CredentialsParts {
+    Kind kind;
+  };
+  using Value = std::optional<Chosen>;
+  struct Form : CredentialsForm {
+    Kind kind;
+  };
+  Form forms[N];
+
+  constexpr explicit Credentials(const Form (&forms_in)[N]) : forms{} {
+    for (std::size_t i = 0; i < N; ++i)
+      forms[i] = forms_in[i];
+  }
+  // Of a text of no kind: all of it.
+  [[nodiscard]] std::string_view secret_in(std::string_view text) const {
+    if (text == "auto") return {};
+    for (const Form& form : forms) {
+      if (begins(form, text)) return secret_in_form(form, text);
+    }
+    return text;
+  }
+  [[nodiscard]] std::optional<Value> read(std::string_view text) const {
+    if (text == "auto") return Value();
+    for (const Form& form : forms) {
+      if (!begins(form, text)) continue;
+      std::optional<CredentialsParts> parts = read_form(form, text);
+      if (!parts) return std::nullopt;
+      return Value(Chosen{*std::move(parts), form.kind});
+    }
+    return std::nullopt;
+  }
+  [[nodiscard]] std::string values() const {
+    std::string all = "auto";
+    for (const Form& form : forms)
+      all += (&form == &forms[N - 1] ? " or " : ", ") + to_text(form);
+    return all;
+  }
+
+ private:
+  static bool begins(const CredentialsForm& form, std::string_view text) {
+    return text.substr(0, text.find(':')) == form.word;
+  }
 };
 
 }  // namespace streamer::core::inline base

@@ -68,7 +68,7 @@ std::optional<FromEnvironment> from_environment(const SettingRow& row) {
     if (variable == nullptr) continue;
     const char* const value = ::secure_getenv(variable);
     if (value == nullptr || *value == '\0') continue;
-    if (row.is_secret()) hide(value);
+    hide(row.secret_in(trim(value)));
     hide_value_of(variable, value);
     return FromEnvironment{variable, value};
   }
@@ -86,7 +86,7 @@ Result<const SettingRow*> find_setting(SettingRows rows, std::string_view name) 
 
 Result<void> Settings::set(const SettingRow& row, std::string_view value, std::string_view prefix) {
   const std::string_view trimmed = trim(value);
-  if (row.is_secret()) hide(trimmed);
+  hide(row.secret_in(trimmed));
   hide_value_of(row.name(), value);
   if (!row.read(trimmed).has_value())
     return bad_value(fmt::format("setting {}", row.name()), value, row);

@@ -27,13 +27,13 @@ inline constexpr Setting kDistributedBufferBytes{
     Bytes("", {.lowest = kMiB, .highest = 16 * kGiB, .are_soft = true})};
 
 inline constexpr Setting kDistributedMpi{
-    RowOf<Scope::ranks>{.name = "distributed_mpi",
+    RowOf<Scope::ranks>{.name = "debug.distributed_mpi",
                         .meaning = "Where libstreamer_mpi.so is. auto looks beside the library or "
                                    "the command, then where the system does."},
     Text("a path")};
 
 inline constexpr Setting kDistributedNccl{
-    RowOf<Scope::ranks>{.name = "distributed_nccl",
+    RowOf<Scope::ranks>{.name = "debug.distributed_nccl",
                         .meaning = "Which NCCL to use. auto is libnccl.so.2, or the one that the "
                                    "process has already loaded."},
     Text("a path")};

@@ -32,10 +32,11 @@ Result<Calls> load_nccl(const std::string& library) {
   // Never closed: its threads may live as long as the process.
   void* const opened = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (opened == nullptr) {
-    return Error(ErrorKind::unsupported,
-                 fmt::format("NCCL cannot be loaded ({}); install it, or set distributed_nccl to "
-                             "its path",
-                             ::dlerror()));
+    return Error(
+        ErrorKind::unsupported,
+        fmt::format("NCCL cannot be loaded ({}); install it, or set debug.distributed_nccl to "
+                    "its path",
+                    ::dlerror()));
   }
   Calls calls;
 #define NCCL_CALL(result, name, ...) TRY(find(opened, #name, calls.name));

@@ -52,14 +52,16 @@ inline constexpr Setting kConcurrency{
     RowOf<Scope::load>{.name = "concurrency",
                        .also = "RUNAI_STREAMER_CONCURRENCY",
                        .meaning = "How many readers a load starts for files, and how many "
-                                  "connections it uses over a network unless connections is set."},
+                                  "connections it uses over a network. auto is what the machine's "
+                                  "processors can keep busy, and a few connections at first and "
+                                  "more while they increase throughput."},
     Count("auto", 1, 1024)};
 
 inline constexpr Setting kConnections{
-    RowOf<Scope::load>{.name = "connections",
+    RowOf<Scope::load>{.name = "debug.connections",
                        .also = "RUNAI_STREAMER_S3_MAX_CONNECTIONS",
-                       .meaning = "How many connections a load uses over a network. auto starts "
-                                  "with a few and adds more while they increase throughput."},
+                       .meaning = "How many connections a load uses over a network, if that is "
+                                  "not concurrency."},
     Count("auto", 1, 1024)};
 
 inline constexpr Setting kDeviceAlignment{

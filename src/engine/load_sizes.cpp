@@ -163,7 +163,8 @@ Chosen<Tuner::Limits> tuner_limits(const LoadSettings& settings, std::uint64_t b
           ? fmt::format("no more than {}, or half of the file descriptors", kMostConnections)
           : fmt::format("no more than {} of receive buffers allow", format_bytes(buffer_bytes));
   if (fixed != 0) {
-    const char* const by = settings.get(setting::kConnections) != 0 ? "connections" : "concurrency";
+    const char* const by =
+        settings.get(setting::kConnections) != 0 ? "debug.connections" : "concurrency";
     return {{.first = std::min(fixed, most), .most = most, .is_fixed = true},
             fixed <= most ? by : fmt::format("{} is {}, but {}", by, fixed, at_most)};
   }

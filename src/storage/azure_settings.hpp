@@ -4,14 +4,13 @@
 
 #include "base/setting.hpp"
 
-namespace streamer::core::setting {
+namespace streamer::core::inline storage {
 
-inline constexpr Setting kAzureAccountKey{
-    RowOf<Scope::store>{.name = "azure_account_key",
-                        .also = "AZURE_STORAGE_ACCOUNT_KEY",
-                        .meaning = "The key of the storage account. Never logged.",
-                        .is_credential = true},
-    SecretText("a key: base64")};
+enum class AzureCredentialKind { anonymous, key, sas, token, connection_string };
+
+}  // namespace streamer::core::inline storage
+
+namespace streamer::core::setting {
 
 inline constexpr Setting kAzureAccountName{
     RowOf<Scope::store>{.name = "azure_account_name",
@@ -19,57 +18,40 @@ inline constexpr Setting kAzureAccountName{
                         .meaning = "The storage account for az:// URIs, which do not name one."},
     Text("a name")};
 
-inline constexpr Setting kAzureBearerToken{
+inline constexpr Setting kAzureCredentials{
     RowOf<Scope::store>{
-        .name = "azure_bearer_token",
-        .meaning = "A Microsoft Entra token to use instead of looking for one. Never logged.",
+        .name = "azure_credentials",
+        .meaning =
+            "Who reads from Azure. auto is what the AZURE_STORAGE_ variables say, or else "
+            "Microsoft "
+            "Entra as in DefaultAzureCredential; anonymous sends no credentials, for public "
+            "containers; a key is the account's; a SAS token is for all URIs; a token is one of "
+            "Microsoft Entra; a connection string, as the portal shows it, names account and "
+            "endpoint too. Secrets are never logged.",
         .is_credential = true},
-    SecretText("a token")};
-
-inline constexpr Setting kAzureConnectionString{
-    RowOf<Scope::store>{.name = "azure_connection_string",
-                        .also = "AZURE_STORAGE_CONNECTION_STRING",
-                        .meaning = "Account, endpoint and key or SAS token in one string, as the "
-                                   "portal shows it. Never logged.",
-                        .is_credential = true},
-    SecretText("a connection string")};
+    Credentials<AzureCredentialKind, 5>(
+        {{{"anonymous"}, AzureCredentialKind::anonymous},
+         {{"key", "", "BASE64"}, AzureCredentialKind::key},
+         {{"sas", "", "QUERY"}, AzureCredentialKind::sas},
+         {{"token", "", "TOKEN"}, AzureCredentialKind::token},
+         {{"connection_string", "", "TEXT"}, AzureCredentialKind::connection_string}})};
 
 inline constexpr Setting kAzureEndpoint{
     RowOf<Scope::store>{
         .name = "azure_endpoint",
         .meaning = "The account's endpoint; for an emulator, with the account's name as the path. "
                    "May end in a SAS token. auto is AZURE_STORAGE_ENDPOINT, the connection "
-                   "string's, or else https://ACCOUNT.blob.SUFFIX."},
+                   "string's, or else https://ACCOUNT.blob.core.windows.net (with another domain "
+                   "in AZURE_STORAGE_ENDPOINT_SUFFIX)."},
     Text("a URL")};
-
-inline constexpr Setting kAzureEndpointSuffix{
-    RowOf<Scope::store>{.name = "azure_endpoint_suffix",
-                        .also = "AZURE_STORAGE_ENDPOINT_SUFFIX",
-                        .meaning = "The cloud that the account is in. auto is the connection "
-                                   "string's, or else core.windows.net."},
-    Text("a domain")};
-
-inline constexpr Setting kAzureSasToken{
-    RowOf<Scope::store>{.name = "azure_sas_token",
-                        .also = "AZURE_STORAGE_SAS_TOKEN",
-                        .meaning = "A shared access signature for all URIs. Never logged.",
-                        .is_credential = true},
-    SecretText("a query")};
-
-inline constexpr Setting kAzureUnsigned{
-    RowOf<Scope::store>{
-        .name = "azure_unsigned",
-        .default_text = "no",
-        .meaning = "Whether requests go without credentials, for public containers."},
-    YesOrNo()};
 
 }  // namespace streamer::core::setting
 
 namespace streamer::core::inline storage {
 
+using ChosenAzureCredentials = decltype(setting::kAzureCredentials)::Value;
+
 inline constexpr const SettingRow* kAzureSettings[] = {
-    &setting::kAzureAccountKey,       &setting::kAzureAccountName, &setting::kAzureBearerToken,
-    &setting::kAzureConnectionString, &setting::kAzureEndpoint,    &setting::kAzureEndpointSuffix,
-    &setting::kAzureSasToken,         &setting::kAzureUnsigned};
+    &setting::kAzureAccountName, &setting::kAzureCredentials, &setting::kAzureEndpoint};
 
 }  // namespace streamer::core::inline storage

@@ -39,9 +39,10 @@ constexpr std::array kCodes = {
     CodeRow{"AuthorizationResourceTypeMismatch", ErrorKind::permission_denied,
             "the SAS token is not for containers and objects"},
     CodeRow{"PublicAccessNotPermitted", ErrorKind::permission_denied,
-            "the account allows no public access: unset azure_unsigned and give credentials"},
+            "the account allows no public access: give credentials instead of "
+            "azure_credentials=anonymous"},
     CodeRow{"NoAuthenticationInformation", ErrorKind::permission_denied,
-            "the blob is not public: unset azure_unsigned and give credentials"},
+            "the blob is not public: give credentials instead of azure_credentials=anonymous"},
     CodeRow{"InvalidAuthenticationInfo", ErrorKind::permission_denied,
             "the token is not accepted; check which credentials are in use with streamer doctor"},
     CodeRow{"BlobArchived", ErrorKind::permission_denied,
@@ -116,20 +117,22 @@ class AzureConfigReader {
   AzureConfigReader(const RemoteConfig& from, AzureConfig& config) : from_(from), config_(config) {}
 
   Result<void> read() {
-    config_.is_unsigned = from_.get(setting::kAzureUnsigned);
+    chosen_ = from_.get(setting::kAzureCredentials);
+    chosen_source_ = from_.source_of(setting::kAzureCredentials);
     TRY(read_connection());
     TRY(read_account());
-    // A value set in code wins over every variable.
-    if (TRY(read_credentials(true)) || TRY(read_credentials(false))) return {};
+    if (TRY(take_given()) || TRY(take_from_environment())) return {};
     config_.fetch_token = [auth = config_.auth] { return find_azure_token(auth); };
     return {};
   }
 
  private:
   Result<void> read_connection() {
-    auto text = from_.first_of(setting::kAzureConnectionString, {});
+    auto text = first_variable({"AZURE_STORAGE_CONNECTION_STRING"});
     if (!text && is_true(from_.variable("AZURE_STORAGE_USE_EMULATOR").value_or("")))
       text = Sourced{"UseDevelopmentStorage=true", "AZURE_STORAGE_USE_EMULATOR"};
+    if (is_chosen(AzureCredentialKind::connection_string))
+      text = Sourced{std::string(chosen_->secret.reveal()), chosen_source_};
     if (!text) return {};
     connection_ = TRY(read_from(text->source, parse_connection_string(text->value)));
     connection_source_ = text->source;
@@ -160,8 +163,8 @@ class AzureConfigReader {
           Error(ErrorKind::invalid_argument,
                 "this cannot be an account's name, which has only lower-case letters and digits"));
     }
-    if (const auto suffix = from_.first_of(setting::kAzureEndpointSuffix, {}))
-      config_.suffix = suffix->value;
+    if (const auto suffix = from_.variable("AZURE_STORAGE_ENDPOINT_SUFFIX"))
+      config_.suffix = *suffix;
     if (const auto endpoint = from_.first_of(setting::kAzureEndpoint, {"AZURE_STORAGE_ENDPOINT"})) {
       TRY(read_endpoint(*endpoint, endpoint_sas_.value));
       endpoint_sas_.source = endpoint->source;
@@ -179,37 +182,71 @@ class AzureConfigReader {
     return {};
   }
 
-  std::optional<Sourced> find(bool only_in_code, const Setting<Scope::store, SecretText>& secret,
-                              std::initializer_list<const char*> names) const {
-    if (only_in_code && !from_.is_in_code(secret)) return std::nullopt;
-    return from_.first_of(secret, names);
+  [[nodiscard]] bool is_chosen(AzureCredentialKind kind) const {
+    return chosen_ && chosen_->kind == kind;
   }
 
-  // True if there are some.
-  Result<bool> read_credentials(bool only_in_code) {
-    const auto callback = from_.settings().credentials_callback();
-    if (only_in_code && callback) {
+  [[nodiscard]] std::optional<Sourced> first_variable(
+      std::initializer_list<const char*> names) const {
+    for (const char* const name : names) {
+      if (auto value = from_.variable(name)) return Sourced{*std::move(value), name};
+    }
+    return std::nullopt;
+  }
+
+  // What the program gave, as a callback or as a setting. True if there is something.
+  Result<bool> take_given() {
+    if (const auto callback = from_.settings().credentials_callback()) {
       config_.fetch_token = token_from_callback(callback);
       return true;
     }
-    const bool uses_connection =
-        from_.is_in_code(setting::kAzureConnectionString) == only_in_code &&
-        !connection_source_.empty();
-    if (uses_connection && !connection_.key.empty())
-      return take_key({connection_.key, connection_source_});
-    if (uses_connection && !connection_.sas.empty())
-      return take_sas({connection_.sas, connection_source_});
-    if (const auto key = find(only_in_code, setting::kAzureAccountKey,
-                              {"AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_KEY"}))
+    if (chosen_) {
+      const std::string secret(chosen_->secret.reveal());
+      switch (chosen_->kind) {
+        case AzureCredentialKind::anonymous:
+          config_.is_unsigned = true;
+          config_.credentials_source = chosen_source_;
+          return true;
+        case AzureCredentialKind::key:
+          return take_key({secret, chosen_source_});
+        case AzureCredentialKind::sas:
+          return take_sas({secret, chosen_source_});
+        case AzureCredentialKind::token:
+          return take_token({secret, chosen_source_});
+        case AzureCredentialKind::connection_string:
+          if (TRY(take_from_connection())) return true;
+      }
+    }
+    return from_.is_in_code(setting::kAzureEndpoint) ? take_from_endpoint() : Result<bool>(false);
+  }
+
+  Result<bool> take_from_environment() {
+    // A string that was chosen and has no credentials was looked at above.
+    if (!is_chosen(AzureCredentialKind::connection_string) && TRY(take_from_connection()))
+      return true;
+    if (const auto key = first_variable(
+            {"AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_KEY"}))
       return take_key(*key);
-    if (const auto sas = find(only_in_code, setting::kAzureSasToken, {"AZURE_STORAGE_SAS_KEY"}))
+    if (const auto sas = first_variable({"AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY"}))
       return take_sas(*sas);
-    const bool brings_sas = from_.is_in_code(setting::kAzureEndpoint) == only_in_code;
-    if (brings_sas && !endpoint_sas_.value.empty()) return take_sas(endpoint_sas_);
-    const auto token = find(only_in_code, setting::kAzureBearerToken, {"AZURE_STORAGE_TOKEN"});
-    if (!token) return false;
-    TRY(check_header_value(token->source, token->value));
-    const BearerToken bearer{.token = Secret(token->value), .expires = {}, .source = token->source};
+    if (TRY(take_from_endpoint())) return true;
+    const auto token = first_variable({"AZURE_STORAGE_TOKEN"});
+    return token ? take_token(*token) : Result<bool>(false);
+  }
+
+  Result<bool> take_from_connection() {
+    if (!connection_.key.empty()) return take_key({connection_.key, connection_source_});
+    if (!connection_.sas.empty()) return take_sas({connection_.sas, connection_source_});
+    return false;
+  }
+
+  Result<bool> take_from_endpoint() {
+    return endpoint_sas_.value.empty() ? Result<bool>(false) : take_sas(endpoint_sas_);
+  }
+
+  Result<bool> take_token(const Sourced& token) {
+    TRY(check_header_value(token.source, token.value));
+    const BearerToken bearer{.token = Secret(token.value), .expires = {}, .source = token.source};
     config_.fetch_token = [bearer]() -> Result<BearerToken> { return bearer; };
     return true;
   }
@@ -229,6 +266,8 @@ class AzureConfigReader {
 
   const RemoteConfig& from_;
   AzureConfig& config_;
+  ChosenAzureCredentials chosen_;
+  std::string chosen_source_;
   ConnectionString connection_;
   std::string connection_source_;
   Sourced endpoint_sas_;  // of the setting or variable of the endpoint
@@ -431,7 +470,7 @@ Result<RemoteWay> AzureStore::way_to(const Uri& uri) {
 Result<std::string> AzureStore::describe_credentials(const Uri& uri) {
   switch (access_to(uri)) {
     case Access::unsigned_:
-      return std::string("none: requests are not signed (azure_unsigned)");
+      return fmt::format("none: requests are not signed (by {})", config_.credentials_source);
     case Access::shared_key:
       return fmt::format("the account's key, from {}", config_.credentials_source);
     case Access::sas:

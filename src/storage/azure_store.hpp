@@ -24,7 +24,7 @@ struct AzureConfig {
   Secret sas;  // a query, signature and all
   AzureContext auth;
   CredentialCache<BearerToken>::Fetch fetch_token;
-  std::string credentials_source;  // of key and sas
+  std::string credentials_source;  // of is_unsigned, key and sas
 };
 
 // Reads the environment now. Fails on contradictory settings.

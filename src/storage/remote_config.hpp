@@ -53,6 +53,9 @@ class RemoteConfig {
   [[nodiscard]] Secret secret(const Setting<Scope::store, SecretText>& setting) const {
     return get(setting).value_or(Secret());
   }
+  [[nodiscard]] std::string source_of(const SettingRow& row) const {
+    return settings_.source_of(row);
+  }
   [[nodiscard]] bool is_in_code(const SettingRow& row) const { return settings_.is_in_code(row); }
   [[nodiscard]] std::optional<std::string> variable(const char* name) const {
     return environment_(name);

@@ -4,6 +4,25 @@
 
 #include "base/setting.hpp"
 
+namespace streamer::core::inline storage {
+
+// no, yes, or the project that pays.
+struct RequesterPays : PlainType {
+  struct Value {
+    bool agrees = false;
+    std::string project;  // may be empty
+  };
+  [[nodiscard]] static std::optional<Value> read(std::string_view text) {
+    if (text.empty()) return std::nullopt;
+    const std::optional<bool> agrees = YesOrNo().read(text);
+    if (agrees) return Value{*agrees, ""};
+    return Value{true, std::string(text)};
+  }
+  [[nodiscard]] static std::string values() { return YesOrNo().values() + ", or a project"; }
+};
+
+}  // namespace streamer::core::inline storage
+
 namespace streamer::core::setting {
 
 inline constexpr Setting kCaBundle{
@@ -54,6 +73,16 @@ inline constexpr Setting kMaxAttempts{
                                    "fewer requests, but for 1. Progress resets the count."},
     Count("", 1, 100)};
 
+inline constexpr Setting kRequesterPays{
+    RowOf<Scope::store>{
+        .name = "requester_pays",
+        .default_text = "no",
+        .meaning =
+            "Whether the requester agrees to be charged, for buckets whose owner does not pay. For "
+            "Google: the project that is charged; yes and no are the credentials' quota project, "
+            "if they have one."},
+    RequesterPays()};
+
 inline constexpr Setting kStallTimeoutMs{
     RowOf<Scope::store>{.name = "stall_timeout_ms",
                         .also = "RUNAI_STREAMER_S3_REQUEST_TIMEOUT_MS",
@@ -69,6 +98,6 @@ namespace streamer::core::inline storage {
 inline constexpr const SettingRow* kRemoteSettings[] = {
     &setting::kCaBundle,      &setting::kLastCaBundle,     &setting::kClientCertificate,
     &setting::kClientKey,     &setting::kConnectTimeoutMs, &setting::kMaxAttempts,
-    &setting::kStallTimeoutMs};
+    &setting::kRequesterPays, &setting::kStallTimeoutMs};
 
 }  // namespace streamer::core::inline storage

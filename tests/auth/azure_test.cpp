@@ -90,7 +90,7 @@ TEST_CASE("nothing configured for Azure: the error names every source", "[azure]
   CHECK(found.error().kind() == ErrorKind::permission_denied);
   for (const char* const source :
        {"environment", "workload identity", "managed identity", "Azure CLI", "Azure PowerShell",
-        "Azure Developer CLI", "azure_unsigned"})
+        "Azure Developer CLI", "azure_credentials=anonymous"})
     CHECK_THAT(found.error().message(), Catch::Contains(source));
 }
 

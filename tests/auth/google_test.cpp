@@ -38,8 +38,8 @@ TEST_CASE("nothing configured for Google: the error names every place", "[google
   const auto found = world.find();
   REQUIRE_FALSE(found);
   CHECK(found.error().kind() == ErrorKind::permission_denied);
-  for (const char* const place :
-       {"GOOGLE_APPLICATION_CREDENTIALS", ".config/gcloud", "NO_GCE_CHECK", "gcs_unsigned"})
+  for (const char* const place : {"GOOGLE_APPLICATION_CREDENTIALS", ".config/gcloud",
+                                  "NO_GCE_CHECK", "gcs_credentials=anonymous"})
     CHECK_THAT(found.error().message(), Catch::Contains(place));
 }
 

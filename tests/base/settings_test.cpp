@@ -8,6 +8,8 @@
 #include "capi/abi/misspelt_variables.hpp"
 #include "distributed/distributed_settings.hpp"
 #include "engine/load_settings.hpp"
+#include "storage/remote_settings.hpp"
+#include "storage/s3/s3_settings.hpp"
 #include "support/catch.hpp"
 
 using namespace streamer::core;
@@ -98,7 +100,7 @@ TEST_CASE("names that do not exist and values that cannot be are refused when se
 TEST_CASE("counts are whole numbers and sizes are sizes", "[settings]") {
   Settings settings;
   for (const char* const name :
-       {"concurrency", "connections", "debug.direct_depth", "debug.target_gbps",
+       {"concurrency", "debug.connections", "debug.direct_depth", "debug.target_gbps",
         "debug.device_streams", "debug.max_attempts", "distributed_timeout_s", "stall_timeout_ms",
         "debug.connect_timeout_ms", "progress_timeout_ms"}) {
     for (const char* const value :
@@ -125,7 +127,7 @@ TEST_CASE("a mistyped setting names the nearest, and what is no name is not show
   CHECK_THAT(text("hedging"), Catch::Contains("did you mean debug.hedging?"));
   CHECK_THAT(text("staging_byte"), Catch::Contains("did you mean debug.staging_bytes?"));
   CHECK_THAT(text("nonsense"), Catch::Contains("nonsense") && !Catch::Contains("did you mean"));
-  CHECK_THAT(text("s3_secret_access_key:HUSH"), !Catch::Contains("HUSH"));
+  CHECK_THAT(text("s3_credentials:HUSH"), !Catch::Contains("HUSH"));
 }
 
 TEST_CASE("the table is sorted and has no name twice", "[settings]") {
@@ -224,10 +226,56 @@ TEST_CASE("credentials for a prefix win over a callback that holds for more, oth
     REQUIRE(set_by_name(settings, name, value, "az://team/"));
     return settings.for_uri("az://team/model").credentials_callback();
   };
-  CHECK(callback_of("s3_access_key_id", "ID") == nullptr);
-  CHECK(callback_of("azure_account_key", "a2V5") == nullptr);
+  CHECK(callback_of("s3_credentials", "keys:ID:SECRET") == nullptr);
+  CHECK(callback_of("azure_credentials", "anonymous") == nullptr);
   CHECK(callback_of("s3_sse_customer_key", "a2V5") != nullptr);
   CHECK(callback_of("stall_timeout_ms", "500") != nullptr);
+}
+
+TEST_CASE("credentials are of one kind, whole, and only their secrets are hidden", "[settings]") {
+  const auto& row = setting::kS3Credentials;
+  CHECK(row.values() == "auto, anonymous, keys:ID:SECRET, session:ID:SECRET:TOKEN or profile:NAME");
+  const auto read = [](const char* text) {
+    Settings settings;
+    REQUIRE(settings.set(setting::kS3Credentials, text));
+    return *settings.get(setting::kS3Credentials);
+  };
+  CHECK_FALSE(read("auto"));
+  CHECK(read("anonymous")->kind == S3CredentialKind::anonymous);
+  CHECK(read("profile:a:b")->name == "a:b");
+  // Keys that people think up may have colons, those of token services have none.
+  const auto keys = read("keys:ID:one:two");
+  CHECK(keys->name == "ID");
+  CHECK(keys->secret.reveal() == "one:two");
+  const auto session = read("session:ID:SECRET:to:ken");
+  CHECK(session->secret.reveal() == "SECRET");
+  CHECK(session->token.reveal() == "to:ken");
+  for (const char* const bad : {"", "keys", "keys:", "keys:hush-hush-1", "keys::hush-hush-1",
+                                "keys:hush-hush-1:", "session:ID:hush-hush-1", "profile:",
+                                "anonymous:hush-hush-1", "hush-hush-1", "token:hush-hush-1"}) {
+    INFO(bad);
+    Settings settings;
+    const auto set = settings.set(row, bad);
+    REQUIRE_FALSE(set);
+    CHECK_THAT(set.error().message(),
+               !Catch::Contains("hush") && Catch::Contains("keys:ID:SECRET"));
+  }
+  CHECK(row.secret_in("anonymous").empty());
+  CHECK(row.secret_in("profile:production").empty());
+  CHECK(row.secret_in("keys:ID:SECRET") == "SECRET");
+}
+
+TEST_CASE("who pays is yes, no or a project", "[settings]") {
+  const auto read = [](const char* text) {
+    Settings settings;
+    REQUIRE(settings.set(setting::kRequesterPays, text));
+    return *settings.get(setting::kRequesterPays);
+  };
+  CHECK_FALSE(read("no").agrees);
+  CHECK(read("yes").agrees);
+  CHECK(read("yes").project.empty());
+  CHECK(read("my-project").agrees);
+  CHECK(read("my-project").project == "my-project");
 }
 
 TEST_CASE("a misspelt variable is told with the nearest, and what is not ours is left alone",

@@ -55,7 +55,7 @@ def start_nginx(port):
 
 def load(url, cache):
     began = time.monotonic()
-    settings = ["--set", f"connections={CONNECTIONS}"]
+    settings = ["--set", f"concurrency={CONNECTIONS}"]
     if cache:
         settings += ["--set", f"cache_weights={cache}"]
     done = subprocess.run([STREAMER, "load", url, "--json", *settings], capture_output=True, text=True,

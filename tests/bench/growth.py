@@ -121,7 +121,7 @@ class Bench:
 
         def of(count, path):
             return ["mpirun", "--oversubscribe", "--mca", "btl", "self,vader", "-np", str(count),
-                    *self.load(path, "--distributed", "--set", f"distributed_mpi={beside}")]
+                    *self.load(path, "--distributed", "--set", f"debug.distributed_mpi={beside}")]
 
         if not shutil.which("mpirun"):
             print("ranks: no mpirun, left out")
@@ -160,7 +160,7 @@ class Bench:
             uri = f"http://127.0.0.1:{port}/s0000.safetensors"
 
             def of(count):
-                return self.load(uri, "--set", f"connections={count}")
+                return self.load(uri, "--set", f"concurrency={count}")
             counts = [1, 4, 16, 64] + ([] if quick else [256])
             what, _, medians, samples = self.row(
                 "connections to a server, 512 MiB in all", "", counts, of, self.load(

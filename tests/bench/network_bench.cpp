@@ -194,16 +194,15 @@ class Ours {
         fmt::format("{}://127.0.0.1:{}", is_tls ? "https" : "http", Nginx::port(is_tls));
     const std::vector<std::pair<std::string, std::string>> values = {
         {"s3_endpoint", url},
-        {"s3_access_key_id", "ID"},
-        {"s3_secret_access_key", "secret"},
+        {"s3_credentials", "keys:ID:secret"},
         {"gcs_endpoint", url},
-        {"gcs_bearer_token", std::string(600, 't')},
+        {"gcs_credentials", "token:" + std::string(600, 't')},
         {"azure_endpoint", url},
         {"azure_account_name", "account"},
-        {"azure_account_key", "c2VjcmV0"},
+        {"azure_credentials", "key:c2VjcmV0"},
         {"https_bearer_token", "t"},
         {"ca_bundle", (folder / "crt.pem").string()},
-        {"connections", connections == 0 ? "auto" : std::to_string(connections)}};
+        {"debug.connections", connections == 0 ? "auto" : std::to_string(connections)}};
     for (const auto& [name, value] : values)
       require(bool(streamer::capi::set_by_name(settings_, name, value)), name);
     if (!verify.empty()) require(bool(settings_.set(setting::kVerify, verify)), "verify");

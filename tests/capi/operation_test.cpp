@@ -49,7 +49,7 @@ class BadStore {
     streamer::Settings settings;
     for (const auto& [name, value] :
          std::vector<std::pair<std::string, std::string>>{{"s3_endpoint", server_.url()},
-                                                          {"s3_unsigned", "yes"},
+                                                          {"s3_credentials", "anonymous"},
                                                           // Whatever ends early was not waited out.
                                                           {"stall_timeout_ms", "600000"},
                                                           {"debug.connect_timeout_ms", "600000"}}) {
@@ -300,7 +300,7 @@ TEST_CASE("waiting for the next attempt ends with the operation and names the la
   });
   streamer::Settings settings;
   REQUIRE(settings.set("s3_endpoint", server.url()));
-  REQUIRE(settings.set("s3_unsigned", "yes"));
+  REQUIRE(settings.set("s3_credentials", "anonymous"));
   const auto operation = streamer::Operation::make(Milliseconds(200));
   REQUIRE(operation);
   const auto listed = streamer::list("s3://b/m/", settings, &*operation);
@@ -348,7 +348,7 @@ TEST_CASE("cancelling ends a program that prints credentials, and those who wait
   const std::string counter = slow_program(folder.path(), 0);
   streamer::Settings settings;
   REQUIRE(settings.set("s3_endpoint", "http://127.0.0.1:1"));
-  REQUIRE(settings.set("aws_profile", "slow"));
+  REQUIRE(settings.set("s3_credentials", "profile:slow"));
   const auto operation = streamer::Operation::make();
   REQUIRE(operation);
   std::thread other([&] {
@@ -379,7 +379,7 @@ TEST_CASE("cancelling a load ends a fetch of credentials that its readers wait f
   const std::string counter = slow_program(folder.path(), 1);
   streamer::Settings settings;
   REQUIRE(settings.set("s3_endpoint", world.server().url()));
-  REQUIRE(settings.set("aws_profile", "slow"));
+  REQUIRE(settings.set("s3_credentials", "profile:slow"));
   const auto checkpoint = streamer::Checkpoint::open({"s3://bucket/m.safetensors"}, settings);
   if (!checkpoint) FAIL(checkpoint.error().line());
   // The keys are good for two seconds, and are not asked for again before half of that is over.

@@ -21,10 +21,8 @@ std::string small_checkpoint() {
 
 streamer::Settings settings_for(StoreWorld& world, const StoreKey& key = {}) {
   streamer::Settings settings;
-  for (const auto& [name, value] :
-       std::vector<std::pair<std::string, std::string>>{{"s3_endpoint", world.server().url()},
-                                                        {"s3_access_key_id", key.id},
-                                                        {"s3_secret_access_key", key.secret}}) {
+  for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
+           {"s3_endpoint", world.server().url()}, {"s3_credentials", key.as_setting()}}) {
     REQUIRE(settings.set(name, value));
   }
   return settings;
@@ -53,10 +51,8 @@ TEST_CASE("credentials hold for the longest prefix that a URI begins with", "[st
   const StoreKey team{.id = "TEAM", .secret = "team-secret", .token = ""};
   world.set_keys({team, StoreKey()});
   streamer::Settings settings = settings_for(world, {.id = "NOBODY", .secret = "x", .token = ""});
-  REQUIRE(settings.set_for("s3://bucket/", "s3_access_key_id", StoreKey().id));
-  REQUIRE(settings.set_for("s3://bucket/", "s3_secret_access_key", StoreKey().secret));
-  REQUIRE(settings.set_for("s3://bucket/team/", "s3_access_key_id", team.id));
-  REQUIRE(settings.set_for("s3://bucket/team/", "s3_secret_access_key", team.secret));
+  REQUIRE(settings.set_for("s3://bucket/", "s3_credentials", StoreKey().as_setting()));
+  REQUIRE(settings.set_for("s3://bucket/team/", "s3_credentials", team.as_setting()));
   for (const char* const uri :
        {"s3://bucket/team/m.safetensors", "s3://bucket/other/m.safetensors"}) {
     const auto checkpoint = streamer::Checkpoint::open({uri}, settings);

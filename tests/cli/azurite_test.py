@@ -185,7 +185,7 @@ class RealStore(StoreCase):
               {"AZURE_STORAGE_TOKEN": token(-5), "AZURE_STORAGE_ENDPOINT": self.store.url("https"),
                **keyless})
         fails("no credentials were found", keyless)
-        fails("403 AuthorizationFailure", {"STREAMER_AZURE_UNSIGNED": "yes", **keyless},
+        fails("403 AuthorizationFailure", {"STREAMER_AZURE_CREDENTIALS": "anonymous", **keyless},
               "az://models/llama 3/model-00001-of-00004.safetensors")
         fails("ContainerNotFound", {}, "az://nocontainer/")
         fails("BlobNotFound", {}, "az://models/none.safetensors")

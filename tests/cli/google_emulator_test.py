@@ -156,13 +156,13 @@ class Emulators(StoreCase):
         self.refuse("401 authError: Invalid Credentials; the token is not accepted", "ls",
                   "gs://bucket/a b/", env={"STORAGE_EMULATOR_HOST": None,
                                            "STREAMER_GCS_ENDPOINT": self.emulator.url,
-                                           "STREAMER_GCS_BEARER_TOKEN": CANARY})
+                                           "STREAMER_GCS_CREDENTIALS": f"token:{CANARY}"})
 
     def test_a_token_is_sent_to_the_json_api_too(self):
         self.emulator.token = CANARY
         self.succeed("load", "gs://bucket/a b", env={
             "STORAGE_EMULATOR_HOST": None, "STREAMER_GCS_ENDPOINT": self.emulator.url,
-            "STREAMER_GCS_BEARER_TOKEN": CANARY})
+            "STREAMER_GCS_CREDENTIALS": f"token:{CANARY}"})
 
     def test_what_passes_is_tried_again(self):
         for status in (429, 503, 500):

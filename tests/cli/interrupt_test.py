@@ -77,7 +77,7 @@ class Interrupt(unittest.TestCase):
         store = BadStore(lists)
         self.addCleanup(store.stop)
         environment = {**os.environ, "STREAMER_S3_ENDPOINT": f"http://127.0.0.1:{store.port}",
-                       "STREAMER_S3_UNSIGNED": "yes", "STREAMER_STALL_TIMEOUT_MS": "600000",
+                       "STREAMER_S3_CREDENTIALS": "anonymous", "STREAMER_STALL_TIMEOUT_MS": "600000",
                        "STREAMER_CACHE_FOLDER": self.folder + "/cache", "AWS_REGION": "us-east-1"}
         running = subprocess.Popen([STREAMER, *arguments], env=environment, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)

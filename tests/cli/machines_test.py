@@ -73,7 +73,7 @@ class Load:
 
     def __init__(self, test, machine, settings, **variables):
         environment = {"PATH": os.environ["PATH"], "AWS_REGION": "us-east-1",
-                       "AWS_EC2_METADATA_DISABLED": "true", "STREAMER_S3_UNSIGNED": "yes",
+                       "AWS_EC2_METADATA_DISABLED": "true", "STREAMER_S3_CREDENTIALS": "anonymous",
                        "STREAMER_LOG_LEVEL": "debug", **variables}
         command = [STREAMER, "digest", "s3://bucket/model/"]
         for setting in settings:

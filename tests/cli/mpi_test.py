@@ -23,7 +23,7 @@ ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "OMPI_MCA_btl": "self,vader", "OMPI_MCA_pml": "ob1", "OMPI_MCA_oob_tcp_if_include": "lo",
     "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
-    "OMPI_MCA_mpi_yield_when_idle": "1", "STREAMER_DISTRIBUTED_MPI": ADAPTER}
+    "OMPI_MCA_mpi_yield_when_idle": "1", "STREAMER_DEBUG_DISTRIBUTED_MPI": ADAPTER}
 SHARDS = 3
 NGINX = """
 {user}
@@ -246,7 +246,7 @@ class Mpi(unittest.TestCase):
     def test_without_mpi_it_says_so(self):
         for path in ("/nonexistent/libstreamer_mpi.so", "/dev/null"):
             done = subprocess.run([COMMAND, "load", self.local(), "--distributed"], check=False,
-                                  env={"STREAMER_DISTRIBUTED_MPI": path}, capture_output=True,
+                                  env={"STREAMER_DEBUG_DISTRIBUTED_MPI": path}, capture_output=True,
                                   text=True)
             self.assertNotEqual(done.returncode, 0)
             self.assertIn("libstreamer_mpi.so cannot be loaded", done.stderr)

@@ -69,15 +69,14 @@ class RealStore(StoreCase):
     def test_google_with_hmac_keys(self):
         # The same signatures under another scheme.
         env = {"STREAMER_GCS_ENDPOINT": self.store.url(),
-               "STREAMER_GCS_ACCESS_KEY_ID": radosgw.ACCESS_KEY,
-               "STREAMER_GCS_SECRET_ACCESS_KEY": radosgw.SECRET_KEY,
+               "STREAMER_GCS_CREDENTIALS": f"hmac:{radosgw.ACCESS_KEY}:{radosgw.SECRET_KEY}",
                "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_ENDPOINT_URL": None}
         self.assertEqual(self.digest("gs://models/llama 3/", env=env), self.digests)
         for number, name in enumerate(ODD_NAMES):
             with self.subTest(name=name):
                 self.assertEqual(self.digest(f"gs://models/odd/{name}.safetensors", env=env),
                                  getattr(self, f"odd_{number}"))
-        env["STREAMER_GCS_SECRET_ACCESS_KEY"] = CANARY
+        env["STREAMER_GCS_CREDENTIALS"] = f"hmac:{radosgw.ACCESS_KEY}:{CANARY}"
         done = self.streamer("inspect", "gs://models/llama 3/", env=env)
         self.assertEqual(done.returncode, 3)
         self.assertIn("403 SignatureDoesNotMatch", done.stderr)

@@ -92,10 +92,10 @@ class Schemes(Case):
         clouds = {
             "s3": ("s3://bucket/m.safetensors", {"AWS_ENDPOINT_URL": endpoint}),
             "gs": ("gs://bucket/m.safetensors", {"STREAMER_GCS_ENDPOINT": endpoint,
-                                                 "STREAMER_GCS_BEARER_TOKEN": "not-a-real-token"}),
+                                                 "STREAMER_GCS_CREDENTIALS": "token:not-a-real-token"}),
             "az": ("az://container/m.safetensors", {"STREAMER_AZURE_ENDPOINT": endpoint,
                                                     "STREAMER_AZURE_ACCOUNT_NAME": "acct",
-                                                    "STREAMER_AZURE_ACCOUNT_KEY": KEY}),
+                                                    "STREAMER_AZURE_CREDENTIALS": f"key:{KEY}"}),
         }
         if "://" in endpoint:
             clouds["https"] = (endpoint + "/m.safetensors", {})
@@ -229,7 +229,7 @@ class Stores(Case):
             self.assertIn("manifest", text)
             store = self.start(fake_aws.Store(answer))
             code, text = self.streamer("load", "gs://bucket/m.safetensors", "--set", "verify=store",
-                                       "--set", "gcs_unsigned=yes",
+                                       "--set", "gcs_credentials=anonymous",
                                        STREAMER_GCS_ENDPOINT=f"http://127.0.0.1:{store.port}")
             self.assertEqual(code, 2, text)
             self.assertIn("keeps no checksums", text)

@@ -281,7 +281,7 @@ class S3(unittest.TestCase):
         key = "A" * 42 + "E="
         store = self.start(fake_aws.Store(serve_range))
         self.loads({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{store.port}",
-                    "STREAMER_S3_REQUESTER_PAYS": "yes", "STREAMER_S3_VERSION_ID": "v/1",
+                    "STREAMER_REQUESTER_PAYS": "yes", "STREAMER_S3_VERSION_ID": "v/1",
                     "STREAMER_S3_EXPECTED_BUCKET_OWNER": "123456789012",
                     "STREAMER_S3_SSE_CUSTOMER_KEY": key})
         host, path, headers = store.requests[-1]

@@ -56,7 +56,7 @@ class SliceCache(unittest.TestCase):
     def digests(self):
         """Of CLIENTS processes at once."""
         environment = {"PATH": os.environ["PATH"], "STREAMER_S3_ENDPOINT": self.url,
-                       "STREAMER_S3_UNSIGNED": "yes", "AWS_REGION": "us-east-1",
+                       "STREAMER_S3_CREDENTIALS": "anonymous", "AWS_REGION": "us-east-1",
                        "AWS_EC2_METADATA_DISABLED": "true"}
         clients = [subprocess.Popen([STREAMER, "digest", "s3://bucket/model/"], env=environment,
                                     stdout=subprocess.PIPE, text=True) for _ in range(CLIENTS)]

@@ -88,13 +88,13 @@ class World:
     def google(self, answer, **env):
         return self.run("load", "gs://bucket/m.safetensors", **{
             "STREAMER_GCS_ENDPOINT": "http://" + self.serve(answer),
-            "STREAMER_GCS_BEARER_TOKEN": "not-a-real-token", **env})
+            "STREAMER_GCS_CREDENTIALS": "token:not-a-real-token", **env})
 
     def azure(self, answer, **env):
         return self.run("load", "az://container/m.safetensors", **{
             "STREAMER_AZURE_ENDPOINT": f"http://{self.serve(answer)}/acct",
             "AZURE_STORAGE_ACCOUNT": "acct", "AZURE_STORAGE_KEY": KEY,
-            "STREAMER_AZURE_ACCOUNT_KEY": KEY, **env})
+            **env})
 
     def python(self, code):
         environment = {"PATH": os.environ["PATH"], "STREAMER_LIBRARY": LIBRARY or "",
@@ -420,7 +420,7 @@ def s3_no_checksums(world):
 
 @scenario
 def s3_half_a_key(world):
-    return world.run("ls", "s3://bucket/", "--set", "s3_access_key_id=AKIAEXAMPLE")
+    return world.run("ls", "s3://bucket/", "--set", "s3_credentials=keys:AKIAEXAMPLE")
 
 
 @scenario
@@ -438,7 +438,7 @@ def s3_no_credentials(world):
 @scenario
 def google_token_without_tls(world):
     return world.run("ls", "gs://bucket/", STREAMER_GCS_ENDPOINT="http://store.example",
-                     STREAMER_GCS_BEARER_TOKEN="not-a-real-token")
+                     STREAMER_GCS_CREDENTIALS="token:not-a-real-token")
 
 
 @scenario
@@ -461,7 +461,7 @@ def google_file_is_no_json(world):
 
 @scenario
 def azure_without_account(world):
-    return world.run("ls", "az://container/", STREAMER_AZURE_BEARER_TOKEN="not-a-real-token")
+    return world.run("ls", "az://container/", STREAMER_AZURE_CREDENTIALS="token:not-a-real-token")
 
 
 @scenario
@@ -487,7 +487,8 @@ def azure_container_missing(world):
 
 @scenario
 def azure_not_public(world):
-    return world.azure(azure_error(409, "PublicAccessNotPermitted"), STREAMER_AZURE_UNSIGNED="yes")
+    return world.azure(azure_error(409, "PublicAccessNotPermitted"),
+                       STREAMER_AZURE_CREDENTIALS="anonymous")
 
 
 # ---- Web servers ----
@@ -526,7 +527,7 @@ def python_library_missing(world):
 
 @scenario
 def python_setting_unknown(world):
-    return world.python("import libstreamer\nlibstreamer.list('.', settings={'conections': 4})")
+    return world.python("import libstreamer\nlibstreamer.list('.', settings={'concurency': 4})")
 
 
 @scenario

@@ -359,13 +359,13 @@ TEST_CASE("N11 a token that expires in a load is asked for again where it came f
           fmt::format(R"({{"type":"authorized_user","client_id":"i","client_secret":"canary",)"
                       R"("refresh_token":"r","token_uri":"{}/token"}})",
                       tokens.url());
-      REQUIRE(settings.set(setting::kGcsCredentialFile,
-                           write_text(folder.path() / "user.json", file).string()));
+      REQUIRE(settings.set(setting::kGcsCredentials,
+                           "file:" + write_text(folder.path() / "user.json", file).string()));
     } else {
       // As the environment says it; the key of the lab is left out.
       settings = Settings();
       for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
-               {"connections", connections},
+               {"debug.connections", connections},
                {"debug.chunk_bytes", "16KiB"},
                {"azure_endpoint", lab.world.server().url() + lab.world.root()},
                {"azure_account_name", StoreKey().id}})

@@ -47,9 +47,9 @@ class PacedStore {
     Settings settings;
     for (const auto& [name, value] :
          std::vector<std::pair<std::string, std::string>>{{"s3_endpoint", server_.url()},
-                                                          {"s3_unsigned", "yes"},
+                                                          {"s3_credentials", "anonymous"},
                                                           {"memory_limit", "unlimited"},
-                                                          {"connections", connections}}) {
+                                                          {"debug.connections", connections}}) {
       REQUIRE(streamer::capi::set_by_name(settings, name, value));
     }
     const std::vector<std::string> uris = {"s3://bucket/m.safetensors"};

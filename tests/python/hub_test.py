@@ -107,12 +107,12 @@ class Hub(unittest.TestCase):
         self.assertEqual(self.digests(), DIGESTS)
         self.assertEqual(self.hub.asked("/resolve/"), [])
         self.hub.requests.clear()
-        self.assertEqual(self.digests(hf_offline="yes"), DIGESTS)
+        self.assertEqual(self.digests(hf_endpoint="off"), DIGESTS)
         self.assertEqual(self.hub.requests, [])
 
     def test_offline_without_the_cache(self):
         with self.assertRaises(libstreamer.StreamerError) as raised:
-            self.digests(hf_offline="yes")
+            self.digests(hf_endpoint="off")
         self.assertIn("no request", str(raised.exception))
         self.assertEqual(self.hub.requests, [])
 

@@ -46,7 +46,7 @@ class Operations(unittest.TestCase):
         self.addCleanup(self.listener.close)
         os.environ.update({
             "STREAMER_S3_ENDPOINT": f"http://127.0.0.1:{self.listener.getsockname()[1]}",
-            "STREAMER_S3_UNSIGNED": "yes", "STREAMER_STALL_TIMEOUT_MS": "600000",
+            "STREAMER_S3_CREDENTIALS": "anonymous", "STREAMER_STALL_TIMEOUT_MS": "600000",
             "AWS_REGION": "us-east-1"})
 
     def calls(self):

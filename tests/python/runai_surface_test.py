@@ -374,14 +374,15 @@ class Environment(Case):
     def test_variables_that_mean_a_setting_of_ours(self):
         self.environment(RUNAI_STREAMER_OBJ_CONCURRENCY=12, RUNAI_STREAMER_S3_TIMEOUT=30)
         values = _environment.settings_by_environment(True)
-        self.assertEqual((values["connections"], values["progress_timeout_ms"]), (12, 30_000))
+        self.assertEqual((values["debug.connections"], values["progress_timeout_ms"]), (12, 30_000))
         self.environment(RUNAI_STREAMER_S3_MAX_CONNECTIONS=40)
-        self.assertEqual(_environment.settings_by_environment(True)["connections"], 40)
+        self.assertEqual(_environment.settings_by_environment(True)["debug.connections"], 40)
         self.environment(RUNAI_STREAMER_S3_MAX_CONNECTIONS=0, RUNAI_STREAMER_S3_TIMEOUT=0)
         values = _environment.settings_by_environment(True)
-        self.assertEqual((values["connections"], values["progress_timeout_ms"]), ("auto", "120000"))
-        self.environment(STREAMER_CONNECTIONS=3)  # ours goes before
-        self.assertNotIn("connections", _environment.settings_by_environment(True))
+        self.assertEqual((values["debug.connections"], values["progress_timeout_ms"]),
+                         ("auto", "120000"))
+        self.environment(STREAMER_DEBUG_CONNECTIONS=3)  # ours goes before
+        self.assertNotIn("debug.connections", _environment.settings_by_environment(True))
         self.environment(RUNAI_STREAMER_PARTITION_POLICY="spans")
         values = _environment.settings_by_environment(True)
         self.assertEqual(values["debug.distributed_partition"], "chunks")

@@ -116,26 +116,34 @@ def plain(secret):
     return secret
 
 
-# What a value must look like to get further than the first check.
+def base64_of(secret):
+    return base64.b64encode(secret.encode()).decode()
+
+
+# What a value must look like to get further than the first check: what precedes the secret part, how
+# that is written, and whether a server is sent it as it is, and so gives it back here.
 FORMS = {
-    "azure_account_key": lambda s: base64.b64encode(s.encode()).decode(),
-    "azure_connection_string": lambda s: "AccountName=acct;AccountKey=" +
-                                         base64.b64encode(s.encode()).decode(),
-    "azure_sas_token": lambda s: f"sv=2021-12-02&sp=rl&sig={s}%3D",
-    "s3_sse_customer_key": lambda s: base64.b64encode(s.encode().ljust(32, b"x")[:32]).decode(),
+    "azure_credentials": [("key:", base64_of, False), ("token:", plain, True),
+                          ("sas:", lambda s: f"sv=2021-12-02&sp=rl&sig={s}%3D", True),
+                          ("connection_string:",
+                           lambda s: "AccountName=acct;AccountKey=" + base64_of(s), False)],
+    "gcs_credentials": [("token:", plain, True), ("hmac:PLAINID:", plain, False)],
+    "https_bearer_token": [("", plain, True)],
+    "s3_credentials": [("keys:PLAINID:", plain, False), ("session:PLAINID:else-1234:", plain, True)],
+    "s3_sse_customer_key": [("", lambda s: base64_of(s.ljust(32, "x")[:32]), True)],
 }
-# Those that a server is sent as they are, and so gives back here.
-ON_THE_WIRE = ("azure_bearer_token", "azure_sas_token", "gcs_bearer_token", "https_bearer_token",
-               "s3_session_token", "s3_sse_customer_key")
 # Together with what a setting only counts.
-PARTNERS = {"s3_secret_access_key": {"s3_access_key_id": "PLAINID"},
-            "s3_session_token": {"s3_access_key_id": "PLAINID", "s3_secret_access_key": "else-1234"},
-            "s3_sse_customer_key": {"s3_access_key_id": "PLAINID",
-                                    "s3_secret_access_key": "else-1234"},
-            "gcs_secret_access_key": {"gcs_access_key_id": "PLAINID"},
-            "azure_account_key": {"azure_account_name": "acct"},
-            "azure_sas_token": {"azure_account_name": "acct"},
-            "azure_bearer_token": {"azure_account_name": "acct"}}
+PARTNERS = {"s3_sse_customer_key": {"s3_credentials": "keys:PLAINID:else-1234"},
+            "azure_credentials": {"azure_account_name": "acct"}}
+
+
+def secret_settings():
+    """Every form of every setting that is secret: its row, what precedes the secret, how that is
+    written, and whether it is sent."""
+    for row in libstreamer.all_settings():
+        if row["is_secret"]:
+            for form in FORMS.get(row["name"], [("", plain, False)]):
+                yield (row, *form)
 
 
 def variables_of_the_sources():
@@ -188,11 +196,9 @@ class Secrets(unittest.TestCase):
                 ("snapshot", uri)]
 
     def test_settings_marked_secret_are_in_no_output_of_any_command(self):
-        for row in libstreamer.all_settings():
-            if not row["is_secret"]:
-                continue
+        for row, before, write, is_sent in secret_settings():
             name, secret = row["name"], "p" + secrets.token_hex(9)
-            value = FORMS.get(name, plain)(secret)
+            value = write(secret)
             scheme = {"s3": "s3", "gc": "gs", "az": "az"}.get(name[:2])
             uri = URIS.get(scheme, f"https://127.0.0.1:{self.tls.port}/m.safetensors?q={secret}")
             partners = [f"--set={n}={v}" for n, v in PARTNERS.get(name, {}).items()]
@@ -201,18 +207,19 @@ class Secrets(unittest.TestCase):
             for mode in ("403", "302", "raw", "good"):
                 self.echo.mode = self.tls.mode = mode
                 for command in self.commands(uri):
-                    text = self.run_streamer(*command, f"--set={name}={value}", *partners,
+                    text = self.run_streamer(*command, f"--set={name}={before}{value}", *partners,
                                              env=self.world())
                     self.assert_clean(text, secret, (name, mode, command))
                     self.assert_clean(text, value, (name, mode, command))
-            if name in ON_THE_WIRE:
+            if is_sent:
                 sent = " ".join(self.echo.seen + self.tls.seen)
                 self.assertTrue(secret in sent or value in sent, f"{name} came nowhere")
             for variable in (row["variable"], row["compatible_variable"]):
                 if not variable:
                     continue
                 text = self.run_streamer("doctor", uri,
-                                         env=self.world(**{variable: value}, **env_of_partners))
+                                         env=self.world(**{variable: before + value},
+                                                        **env_of_partners))
                 self.assert_clean(text, secret, variable)
                 self.assert_clean(text, value, variable)
 
@@ -321,11 +328,11 @@ class Secrets(unittest.TestCase):
                             "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"}),
             ("az", lambda: {"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "c",
                             "AZURE_CLIENT_SECRET": secret, "AZURE_AUTHORITY_HOST": here}),
-            ("az", lambda: {"STREAMER_AZURE_CONNECTION_STRING": f"AccountName=a;{secret}"}),
-            ("az", lambda: {"STREAMER_AZURE_CONNECTION_STRING":
-                            f"BlobEndpoint=https://u:{secret}@h/?sv=1&sig={secret}"}),
-            ("az", lambda: {"STREAMER_AZURE_CONNECTION_STRING":
-                            f"BlobEndpoint=h/?sv=1&sig={secret} x"}),
+            ("az", lambda: {"AZURE_STORAGE_CONNECTION_STRING": f"AccountName=a;{secret}"}),
+            ("az", lambda: {"STREAMER_AZURE_CREDENTIALS":
+                            f"connection_string:BlobEndpoint=https://u:{secret}@h/?sv=1&sig={secret}"}),
+            ("az", lambda: {"STREAMER_AZURE_CREDENTIALS":
+                            f"connection_string:BlobEndpoint=h/?sv=1&sig={secret} x"}),
         ]
         for number, (scheme, make) in enumerate(cases):
             for mode in ("403", "400", "good", "raw"):
@@ -341,9 +348,9 @@ class Secrets(unittest.TestCase):
 
     def test_arguments_that_are_mistyped(self):
         secret = secrets.token_hex(9)
-        for arguments in (("ls", "/tmp", f"--s3_secret_access_key={secret}"),
-                          ("ls", "/tmp", "--set", f"s3_secret_acess_key={secret}"),
-                          ("ls", "/tmp", "--set", f"azure_account_key:{secret}"),
+        for arguments in (("ls", "/tmp", f"--s3_credentials=keys:ID:{secret}"),
+                          ("ls", "/tmp", "--set", f"s3_credential=keys:ID:{secret}"),
+                          ("ls", "/tmp", "--set", f"azure_credentials:{secret}"),
                           ("ls", f"https://u:{secret}@h:x/m"), ("ls", f"s3://u:{secret}@b/m"),
                           ("ls", f"https://h:x/m?sig={secret}"), ("ls", f"https://h/m?a={secret} b"),
                           ("load", f"https://127.0.0.1:1/m.safetensors?token={secret}")):
@@ -363,16 +370,15 @@ class Secrets(unittest.TestCase):
         here = f"http://127.0.0.1:{self.echo.port}"
         endpoints = {"s3_endpoint": here, "gcs_endpoint": here, "azure_endpoint": here + "/acct",
                      "debug.max_attempts": "1", "ca_bundle": self.authority.certificate}
-        for row in libstreamer.all_settings():
-            if not row["is_secret"]:
-                continue
+        for row, before, write, _ in secret_settings():
             secret = "y" + secrets.token_hex(9)
-            value = FORMS.get(row["name"], plain)(secret)
+            value = write(secret)
             uri = URIS.get({"s3": "s3", "gc": "gs", "az": "az"}.get(row["name"][:2]),
                            f"https://127.0.0.1:{self.tls.port}/m.safetensors?sig={secret}")
             for mode in ("403", "302", "raw"):
                 self.echo.mode = self.tls.mode = mode
-                settings = {**endpoints, **PARTNERS.get(row["name"], {}), row["name"]: value}
+                settings = {**endpoints, **PARTNERS.get(row["name"], {}),
+                            row["name"]: before + value}
                 try:
                     libstreamer.list(uri, settings=settings)
                     libstreamer.open(uri, settings=settings)

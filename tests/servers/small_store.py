@@ -45,7 +45,7 @@ class SmallStore:
         self.http.server_close()
 
     def variables(self):
-        return {"STREAMER_S3_ENDPOINT": self.url, "STREAMER_S3_UNSIGNED": "yes",
+        return {"STREAMER_S3_ENDPOINT": self.url, "STREAMER_S3_CREDENTIALS": "anonymous",
                 "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
 
     def reads(self):

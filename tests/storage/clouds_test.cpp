@@ -63,7 +63,7 @@ std::string blob(const std::string& name, const std::string& more = "") {
 Values azure_values(const std::string& url) {
   return {{"azure_endpoint", url + "/acc"},
           {"azure_account_name", "acc"},
-          {"azure_account_key", "a2V5"},
+          {"azure_credentials", "key:a2V5"},
           {"stall_timeout_ms", "2000"},
           {"debug.max_attempts", "2"}};
 }
@@ -129,15 +129,17 @@ TEST_CASE("Azure: connection strings, SAS tokens and keys, in their order", "[az
   const auto read = [&](const Values& values = {}) {
     return read_azure_config(settings_of(values), environment, http);
   };
-  const auto config = read({{"azure_connection_string",
-                             "DefaultEndpointsProtocol=https;AccountName=one;AccountKey=a2V5;"
-                             "EndpointSuffix=core.chinacloudapi.cn"}});
+  const auto config =
+      read({{"azure_credentials",
+             "connection_string:DefaultEndpointsProtocol=https;AccountName=one;AccountKey=a2V5;"
+             "EndpointSuffix=core.chinacloudapi.cn"}});
   REQUIRE(config);
   CHECK(config->account == "one");
   CHECK(config->suffix == "core.chinacloudapi.cn");
   REQUIRE(config->key);
   CHECK(config->key->key.reveal() == "key");
-  const auto emulator = read({{"azure_connection_string", "UseDevelopmentStorage=true"}});
+  const auto emulator =
+      read({{"azure_credentials", "connection_string:UseDevelopmentStorage=true"}});
   REQUIRE(emulator);
   CHECK(emulator->endpoint->origin == "http://127.0.0.1:10000");
   CHECK(emulator->endpoint->base_path == "/devstoreaccount1");
@@ -146,14 +148,14 @@ TEST_CASE("Azure: connection strings, SAS tokens and keys, in their order", "[az
   variables = {{"AZURE_STORAGE_ACCESS_KEY", "a2V5"}, {"AZURE_STORAGE_SAS_KEY", "?sv=1&sig=s"}};
   CHECK(read()->key);
   // What is set in code wins over every variable.
-  const auto sas = read({{"azure_sas_token", "sv=2&sig=t"}});
+  const auto sas = read({{"azure_credentials", "sas:sv=2&sig=t"}});
   CHECK_FALSE(sas->key);
   CHECK(sas->sas.reveal() == "sv=2&sig=t");
   variables.erase("AZURE_STORAGE_ACCESS_KEY");
   CHECK(read()->sas.reveal() == "sv=1&sig=s");
-  for (const Values& bad : std::vector<Values>{{{"azure_connection_string", "canary"}},
-                                               {{"azure_account_key", "canary!"}},
-                                               {{"azure_sas_token", "sig=canary canary"}},
+  for (const Values& bad : std::vector<Values>{{{"azure_credentials", "connection_string:canary"}},
+                                               {{"azure_credentials", "key:canary!"}},
+                                               {{"azure_credentials", "sas:sig=canary canary"}},
                                                {{"azure_account_name", "Upper"}},
                                                {{"azure_endpoint", "ftp://x"}}}) {
     const auto refused = read(bad);
@@ -173,8 +175,8 @@ TEST_CASE("Azure: connection strings as the SDK reads them", "[azure]") {
     return found->second;
   };
   const auto read = [&](const std::string& text) {
-    auto config =
-        read_azure_config(settings_of({{"azure_connection_string", text}}), environment, http);
+    auto config = read_azure_config(
+        settings_of({{"azure_credentials", "connection_string:" + text}}), environment, http);
     if (!config) FAIL(config.error().line());
     return *std::move(config);
   };
@@ -208,21 +210,22 @@ TEST_CASE("Azure: connection strings as the SDK reads them", "[azure]") {
 }
 
 TEST_CASE("Azure: a key is for its own account, a token for https only", "[azure]") {
-  const Reached other(settings_of({{"azure_account_name", "one"}, {"azure_account_key", "a2V5"}}),
-                      "https://two.blob.core.windows.net/c/x");
+  const Reached other(
+      settings_of({{"azure_account_name", "one"}, {"azure_credentials", "key:a2V5"}}),
+      "https://two.blob.core.windows.net/c/x");
   CHECK_THAT(other.store->open(other.uri, 1).error().message(),
              Catch::Contains("account one") && Catch::Contains("two"));
   const Reached plain(settings_of({{"azure_endpoint", "http://store.example.com"},
-                                   {"azure_bearer_token", "canary"}}),
+                                   {"azure_credentials", "token:canary"}}),
                       "az://c/x");
   const auto refused = plain.store->open(plain.uri, 1);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().kind() == ErrorKind::invalid_argument);
   const Reached bearer(settings_of({{"azure_endpoint", "http://store.example.com"},
-                                    {"azure_sas_token", "sv=1&sig=canary"}}),
+                                    {"azure_credentials", "sas:sv=1&sig=canary"}}),
                        "az://c/x");
   CHECK(bearer.store->open(bearer.uri, 1).error().kind() == ErrorKind::invalid_argument);
-  const Reached nameless(settings_of({{"azure_account_key", "a2V5"}}), "az://c/x");
+  const Reached nameless(settings_of({{"azure_credentials", "key:a2V5"}}), "az://c/x");
   CHECK_THAT(nameless.store->open(nameless.uri, 1).error().message(),
              Catch::Contains("azure_account_name"));
 }
@@ -241,7 +244,7 @@ TEST_CASE("Google: emulators go without credentials, and objects stored as gzip 
   };
   CHECK(read().endpoint.origin == "https://storage.googleapis.com");
   CHECK_FALSE(read().is_unsigned);
-  CHECK(read({{"gcs_unsigned", "True"}}).is_unsigned);
+  CHECK(read({{"gcs_credentials", "anonymous"}}).is_unsigned);
   variables["STORAGE_EMULATOR_HOST"] = "localhost:4443";
   CHECK(read().endpoint.origin == "http://localhost:4443");
   CHECK(read().is_unsigned);
@@ -259,10 +262,9 @@ TEST_CASE("Google: emulators go without credentials, and objects stored as gzip 
                        "Content-Range: bytes 0-0/5\r\nContent-Length: 1\r\n\r\nx"
                      : answer(400, ""));
   });
-  const Reached reached(settings_of({{"gcs_endpoint", server.url()},
-                                     {"gcs_access_key_id", "GOOG1E"},
-                                     {"gcs_secret_access_key", "s"}}),
-                        "gs://b/x");
+  const Reached reached(
+      settings_of({{"gcs_endpoint", server.url()}, {"gcs_credentials", "hmac:GOOG1E:s"}}),
+      "gs://b/x");
   const auto opened = reached.store->open(reached.uri, 1);
   REQUIRE_FALSE(opened);
   CHECK(opened.error().kind() == ErrorKind::unsupported);
@@ -285,8 +287,8 @@ TEST_CASE("Google: the storage of the credentials' universe is asked, and no oth
     return read_gcs_config(settings_of(values), environment, http)->endpoint.origin;
   };
   CHECK(origin() == "https://storage.apis.example.com");
-  CHECK(origin({{"gcs_bearer_token", "t"}}) == "https://storage.googleapis.com");
-  CHECK(origin({{"gcs_unsigned", "1"}}) == "https://storage.googleapis.com");
+  CHECK(origin({{"gcs_credentials", "token:t"}}) == "https://storage.googleapis.com");
+  CHECK(origin({{"gcs_credentials", "anonymous"}}) == "https://storage.googleapis.com");
   const auto refusal = [&](const std::string& uri, const Values& values = {}) {
     auto client = std::make_shared<HttpClient>();
     GcsConfig config = *read_gcs_config(settings_of(values), environment, *client);
@@ -317,18 +319,19 @@ TEST_CASE("a token for this machine is not sent to a proxy in clear", "[google]"
     return store.range_request(*parse_uri("gs://b/k"), {0, 1}, "")->http.route->proxy;
   };
   const char* const proxy = "http://proxy.example.com:3128";
-  CHECK(proxy_of({{"gcs_bearer_token", "t"}, {"gcs_endpoint", "http://localhost:9"}}).empty());
-  CHECK(proxy_of({{"gcs_bearer_token", "t"}, {"gcs_endpoint", "https://localhost:9"}}) == proxy);
-  CHECK(proxy_of({{"gcs_unsigned", "yes"}, {"gcs_endpoint", "http://localhost:9"}}) == proxy);
+  CHECK(proxy_of({{"gcs_credentials", "token:t"}, {"gcs_endpoint", "http://localhost:9"}}).empty());
+  CHECK(proxy_of({{"gcs_credentials", "token:t"}, {"gcs_endpoint", "https://localhost:9"}}) ==
+        proxy);
+  CHECK(proxy_of({{"gcs_credentials", "anonymous"}, {"gcs_endpoint", "http://localhost:9"}}) ==
+        proxy);
 }
 
 TEST_CASE("Google: HMAC keys sign like AWS, and readers who pay say so", "[google]") {
   StoreWorld world("127.0.0.1", Dialect::google);
   world.put("x", "content");
   const Values keys = {{"gcs_endpoint", world.server().url()},
-                       {"gcs_access_key_id", StoreKey().id},
-                       {"gcs_secret_access_key", StoreKey().secret},
-                       {"gcs_user_project", "payer"}};
+                       {"gcs_credentials", "hmac:" + StoreKey().id + ":" + StoreKey().secret},
+                       {"requester_pays", "payer"}};
   const Reached reached(settings_of(keys), "gs://bucket/x");
   const auto opened = reached.store->open(reached.uri, 7);
   if (!opened) FAIL(opened.error().line());
@@ -346,8 +349,9 @@ TEST_CASE("Google: the checksum of a whole object is in one header or in two", "
       CHECK(request.method == "HEAD");
       wire.send(fmt::format("HTTP/1.1 200 OK\r\n{}Content-Length: 5\r\n\r\n", headers));
     });
-    const Reached reached(settings_of({{"gcs_endpoint", server.url()}, {"gcs_unsigned", "yes"}}),
-                          "gs://b/x");
+    const Reached reached(
+        settings_of({{"gcs_endpoint", server.url()}, {"gcs_credentials", "anonymous"}}),
+        "gs://b/x");
     Object object;
     object.uri = reached.uri;
     object.size = 5;

@@ -34,8 +34,7 @@ Result<std::vector<Entry>> list(const std::function<void(const WireRequest&, Wir
   Settings settings;
   for (const auto& [name, value] :
        std::vector<std::pair<std::string, std::string>>{{"s3_endpoint", server.url()},
-                                                        {"s3_access_key_id", "ID"},
-                                                        {"s3_secret_access_key", "secret"},
+                                                        {"s3_credentials", "keys:ID:secret"},
                                                         {"stall_timeout_ms", "500"}}) {
     REQUIRE(streamer::capi::set_by_name(settings, name, value));
   }

@@ -131,7 +131,7 @@ TEST_CASE("a store that answers as ListObjects does is listed to the end", "[s3]
   });
   Settings settings;
   REQUIRE(streamer::capi::set_by_name(settings, "s3_endpoint", server.url()));
-  REQUIRE(streamer::capi::set_by_name(settings, "s3_unsigned", "yes"));
+  REQUIRE(streamer::capi::set_by_name(settings, "s3_credentials", "anonymous"));
   Stores stores(settings);
   const auto uri = parse_uri("s3://bucket/m/");
   const auto listed = (*stores.of(*uri))->list(*uri, ListDepth::all);
@@ -151,7 +151,7 @@ TEST_CASE("an empty object is one, also where a range of it is answered", "[s3]"
     });
     Settings settings;
     REQUIRE(streamer::capi::set_by_name(settings, "s3_endpoint", server.url()));
-    REQUIRE(streamer::capi::set_by_name(settings, "s3_unsigned", "yes"));
+    REQUIRE(streamer::capi::set_by_name(settings, "s3_credentials", "anonymous"));
     Stores stores(settings);
     const auto uri = parse_uri("s3://bucket/empty");
     const auto opened = (*stores.of(*uri))->open(*uri, 100);
@@ -176,7 +176,7 @@ TEST_CASE("an object is opened where the range of one byte is taken for none", "
     });
     Settings settings;
     REQUIRE(streamer::capi::set_by_name(settings, "s3_endpoint", server.url()));
-    REQUIRE(streamer::capi::set_by_name(settings, "s3_unsigned", "yes"));
+    REQUIRE(streamer::capi::set_by_name(settings, "s3_credentials", "anonymous"));
     Stores stores(settings);
     const auto uri = parse_uri("s3://bucket/a");
     const auto opened = (*stores.of(*uri))->open(*uri, bytes);

@@ -40,6 +40,9 @@ struct StoreKey {
   std::string id = "testkeyid";
   std::string secret = "dGVzdC9zZWNyZXQra2V5";
   std::string token;
+
+  // Of s3_credentials.
+  [[nodiscard]] std::string as_setting() const { return "keys:" + id + ":" + secret; }
 };
 
 // An RSA key that no one else has: made when it is first needed.

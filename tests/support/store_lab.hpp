@@ -30,7 +30,7 @@ struct NetworkOutcome {
 inline core::Settings settings_for(StoreWorld& world, const std::string& connections,
                                    const std::filesystem::path& folder) {
   core::Settings made;
-  std::vector<std::pair<std::string, std::string>> values = {{"connections", connections},
+  std::vector<std::pair<std::string, std::string>> values = {{"debug.connections", connections},
                                                              {"debug.chunk_bytes", "16KiB"},
                                                              {"stall_timeout_ms", "3000"},
                                                              {"debug.hedging", "off"}};
@@ -39,27 +39,26 @@ inline core::Settings settings_for(StoreWorld& world, const std::string& connect
     case Dialect::s3:
       values.insert(values.end(), {{"s3_endpoint", url},
                                    {"s3_region", "us-east-1"},
-                                   {"s3_access_key_id", StoreKey().id},
-                                   {"s3_secret_access_key", StoreKey().secret}});
+                                   {"s3_credentials", StoreKey().as_setting()}});
       break;
     case Dialect::google:
-      values.insert(values.end(), {{"gcs_endpoint", url},
-                                   {"gcs_credential_file",
-                                    write_text(folder / "account.json", service_account_file())}});
+      values.insert(
+          values.end(),
+          {{"gcs_endpoint", url},
+           {"gcs_credentials",
+            "file:" + write_text(folder / "account.json", service_account_file()).string()}});
       break;
     case Dialect::azure:
       values.insert(values.end(), {{"azure_endpoint", url + world.root()},
                                    {"azure_account_name", StoreKey().id},
-                                   {"azure_account_key", StoreKey().secret}});
+                                   {"azure_credentials", "key:" + StoreKey().secret}});
       break;
     case Dialect::https:
       values.insert(values.end(), {{"https_bearer_token", "testtoken"}});
       break;
     case Dialect::hub:
-      values.insert(values.end(), {{"hf_endpoint", url},
-                                   {"hf_token", "testtoken"},
-                                   {"hf_offline", "no"},
-                                   {"hf_cache_folder", "off"}});
+      values.insert(values.end(),
+                    {{"hf_endpoint", url}, {"hf_token", "testtoken"}, {"hf_cache_folder", "off"}});
   }
   for (const auto& [name, value] : values)
     REQUIRE(streamer::capi::set_by_name(made, name, value));

@@ -167,7 +167,7 @@ fn errors_are_those_of_the_language() {
     assert_eq!(boxed.downcast_ref::<Error>().unwrap().kind(), ErrorKind::NotFound);
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
 
-    let secret = Settings::new().with("s3_secret_access_key", "CANARY").with("memory_limit", "lots");
+    let secret = Settings::new().with("s3_credentials", "keys:ID:CANARY").with("memory_limit", "lots");
     assert!(!format!("{secret:?}").contains("CANARY"));
     let error = library().checkpoint(&[&folder()]).settings(secret).open().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);

@@ -45,12 +45,11 @@ Result<AwsCredentials> search(const AwsContext& context) {
     if (why_not.empty()) continue;
     reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", source.name, why_not);
   }
-  return Error(
-      ErrorKind::permission_denied,
-      fmt::format(
-          "no credentials were found ({}); log in as for the aws command, set "
-          "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or s3_unsigned=yes for a public bucket",
-          reasons));
+  return Error(ErrorKind::permission_denied,
+               fmt::format("no credentials were found ({}); log in as for the aws command, set "
+                           "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                           "s3_credentials=anonymous for a public bucket",
+                           reasons));
 }
 
 }  // namespace

@@ -63,10 +63,11 @@ Result<BearerToken> search(const AzureContext& context) {
                  fmt::format("AZURE_TOKEN_CREDENTIALS is \"{}\"; it may be dev, prod{}",
                              wanted.substr(0, 60), names));
   }
-  return Error(ErrorKind::permission_denied,
-               fmt::format("no credentials were found ({}); set an account key, a SAS token or a "
-                           "connection string, or azure_unsigned=yes for a public container",
-                           reasons));
+  return Error(
+      ErrorKind::permission_denied,
+      fmt::format("no credentials were found ({}); set an account key, a SAS token or a "
+                  "connection string, or azure_credentials=anonymous for a public container",
+                  reasons));
 }
 
 }  // namespace

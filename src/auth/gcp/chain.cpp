@@ -128,7 +128,7 @@ Result<BearerToken> search(const GcpContext& context) {
         ErrorKind::permission_denied,
         fmt::format("no credentials were found (GOOGLE_APPLICATION_CREDENTIALS is not set; there "
                     "is no {}; metadata server: {}); run gcloud auth application-default "
-                    "login, or set gcs_unsigned=yes for a public bucket",
+                    "login, or set gcs_credentials=anonymous for a public bucket",
                     gcloud_file(context), why_not));
   }
   if (const auto project = context.environment("GOOGLE_CLOUD_QUOTA_PROJECT"))

@@ -10,6 +10,7 @@
 #include "base/text.hpp"
 #include "storage/gcs/gcs_settings.hpp"
 #include "storage/remote_config.hpp"
+#include "storage/remote_settings.hpp"
 
 namespace streamer::core::inline storage {
 
@@ -19,9 +20,9 @@ constexpr std::array kOwnCodes = {
     CodeRow{"AuthenticationRequired", ErrorKind::permission_denied,
             "the token is not accepted; check which credentials are in use with streamer doctor"},
     CodeRow{"UserProjectMissing", ErrorKind::permission_denied,
-            "the requester pays for this bucket: set gcs_user_project"},
+            "the requester pays for this bucket: set requester_pays to the project to charge"},
     CodeRow{"UserProjectAccessDenied", ErrorKind::permission_denied,
-            "the credentials may not charge this project; check gcs_user_project"},
+            "the credentials may not charge this project; check requester_pays"},
     CodeRow{"AccessDenied", ErrorKind::permission_denied,
             "the credentials may not read this, or it does not exist and they may not list the "
             "bucket; check storage.objects.get and storage.objects.list"},
@@ -53,38 +54,54 @@ Result<void> read_endpoint(const RemoteConfig& from, GcsConfig& config) {
   config.is_endpoint_given = true;
   const bool is_ours =
       from.is_in_code(setting::kGcsEndpoint) || found->source == "STREAMER_GCS_ENDPOINT";
-  if (!is_ours) config.is_unsigned = true;
+  if (is_ours) return {};
+  config.is_unsigned = true;
+  config.unsigned_source = found->source;
   return {};
 }
 
-// A token set in code, or from the caller's callback, or else the chain of sources.
-Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
-  if (from.get(setting::kGcsUnsigned)) config.is_unsigned = true;
-  const auto id = from.get(setting::kGcsAccessKeyId);
-  const auto secret = from.get(setting::kGcsSecretAccessKey);
-  if (id.has_value() != secret.has_value()) {
-    return Error(
-        ErrorKind::invalid_argument,
-        "only one of gcs_access_key_id and gcs_secret_access_key is set; set both or neither");
+constexpr const char* kGcsUnsignedVariable = "RUNAI_STREAMER_GCS_USE_ANONYMOUS_CREDENTIALS";
+constexpr const char* kGcsFileVariable = "RUNAI_STREAMER_GCS_CREDENTIAL_FILE";
+
+Result<void> take_chosen(const ChosenGcsCredentials& chosen, std::string source,
+                         GcsConfig& config) {
+  config.is_unsigned = false;
+  switch (chosen.kind) {
+    case GcsCredentialKind::anonymous:
+      config.is_unsigned = true;
+      config.unsigned_source = std::move(source);
+      return {};
+    case GcsCredentialKind::file:
+      config.auth.credential_file = chosen.name;
+      return {};
+    case GcsCredentialKind::hmac:
+      config.hmac = AwsCredentials{.access_key_id = chosen.name,
+                                   .secret_access_key = chosen.secret,
+                                   .session_token = Secret(),
+                                   .expires = {},
+                                   .source = std::move(source)};
+      return check_credentials(*config.hmac);
+    case GcsCredentialKind::token:
+      break;
   }
-  const auto token = from.get(setting::kGcsBearerToken);
+  TRY(check_header_value(source, chosen.secret.reveal()));
+  const BearerToken bearer{.token = chosen.secret, .expires = {}, .source = std::move(source)};
+  config.fetch_token = [bearer]() -> Result<BearerToken> { return bearer; };
+  return {};
+}
+
+// The caller's callback, or the setting, or else the chain of sources.
+Result<void> read_credentials(const RemoteConfig& from, GcsConfig& config) {
   if (const auto callback = from.settings().credentials_callback()) {
     config.is_unsigned = false;
     config.fetch_token = token_from_callback(callback);
-  } else if (id) {
-    config.is_unsigned = false;
-    config.hmac = AwsCredentials{.access_key_id = *id,
-                                 .secret_access_key = *secret,
-                                 .session_token = Secret(),
-                                 .expires = {},
-                                 .source = "the settings"};
-    TRY(check_credentials(*config.hmac));
-  } else if (token) {
-    config.is_unsigned = false;
-    const BearerToken bearer{
-        .token = *token, .expires = {}, .source = "the setting gcs_bearer_token"};
-    TRY(check_header_value("gcs_bearer_token", token->reveal()));
-    config.fetch_token = [bearer]() -> Result<BearerToken> { return bearer; };
+  } else if (const auto chosen = from.get(setting::kGcsCredentials)) {
+    TRY(take_chosen(*chosen, from.source_of(setting::kGcsCredentials), config));
+  } else if (is_true(from.variable(kGcsUnsignedVariable).value_or(""))) {
+    config.is_unsigned = true;
+    config.unsigned_source = kGcsUnsignedVariable;
+  } else {
+    config.auth.credential_file = from.variable(kGcsFileVariable).value_or("");
   }
   const bool uses_chain = !config.is_unsigned && !config.hmac && config.fetch_token == nullptr;
   if (config.fetch_token == nullptr)
@@ -128,9 +145,8 @@ Result<GcsConfig> read_gcs_config(const Settings& settings, const Environment& e
   config.auth.environment = environment;
   config.auth.http = &http;
   config.auth.tls = TRY(from.tls_files());
-  config.auth.credential_file = from.text(setting::kGcsCredentialFile);
-  config.user_project = from.text(setting::kGcsUserProject);
-  TRY(check_header_value("gcs_user_project", config.user_project));
+  config.user_project = from.get(setting::kRequesterPays).project;
+  TRY(check_header_value("requester_pays", config.user_project));
   TRY(read_endpoint(from, config));
   TRY(read_credentials(from, config));
   return config;
@@ -175,7 +191,7 @@ Result<SignedRequest> GcsStore::make_request(std::string method, const Uri& uri,
     if (!keeps_secrets(endpoint)) {
       return Error(ErrorKind::invalid_argument,
                    fmt::format("{} is not https: tokens are only sent over https, or to this "
-                               "machine; set gcs_unsigned if it needs none",
+                               "machine; set gcs_credentials=anonymous if it needs none",
                                endpoint.origin));
     }
     const auto current = TRY(tokens_.get());
@@ -440,7 +456,8 @@ Facts GcsStore::findings(const Uri& uri) {
 }
 
 Result<std::string> GcsStore::describe_credentials(const Uri&) {
-  if (config_.is_unsigned) return std::string("none: requests carry no token (gcs_unsigned)");
+  if (config_.is_unsigned)
+    return fmt::format("none: requests carry no token (by {})", config_.unsigned_source);
   if (config_.hmac) return "HMAC, " + describe(*config_.hmac);
   return describe(TRY(tokens_.get()).credentials);
 }

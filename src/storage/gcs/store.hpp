@@ -21,6 +21,7 @@ struct GcsConfig {
   std::string endpoint_source;
   bool is_endpoint_given = false;  // otherwise Google's own, in the credentials' universe
   bool is_unsigned = false;
+  std::string unsigned_source;
   std::optional<AwsCredentials> hmac;  // instead of tokens
   std::string user_project;            // who is charged; empty: the bucket's owner
   GcpContext auth;

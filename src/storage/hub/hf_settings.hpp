@@ -4,12 +4,6 @@
 
 #include "base/setting.hpp"
 
-namespace streamer::core::inline storage {
-
-enum class HubOffline { automatic, yes, no };
-
-}  // namespace streamer::core::inline storage
-
 namespace streamer::core::setting {
 
 inline constexpr Setting kHfCacheFolder{
@@ -24,18 +18,11 @@ inline constexpr Setting kHfCacheFolder{
 inline constexpr Setting kHfEndpoint{
     RowOf<Scope::store>{.name = "hf_endpoint",
                         .meaning = "The hub that hf:// URIs are read from, such as a mirror. auto "
-                                   "is HF_ENDPOINT, or else https://huggingface.co."},
+                                   "is HF_ENDPOINT, or else https://huggingface.co. off, and "
+                                   "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE in the "
+                                   "environment whatever this says: hf_cache_folder alone is "
+                                   "read, without a request."},
     Text("a URL")};
-
-inline constexpr Setting kHfOffline{
-    RowOf<Scope::store>{
-        .name = "hf_offline",
-        .meaning =
-            "Whether hf:// URIs are read from hf_cache_folder alone, without a request. auto "
-            "is what HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE says, or else no."},
-    Choice<HubOffline, 3>({{"auto", HubOffline::automatic},
-                           {"yes", HubOffline::yes, "1"},
-                           {"no", HubOffline::no, "0"}})};
 
 inline constexpr Setting kHfToken{
     RowOf<Scope::store>{
@@ -52,6 +39,6 @@ inline constexpr Setting kHfToken{
 namespace streamer::core::inline storage {
 
 inline constexpr const SettingRow* kHfSettings[] = {&setting::kHfCacheFolder, &setting::kHfEndpoint,
-                                                    &setting::kHfOffline, &setting::kHfToken};
+                                                    &setting::kHfToken};
 
 }  // namespace streamer::core::inline storage

@@ -70,10 +70,9 @@ Result<void> read_token(const RemoteConfig& from, const Environment& environment
 }
 
 void read_offline(const RemoteConfig& from, const Environment& environment, HubConfig& config) {
-  const HubOffline given = from.get(setting::kHfOffline);
-  config.is_offline = given == HubOffline::yes;
-  config.offline_source = from.settings().source_of(setting::kHfOffline);
-  if (given != HubOffline::automatic) return;
+  config.is_offline = from.text(setting::kHfEndpoint) == "off";
+  config.offline_source = from.source_of(setting::kHfEndpoint);
+  if (config.is_offline) return;
   for (const char* const name : {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}) {
     const auto value = environment(name);
     if (!value || !is_true(*value)) continue;
@@ -89,12 +88,14 @@ Result<HubConfig> read_hub_config(const Settings& settings, const Environment& e
   const RemoteConfig from = TRY(RemoteConfig::read(settings, environment));
   HubConfig config;
   config.auth.tls = TRY(from.tls_files());
+  read_offline(from, environment, config);
   const Sourced endpoint = from.first_of(setting::kHfEndpoint, {"HF_ENDPOINT"})
                                .value_or(Sourced{"https://huggingface.co", "the default"});
-  config.endpoint = TRY(read_from(endpoint.source, parse_endpoint(endpoint.value)));
-  config.endpoint_source = endpoint.source;
+  if (endpoint.value != "off") {
+    config.endpoint = TRY(read_from(endpoint.source, parse_endpoint(endpoint.value)));
+    config.endpoint_source = endpoint.source;
+  }
   config.cache = read_cache(from, environment);
-  read_offline(from, environment, config);
   TRY(read_token(from, environment, config));
   return config;
 }

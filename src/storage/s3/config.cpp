@@ -9,12 +9,15 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "storage/cloud_hosts.hpp"
+#include "storage/remote_settings.hpp"
 #include "storage/s3/known_stores.hpp"
 #include "storage/s3/s3_settings.hpp"
 
 namespace streamer::core::inline storage {
 
 namespace {
+
+constexpr const char* kS3UnsignedVariable = "RUNAI_STREAMER_S3_UNSIGNED";
 
 class S3ConfigReader {
  public:
@@ -71,8 +74,8 @@ class S3ConfigReader {
   }
 
   Result<void> read_headers(S3Config& config) const {
-    const bool pays =
-        from_.get(setting::kS3RequesterPays) || environment_("AWS_REQUEST_PAYER") == "requester";
+    const bool pays = from_.get(setting::kRequesterPays).agrees ||
+                      environment_("AWS_REQUEST_PAYER") == "requester";
     if (pays) config.extra_headers.push_back({"x-amz-request-payer", "requester"});
     if (const auto owner = from_.get(setting::kS3ExpectedBucketOwner)) {
       TRY(check_header_value("s3_expected_bucket_owner", *owner));
@@ -92,9 +95,8 @@ class S3ConfigReader {
     return {};
   }
 
-  // Keys set in code, or the caller's callback, or else the chain of sources.
+  // The caller's callback, or the setting, or else the chain of sources.
   Result<void> read_credentials(S3Config& config) const {
-    config.is_unsigned = from_.get(setting::kS3Unsigned);
     auto without = environment_("AWS_S3_DISABLE_EXPRESS_SESSION_AUTH");
     if (!without) without = profile_.value("s3_disable_express_session_auth");
     config.uses_sessions = !is_true(without.value_or(""));
@@ -115,19 +117,20 @@ class S3ConfigReader {
       };
       return {};
     }
-    const auto id = from_.get(setting::kS3AccessKeyId);
-    const auto secret = from_.get(setting::kS3SecretAccessKey);
-    if (id.has_value() != secret.has_value()) {
-      return Error(
-          ErrorKind::invalid_argument,
-          "only one of s3_access_key_id and s3_secret_access_key is set; set both or neither");
-    }
-    if (id) {
-      const AwsCredentials credentials{.access_key_id = *id,
-                                       .secret_access_key = *secret,
-                                       .session_token = from_.secret(setting::kS3SessionToken),
+    const auto chosen = from_.get(setting::kS3Credentials);
+    // Run:ai's variable, where credentials are looked for.
+    const bool is_unsigned_by_variable = is_true(environment_(kS3UnsignedVariable).value_or(""));
+    config.is_unsigned =
+        chosen ? chosen->kind == S3CredentialKind::anonymous : is_unsigned_by_variable;
+    if (config.is_unsigned)
+      config.unsigned_source =
+          chosen ? from_.source_of(setting::kS3Credentials) : kS3UnsignedVariable;
+    if (chosen && !chosen->secret.empty()) {
+      const AwsCredentials credentials{.access_key_id = chosen->name,
+                                       .secret_access_key = chosen->secret,
+                                       .session_token = chosen->token,
                                        .expires = {},
-                                       .source = "the settings"};
+                                       .source = from_.source_of(setting::kS3Credentials)};
       TRY(check_credentials(credentials));
       config.fetch_credentials = [credentials]() -> Result<AwsCredentials> { return credentials; };
       return {};
@@ -176,7 +179,9 @@ class S3ConfigReader {
 Result<S3Config> read_s3_config(const Settings& settings, const Environment& environment,
                                 HttpClient& http) {
   const RemoteConfig from = TRY(RemoteConfig::read(settings, environment));
-  std::string profile = from.text(setting::kAwsProfile);
+  const auto chosen = from.get(setting::kS3Credentials);
+  const std::string profile =
+      chosen && chosen->kind == S3CredentialKind::profile ? chosen->name : "";
   const S3ConfigReader reader(from, environment, TRY(AwsConfig::read(environment, profile)));
   S3Config config;
   TRY(reader.read_endpoint(config));

@@ -20,6 +20,7 @@ struct S3Config {
   std::string endpoint_source;
   Sourced region;
   bool is_unsigned = false;
+  std::string unsigned_source;
   bool uses_sessions = true;              // with directory buckets
   std::vector<HttpHeader> extra_headers;  // requester pays, expected owner, SSE-C
   std::string version_id;

@@ -5,22 +5,13 @@
 #include "base/setting.hpp"
 #include "storage/s3/endpoint.hpp"
 
+namespace streamer::core::inline storage {
+
+enum class S3CredentialKind { anonymous, keys, session, profile };
+
+}  // namespace streamer::core::inline storage
+
 namespace streamer::core::setting {
-
-inline constexpr Setting kAwsProfile{
-    RowOf<Scope::store>{.name = "aws_profile",
-                        .meaning = "The profile in ~/.aws/config and ~/.aws/credentials. auto is "
-                                   "AWS_DEFAULT_PROFILE, AWS_PROFILE, or else default. If it is "
-                                   "set here, credentials in the environment are ignored."},
-    Text("a profile's name")};
-
-inline constexpr Setting kS3AccessKeyId{
-    RowOf<Scope::store>{
-        .name = "s3_access_key_id",
-        .meaning =
-            "Together with s3_secret_access_key: credentials to use instead of looking for any.",
-        .is_credential = true},
-    Text("a key id")};
 
 inline constexpr Setting kS3Addressing{
     RowOf<Scope::store>{.name = "s3_addressing",
@@ -30,6 +21,22 @@ inline constexpr Setting kS3Addressing{
     Choice<S3Addressing, 3>({{"auto", S3Addressing::automatic},
                              {"path", S3Addressing::path, "0"},
                              {"virtual", S3Addressing::virtual_host, "1"}})};
+
+inline constexpr Setting kS3Credentials{
+    RowOf<Scope::store>{
+        .name = "s3_credentials",
+        .meaning =
+            "Who reads from S3. auto looks for credentials as the AWS tools do; anonymous sends "
+            "requests unsigned, for public buckets; session keys are temporary ones with their "
+            "token; a profile is one of ~/.aws/config and ~/.aws/credentials, whose region and "
+            "endpoint count too (AWS_PROFILE names one in the environment). Secrets are never "
+            "logged.",
+        .is_credential = true},
+    Credentials<S3CredentialKind, 4>(
+        {{{"anonymous"}, S3CredentialKind::anonymous},
+         {{"keys", "ID", "SECRET"}, S3CredentialKind::keys},
+         {{"session", "ID", "SECRET", "TOKEN"}, S3CredentialKind::session},
+         {{"profile", "NAME"}, S3CredentialKind::profile}})};
 
 inline constexpr Setting kS3Endpoint{
     RowOf<Scope::store>{
@@ -52,35 +59,11 @@ inline constexpr Setting kS3Region{
                    "one, which is then used."},
     Text("a region")};
 
-inline constexpr Setting kS3RequesterPays{
-    RowOf<Scope::store>{.name = "s3_requester_pays",
-                        .default_text = "no",
-                        .meaning = "Whether the requester agrees to be charged."},
-    YesOrNo()};
-
-inline constexpr Setting kS3SecretAccessKey{
-    RowOf<Scope::store>{.name = "s3_secret_access_key",
-                        .meaning = "See s3_access_key_id. Never logged."},
-    SecretText("a key")};
-
-inline constexpr Setting kS3SessionToken{
-    RowOf<Scope::store>{
-        .name = "s3_session_token",
-        .meaning = "The session token that belongs to s3_access_key_id, if any. Never logged."},
-    SecretText("a token")};
-
 inline constexpr Setting kS3SseCustomerKey{
     RowOf<Scope::store>{
         .name = "s3_sse_customer_key",
         .meaning = "The key of objects stored with a customer-provided key (SSE-C). Never logged."},
     SecretText("a key: the base64 of 32 bytes")};
-
-inline constexpr Setting kS3Unsigned{
-    RowOf<Scope::store>{.name = "s3_unsigned",
-                        .also = "RUNAI_STREAMER_S3_UNSIGNED",
-                        .default_text = "no",
-                        .meaning = "Whether requests go without credentials, for public buckets."},
-    YesOrNo()};
 
 inline constexpr Setting kS3VersionId{
     RowOf<Scope::store>{
@@ -92,17 +75,10 @@ inline constexpr Setting kS3VersionId{
 
 namespace streamer::core::inline storage {
 
-inline constexpr const SettingRow* kS3Settings[] = {&setting::kAwsProfile,
-                                                    &setting::kS3AccessKeyId,
-                                                    &setting::kS3Addressing,
-                                                    &setting::kS3Endpoint,
-                                                    &setting::kS3ExpectedBucketOwner,
-                                                    &setting::kS3Region,
-                                                    &setting::kS3RequesterPays,
-                                                    &setting::kS3SecretAccessKey,
-                                                    &setting::kS3SessionToken,
-                                                    &setting::kS3SseCustomerKey,
-                                                    &setting::kS3Unsigned,
-                                                    &setting::kS3VersionId};
+inline constexpr const SettingRow* kS3Settings[] = {
+    &setting::kS3Addressing, &setting::kS3Credentials,
+    &setting::kS3Endpoint,   &setting::kS3ExpectedBucketOwner,
+    &setting::kS3Region,     &setting::kS3SseCustomerKey,
+    &setting::kS3VersionId};
 
 }  // namespace streamer::core::inline storage

@@ -305,7 +305,8 @@ Result<RemoteWay> S3Store::way_to(const Uri& uri) {
 }
 
 Result<std::string> S3Store::describe_credentials(const Uri& uri) {
-  if (config_.is_unsigned) return std::string("none: requests are not signed (s3_unsigned)");
+  if (config_.is_unsigned)
+    return fmt::format("none: requests are not signed (by {})", config_.unsigned_source);
   std::string text = describe(TRY(credentials_.get()).credentials);
   const S3Target target = TRY(target_of(uri));
   if (!signer_for(uri, target).in_session) return text;

@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 # original refuses what is none of these when it starts.
 _NUMBERS = (
     ("concurrency", "RUNAI_STREAMER_CONCURRENCY", 1, 1, 1024, 1),
-    ("connections", "RUNAI_STREAMER_OBJ_CONCURRENCY", 1, 1, 1024, 1),
+    ("debug.connections", "RUNAI_STREAMER_OBJ_CONCURRENCY", 1, 1, 1024, 1),
     ("debug.chunk_bytes", "RUNAI_STREAMER_CHUNK_BYTESIZE", 1, 2 << 20, 1 << 30, 1),
     ("progress_timeout_ms", "RUNAI_STREAMER_S3_TIMEOUT", 0, 1, 86_400, 1000),
 )
 # These it looks at where a store is read, and what is no number is told by the library then. A later
 # row of the same setting wins; 0 is as if it were not set.
 _NUMBERS_OF_STORES = (
-    ("connections", "RUNAI_STREAMER_S3_MAX_CONNECTIONS", None, 1, 1024, 1),
+    ("debug.connections", "RUNAI_STREAMER_S3_MAX_CONNECTIONS", None, 1, 1024, 1),
     ("debug.target_gbps", "RUNAI_STREAMER_S3_TARGET_GBPS", None, 1, 1000, 1),
     ("stall_timeout_ms", "RUNAI_STREAMER_S3_REQUEST_TIMEOUT_MS", None, 1, 600_000, 1),
 )

@@ -36,12 +36,19 @@ def settings_of(credentials: Optional[S3Credentials], is_remote: bool = True) ->
     values = settings_by_environment(is_remote)
     if credentials is not None:
         values.update((name, value) for name, value in (
-            ("s3_access_key_id", credentials.access_key_id),
-            ("s3_secret_access_key", credentials.secret_access_key),
-            ("s3_session_token", credentials.session_token),
+            ("s3_credentials", _keys_of(credentials)),
             ("s3_region", credentials.region_name),
             ("s3_endpoint", credentials.endpoint)) if value)
     return values
+
+
+def _keys_of(credentials: S3Credentials) -> Optional[str]:
+    keys = (credentials.access_key_id or "", credentials.secret_access_key or "")
+    if not any(keys):
+        return None
+    if not credentials.session_token:
+        return ":".join(("keys", *keys))
+    return ":".join(("session", *keys, credentials.session_token))
 
 
 def is_s3_path(path: str) -> bool:
