@@ -925,8 +925,8 @@ STREAMER_API void streamer_communicator_init(streamer_communicator *made, size_t
 /* Over MPI, in host memory. comm is the address of an MPI_Comm, or NULL for MPI_COMM_WORLD; it includes
  * those of comm's ranks that are on this machine, or all if the setting distributed_scope is all.
  * Collective over comm. Loads MPI (libstreamer_mpi.so, see the setting debug.distributed_mpi) and
- * initializes it if necessary; MPI must allow calls from several threads in turn (MPI_THREAD_SERIALIZED).
- * STREAMER_ERROR_UNSUPPORTED says what is missing. */
+ * initializes it if necessary; MPI must allow calls from several threads in turn
+ * (MPI_THREAD_SERIALIZED). STREAMER_ERROR_UNSUPPORTED says what is missing. */
 STREAMER_API streamer_status streamer_communicator_open_mpi(
     const void *comm, const streamer_settings *settings, streamer_communicator **communicator_out,
     streamer_error **error_out);
