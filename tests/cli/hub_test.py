@@ -136,7 +136,7 @@ class Hub(unittest.TestCase):
     def test_signed_urls_expire_as_often_as_they_like(self):
         self.hub.uses_of_url = 2
         self.assertEqual(self.digest("hf://org/model", env={"STREAMER_DEBUG_CHUNK_BYTES": "16KiB",
-                                                            "STREAMER_CONNECTIONS": "8"}), DIGESTS)
+                                                            "STREAMER_CONCURRENCY": "8"}), DIGESTS)
         self.assertGreater(len(self.hub.asked("/resolve/")), 6)
 
     def test_one_open_reads_one_commit(self):

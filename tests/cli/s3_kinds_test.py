@@ -216,7 +216,7 @@ class Kinds(unittest.TestCase):
     def test_a_session_that_ends_is_renewed(self):
         store = self.start(Store(ZONE))
         store.revoke_after = 4
-        self.assertEqual(self.digest(f"s3://{BUCKET}/m", env={"STREAMER_CONNECTIONS": "4"}),
+        self.assertEqual(self.digest(f"s3://{BUCKET}/m", env={"STREAMER_CONCURRENCY": "4"}),
                          self.digests)
         self.assertEqual(store.wrong, [])
         self.assertEqual(len(store.sessions), 2)
