@@ -23,10 +23,10 @@ inline constexpr Setting kAzureCredentials{
         .name = "azure_credentials",
         .meaning =
             "Who reads from Azure. auto is what the AZURE_STORAGE_ variables say, or else "
-            "Microsoft "
-            "Entra as in DefaultAzureCredential; anonymous sends no credentials, for public "
-            "containers; a key is the account's; a SAS token is for all URIs; a token is one of "
-            "Microsoft Entra; a connection string, as the portal shows it, names account and "
+            "Microsoft Entra as in DefaultAzureCredential; anonymous sends no credentials, for "
+            "public containers; a key is the account's; a SAS token is for all URIs; a token is "
+            "one of Microsoft Entra; a connection string, as the portal shows it, names account "
+            "and "
             "endpoint too. Secrets are never logged.",
         .is_credential = true},
     Credentials<AzureCredentialKind, 5>(

@@ -163,9 +163,15 @@ class AzureConfigReader {
           Error(ErrorKind::invalid_argument,
                 "this cannot be an account's name, which has only lower-case letters and digits"));
     }
-    if (const auto suffix = from_.variable("AZURE_STORAGE_ENDPOINT_SUFFIX"))
+    // The program's own string names its cloud and its endpoint: no variable leads its key
+    // elsewhere.
+    const bool is_named = is_chosen(AzureCredentialKind::connection_string) &&
+                          (config_.endpoint || !connection_.suffix.empty());
+    if (const auto suffix = from_.variable("AZURE_STORAGE_ENDPOINT_SUFFIX"); suffix && !is_named)
       config_.suffix = *suffix;
-    if (const auto endpoint = from_.first_of(setting::kAzureEndpoint, {"AZURE_STORAGE_ENDPOINT"})) {
+    auto endpoint = from_.first_of(setting::kAzureEndpoint, {"AZURE_STORAGE_ENDPOINT"});
+    if (is_named && !from_.is_in_code(setting::kAzureEndpoint)) endpoint.reset();
+    if (endpoint) {
       TRY(read_endpoint(*endpoint, endpoint_sas_.value));
       endpoint_sas_.source = endpoint->source;
     }

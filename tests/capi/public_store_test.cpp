@@ -66,6 +66,25 @@ TEST_CASE("credentials hold for the longest prefix that a URI begins with", "[st
   CHECK_FALSE(settings.set_for("s3://bucket/", "no_such_setting", "x"));
 }
 
+TEST_CASE("keys for a prefix are sent without the token of the settings that they extend",
+          "[store]") {
+  StoreWorld world;
+  world.put("m.safetensors", small_checkpoint());
+  world.set_keys({StoreKey()});
+  streamer::Settings settings = settings_for(world);
+  REQUIRE(settings.set("s3_credentials", "session:OTHER:other-secret:other-token"));
+  REQUIRE(settings.set_for("s3://bucket/", "s3_credentials", StoreKey().as_setting()));
+  std::atomic<int> with_token{0};
+  world.set_fault([&](const WireRequest& request, Wire&, std::uint32_t) {
+    if (!request.header("x-amz-security-token").empty()) ++with_token;
+    return false;
+  });
+  const auto checkpoint = streamer::Checkpoint::open({"s3://bucket/m.safetensors"}, settings);
+  if (!checkpoint) FAIL(checkpoint.error().line());
+  CHECK(with_token == 0);
+  CHECK(world.bad_signatures() == 0);
+}
+
 TEST_CASE("a callback is asked for credentials, and its refusal is an error", "[store]") {
   StoreWorld world;
   world.put("m.safetensors", small_checkpoint());

@@ -143,6 +143,15 @@ TEST_CASE("Azure: connection strings, SAS tokens and keys, in their order", "[az
   REQUIRE(emulator);
   CHECK(emulator->endpoint->origin == "http://127.0.0.1:10000");
   CHECK(emulator->endpoint->base_path == "/devstoreaccount1");
+  // Where a key of the program goes is not a matter of the environment.
+  variables["AZURE_STORAGE_ENDPOINT"] = "https://elsewhere.example.com";
+  variables["AZURE_STORAGE_ENDPOINT_SUFFIX"] = "example.com";
+  CHECK(read({{"azure_credentials", "connection_string:UseDevelopmentStorage=true"}})
+            ->endpoint->origin == "http://127.0.0.1:10000");
+  CHECK_FALSE(read({{"azure_credentials",
+                     "connection_string:AccountName=one;AccountKey=a2V5;EndpointSuffix=x.net"}})
+                  ->endpoint);
+  variables.clear();
   variables["AZURE_STORAGE_USE_EMULATOR"] = "true";
   CHECK(read()->account == "devstoreaccount1");
   variables = {{"AZURE_STORAGE_ACCESS_KEY", "a2V5"}, {"AZURE_STORAGE_SAS_KEY", "?sv=1&sig=s"}};

@@ -70,9 +70,11 @@ Result<void> read_token(const RemoteConfig& from, const Environment& environment
 }
 
 void read_offline(const RemoteConfig& from, const Environment& environment, HubConfig& config) {
-  config.is_offline = from.text(setting::kHfEndpoint) == "off";
-  config.offline_source = from.source_of(setting::kHfEndpoint);
-  if (config.is_offline) return;
+  if (from.text(setting::kHfEndpoint) == "off") {
+    config.is_offline = true;
+    config.offline_source = from.source_of(setting::kHfEndpoint);
+    return;
+  }
   for (const char* const name : {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}) {
     const auto value = environment(name);
     if (!value || !is_true(*value)) continue;
@@ -89,9 +91,9 @@ Result<HubConfig> read_hub_config(const Settings& settings, const Environment& e
   HubConfig config;
   config.auth.tls = TRY(from.tls_files());
   read_offline(from, environment, config);
-  const Sourced endpoint = from.first_of(setting::kHfEndpoint, {"HF_ENDPOINT"})
-                               .value_or(Sourced{"https://huggingface.co", "the default"});
-  if (endpoint.value != "off") {
+  if (from.text(setting::kHfEndpoint) != "off") {
+    const Sourced endpoint = from.first_of(setting::kHfEndpoint, {"HF_ENDPOINT"})
+                                 .value_or(Sourced{"https://huggingface.co", "the default"});
     config.endpoint = TRY(read_from(endpoint.source, parse_endpoint(endpoint.value)));
     config.endpoint_source = endpoint.source;
   }
