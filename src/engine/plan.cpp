@@ -45,15 +45,20 @@ Result<ReadingList> make_reading_list(const TensorTable& tensors,
                                       bool in_request_order) {
   ReadingList list;
   list.wanted.reserve(requests.size());
+  std::uint32_t memory = 0;
   for (std::uint32_t i = 0; i < requests.size(); ++i) {
-    const TensorView tensor = tensors[requests[i].tensor];
-    const StridedRange range = TRY(requested_bytes(tensor, requests[i]));
-    const std::uint32_t memory = memory_of(requests[i].device, list.memories);
+    const PlanRequest& request = requests[i];
+    const TensorView tensor = tensors[request.tensor];
+    // Most requests are of whole tensors, for the same device as the one before.
+    const StridedRange range = request.part == Part::whole ? whole_bytes(tensor)
+                                                           : TRY(requested_bytes(tensor, request));
+    if (request.device != list.memories[memory].device)
+      memory = memory_of(request.device, list.memories);
     list.wanted.push_back({range, i, tensor.object, element_bytes(tensor.dtype), memory});
     MemoryNeed& need = list.memories[memory];
-    if (requests[i].destination != nullptr || range.total_bytes() <= need.largest_bytes) continue;
+    if (request.destination != nullptr || range.total_bytes() <= need.largest_bytes) continue;
     need.largest_bytes = range.total_bytes();
-    need.largest_tensor = requests[i].tensor;
+    need.largest_tensor = request.tensor;
   }
   if (in_request_order) return list;
   // Most lists are already in order, and checking is cheaper than sorting.

@@ -9,7 +9,7 @@ Result<StridedRange> requested_bytes(const TensorView& tensor, const PlanRequest
   const std::uint64_t size = tensor.bytes.size;
   switch (request.part) {
     case Part::whole:
-      return StridedRange{tensor.bytes.offset, size, size, size == 0 ? 0U : 1U};
+      return whole_bytes(tensor);
     case Part::slice:
       return slice_bytes(tensor, {request.dimension, request.start, request.stop});
     case Part::bytes:

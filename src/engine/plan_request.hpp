@@ -31,6 +31,12 @@ struct PlanRequest {
   std::uint32_t priority = 0;
 };
 
+// All bytes of the tensor.
+[[nodiscard]] inline StridedRange whole_bytes(const TensorView& tensor) noexcept {
+  const std::uint64_t size = tensor.bytes.size;
+  return {tensor.bytes.offset, size, size, size == 0 ? 0U : 1U};
+}
+
 // The requested bytes of the object. Fails with invalid_argument as slice_bytes() does, and on a
 // byte range outside the tensor.
 Result<StridedRange> requested_bytes(const TensorView& tensor, const PlanRequest& request);
