@@ -510,8 +510,8 @@ LoadStats Load::stats() const {
   stats.bytes_read =
       stats.bytes_direct + stats.bytes_page_cache + stats.bytes_buffered + stats.bytes_network;
   // Waiting for storage is not measured: it is what is left of the threads' time.
-  const std::uint64_t accounted =
-      stats.reader_cpu_ns + stats.window_wait_ns + stats.bandwidth_wait_ns + stats.staging_wait_ns;
+  const std::uint64_t accounted = stats.reader_cpu_ns + stats.cpu_wait_ns + stats.window_wait_ns +
+                                  stats.bandwidth_wait_ns + stats.staging_wait_ns;
   stats.storage_wait_ns = wall_ns - std::min(wall_ns, accounted);
   running.for_each_source([&](const Source& source) { source.add_to(stats); });
   const std::int64_t finished = landing.finished_ns();

@@ -50,8 +50,8 @@ Result<ReadingList> make_reading_list(const TensorTable& tensors,
     const PlanRequest& request = requests[i];
     const TensorView tensor = tensors[request.tensor];
     // Most requests are of whole tensors, for the same device as the one before.
-    const StridedRange range = request.part == Part::whole ? whole_bytes(tensor)
-                                                           : TRY(requested_bytes(tensor, request));
+    const StridedRange range =
+        request.part == Part::whole ? whole_bytes(tensor) : TRY(requested_bytes(tensor, request));
     if (request.device != list.memories[memory].device)
       memory = memory_of(request.device, list.memories);
     list.wanted.push_back({range, i, tensor.object, element_bytes(tensor.dtype), memory});

@@ -61,7 +61,7 @@ HeldBackBy judge(const LoadStats& stats) noexcept {
   const HeldBackBy window = consumer_was_waiting ? HeldBackBy::memory_limit : HeldBackBy::consumer;
   const std::array<std::pair<std::uint64_t, HeldBackBy>, 5> shares = {{
       {stats.storage_wait_ns, HeldBackBy::storage},
-      {stats.reader_cpu_ns, HeldBackBy::cpu},
+      {stats.reader_cpu_ns + stats.cpu_wait_ns, HeldBackBy::cpu},
       {stats.window_wait_ns, window},
       {stats.bandwidth_wait_ns, HeldBackBy::bandwidth_cap},
       {stats.staging_wait_ns, HeldBackBy::device_copy},
