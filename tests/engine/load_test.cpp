@@ -187,6 +187,14 @@ bool fail_direct_opens() {
          ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
+// That of the first file that a load's only reader opens, which opens its thread's schedstat
+// before.
+int first_file_fd() {
+  const UniqueFd first(::open("/proc/thread-self/schedstat", O_RDONLY));
+  const UniqueFd second(::open("/dev/null", O_RDONLY));
+  return second.get();
+}
+
 LoadSettings one_buffered_reader() {
   LoadSettings settings;
   settings.put(setting::kConcurrency, 1);
@@ -200,9 +208,7 @@ TEST_CASE("a read that fails once is tried again on the file opened anew", "[loa
   const int os_error = GENERATE(EIO, ESTALE);
   const Lab lab(equal_tensors(3, kMiB));
   const int status = in_child([&] {
-    // The next descriptor is the one that the load will read from.
-    const int first_fd = UniqueFd(::open("/dev/null", O_RDONLY)).get();
-    if (!fail_reads(os_error, first_fd)) return 10;
+    if (!fail_reads(os_error, first_file_fd())) return 10;
     auto load = Load::start(lab.checkpoint, everything(*lab.checkpoint), {}, one_buffered_reader());
     if (!load) return 11;
     for (int i = 0; i < 3; ++i) {
@@ -238,9 +244,9 @@ TEST_CASE("a file system without O_DIRECT is read buffered, and the notes say so
   make_cold(lab.path(0));
   const bool at_open = GENERATE(true, false);
   const int status = in_child([&] {
-    const int buffered_fd = UniqueFd(::open("/dev/null", O_RDONLY)).get();
-    // Refused when the file is opened, or only when it is read.
-    const bool is_set = at_open ? fail_direct_opens() : fail_reads(EINVAL, buffered_fd + 1);
+    // Refused when the file is opened, or only when it is read: the descriptor after the buffered
+    // one.
+    const bool is_set = at_open ? fail_direct_opens() : fail_reads(EINVAL, first_file_fd() + 1);
     if (!is_set) return 10;
     LoadSettings settings = one_buffered_reader();
     settings.put(setting::kFileIo, FileIo::automatic);
