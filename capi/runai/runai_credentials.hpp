@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/settings.hpp"
+#include "base/text.hpp"
 #include "storage/s3/s3_settings.hpp"
 
 namespace streamer::capi {
@@ -24,12 +25,21 @@ struct RunaiCredentials {
 
 // Fails if there is half a key.
 inline core::Result<void> put(const RunaiCredentials& given, core::Settings& settings) {
-  if (!given.access_key_id.empty() || !given.secret_access_key.empty()) {
+  // Without the line break that a mounted file leaves.
+  const std::string_view id = core::trim(given.access_key_id);
+  const std::string_view secret = core::trim(given.secret_access_key);
+  const std::string_view token = core::trim(given.session_token);
+  if (id.empty() != secret.empty()) {
+    return core::Error(core::ErrorKind::invalid_argument,
+                       id.empty() ? "secret_access_key was given without access_key_id: give both"
+                                  : "access_key_id was given without secret_access_key: give both");
+  }
+  if (!id.empty()) {
     const std::string keys =
-        fmt::format("{}:{}:{}", given.session_token.empty() ? "keys" : "session",
-                    given.access_key_id, given.secret_access_key);
+        fmt::format("{}:{}:{}", token.empty() ? "keys" : "session", core::as_credentials_part(id),
+                    core::as_credentials_part(secret));
     TRY(settings.set(core::setting::kS3Credentials,
-                     given.session_token.empty() ? keys : keys + ":" + given.session_token));
+                     token.empty() ? keys : fmt::format("{}:{}", keys, token)));
   }
   if (!given.region.empty()) TRY(settings.set(core::setting::kS3Region, given.region));
   if (!given.endpoint.empty()) TRY(settings.set(core::setting::kS3Endpoint, given.endpoint));

@@ -10,6 +10,7 @@
 namespace streamer::core::inline auth {
 
 bool is_true(std::string_view text) noexcept {
+  text = trim(text);
   return text == "1" || equal_ignoring_case(text, "true") || equal_ignoring_case(text, "yes") ||
          equal_ignoring_case(text, "on");
 }

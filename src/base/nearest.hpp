@@ -51,16 +51,18 @@ template <typename Names>
   return best;
 }
 
-// The same; if no name is near, the nearest of those that begin with prefix, which was left out.
+// The same; if no name is near, or the whole of one without its prefix was given, the nearest of
+// those that begin with prefix, which was left out.
 template <typename Names>
 [[nodiscard]] std::string nearest_or_behind(std::string_view prefix, std::string_view given,
                                             const Names& names) {
-  std::string_view best = nearest(given, names);
-  if (!best.empty()) return std::string(best);
   std::vector<std::string_view> behind;
   for (const std::string_view name : names) {
     if (name.starts_with(prefix)) behind.push_back(name.substr(prefix.size()));
   }
+  std::string_view best = nearest(given, names);
+  const bool is_meant = std::find(behind.begin(), behind.end(), given) != behind.end();
+  if (!best.empty() && !is_meant) return std::string(best);
   best = nearest(given, behind);
   return best.empty() ? std::string() : std::string(prefix) + std::string(best);
 }

@@ -147,6 +147,19 @@ bool has(const char* part) {
   return *part != '\0';
 }
 
+// What as_credentials_part() was given. Any other % stands for itself.
+std::string from_credentials_part(std::string_view part) {
+  std::string text;
+  while (!part.empty()) {
+    const std::string_view three = part.substr(0, 3);
+    const bool is_colon = equal_ignoring_case(three, "%3a");
+    const bool is_escape = is_colon || three == "%25";
+    text += is_colon ? ':' : part[0];
+    part.remove_prefix(is_escape ? 3 : 1);
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string_view secret_in_form(const CredentialsForm& form, std::string_view text) {
@@ -160,6 +173,7 @@ std::string_view secret_in_form(const CredentialsForm& form, std::string_view te
 std::optional<CredentialsParts> read_form(const CredentialsForm& form, std::string_view text) {
   std::string_view rest = text;
   take_part(rest);
+  if (!has(form.name) && !has(form.secret) && text != form.word) return std::nullopt;
   const std::string_view name = !has(form.name)    ? ""
                                 : has(form.secret) ? take_part(rest)
                                                    : std::exchange(rest, {});
@@ -170,8 +184,22 @@ std::optional<CredentialsParts> read_form(const CredentialsForm& form, std::stri
   const bool is_whole = name.empty() != has(form.name) && secret.empty() != has(form.secret) &&
                         token.empty() != has(form.token) && rest.empty();
   if (!is_whole) return std::nullopt;
-  return CredentialsParts{std::string(name), Secret(std::string(secret)),
+  if (!has(form.name) || !has(form.secret)) {
+    return CredentialsParts{std::string(name), Secret(std::string(secret)), Secret()};
+  }
+  return CredentialsParts{from_credentials_part(name), Secret(from_credentials_part(secret)),
                           Secret(std::string(token))};
+}
+
+std::string as_credentials_part(std::string_view text) {
+  std::string part;
+  for (const char c : text) {
+    if (c == ':' || c == '%')
+      part += c == ':' ? "%3A" : "%25";
+    else
+      part += c;
+  }
+  return part;
 }
 
 std::string to_text(const CredentialsForm& form) {

@@ -166,7 +166,8 @@ struct SecretText {
 };
 
 // How one kind of credentials is written: "WORD", "WORD:NAME", "WORD:SECRET", "WORD:NAME:SECRET" or
-// "WORD:NAME:SECRET:TOKEN". What comes last may contain colons.
+// "WORD:NAME:SECRET:TOKEN". What comes last may contain colons. In NAME and SECRET of the last two,
+// %3A is a colon, and %25 a percent sign.
 struct CredentialsForm {
   const char* word;
   const char* name = "";    // for humans; empty: this kind has none
@@ -185,6 +186,8 @@ struct CredentialsParts {
 [[nodiscard]] std::optional<CredentialsParts> read_form(const CredentialsForm& form,
                                                         std::string_view text);
 [[nodiscard]] std::string to_text(const CredentialsForm& form);
+// A NAME or SECRET as those forms have it.
+[[nodiscard]] std::string as_credentials_part(std::string_view text);
 
 // One of several kinds of credentials; nullopt for "auto": look for some.
 template <typename Kind, std::size_t N>

@@ -61,7 +61,8 @@ struct Endpoint {
   std::string base_path;  // empty, or "/base"
 
   [[nodiscard]] std::string_view host_and_port() const noexcept {
-    return std::string_view(origin).substr(origin.find("://") + 3);
+    const std::size_t mark = origin.find("://");
+    return mark == std::string::npos ? "" : std::string_view(origin).substr(mark + 3);
   }
   // Without the port; an IPv6 address without its brackets.
   [[nodiscard]] std::string_view host() const noexcept;

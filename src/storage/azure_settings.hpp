@@ -40,9 +40,10 @@ inline constexpr Setting kAzureEndpoint{
     RowOf<Scope::store>{
         .name = "azure_endpoint",
         .meaning = "The account's endpoint; for an emulator, with the account's name as the path. "
-                   "May end in a SAS token. auto is AZURE_STORAGE_ENDPOINT, the connection "
-                   "string's, or else https://ACCOUNT.blob.core.windows.net (with another domain "
-                   "in AZURE_STORAGE_ENDPOINT_SUFFIX)."},
+                   "May end in a SAS token. auto is that of a connection string in "
+                   "azure_credentials, AZURE_STORAGE_ENDPOINT, that of "
+                   "AZURE_STORAGE_CONNECTION_STRING, or else https://ACCOUNT.blob.core.windows.net "
+                   "(with another domain in AZURE_STORAGE_ENDPOINT_SUFFIX)."},
     Text("a URL")};
 
 }  // namespace streamer::core::setting

@@ -155,22 +155,26 @@ class AzureConfigReader {
     const auto account = from_.first_of(setting::kAzureAccountName, {"AZURE_STORAGE_ACCOUNT"});
     if (account && (config_.account.empty() || from_.is_in_code(setting::kAzureAccountName)))
       config_.account = account->value;
+    const bool is_own = account && config_.account == account->value;
     for (const char c : config_.account) {
       const bool is_fine = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
       if (is_fine) continue;
       return with_source(
-          account ? account->source : connection_source_,
+          is_own ? account->source : connection_source_,
           Error(ErrorKind::invalid_argument,
                 "this cannot be an account's name, which has only lower-case letters and digits"));
     }
-    // The program's own string names its cloud and its endpoint: no variable leads its key
-    // elsewhere.
-    const bool is_named = is_chosen(AzureCredentialKind::connection_string) &&
-                          (config_.endpoint || !connection_.suffix.empty());
-    if (const auto suffix = from_.variable("AZURE_STORAGE_ENDPOINT_SUFFIX"); suffix && !is_named)
-      config_.suffix = *suffix;
-    auto endpoint = from_.first_of(setting::kAzureEndpoint, {"AZURE_STORAGE_ENDPOINT"});
-    if (is_named && !from_.is_in_code(setting::kAzureEndpoint)) endpoint.reset();
+    // A string that was chosen says which cloud and endpoint, if only by leaving them out: no
+    // variable of Azure's leads its key elsewhere, and the setting only from no further away.
+    const bool has_string = is_chosen(AzureCredentialKind::connection_string);
+    auto endpoint = from_.first_of(setting::kAzureEndpoint, {});
+    if (has_string && from_.is_in_code(setting::kAzureCredentials) &&
+        !from_.is_in_code(setting::kAzureEndpoint))
+      endpoint.reset();
+    if (!has_string) {
+      if (!endpoint) endpoint = first_variable({"AZURE_STORAGE_ENDPOINT"});
+      config_.suffix = from_.variable("AZURE_STORAGE_ENDPOINT_SUFFIX").value_or(config_.suffix);
+    }
     if (endpoint) {
       TRY(read_endpoint(*endpoint, endpoint_sas_.value));
       endpoint_sas_.source = endpoint->source;
@@ -206,6 +210,10 @@ class AzureConfigReader {
       config_.fetch_token = token_from_callback(callback);
       return true;
     }
+    // What the program wrote into its endpoint counts before a variable.
+    if (from_.is_in_code(setting::kAzureEndpoint) &&
+        !from_.is_in_code(setting::kAzureCredentials) && TRY(take_from_endpoint()))
+      return true;
     if (chosen_) {
       const std::string secret(chosen_->secret.reveal());
       switch (chosen_->kind) {

@@ -40,7 +40,7 @@ std::optional<Sourced> RemoteConfig::first_of(const SettingRow& row,
                                               std::initializer_list<const char*> names) const {
   if (value) return Sourced{*std::move(value), settings_.source_of(row)};
   for (const char* name : names) {
-    if (auto found = environment_(name)) return Sourced{*std::move(found), name};
+    if (auto found = variable(name)) return Sourced{*std::move(found), name};
   }
   return std::nullopt;
 }

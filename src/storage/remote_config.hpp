@@ -57,8 +57,11 @@ class RemoteConfig {
     return settings_.source_of(row);
   }
   [[nodiscard]] bool is_in_code(const SettingRow& row) const { return settings_.is_in_code(row); }
+  // Without the line break at its end that a mounted file may leave.
   [[nodiscard]] std::optional<std::string> variable(const char* name) const {
-    return environment_(name);
+    auto value = environment_(name);
+    if (value) value = std::string(trim(*value));
+    return value && !value->empty() ? value : std::nullopt;
   }
   // The setting, else the first variable that is set.
   [[nodiscard]] std::optional<Sourced> first_of(const Setting<Scope::store, Text>& setting,

@@ -14,11 +14,30 @@ struct RequesterPays : PlainType {
   };
   [[nodiscard]] static std::optional<Value> read(std::string_view text) {
     if (text.empty()) return std::nullopt;
+    if (text == "requester") return Value{true, ""};  // as AWS_REQUEST_PAYER has it
     const std::optional<bool> agrees = YesOrNo().read(text);
     if (agrees) return Value{*agrees, ""};
+    if (!is_project(text)) return std::nullopt;
     return Value{true, std::string(text)};
   }
-  [[nodiscard]] static std::string values() { return YesOrNo().values() + ", or a project"; }
+  [[nodiscard]] static std::string values() {
+    return YesOrNo().values() + ", or the ID or number of a project of Google's";
+  }
+
+ private:
+  // As Google names them, which no word for "none" is: my-project-1, example.com:my-project, or a
+  // number.
+  [[nodiscard]] static bool is_project(std::string_view text) {
+    constexpr std::string_view kDigits = "0123456789";
+    constexpr std::string_view kIdLetters = "abcdefghijklmnopqrstuvwxyz0123456789-";
+    if (text.size() >= 6 && text.find_first_not_of(kDigits) == std::string_view::npos) return true;
+    const std::string_view id = text.substr(text.find(':') + 1);
+    const std::string_view domain = text.substr(0, text.size() - id.size());
+    return id.size() >= 6 && id.size() <= 30 && id[0] >= 'a' && id[0] <= 'z' &&
+           id.find_first_not_of(kIdLetters) == std::string_view::npos &&
+           domain.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-.:") ==
+               std::string_view::npos;
+  }
 };
 
 }  // namespace streamer::core::inline storage
@@ -74,13 +93,14 @@ inline constexpr Setting kMaxAttempts{
     Count("", 1, 100)};
 
 inline constexpr Setting kRequesterPays{
-    RowOf<Scope::store>{
-        .name = "requester_pays",
-        .default_text = "no",
-        .meaning =
-            "Whether the requester agrees to be charged, for buckets whose owner does not pay. For "
-            "Google: the project that is charged; yes and no are the credentials' quota project, "
-            "if they have one."},
+    RowOf<Scope::store>{.name = "requester_pays",
+                        .also = "AWS_REQUEST_PAYER",
+                        .default_text = "no",
+                        .meaning = "Whether the requester agrees to be charged, for buckets whose "
+                                   "owner does not pay: yes, "
+                                   "for S3. For Google: the project that is charged; yes and no "
+                                   "are the credentials' quota "
+                                   "project, if they have one."},
     RequesterPays()};
 
 inline constexpr Setting kStallTimeoutMs{

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/settings.hpp"
 
+#include <fmt/format.h>
+
 #include <cstdlib>
 
 #include "base/bytes.hpp"
@@ -250,9 +252,19 @@ TEST_CASE("credentials are of one kind, whole, and only their secrets are hidden
   const auto session = read("session:ID:SECRET:to:ken");
   CHECK(session->secret.reveal() == "SECRET");
   CHECK(session->token.reveal() == "to:ken");
-  for (const char* const bad : {"", "keys", "keys:", "keys:hush-hush-1", "keys::hush-hush-1",
-                                "keys:hush-hush-1:", "session:ID:hush-hush-1", "profile:",
-                                "anonymous:hush-hush-1", "hush-hush-1", "token:hush-hush-1"}) {
+  // Both may have any character, written so.
+  const std::string id = "test:tester", secret = "50%:%3A";
+  const auto escaped = read(
+      fmt::format("session:{}:{}:to%3Aken", as_credentials_part(id), as_credentials_part(secret))
+          .c_str());
+  CHECK(escaped->name == id);
+  CHECK(escaped->secret.reveal() == secret);
+  CHECK(escaped->token.reveal() == "to%3Aken");
+  CHECK(read("keys:ID:100%")->secret.reveal() == "100%");
+  for (const char* const bad :
+       {"", "keys", "keys:", "keys:hush-hush-1", "keys::hush-hush-1",
+        "keys:hush-hush-1:", "session:ID:hush-hush-1", "profile:", "anonymous:hush-hush-1",
+        "anonymous:", "hush-hush-1", "token:hush-hush-1"}) {
     INFO(bad);
     Settings settings;
     const auto set = settings.set(row, bad);
@@ -276,6 +288,23 @@ TEST_CASE("who pays is yes, no or a project", "[settings]") {
   CHECK(read("yes").project.empty());
   CHECK(read("my-project").agrees);
   CHECK(read("my-project").project == "my-project");
+  CHECK(read("example.com:my-project").project == "example.com:my-project");
+  CHECK(read("123456789012").project == "123456789012");
+  // As the AWS tools have it, and the setting counts before.
+  const auto beside = [&](const char* variable, const char* text) {
+    ::setenv("AWS_REQUEST_PAYER", variable, 1);
+    const bool agrees =
+        text == nullptr ? Settings().get(setting::kRequesterPays)->agrees : read(text).agrees;
+    ::unsetenv("AWS_REQUEST_PAYER");
+    return agrees;
+  };
+  CHECK(beside("requester", nullptr));
+  CHECK_FALSE(beside("requester", "no"));
+  // Nobody agrees to be charged by a word for "none".
+  for (const char* const word : {"auto", "off", "none", "None", "n", "maybe", "a project", ""}) {
+    INFO(word);
+    CHECK_FALSE(Settings().set(setting::kRequesterPays, word));
+  }
 }
 
 TEST_CASE("a misspelt variable is told with the nearest, and what is not ours is left alone",
@@ -289,6 +318,9 @@ TEST_CASE("a misspelt variable is told with the nearest, and what is not ours is
   CHECK_THAT(found[2], Catch::Contains("did you mean STREAMER_LOG_LEVEL?"));
   CHECK_THAT(misspelt_variables({"STREAMER_HEDGING"}).at(0),
              Catch::Contains("did you mean STREAMER_DEBUG_HEDGING?"));
+  // The whole of a name but for its "debug." is that name, whatever else is near.
+  CHECK_THAT(misspelt_variables({"STREAMER_DISTRIBUTED_MPI"}).at(0),
+             Catch::Contains("did you mean STREAMER_DEBUG_DISTRIBUTED_MPI?"));
   std::vector<std::string_view> ours = {"STREAMER_LIBRARY", "STREAMER_LOG_FILE",
                                         "STREAMER_LOG_LEVEL", "STREAMER_TEST_DEVICE",
                                         "STREAMER_TEST_MEMRY_LIMIT"};

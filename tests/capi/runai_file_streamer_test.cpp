@@ -219,6 +219,8 @@ TEST_CASE("credentials are set once", "[runai]") {
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, nothing, 3) == 0);
   const char* empty[] = {"", "", "x"};
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, empty, 3) == 0);
+  const char* half[] = {"KEYID", "", "x"};
+  CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, half, 3) == 7);
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, values, 3) == 0);
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, values, 3) == 0);
   CHECK(runai_file_streamer_set_credentials(streamer.handle, keys, others, 3) == 18);

@@ -293,6 +293,12 @@ class S3(unittest.TestCase):
         for name in ("x-amz-request-payer", "x-amz-server-side-encryption-customer-key-md5"):
             self.assertIn(name, headers["authorization"])
 
+    def test_a_project_of_googles_is_not_charged_for_s3(self):
+        store = self.start(fake_aws.Store(serve_range))
+        self.loads({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{store.port}",
+                    "STREAMER_REQUESTER_PAYS": "my-project"})
+        self.assertNotIn("x-amz-request-payer", {name.lower() for name in store.requests[-1][2]})
+
     def test_endpoints_by_precedence(self):
         store = self.start(fake_aws.Store(serve_range))
         here = f"http://127.0.0.1:{store.port}"

@@ -110,6 +110,12 @@ class Hub(unittest.TestCase):
         self.assertEqual(self.digests(hf_endpoint="off"), DIGESTS)
         self.assertEqual(self.hub.requests, [])
 
+    def test_offline_a_token_is_not_needed_and_does_no_harm(self):
+        self.fill_cache()
+        self.hub.requests.clear()
+        self.assertEqual(self.digests(hf_endpoint="OFF", hf_token="hf_CANARY3"), DIGESTS)
+        self.assertEqual(self.hub.requests, [])
+
     def test_offline_without_the_cache(self):
         with self.assertRaises(libstreamer.StreamerError) as raised:
             self.digests(hf_endpoint="off")

@@ -151,7 +151,33 @@ TEST_CASE("Azure: connection strings, SAS tokens and keys, in their order", "[az
   CHECK_FALSE(read({{"azure_credentials",
                      "connection_string:AccountName=one;AccountKey=a2V5;EndpointSuffix=x.net"}})
                   ->endpoint);
+  // As the portal shows it, without a suffix, it is of Azure's own domain.
+  const auto own =
+      read({{"azure_credentials", "connection_string:AccountName=one;AccountKey=a2V5"}});
+  CHECK_FALSE(own->endpoint);
+  CHECK(own->suffix == "core.windows.net");
+  // Another credential goes where the variables say, as AWS's do.
+  CHECK(
+      read({{"azure_credentials", "key:a2V5"}, {"azure_account_name", "one"}})->endpoint->origin ==
+      "https://elsewhere.example.com");
   variables.clear();
+  // What a variable says of the endpoint goes with a string from a variable, not with the
+  // program's.
+  ::setenv("STREAMER_AZURE_ENDPOINT", "https://beside.example.com", 1);
+  CHECK_FALSE(
+      read({{"azure_credentials", "connection_string:AccountName=one;AccountKey=a2V5"}})->endpoint);
+  ::setenv("STREAMER_AZURE_CREDENTIALS",
+           "connection_string:AccountKey=a2V5;BlobEndpoint=https://one.example.com", 1);
+  CHECK(read()->endpoint->origin == "https://beside.example.com");
+  ::unsetenv("STREAMER_AZURE_ENDPOINT");
+  CHECK(read()->endpoint->origin == "https://one.example.com");
+  // A token in the program's endpoint counts before credentials of a variable.
+  CHECK(read({{"azure_endpoint", "https://two.example.com?sv=3&sig=u"}})->sas.reveal() ==
+        "sv=3&sig=u");
+  CHECK(read({{"azure_endpoint", "https://two.example.com?sv=3&sig=u"},
+              {"azure_credentials", "sas:sv=4&sig=v"}})
+            ->sas.reveal() == "sv=4&sig=v");
+  ::unsetenv("STREAMER_AZURE_CREDENTIALS");
   variables["AZURE_STORAGE_USE_EMULATOR"] = "true";
   CHECK(read()->account == "devstoreaccount1");
   variables = {{"AZURE_STORAGE_ACCESS_KEY", "a2V5"}, {"AZURE_STORAGE_SAS_KEY", "?sv=1&sig=s"}};
@@ -161,6 +187,10 @@ TEST_CASE("Azure: connection strings, SAS tokens and keys, in their order", "[az
   CHECK_FALSE(sas->key);
   CHECK(sas->sas.reveal() == "sv=2&sig=t");
   variables.erase("AZURE_STORAGE_ACCESS_KEY");
+  CHECK(read()->sas.reveal() == "sv=1&sig=s");
+  // A mounted file ends in a line break.
+  variables["AZURE_STORAGE_SAS_KEY"] = "?sv=1&sig=s\n";
+  REQUIRE(read());
   CHECK(read()->sas.reveal() == "sv=1&sig=s");
   for (const Values& bad : std::vector<Values>{{{"azure_credentials", "connection_string:canary"}},
                                                {{"azure_credentials", "key:canary!"}},
@@ -340,7 +370,7 @@ TEST_CASE("Google: HMAC keys sign like AWS, and readers who pay say so", "[googl
   world.put("x", "content");
   const Values keys = {{"gcs_endpoint", world.server().url()},
                        {"gcs_credentials", "hmac:" + StoreKey().id + ":" + StoreKey().secret},
-                       {"requester_pays", "payer"}};
+                       {"requester_pays", "the-payer"}};
   const Reached reached(settings_of(keys), "gs://bucket/x");
   const auto opened = reached.store->open(reached.uri, 7);
   if (!opened) FAIL(opened.error().line());

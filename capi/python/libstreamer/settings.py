@@ -39,6 +39,8 @@ class NativeSettings:
                 call(library.settings_set, self.handle, name.encode(), _value(value))
         for prefix, own in (prefixes or {}).items():
             for name, value in own.items():
+                if value is None:
+                    continue
                 call(library.settings_set_for, self.handle, prefix.encode(), name.encode(),
                      _value(value))
         self._callback = None

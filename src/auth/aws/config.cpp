@@ -66,8 +66,9 @@ Result<AwsConfig> AwsConfig::read(const Environment& environment,
   if (!is_named) config.profile_ = "default";
   if (is_named && config.profile_ != "default" && !config.has_profile(config.profile_)) {
     return Error(ErrorKind::invalid_argument,
-                 fmt::format("there is no profile \"{}\" in {} or {}; check AWS_PROFILE",
-                             config.profile_, config.config_path_, config.credentials_path_));
+                 fmt::format("there is no profile \"{}\" in {} or {}; check {}", config.profile_,
+                             config.config_path_, config.credentials_path_,
+                             profile_in_code.empty() ? "AWS_PROFILE" : "s3_credentials"));
   }
   return config;
 }

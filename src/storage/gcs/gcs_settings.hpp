@@ -31,7 +31,8 @@ inline constexpr Setting kGcsEndpoint{
         .name = "gcs_endpoint",
         .meaning =
             "The endpoint of Google Cloud Storage. auto is CLOUD_STORAGE_EMULATOR_ENDPOINT or "
-            "STORAGE_EMULATOR_HOST, which are used without credentials, or else Google's own."},
+            "STORAGE_EMULATOR_HOST, which are used without credentials unless gcs_credentials or a "
+            "callback gives some, or else Google's own."},
     Text("a URL")};
 
 }  // namespace streamer::core::setting

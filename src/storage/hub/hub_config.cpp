@@ -69,8 +69,12 @@ Result<void> read_token(const RemoteConfig& from, const Environment& environment
   return {};
 }
 
+bool is_off(const RemoteConfig& from) {
+  return equal_ignoring_case(from.text(setting::kHfEndpoint), "off");
+}
+
 void read_offline(const RemoteConfig& from, const Environment& environment, HubConfig& config) {
-  if (from.text(setting::kHfEndpoint) == "off") {
+  if (is_off(from)) {
     config.is_offline = true;
     config.offline_source = from.source_of(setting::kHfEndpoint);
     return;
@@ -91,7 +95,7 @@ Result<HubConfig> read_hub_config(const Settings& settings, const Environment& e
   HubConfig config;
   config.auth.tls = TRY(from.tls_files());
   read_offline(from, environment, config);
-  if (from.text(setting::kHfEndpoint) != "off") {
+  if (!is_off(from)) {
     const Sourced endpoint = from.first_of(setting::kHfEndpoint, {"HF_ENDPOINT"})
                                  .value_or(Sourced{"https://huggingface.co", "the default"});
     config.endpoint = TRY(read_from(endpoint.source, parse_endpoint(endpoint.value)));

@@ -22,7 +22,7 @@ struct HubConfig {
 
   // Whether the token may be sent to the endpoint.
   [[nodiscard]] bool sends_token() const noexcept {
-    return !token.empty() && keeps_secrets(endpoint);
+    return !is_offline && !token.empty() && keeps_secrets(endpoint);
   }
 };
 

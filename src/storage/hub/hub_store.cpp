@@ -33,7 +33,7 @@ Result<std::unique_ptr<Store>> make_hub_store(const Settings& settings) {
   auto http = std::make_shared<HttpClient>();
   const RemoteLimits limits = TRY(read_remote_limits(settings));
   HubConfig config = TRY(read_hub_config(settings, process_environment()));
-  if (!config.token.empty() && !config.sends_token()) {
+  if (!config.is_offline && !config.token.empty() && !config.sends_token()) {
     log_line(LogLevel::warning,
              fmt::format("the token from {} is not sent to {}: it would not be secret there; use "
                          "https",

@@ -74,9 +74,10 @@ class S3ConfigReader {
   }
 
   Result<void> read_headers(S3Config& config) const {
-    const bool pays = from_.get(setting::kRequesterPays).agrees ||
-                      environment_("AWS_REQUEST_PAYER") == "requester";
-    if (pays) config.extra_headers.push_back({"x-amz-request-payer", "requester"});
+    // A project agrees for Google, where it is charged.
+    const RequesterPays::Value pays = from_.get(setting::kRequesterPays);
+    if (pays.agrees && pays.project.empty())
+      config.extra_headers.push_back({"x-amz-request-payer", "requester"});
     if (const auto owner = from_.get(setting::kS3ExpectedBucketOwner)) {
       TRY(check_header_value("s3_expected_bucket_owner", *owner));
       config.extra_headers.push_back({"x-amz-expected-bucket-owner", *owner});

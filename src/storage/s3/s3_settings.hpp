@@ -29,8 +29,9 @@ inline constexpr Setting kS3Credentials{
             "Who reads from S3. auto looks for credentials as the AWS tools do; anonymous sends "
             "requests unsigned, for public buckets; session keys are temporary ones with their "
             "token; a profile is one of ~/.aws/config and ~/.aws/credentials, whose region and "
-            "endpoint count too (AWS_PROFILE names one in the environment). Secrets are never "
-            "logged.",
+            "endpoint count too (AWS_PROFILE names one in the environment). In ID and SECRET %3A "
+            "is "
+            "a colon. Secrets are never logged.",
         .is_credential = true},
     Credentials<S3CredentialKind, 4>(
         {{{"anonymous"}, S3CredentialKind::anonymous},

@@ -43,12 +43,17 @@ def settings_of(credentials: Optional[S3Credentials], is_remote: bool = True) ->
 
 
 def _keys_of(credentials: S3Credentials) -> Optional[str]:
-    keys = (credentials.access_key_id or "", credentials.secret_access_key or "")
-    if not any(keys):
+    key_id, secret, token = (
+        (value or "").strip()  # of the line break that a mounted file leaves
+        for value in (credentials.access_key_id, credentials.secret_access_key,
+                      credentials.session_token))
+    if not key_id and not secret:
         return None
-    if not credentials.session_token:
-        return ":".join(("keys", *keys))
-    return ":".join(("session", *keys, credentials.session_token))
+    if not key_id or not secret:
+        missing = "secret_access_key" if key_id else "access_key_id"
+        raise ValueError(f"half a key was given: S3Credentials has no {missing}")
+    keys = [part.replace("%", "%25").replace(":", "%3A") for part in (key_id, secret)]
+    return ":".join(["session", *keys, token] if token else ["keys", *keys])
 
 
 def is_s3_path(path: str) -> bool:
