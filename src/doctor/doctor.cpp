@@ -19,6 +19,12 @@ bool may_be_model(std::string_view name) {
   return has_format_suffix(name) || is_shard_index(name);
 }
 
+// Whether a program may still load a file of the folder that it names.
+bool is_about_folder(const Error& error) {
+  return error.kind() == ErrorKind::permission_denied || error.kind() == ErrorKind::not_found ||
+         error.kind() == ErrorKind::unsupported;
+}
+
 }  // namespace
 
 Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, const OpenRules& rules,
@@ -32,8 +38,6 @@ Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, con
     return steps.failure();
   if (RemoteStore* const remote = store->remote()) TRY(diagnose_way(*remote, uri, report));
 
-  // A program that may read and not list can still load what it names.
-  std::optional<Error> refused;
   std::optional<Uri> object;
   bool is_model = may_be_model(uri.last_component());
   const bool is_listed = steps.run("list", [&]() -> Result<std::string> {
@@ -42,7 +46,10 @@ Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, con
     const Uri folder = is_folder ? uri : folder_of(uri);
     std::uint64_t files = 0;
     std::uint64_t bytes = 0;
-    for (const Entry& entry : TRY(store->list(folder, ListDepth::children))) {
+    auto entries = store->list(folder, ListDepth::children);
+    if (!entries && object && is_about_folder(entries.error()))
+      return fmt::format("not needed for a file, and not possible: {}", entries.error().line());
+    for (const Entry& entry : TRY(std::move(entries))) {
       if (entry.is_folder) continue;
       ++files;
       bytes += entry.size;
@@ -54,10 +61,7 @@ Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, con
     }
     return fmt::format("{} files, {}, directly in {}", files, format_bytes(bytes), folder.text());
   });
-  if (!is_listed) {
-    refused = steps.failure();
-    if (!object || refused->kind() != ErrorKind::permission_denied) return std::move(*refused);
-  }
+  if (!is_listed) return steps.failure();
   if (store->remote() != nullptr) {
     for (const auto& [name, detail] : store->remote()->findings(uri))
       steps.run(name, [&detail = detail]() -> Result<std::string> { return detail; });
@@ -89,7 +93,6 @@ Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, con
                            last.end() - 1, static_cast<double>(last.size) / 1e6 / seconds);
       }))
     return steps.failure();
-  if (refused) return std::move(*refused);
   if (!is_model) return {};
   const bool is_whole = steps.run("model", [&]() -> Result<std::string> {
     const std::string text = uri.text();

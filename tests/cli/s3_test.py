@@ -293,6 +293,21 @@ class S3(unittest.TestCase):
         for name in ("x-amz-request-payer", "x-amz-server-side-encryption-customer-key-md5"):
             self.assertIn(name, headers["authorization"])
 
+    def test_the_doctor_of_a_file_needs_no_list(self):
+        def answer(handler):
+            if handler.headers.get("Range") is None and handler.command == "GET":
+                return error(403, "AccessDenied")
+            return serve_range(handler)
+        store = self.start(fake_aws.Store(answer))
+        env = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{store.port}"}
+        done = self.streamer("doctor", "s3://bucket/m.safetensors", env=env)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, "list .* not needed for a file, and not possible: .*AccessDenied")
+        self.assertRegex(done.stdout, "ok +model .* 1 tensors")
+        done = self.streamer("doctor", "s3://bucket/", env=env)
+        self.assertNotEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, "FAILED list")
+
     def test_a_project_of_googles_is_not_charged_for_s3(self):
         store = self.start(fake_aws.Store(serve_range))
         self.loads({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{store.port}",
