@@ -23,7 +23,7 @@ Result<void> diagnose_way(RemoteStore& store, const Uri& uri, const DoctorReport
   for (const auto& [name, detail] : way.facts)
     steps.run(name, [&detail = detail]() -> Result<std::string> { return detail; });
   if (way.origin.empty()) return {};
-  const Endpoint endpoint{way.origin, ""};
+  const Endpoint endpoint = TRY(parse_endpoint(way.origin));  // an account may be its path
   const std::string proxy = proxy_for(endpoint, context.environment);
   if (!steps.run("proxy", [&]() -> Result<std::string> {
         return proxy.empty() ? std::string("none") : url_without_secrets(proxy);
@@ -59,7 +59,7 @@ Result<void> diagnose_way(RemoteStore& store, const Uri& uri, const DoctorReport
   HttpAnswer answer;
   if (!steps.run("connection", [&]() -> Result<std::string> {
         HttpRequest request;
-        request.origin = way.origin;
+        request.origin = endpoint.origin;
         request.route = context.route_to(endpoint);
         KeepBody sink;
         TransferOptions options;

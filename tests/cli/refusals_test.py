@@ -153,6 +153,11 @@ class Schemes(Case):
                 self.assertNotIn("memory", text)
                 self.assertEqual(code, 3)
 
+    def test_an_endpoint_whose_path_is_the_account_has_a_host(self):
+        _, said = self.streamer("doctor", "az://c/x", "--set", "azure_credentials=anonymous",
+                                "--set", "azure_endpoint=http://localhost/account")
+        self.assertRegex(said, r"ok +addresses .*(127\.0\.0\.1|::1)")
+
     def test_n6_a_redirect_never_leads_from_https_to_http(self):
         asked = []
 
