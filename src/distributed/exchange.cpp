@@ -17,8 +17,7 @@ namespace streamer::core::inline distributed {
 
 namespace {
 
-// Transfers of a failed call may still be in progress, and use the buffers for as long as the
-// process lives.
+// Never freed.
 void keep_for_good(std::unique_ptr<ExchangeMemory> memory) {
   using Kept = std::vector<std::unique_ptr<ExchangeMemory>>;
   static auto* const all = new Guarded<Kept>;
@@ -394,7 +393,12 @@ Result<void> Exchange::pass_on() {
   if (!passed) {
     // The communicator is unusable after a failed call, so the others cannot be told through it.
     others_wait_ = false;
+    // Transfers may still be in progress, and use what they were given for as long as the process
+    // lives: the buffers, units that were sent from where they were read, tensors that were
+    // received in their places.
     keep_for_good(std::move(memory_));
+    own_->keep_taken();
+    landing_->keep_for_good();
     return passed;
   }
   for (const Outgoing& message : outgoing_)

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/guarded.hpp"
+
 namespace streamer::core::inline distributed {
 
 namespace {
@@ -76,6 +78,11 @@ class LoadedUnits final : public OwnUnits {
     return static_cast<const std::byte*>(leases_.back()->data());
   }
   void release() noexcept override { release_all(); }
+  void keep_taken() noexcept override {
+    // A load's memory lives until its last lease is released.
+    static auto* const all = new Guarded<std::vector<std::vector<TensorLease*>>>;
+    all->with([&](auto& kept) { kept.push_back(std::exchange(leases_, {})); });
+  }
 
   void stop() noexcept override { load_->cancel(); }
   void add_to(LoadStats& stats) const override {

@@ -19,6 +19,8 @@ class OwnUnits {
   virtual Result<const std::byte*> take_next() = 0;
   // The same thread: releases all units taken.
   virtual void release() noexcept = 0;
+  // Instead: their memory is never used for anything else, even when this is gone.
+  virtual void keep_taken() noexcept = 0;
 
   // Any thread: the remaining units are not needed; wakes a thread that waits for one.
   virtual void stop() noexcept = 0;

@@ -129,6 +129,11 @@ class Landing {
   // Sleeps until then. False if the load stopped in the meantime.
   bool wait_for_bandwidth(std::uint64_t bytes, ReaderCounters& mine);
 
+  // Something that no longer can be stopped may still write to the places: their memory is not used
+  // for anything else as long as the process lives.
+  void keep_for_good() noexcept { is_kept_.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] bool is_kept() const noexcept { return is_kept_.load(std::memory_order_relaxed); }
+
   // Once per chunk, after its bytes are in host memory where they belong.
   void chunk_landed(const Chunk& chunk, ReaderCounters& mine);
   // The same, with the CRC of its bytes: see crc_of().
@@ -259,6 +264,7 @@ class Landing {
   std::uint32_t threads_ = 0;
   std::atomic<std::uint32_t> threads_running_{0};
 
+  std::atomic<bool> is_kept_{false};
   std::atomic<bool> stopped_{false};
   Operation operation_;  // over when the load stopped
   mutable Guarded<std::optional<Error>> failure_;

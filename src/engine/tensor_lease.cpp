@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "base/guarded.hpp"
+
 namespace streamer::core::inline engine {
 
 namespace {
@@ -107,7 +109,13 @@ TensorLease& LoadTensors::yield(std::uint32_t index) noexcept {
 
 void LoadTensors::let_go(std::uint32_t holders) noexcept {
   // release: this holder is done. acquire: the thread that frees sees that of all others.
-  if (holders_.fetch_sub(holders, std::memory_order_acq_rel) == holders) delete this;
+  if (holders_.fetch_sub(holders, std::memory_order_acq_rel) != holders) return;
+  if (!landing_.is_kept()) {
+    delete this;
+    return;
+  }
+  static auto* const all = new Guarded<std::vector<LoadTensors*>>;
+  all->with([this](auto& kept) { kept.push_back(this); });
 }
 
 }  // namespace streamer::core::inline engine

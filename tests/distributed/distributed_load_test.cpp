@@ -383,6 +383,67 @@ TEST_CASE("a rank that never comes, or goes, is an error on all others within th
   }
 }
 
+namespace {
+
+// Its first transfers time out, and go on behind its back.
+class Unstoppable final : public Communicator {
+ public:
+  explicit Unstoppable(Communicator& real) : real_(real) {}
+  std::uint32_t rank() const noexcept override { return real_.rank(); }
+  std::uint32_t size() const noexcept override { return real_.size(); }
+  Device device() const noexcept override { return real_.device(); }
+  Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
+                          std::chrono::milliseconds timeout) override {
+    return real_.all_gather(mine, all, timeout);
+  }
+  Result<void> all_to_all(std::span<const Outgoing> send, std::span<const Incoming> receive,
+                          std::chrono::milliseconds) override {
+    send_.assign(send.begin(), send.end());
+    receive_.assign(receive.begin(), receive.end());
+    return Error(ErrorKind::timed_out, "a rank did not come");
+  }
+  // Returns how many bytes it moved.
+  std::uint64_t go_on() {
+    std::uint64_t bytes = 0;
+    std::vector<std::byte> sent;
+    for (const Outgoing& one : send_) {
+      sent.assign(one.data, one.data + one.bytes);
+      bytes += one.bytes;
+    }
+    for (const Incoming& one : receive_) {
+      std::memset(one.data, 0xEE, one.bytes);
+      bytes += one.bytes;
+    }
+    return bytes;
+  }
+
+ private:
+  Communicator& real_;
+  std::vector<Outgoing> send_;
+  std::vector<Incoming> receive_;
+};
+
+}  // namespace
+
+TEST_CASE("transfers that go on after a timeout find their memory", "[distributed]") {
+  const Lab lab(equal_tensors(8, 4 * kMiB));  // sent from, and received in, their places
+  RankWorld world(2);
+  std::vector<Unstoppable> unstoppable;
+  for (std::uint32_t r = 0; r < 2; ++r)
+    unstoppable.emplace_back(world.of(r));
+  std::vector<Rank> ranks(2);
+  for (Rank& rank : ranks) {
+    rank.checkpoint = lab.checkpoint;
+    rank.requests = everything(*lab.checkpoint);
+  }
+  on_ranks(2, [&](std::uint32_t r) { run(ranks[r], unstoppable[r], DistributedSettings()); });
+  for (std::uint32_t r = 0; r < 2; ++r) {
+    REQUIRE(ranks[r].error);
+    CHECK(ranks[r].error->kind() == ErrorKind::timed_out);
+    CHECK(unstoppable[r].go_on() >= 2 * kMiB);
+  }
+}
+
 TEST_CASE("alone, a rank makes no collective call", "[distributed]") {
   const Lab lab(equal_tensors(4, 100'000));
   RankWorld world(1);
