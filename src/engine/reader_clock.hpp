@@ -60,7 +60,7 @@ class ReaderClock {
  private:
   const std::int64_t began_ns_ = steady_now_ns();
   const std::uint64_t cpu_before_ns_ = thread_cpu_ns();
-  const RunQueueClock run_queue_;
+  const RunQueueClock run_queue_{};
   const std::uint64_t queued_before_ns_ = run_queue_.ns();
 };
 
