@@ -35,14 +35,15 @@ Result<UniqueFd> open_own_folder(int parent, const std::string& name, const std:
     return Error(ErrorKind::permission_denied,
                  fmt::format(
                      "{} belongs to user {}, who is neither this user ({}) nor root and could have "
-                     "put anything there; remove it, or set {} to a folder of your own",
+                     "put anything there; set {} to a folder of your own",
                      use.what, status.st_uid, mine, use.setting))
         .at(path);
   }
   if ((status.st_mode & S_IWOTH) != 0) {
     return Error(ErrorKind::permission_denied,
                  fmt::format("everybody may write to {} (mode {:04o}) and could have put anything "
-                             "there; remove it, or set {} to another folder",
+                             "there; set {} to a folder that only you may write to, which may be one "
+                             "below it",
                              use.what, status.st_mode & 07777U, use.setting))
         .at(path);
   }

@@ -43,6 +43,7 @@ Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, con
   const bool is_listed = steps.run("list", [&]() -> Result<std::string> {
     const bool is_folder = TRY(store->is_folder(uri));
     if (!is_folder) object = uri;
+    is_model = is_model || is_folder;  // which no load takes if it is none
     const Uri folder = is_folder ? uri : folder_of(uri);
     std::uint64_t files = 0;
     std::uint64_t bytes = 0;
@@ -54,7 +55,6 @@ Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, con
       ++files;
       bytes += entry.size;
       if (!is_folder) continue;
-      is_model = is_model || may_be_model(entry.uri.last_component());
       const bool is_first_shard = has_format_suffix(entry.uri.last_component()) &&
                                   !(object && has_format_suffix(object->last_component()));
       if (!object || is_first_shard) object = entry.uri;

@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cerrno>
+#include <filesystem>
 
 #include "base/checksum.hpp"
 #include "base/on_threads.hpp"
@@ -71,9 +73,10 @@ std::uint64_t step_bytes(std::uint64_t bandwidth_bytes_per_s) {
 // State shared by the threads of one pull.
 class Puller {
  public:
-  Puller(Stores& stores, int root, const PullTarget& target)
+  Puller(Stores& stores, int root, const std::string& folder, const PullTarget& target)
       : stores_(stores),
         root_(root),
+        folder_(folder),
         target_(target),
         step_bytes_(step_bytes(target.bandwidth_bytes_per_s)),
         throttle_(target.bandwidth_bytes_per_s) {
@@ -127,6 +130,18 @@ class Puller {
   }
 
  private:
+  // About the place where the file was to be: nothing is wrong with the object.
+  [[nodiscard]] Error not_written(const Error& error, const WantedFile& wanted) const {
+    ErrorFields fields = error.fields();
+    struct statvfs place {};
+    if (fields.os_error == ENOSPC && ::fstatvfs(root_, &place) == 0) {
+      fields.message += fmt::format(
+          "; the file needs {}, and {} are free there: free some, or pull to another folder",
+          format_bytes(wanted.entry.size), format_bytes(place.f_bavail * place.f_frsize));
+    }
+    return Error(std::move(fields)).at(fmt::format("{}/{}", folder_, wanted.path));
+  }
+
   // Waits until the bandwidth cap allows the next step.
   Result<void> wait_for_bandwidth(std::uint64_t bytes) {
     if (!throttle_.is_on()) return {};
@@ -144,7 +159,8 @@ class Puller {
     const auto take = [&](std::span<const std::byte> bytes) -> Result<void> {
       crc = crc_update(ChecksumKind::crc64nvme, crc,
                        {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-      TRY(file.write(bytes));
+      auto written = file.write(bytes);
+      if (!written) return not_written(written.error(), wanted);
       counted += bytes.size();
       count(bytes.size());
       return {};
@@ -165,6 +181,7 @@ class Puller {
 
   Stores& stores_;
   const int root_;
+  const std::string& folder_;
   const PullTarget& target_;
   const std::uint64_t step_bytes_;
   Throttle throttle_;
@@ -248,12 +265,15 @@ Error no_path_error(const WantedFile& file) {
 
 Result<PullOutcome> pull_files(Stores& stores, const std::vector<WantedFile>& wanted,
                                const std::string& folder, const PullTarget& target) {
+  std::error_code failure;
+  std::filesystem::create_directories(std::filesystem::path(folder).parent_path(), failure);
+  if (failure) return os_failure("making the folder that it is in", failure.value()).at(folder);
   if (::mkdir(folder.c_str(), target.folder_mode) != 0 && errno != EEXIST)
     return os_failure("making the folder", errno).at(folder);
   const UniqueFd root(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) return os_failure("opening the folder", errno).at(folder);
   remove_leftovers(root.get());
-  Puller puller(stores, root.get(), target);
+  Puller puller(stores, root.get(), folder, target);
   puller.announce(wanted);
   struct Outcome {
     std::optional<PulledFile> file;

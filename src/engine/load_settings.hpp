@@ -31,6 +31,13 @@ struct MemoryLimitType : PlainType {
   [[nodiscard]] std::string values() const;
 };
 using AutoOrOff = Choice<bool, 2>;
+// "yes" and its like would be the name of a file that nobody has.
+struct ManifestOrWord : Text {
+  using Text::Text;
+  [[nodiscard]] std::optional<Value> read(std::string_view text) const {
+    return text == "on" || YesOrNo().read(text) ? std::nullopt : Text::read(text);
+  }
+};
 
 inline constexpr Setting kChunkBytes{
     RowOf<Scope::load>{
@@ -213,7 +220,7 @@ inline constexpr Setting kVerify{
                    "with lines as sha256sum writes them, or KIND:HEX NAME. An object for which the "
                    "store has no checksum, or which is not loaded completely, is a warning with "
                    "store and an error with required."},
-    Text("store, required, or the path or URI of a manifest", "off")};
+    ManifestOrWord("store, required, or the path or URI of a manifest", "off")};
 
 }  // namespace streamer::core::setting
 

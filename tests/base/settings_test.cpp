@@ -277,6 +277,15 @@ TEST_CASE("credentials are of one kind, whole, and only their secrets are hidden
   CHECK(row.secret_in("keys:ID:SECRET") == "SECRET");
 }
 
+TEST_CASE("a manifest is a path, and no word that only sounds like a setting's", "[settings]") {
+  for (const char* const word : {"on", "yes", "true", "1", "no"}) {
+    INFO(word);
+    CHECK_FALSE(Settings().set(setting::kVerify, word));
+  }
+  for (const char* const value : {"off", "store", "required", "SHA256SUMS", "s3://b/sums"})
+    CHECK(Settings().set(setting::kVerify, value));
+}
+
 TEST_CASE("who pays is yes, no or a project", "[settings]") {
   const auto read = [](const char* text) {
     Settings settings;

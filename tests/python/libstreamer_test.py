@@ -275,6 +275,12 @@ class Package(unittest.TestCase):
                 libstreamer.load_into(wrong, self.path, strict=False)
         with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "names differ"):
             libstreamer.load_into(target, self.path)
+        # Not strict is not blind.
+        for nothing in ("x", torch.zeros(3), None):
+            with self.assertRaisesRegex(TypeError, "mapping of names"):
+                libstreamer.load_into(nothing, self.path, strict=False)
+        with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "no name .*'model.t.F32'"):
+            libstreamer.load_into({"model.t.F32": torch.zeros(2, 3)}, self.path, strict=False)
 
         class Module(torch.nn.Module):
             def __init__(self):

@@ -66,6 +66,24 @@ class Pull(unittest.TestCase):
         return subprocess.run([STREAMER, "pull", "s3://bucket/m/", self.to, *more], text=True,
                               capture_output=True, timeout=120, check=False, **how)
 
+    def test_the_folder_is_made_with_those_above_it(self):
+        to = os.path.join(self.folder, "not", "there", "yet") + "/"
+        libstreamer.pull("s3://bucket/m/", to)
+        self.assertEqual(content_of(to), self.files)
+
+    def test_a_full_disk_is_told_of_the_disk(self):
+        os.mkdir(self.to)
+        # A disk of its own, in a mount namespace that ends with the shell.
+        script = 'mount -t tmpfs -o size=1m none "$0" || exit 77; exec "$1" pull s3://bucket/m/ "$0"'
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", script, self.to, STREAMER],
+                              capture_output=True, text=True, timeout=60)
+        if done.returncode == 77 or "unshare" in done.stderr:
+            self.skipTest("may not mount: " + done.stderr.strip())
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(f"{self.to}/sub/deep/big: writing the file: No space left on device; the file "
+                      "needs 3.00 MiB, and ", done.stderr)
+        self.assertIn("pull to another folder", done.stderr)
+
     def test_many_processes_pull_into_one_folder(self):
         seed = random.randrange(1 << 30)
         chance = random.Random(seed)

@@ -215,13 +215,12 @@ def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, str
     has are an error; otherwise they are ignored. A name of the target that shares the memory of another
     loaded name, as tied weights do, is not missing. Other arguments: as for load().
     """
-    memory: Mapping[str, Any] = target.state_dict() if hasattr(target, "state_dict") else target
+    memory = _memory_of(target)
     with _told_to_ranks(options):
         checkpoint = source if isinstance(source, Checkpoint) else open(
             source, options.get("settings"), prefixes=options.get("prefixes"),
             credentials=options.get("credentials"))
-        if strict:
-            _check_same_names(memory, checkpoint)
+        (_check_same_names if strict else _check_some_name)(memory, checkpoint)
     if checkpoint is not source:
         for inherited in ("settings", "prefixes", "credentials"):
             options.pop(inherited, None)
@@ -235,13 +234,12 @@ def reload(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], since: Ch
     reads only the tensors whose bytes may be others now, by the versions of the objects and the places
     in them. Each tensor's memory is written once all of its bytes are there: after an error it is
     whole, as it was or as it is now. The result's checkpoint is `since` of the next reload()."""
-    memory: Mapping[str, Any] = target.state_dict() if hasattr(target, "state_dict") else target
+    memory = _memory_of(target)
     with _told_to_ranks(options):
         checkpoint = source if isinstance(source, Checkpoint) else open(
             source, options.pop("settings", None), prefixes=options.pop("prefixes", None),
             credentials=options.pop("credentials", None))
-        if strict:
-            _check_same_names(memory, checkpoint)
+        (_check_same_names if strict else _check_some_name)(memory, checkpoint)
     return Reloaded(checkpoint, _reload_into(memory, checkpoint, since, **options))
 
 
@@ -258,6 +256,22 @@ def _told_to_ranks(options):
         if group is not None and group.size > 1:
             group.tell(error)
         raise
+
+
+def _memory_of(target: Any) -> Mapping[str, Any]:
+    memory = target.state_dict() if hasattr(target, "state_dict") else target
+    if isinstance(memory, Mapping):
+        return memory
+    raise TypeError(f"the target is of type {type(target).__name__}; it may be a mapping of names to "
+                    "writable buffers or torch tensors, or a module")
+
+
+def _check_some_name(memory, checkpoint):
+    """Whoever allows some names to differ still does not mean all of them."""
+    if memory and len(checkpoint) and not any(name in checkpoint for name in memory):
+        raise InvalidArgumentError(
+            f"no name of the target is in the checkpoint, which has {next(iter(checkpoint))!r} where "
+            f"the target has {next(iter(memory))!r}")
 
 
 def _check_same_names(memory, checkpoint):
