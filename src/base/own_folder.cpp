@@ -40,11 +40,12 @@ Result<UniqueFd> open_own_folder(int parent, const std::string& name, const std:
         .at(path);
   }
   if ((status.st_mode & S_IWOTH) != 0) {
-    return Error(ErrorKind::permission_denied,
-                 fmt::format("everybody may write to {} (mode {:04o}) and could have put anything "
-                             "there; set {} to a folder that only you may write to, which may be one "
-                             "below it",
-                             use.what, status.st_mode & 07777U, use.setting))
+    return Error(
+               ErrorKind::permission_denied,
+               fmt::format("everybody may write to {} (mode {:04o}) and could have put anything "
+                           "there; set {} to a folder that only you may write to, which may be one "
+                           "below it",
+                           use.what, status.st_mode & 07777U, use.setting))
         .at(path);
   }
   return folder;

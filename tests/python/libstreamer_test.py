@@ -275,6 +275,8 @@ class Package(unittest.TestCase):
                 libstreamer.load_into(wrong, self.path, strict=False)
         with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "names differ"):
             libstreamer.load_into(target, self.path)
+        with self.assertRaisesRegex(ValueError, "order is 'random'; it may be 'completion' or 'plan'"):
+            libstreamer.load(self.path, order="random").__next__()
         # Not strict is not blind.
         for nothing in ("x", torch.zeros(3), None):
             with self.assertRaisesRegex(TypeError, "mapping of names"):

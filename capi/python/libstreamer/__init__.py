@@ -282,8 +282,12 @@ def _check_same_names(memory, checkpoint):
     missing = sorted(missing - _tied(memory, missing))
     if missing or unexpected:
         raise InvalidArgumentError(
-            f"names differ: not in the checkpoint {missing[:5]}, not in the target "
-            f"{unexpected[:5]}; strict=False ignores them")
+            f"names differ: not in the checkpoint {_some_of(missing)}, not in the target "
+            f"{_some_of(unexpected)}; strict=False ignores them")
+
+
+def _some_of(names):
+    return f"{names[:5]}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _tied(memory, names):

@@ -75,6 +75,12 @@ def _limit_of(values) -> str:
     return "auto" if limit is None else str(limit).strip().lower()
 
 
+def _number_of(argument: str, value: Any, words: Sequence[str]) -> int:
+    if value not in words:
+        raise ValueError(f"{argument} is {value!r}; it may be {' or '.join(map(repr, words))}")
+    return words.index(value)
+
+
 def _usual_order(values) -> str:
     """The loop holds its current tensor while it waits for the next one. If that tensor became ready
     long after those behind it, there would be no room until it is released; so with a limit, tensors
@@ -269,8 +275,8 @@ class Load:
             if self._ranks is not None:
                 communicator = ctypes.cast(self._ranks.communicator, ctypes.c_void_p)
             return _native.LoadOptions(
-                order={"completion": 0, "plan": 1}[order],
-                read_order={"storage": 0, "item": 1}[read_order],
+                order=_number_of("order", order, ("completion", "plan")),
+                read_order=_number_of("read_order", read_order, ("storage", "item")),
                 device=_native.Device(kind, number), stream=stream or None,
                 communicator=communicator)
         except Exception as error:
