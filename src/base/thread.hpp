@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A thread of the library: named, with every signal blocked, joined by its owner.
+// A thread of the library: named, with every signal blocked, joined by its owner; and what a thread
+// has cost.
 
 #include <pthread.h>
 
+#include <cstdint>
+#include <ctime>
 #include <functional>
 #include <optional>
 #include <string>
@@ -12,6 +15,14 @@
 #include "base/result.hpp"
 
 namespace streamer::core::inline base {
+
+// The CPU time of the calling thread.
+[[nodiscard]] inline std::uint64_t thread_cpu_ns() noexcept {
+  timespec used{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(used.tv_nsec);
+}
 
 class Thread {
  public:

@@ -376,7 +376,7 @@ std::byte* Exchange::place_of(std::size_t first, std::size_t end) const {
       if (is_ring && options_.consumer_stream != nullptr) return nullptr;
       if (!landing_->admits(place.memory, place.value + part.of_item.end)) return nullptr;
     }
-    std::byte* const at = landing_->address(place) + part.of_item.begin;
+    std::byte* const at = landing_->room_at(place.plus(part.of_item.begin), part.of_item.size());
     if (begin == nullptr) begin = next = at;
     if (at != next) return nullptr;
     next += part.of_item.size();
@@ -419,8 +419,8 @@ Result<void> Exchange::unpack(ReaderCounters& mine, Round round) {
     for (; next_part_ < parts_.size() && parts_[next_part_].unit == u; ++next_part_) {
       const ItemPart& part = parts_[next_part_];
       TRY(wait_for_room(mine, part));
-      std::byte* const to =
-          landing_->address(landing_->plan().items()[part.item].place) + part.of_item.begin;
+      const Place place = landing_->plan().items()[part.item].place;
+      std::byte* const to = landing_->room_at(place.plus(part.of_item.begin), part.of_item.size());
       if (own != nullptr) {
         TRY(gather(to, ranges_[part.item], part.of_item, unit, own));
       } else {

@@ -85,8 +85,8 @@ bool BlockingSource::wait_until_admitted(const Chunk& chunk, ReaderCounters& min
 Result<void> BlockingSource::bring(const Chunk& chunk, Buffers& buffers, ReaderCounters& mine) {
   if (landing_.is_for_device(chunk)) return bring_to_device(chunk, buffers, mine);
   if (chunk.pieces == 1) {
-    TRY(read(chunk, landing_.address(landing_.plan().piece_at(chunk, chunk.offset)->place),
-             buffers.spare, mine));
+    const Place place = landing_.plan().piece_at(chunk, chunk.offset)->place;
+    TRY(read(chunk, landing_.room_at(place, chunk.size), buffers.spare, mine));
   } else {
     const auto bytes = TRY(buffers.whole.get(chunk.size));
     TRY(read(chunk, bytes.data(), buffers.spare, mine));

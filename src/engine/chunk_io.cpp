@@ -23,11 +23,12 @@ constexpr std::size_t kMostIovecs = 256;
 // which land in waste.
 class Iovecs {
  public:
-  Iovecs(const Landing& landing, const Chunk& chunk, std::uint64_t from, std::span<std::byte> waste)
+  Iovecs(Landing& landing, const Chunk& chunk, std::uint64_t from, std::span<std::byte> waste)
       : waste_(waste), at_(from) {
     landing.plan().for_each_piece(chunk, from, [&](const Piece& piece) {
       skip_to(piece.offset);
-      if (at_ == piece.offset && add(landing.address(piece.place), piece.size)) at_ += piece.size;
+      if (at_ == piece.offset && add(landing.room_at(piece.place, piece.size), piece.size))
+        at_ += piece.size;
     });
   }
 
@@ -142,10 +143,11 @@ bool needs_bounce(const Chunk& chunk) noexcept {
   return chunk.pieces > 1 && chunk.size / chunk.pieces < kSmallPieceBytes;
 }
 
-void scatter(const Landing& landing, const Chunk& chunk, std::span<const std::byte> bytes,
+void scatter(Landing& landing, const Chunk& chunk, std::span<const std::byte> bytes,
              std::uint64_t offset) {
   landing.plan().for_each_piece(chunk, chunk.offset, [&](const Piece& piece) {
-    std::memcpy(landing.address(piece.place), bytes.data() + (piece.offset - offset), piece.size);
+    std::memcpy(landing.room_at(piece.place, piece.size), bytes.data() + (piece.offset - offset),
+                piece.size);
   });
 }
 

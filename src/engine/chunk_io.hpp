@@ -29,7 +29,7 @@ class PageBuffer {
 [[nodiscard]] bool needs_bounce(const Chunk& chunk) noexcept;
 
 // Copies what the chunk wants from bytes, which are the object's bytes from `offset` on.
-void scatter(const Landing& landing, const Chunk& chunk, std::span<const std::byte> bytes,
+void scatter(Landing& landing, const Chunk& chunk, std::span<const std::byte> bytes,
              std::uint64_t offset);
 
 // Reads the whole chunk into one piece of memory, as read_chunk() does.

@@ -261,6 +261,9 @@ void DirectReads::lay_in_place(Slot& slot) {
   std::byte* const inner = first_whole_page(chunk);
   const auto address = reinterpret_cast<std::uintptr_t>(inner);
   if (inner == nullptr || address % slot.file->memory_alignment != 0) return;
+  // The kernel would touch its pages one by one.
+  const Place place = landing_.plan().piece_at(chunk, chunk.offset)->place;
+  static_cast<void>(landing_.room_at(place, chunk.size));
   const std::uint64_t inner_begin = round_up(chunk.offset, kPageBytes);
   const std::uint64_t inner_end = round_down(chunk.end(), kPageBytes);
 

@@ -77,6 +77,12 @@ Landing::~Landing() {
   memory_.arena.leave_to_next(std::min(elastic_->touched_bytes(), memory_.elastic.most_kept_bytes));
 }
 
+void Landing::has_slow_pages() {
+  notes_.add(
+      "the system has no huge pages at hand (the host of a virtual machine backs them late, or "
+      "memory is in pieces): tensors land in small pages");
+}
+
 // ---- Before the threads of sources run ----
 
 void Landing::verify_by(std::unique_ptr<Integrity> integrity) noexcept {

@@ -88,6 +88,12 @@ class Landing {
     if (place.memory == 0 && elastic_) return base + elastic_->offset_of(place.value);
     return base + plan_.arena_offset(place);
   }
+  // The same, before that many bytes are written there: memory of the load's own has its pages.
+  [[nodiscard]] std::byte* room_at(Place place, std::uint64_t bytes) {
+    std::byte* const at = address(place);
+    if (place.in_arena && place.memory == 0 && memory_.arena.touch(at, bytes)) has_slow_pages();
+    return at;
+  }
   // The load's part of what the loads of the process share.
   [[nodiscard]] LoadShare& share() noexcept { return share_; }
   // Allocates the memory of all devices now.
@@ -231,6 +237,7 @@ class Landing {
   // Counts down the chunk's items and hands over those that are complete.
   void hand_over(const Chunk& chunk, ReaderCounters& mine);
   void push_ready(std::span<const std::uint32_t> items) noexcept;
+  void has_slow_pages();
   void windows_moved() noexcept;
   // Whether the consumer waits, and not just because it has not been woken yet: no complete item is
   // there for it.

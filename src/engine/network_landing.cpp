@@ -135,7 +135,7 @@ void NetworkReader::copy_out(PendingRange& range, std::uint64_t offset, std::str
 void NetworkReader::put(PendingRange& range, const Chunk& chunk, Place place,
                         std::string_view bytes) {
   if (landing_.is_for_device(chunk)) return stage(range, chunk, place, bytes);
-  std::byte* const to = landing_.address(place);
+  std::byte* const to = landing_.room_at(place, bytes.size());
   if (!landing_.verifies()) return copy_past_caches(to, bytes.data(), bytes.size());
   const auto crc_kind = landing_.crc_of(chunk);
   // SHA-256 will read the bytes again, in order: so they are better left in the caches.

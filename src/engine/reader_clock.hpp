@@ -9,8 +9,8 @@
 #include <charconv>
 #include <chrono>
 #include <cstdint>
-#include <ctime>
 
+#include "base/thread.hpp"
 #include "base/unique_fd.hpp"
 #include "engine/counters.hpp"
 
@@ -18,14 +18,6 @@ namespace streamer::core::inline engine {
 
 [[nodiscard]] inline std::int64_t steady_now_ns() {
   return std::chrono::steady_clock::now().time_since_epoch().count();
-}
-
-// Of the calling thread.
-[[nodiscard]] inline std::uint64_t thread_cpu_ns() {
-  timespec used{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-  return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000U +
-         static_cast<std::uint64_t>(used.tv_nsec);
 }
 
 // How long the thread that made it has been ready to run while other work had the processors: the

@@ -51,6 +51,7 @@ bool PinnedSegments::pin_more() {
   const std::uint64_t bytes = (end - ready_) * segment_bytes_;
   if (note_.empty()) {
     // Existing pages are pinned five times as fast as pages that pinning must allocate.
+    static_cast<void>(memory_.touch(from, bytes));
     for (std::uint64_t at = 0; at < bytes; at += kPageBytes)
       from[at] = std::byte{0};
     const auto outcome = runtime_.pin(from, bytes);

@@ -64,7 +64,7 @@ Result<Arena> Arena::reserve(std::uint64_t bytes, Promise promise) {
   Arena arena;
   if (bytes == 0) return arena;
   const std::uint64_t wanted = round_up(bytes, kPageBytes);
-  const Left pages = left().with([&](Left& kept) {
+  Left pages = left().with([&](Left& kept) {
     return kept.bytes <= wanted && kept.promise == promise ? std::exchange(kept, {}) : Left{};
   });
   std::byte* data = map(wanted, promise);
@@ -73,6 +73,7 @@ Result<Arena> Arena::reserve(std::uint64_t bytes, Promise promise) {
     // room beside it.
     if (data != MAP_FAILED) ::munmap(data, wanted);
     ::munmap(pages.data, pages.bytes);
+    pages = {};
     data = map(wanted, promise);
   }
   if (data == MAP_FAILED) {
@@ -84,6 +85,7 @@ Result<Arena> Arena::reserve(std::uint64_t bytes, Promise promise) {
   arena.promise_ = promise;
   // Advice: where huge pages are switched off the load only takes more page faults.
   ::madvise(arena.data_, wanted, MADV_HUGEPAGE);
+  arena.fresh_ = std::make_unique<FreshPages>(arena.data_, wanted, pages.bytes);
   return arena;
 }
 
@@ -137,10 +139,12 @@ void drop_left_arena() noexcept {
 }
 
 void Arena::give_back(std::uint64_t offset, std::uint64_t size) const noexcept {
-  if (allocator_.allocate != nullptr) return;
+  if (!fresh_) return;
   const std::uint64_t begin = round_up(offset, kHugePageBytes);
   const std::uint64_t end = round_down(offset + size, kHugePageBytes);
-  if (begin < end) ::madvise(data_ + begin, end - begin, MADV_DONTNEED);
+  if (begin >= end) return;
+  ::madvise(data_ + begin, end - begin, MADV_DONTNEED);
+  fresh_->forget(begin, end - begin);
 }
 
 }  // namespace streamer::core::inline memory

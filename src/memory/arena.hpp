@@ -4,9 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "base/result.hpp"
+#include "memory/fresh_pages.hpp"
 
 namespace streamer::core::inline memory {
 
@@ -38,16 +40,24 @@ class Arena {
         bytes_(std::exchange(other.bytes_, 0)),
         left_bytes_(std::exchange(other.left_bytes_, 0)),
         promise_(other.promise_),
-        allocator_(other.allocator_) {}
+        allocator_(other.allocator_),
+        fresh_(std::move(other.fresh_)) {}
   Arena& operator=(Arena&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
     std::swap(left_bytes_, other.left_bytes_);
     std::swap(promise_, other.promise_);
     std::swap(allocator_, other.allocator_);
+    std::swap(fresh_, other.fresh_);
     return *this;
   }
   ~Arena();
+
+  // Thread-safe: before [at, at + bytes), which lies in the arena, is written. Its pages are there
+  // afterwards: huge ones for as long as they come at once. True for the call that found them slow.
+  bool touch(const std::byte* at, std::uint64_t bytes) const noexcept {
+    return fresh_ && fresh_->touch(at, bytes);
+  }
 
   // Thread-safe. Returns the whole huge pages of [offset, offset + size) to the system; their
   // content is lost, so they must not be in use. Does nothing with an allocator's memory.
@@ -68,6 +78,7 @@ class Arena {
   std::uint64_t left_bytes_ = 0;
   Promise promise_ = Promise::all;
   HostAllocator allocator_;
+  std::unique_ptr<FreshPages> fresh_;  // nullptr: an allocator's memory, or none
 };
 
 // Both thread-safe. The pages that an arena left and no other one has taken.

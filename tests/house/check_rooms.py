@@ -10,7 +10,7 @@ ARROWS = {
     "base": set(),
     "http": {"base"},
     "auth": {"base", "http"},
-    "storage": {"base", "http", "auth"},
+    "storage": {"base", "http", "auth", "memory"},
     "download": {"base", "storage"},
     "checkpoint": {"base", "storage"},
     "doctor": {"base", "http", "storage", "checkpoint", "memory", "gpu"},

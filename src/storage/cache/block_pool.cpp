@@ -14,7 +14,7 @@ namespace {
 // 64 GiB.
 constexpr std::uint64_t kMostSlots = 1 << 18;
 
-// In small pages, the first touch of a block would cost as much as the copy into it.
+// In small pages, the first touch of a block costs as much as the copy into it.
 std::byte* reserve(std::uint64_t bytes) {
   const std::uint64_t wanted = round_up(bytes, kHugePageBytes);
   void* const memory = std::aligned_alloc(kHugePageBytes, wanted);
@@ -29,6 +29,7 @@ BlockPool::BlockPool(std::uint64_t most_bytes)
     : slots_(static_cast<std::uint32_t>(
           std::clamp<std::uint64_t>(most_bytes / kCacheBlockBytes, 1, kMostSlots))),
       memory_(reserve(slots_ * kCacheBlockBytes)),
+      fresh_(memory_.get(), slots_ * kCacheBlockBytes, 0),
       free_(slots_) {}
 
 BlockPool::Block BlockPool::take() {
@@ -39,6 +40,7 @@ BlockPool::Block BlockPool::take() {
     if (made_.load(std::memory_order_relaxed) >= slots_) return {};
     slot = made_.fetch_add(1, std::memory_order_relaxed);
     if (*slot >= slots_) return {};
+    static_cast<void>(fresh_.touch(memory_.get() + *slot * kCacheBlockBytes, kCacheBlockBytes));
   }
   return Block(memory_.get() + *slot * kCacheBlockBytes, {shared_from_this(), *slot});
 }

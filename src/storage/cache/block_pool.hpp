@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/slot_stack.hpp"
+#include "memory/fresh_pages.hpp"
 #include "storage/cache/cache_format.hpp"
 
 namespace streamer::core::inline storage {
@@ -38,6 +39,7 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
   const std::uint32_t slots_;
   // One block after the other, nullptr if there was none. Pages come when a slot is first taken.
   const std::unique_ptr<std::byte[], Free> memory_;
+  FreshPages fresh_;
   SlotStack free_;
   std::atomic<std::uint32_t> made_{0};
 };
