@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "base/bytes.hpp"
 #include "engine/reader_clock.hpp"
 
 namespace streamer::core::inline engine {
@@ -306,6 +307,14 @@ bool Landing::is_stuck() const noexcept {
   if (running == 0 || shut_out != running) return false;
   // Read after the threads' state, so that chunks they sent before they waited are counted.
   return chunks_on_the_way_.load(std::memory_order_acquire) == 0;
+}
+
+bool Landing::touch_ahead() {
+  if (!elastic_ || touched_ahead_ + kHugePageBytes > elastic_->touched_bytes()) return false;
+  const std::byte* const page = memory_.arena.data() + touched_ahead_;
+  touched_ahead_ += kHugePageBytes;
+  if (memory_.arena.touch(page, kHugePageBytes)) has_slow_pages();
+  return true;
 }
 
 void Landing::item_yielded(std::uint32_t item) noexcept {

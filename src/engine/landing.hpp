@@ -225,6 +225,9 @@ class Landing {
   void set_consumer_waits(bool waits) noexcept {
     consumer_waits_.store(waits, std::memory_order_relaxed);
   }
+  // Instead of waiting: gives its memory to one more huge page of what readers are about to write,
+  // which would cost them as much as the bytes do. False if all has it.
+  bool touch_ahead();
   // Changes when an item became ready, a thread went to sleep or ended, or the load stopped.
   [[nodiscard]] ReadySignal& news() noexcept { return news_; }
 
@@ -255,6 +258,7 @@ class Landing {
   const std::unique_ptr<ElasticWindow> elastic_;  // of the host instead, if that is in blocks
   std::atomic<bool> consumer_waits_{false};
   std::atomic<std::uint32_t> items_waiting_{0};  // whole, and not yet yielded
+  std::uint64_t touched_ahead_ = 0;              // of the arena; the consumer's
   EventCount window_moved_;
   std::atomic<std::uint64_t> window_moves_{0};
   std::vector<std::unique_ptr<WakeFd>> wakes_;

@@ -449,7 +449,12 @@ Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
     const auto began = std::chrono::steady_clock::now();
     // An elastic window may run further ahead while the consumer has nothing.
     landing.set_consumer_waits(true);
-    landing.news().wait(ticket, running.wakes_at(deadline));
+    // A caller with a deadline is not kept from it.
+    if (!deadline && landing.touch_ahead()) {
+      landing.news().retract();
+    } else {
+      landing.news().wait(ticket, running.wakes_at(deadline));
+    }
     landing.set_consumer_waits(false);
     const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - began;
     add(running.consumer_wait_ns, static_cast<std::uint64_t>(waited.count()));

@@ -2,32 +2,43 @@
 // A landing without a load: what sources may rely on, step by step, without threads.
 #include "engine/landing.hpp"
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <cstring>
 #include <thread>
 
 #include "support/catch.hpp"
 
+using namespace streamer;
 using namespace streamer::core;
 
 namespace {
 
 constexpr std::uint64_t kTensorBytes = 10'000;
 
-// Equal tensors of one object, one behind the other, each in chunks of a page.
-Plan equal_plan(std::uint32_t tensors, std::uint64_t window_bytes, bool with_an_empty_one = false) {
+// Equal tensors of one object, one behind the other.
+Plan equal_plan(std::uint32_t tensors, std::uint64_t tensor_bytes, const PlanOptions& options,
+                bool with_an_empty_one = false) {
   TensorTable table;
-  const std::array<std::uint64_t, 1> shape = {kTensorBytes};
+  const std::array<std::uint64_t, 1> shape = {tensor_bytes};
   const std::array<std::uint64_t, 1> nothing = {0};
   for (std::uint32_t t = 0; t < tensors; ++t)
-    table.add({std::to_string(t), Dtype::u8, shape, 0, {t * kTensorBytes, kTensorBytes}});
-  if (with_an_empty_one) table.add({"empty", Dtype::u8, nothing, 0, {tensors * kTensorBytes, 0}});
+    table.add({std::to_string(t), Dtype::u8, shape, 0, {t * tensor_bytes, tensor_bytes}});
+  if (with_an_empty_one) table.add({"empty", Dtype::u8, nothing, 0, {tensors * tensor_bytes, 0}});
   REQUIRE_FALSE(table.finish());
   std::vector<PlanRequest> requests(table.size());
   for (std::uint32_t t = 0; t < table.size(); ++t)
     requests[t].tensor = t;
   const auto list = make_reading_list(table, requests, false);
   REQUIRE(list);
-  return Plan::make(*list, requests, {.chunk_bytes = 4096, .window_bytes = window_bytes});
+  return Plan::make(*list, requests, options);
+}
+
+// The same, in chunks of a page.
+Plan equal_plan(std::uint32_t tensors, std::uint64_t window_bytes, bool with_an_empty_one = false) {
+  return equal_plan(tensors, kTensorBytes, {.chunk_bytes = 4096, .window_bytes = window_bytes},
+                    with_an_empty_one);
 }
 
 LoadMemory memory_for(const Plan& plan) {
@@ -68,6 +79,34 @@ TEST_CASE("an item is ready once the last of its chunks landed", "[landing]") {
   LoadStats stats;
   CHECK(counters.add_to(stats) == 0);
   CHECK(stats.chunks == landing->plan().chunks().size());
+}
+
+TEST_CASE("a consumer that waits gives memory to what readers will write, and to no more",
+          "[landing]") {
+  if (!FreshPages::populate_by_system(nullptr, 0))
+    return test::skip("the system cannot populate pages (Linux before 5.14)");
+  drop_left_arena();
+  Plan plan = equal_plan(8, 4 * kMiB, {.chunk_bytes = kMiB, .block_bytes = 4 * kMiB});
+  LoadMemory memory = memory_for(plan);
+  memory.elastic.first_ahead_bytes = 8 * kMiB;
+  Landing landing(std::move(plan), std::move(memory), 0);
+  const Arena& arena = landing.memory().arena;
+  const auto resident_bytes = [&] {
+    std::vector<unsigned char> pages(arena.bytes() / kPageBytes);
+    REQUIRE(::mincore(arena.data(), arena.bytes(), pages.data()) == 0);
+    return kPageBytes * static_cast<std::uint64_t>(std::ranges::count_if(
+                            pages, [](unsigned char page) { return (page & 1U) != 0; }));
+  };
+  CHECK_FALSE(landing.touch_ahead());
+  REQUIRE(landing.admits(landing.plan().chunks().front()));
+  const std::uint64_t admitted = landing.used_arena_bytes();
+  CHECK(admitted >= 4 * kMiB);
+  CHECK(resident_bytes() == 0);
+  std::uint64_t pages = 0;
+  while (landing.touch_ahead())
+    ++pages;
+  CHECK(pages == admitted / kHugePageBytes);
+  CHECK(resident_bytes() == pages * kHugePageBytes);
 }
 
 TEST_CASE("an item without bytes is ready from the start", "[landing]") {
