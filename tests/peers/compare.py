@@ -52,6 +52,9 @@ def parse():
     add("--packages", default=os.path.join(ROOT, "capi"),
         help="the folder with our Python packages, in python and in runai/python; this tree's")
     add("--python", default=sys.executable, help="the interpreter that the peers are installed for")
+    add("--congestion", default="cubic", help="how the server's connections are controlled; cubic, "
+        "Linux's default. bbr paces them by a timer, which in a virtual machine costs the client's "
+        "cores more than the bytes")
     add("--back", type=float, help="GB of memory that are touched before each measurement; 0 for "
         "none; thrice the model and 1, if that is free")
     add("--timeout", type=float, default=600, help="seconds for one measurement")
@@ -88,8 +91,9 @@ class Comparison:
         self.server, self.no_server = None, ""
         if set(options.rows) & set(REMOTE):
             try:
-                self.server = world.Server(os.path.join(root, "served"), self.work, self.files)
-                self.machine["nginx"] = self.server.version
+                self.server = world.Server(os.path.join(root, "served"), self.work, self.files,
+                                           options.congestion)
+                self.machine["nginx"] = f"{self.server.version} ({self.server.congestion})"
             except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
                 self.no_server = f"no server: {error}"
 

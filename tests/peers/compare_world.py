@@ -11,6 +11,7 @@ import platform
 import random
 import resource
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -82,7 +83,8 @@ class Server:
     """nginx over a folder, at http and https: GET and HEAD with ranges, path-style, and one page of
     ListObjectsV2. It looks at no signature."""
 
-    def __init__(self, root, work, files):
+    def __init__(self, root, work, files, congestion):
+        """congestion: the control of its connections, whatever this machine's default is."""
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
         if not nginx:
             raise FileNotFoundError("nginx is not installed")
@@ -91,7 +93,10 @@ class Server:
         authority = certificates.Authority(work)
         self.ca = authority.certificate
         certificate, key = authority.issue("server", "DNS:localhost,IP:127.0.0.1")
+        self.congestion = congestion
         plain, tls = ports.free_ports(2)
+        # nginx has no directive for it, but takes sockets that are listening already.
+        sockets = [self.listen(port, congestion) for port in (plain, tls)]
         self.urls = {"http": f"http://127.0.0.1:{plain}", "https": f"https://127.0.0.1:{tls}"}
         with open(os.path.join(work, "list.xml"), "w", encoding="ascii") as file:
             file.write(self.listing(files))
@@ -115,12 +120,33 @@ class Server:
                   server {{ listen 127.0.0.1:{tls} ssl; ssl_certificate {certificate};
                            ssl_certificate_key {key}; {where} }}
                 }}""")
-        self.process = subprocess.Popen([nginx, "-c", configuration, "-e", f"{work}/error.log"])
+        numbers = [one.fileno() for one in sockets]
+        inherited = "".join(f"{number};" for number in numbers)
+        self.process = subprocess.Popen([nginx, "-c", configuration, "-e", f"{work}/error.log"],
+                                        env={**os.environ, "NGINX": inherited}, pass_fds=numbers)
+        for one in sockets:
+            one.close()
         try:
             ports.wait_for(tls, self.process, 20)
         except BaseException:
             self.stop()
             raise
+
+    @staticmethod
+    def listen(port, congestion):
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+        except OSError as error:
+            with open("/proc/sys/net/ipv4/tcp_available_congestion_control",
+                      encoding="ascii") as file:
+                known = file.read().split()
+            raise OSError(f"congestion control {congestion}: {error.strerror}; this kernel has "
+                          f"{', '.join(known)}") from None
+        listener.bind(("127.0.0.1", port))
+        listener.listen(511)
+        return listener
 
     @staticmethod
     def listing(files):
