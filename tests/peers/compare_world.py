@@ -146,6 +146,8 @@ class Server:
                           f"{', '.join(known)}") from None
         listener.bind(("127.0.0.1", port))
         listener.listen(511)
+        # nginx takes it as it is: of two workers that are woken, one would wait in accept().
+        listener.setblocking(False)
         return listener
 
     @staticmethod
