@@ -14,6 +14,7 @@
 #include <memory>
 #include <thread>
 
+#include "base/counted.hpp"
 #include "cli/command.hpp"
 #include "cli/interrupt.hpp"
 
@@ -186,9 +187,8 @@ class Bench {
                ceiling == 0 ? 0 : ours.median / ceiling);
       return;
     }
-    write_to(stdout,
-             "load        {:7.2f} GB/s ({:.2f}..{:.2f}), {:.3f} CPU seconds per GB, {} readers\n",
-             ours.median, ours.lowest, ours.highest, cpu_median, readers_);
+    write_to(stdout, "load        {:7.2f} GB/s ({:.2f}..{:.2f}), {:.3f} CPU seconds per GB, {}\n",
+             ours.median, ours.lowest, ours.highest, cpu_median, core::counted(readers_, "reader"));
     if (!copies_.empty()) {
       write_to(stdout, "copies      {:7.2f} GB/s ({:.2f}..{:.2f}), pinned memory to the device\n",
                copies.median, copies.lowest, copies.highest);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/counted.hpp"
 #include "cli/command.hpp"
 
 namespace streamer::cli {
@@ -30,8 +31,8 @@ void print_table(const Checkpoint& checkpoint) {
   }
   for (std::size_t i = 0; i < checkpoint.object_count(); ++i) {
     const ObjectInfo object = checkpoint.object(i);
-    write_to(stdout, "{}: {} tensors, {}\n", escaped(object.uri), object.tensor_count,
-             human_bytes(object.bytes));
+    write_to(stdout, "{}: {}, {}\n", escaped(object.uri),
+             core::counted(object.tensor_count, "tensor"), human_bytes(object.bytes));
     for (const auto& [key, value] : object.metadata) {
       write_to(stdout, "  {} = {}\n", escaped(key), escaped(value));
     }

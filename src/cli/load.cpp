@@ -4,6 +4,7 @@
 
 #include <chrono>
 
+#include "base/counted.hpp"
 #include "cli/command.hpp"
 #include "cli/progress.hpp"
 #include "cli/ranks.hpp"
@@ -45,9 +46,11 @@ void print_text(const LoadFigures& figures) {
              human_bytes(figures["device_bytes"]));
   }
   if (stats.objects_verified != 0)
-    write_to(stdout, "verified: {} of {} files\n", stats.objects_verified, stats.objects);
+    write_to(stdout, "verified: {} of {}\n", stats.objects_verified,
+             core::counted(stats.objects, "file"));
   else
-    write_to(stdout, "verified: none of {} files (see the setting verify)\n", stats.objects);
+    write_to(stdout, "verified: none of {} (see the setting verify)\n",
+             core::counted(stats.objects, "file"));
   write_to(stdout, "chunks: {}; retries: {}\n", figures["chunks"], figures["retries"]);
   write_to(stdout, "held back by: {}\n", held_back_by(stats));
   print_notes(stats.notes);

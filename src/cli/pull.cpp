@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/counted.hpp"
 #include "cli/command.hpp"
 #include "cli/globs.hpp"
 #include "cli/interrupt.hpp"
@@ -79,7 +80,8 @@ void print_text(const std::vector<PulledFile>& files, const Sums& sums) {
     write_to(stdout, "{:>12}  {}{}\n", file.bytes, escaped(file.path),
              file.was_there ? "  (unchanged)" : "");
   }
-  write_to(stdout, "pulled {} files, {}", sums.copied, human_bytes(sums.bytes_copied));
+  write_to(stdout, "pulled {}, {}", core::counted(sums.copied, "file"),
+           human_bytes(sums.bytes_copied));
   if (sums.skipped != 0) {
     write_to(stdout, "; skipped {} that were already there and unchanged, {}", sums.skipped,
              human_bytes(sums.bytes_skipped));
@@ -155,6 +157,15 @@ int run_pull(const PullArguments& arguments) {
     return pull(selection->uri, arguments.folder, selection->options, *settings, interrupts());
   }();
   if (!pulled) return report(pulled.error());
+  if (pulled->empty() && !arguments.allow.empty()) {
+    return report(make_error(
+        ErrorKind::not_found,
+        fmt::format(
+            "{}: none of its files is one that --allow {}{} chooses; streamer ls -r {} lists "
+            "them",
+            escaped(arguments.uri), escaped(fmt::format("{}", fmt::join(arguments.allow, " "))),
+            arguments.ignore.empty() ? "" : " and --ignore", escaped(arguments.uri))));
+  }
   Sums sums;
   for (const PulledFile& file : *pulled) {
     ++(file.was_there ? sums.skipped : sums.copied);

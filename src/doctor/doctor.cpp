@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "base/counted.hpp"
 #include "base/text.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "checkpoint/format.hpp"
@@ -97,8 +98,9 @@ Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, con
   const bool is_whole = steps.run("model", [&]() -> Result<std::string> {
     const std::string text = uri.text();
     const auto checkpoint = TRY(open_checkpoint(std::span(&text, 1), stores, rules));
-    return fmt::format("{} tensors, {}, in {} files", checkpoint->tensors.size(),
-                       format_bytes(checkpoint->tensors.total_bytes()), checkpoint->objects.size());
+    return fmt::format("{}, {}, in {}", counted(checkpoint->tensors.size(), "tensor"),
+                       format_bytes(checkpoint->tensors.total_bytes()),
+                       counted(checkpoint->objects.size(), "file"));
   });
   if (!is_whole) return steps.failure();
   return {};

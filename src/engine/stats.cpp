@@ -7,6 +7,7 @@
 #include <array>
 #include <utility>
 
+#include "base/counted.hpp"
 #include "base/text.hpp"
 
 namespace streamer::core::inline engine {
@@ -75,11 +76,10 @@ std::string summary(const LoadStats& stats) {
   const double seconds = static_cast<double>(stats.elapsed_ns) / 1e9;
   const double rate = seconds > 0 ? static_cast<double>(stats.bytes_ready) / 1e9 / seconds : 0.0;
   return fmt::format(
-      "load: {} of {} tensors, {} of {}, in {:.3f} s ({:.2f} GB/s); {} readers, {} retries; held "
-      "back by: {}",
-      stats.items_ready, stats.items_total, format_bytes(stats.bytes_ready),
-      format_bytes(stats.bytes_total), seconds, rate, stats.readers, stats.retries,
-      held_back_by_name(judge(stats)));
+      "load: {} of {}, {} of {}, in {:.3f} s ({:.2f} GB/s); {}, {}; held back by: {}",
+      stats.items_ready, counted(stats.items_total, "tensor"), format_bytes(stats.bytes_ready),
+      format_bytes(stats.bytes_total), seconds, rate, counted(stats.readers, "reader"),
+      counted(stats.retries, "retry", "retries"), held_back_by_name(judge(stats)));
 }
 
 }  // namespace streamer::core::inline engine

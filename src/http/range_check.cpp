@@ -133,10 +133,12 @@ std::variant<AcceptedRange, RangeRefusal> check_whole(const ResponseHead& head, 
   if (auto refusal = check_version(head, pinned, accepted.version)) return *std::move(refusal);
   const auto size = accepted.version.size;
   if (!size || head.count("content-length") != 1 || wanted.offset != 0 || wanted.end() < *size) {
-    return refuse(Why::range_ignored,
-                  fmt::format("bytes {}-{} were requested, but the whole object was sent (200): "
-                              "the store, or a proxy in front of it, does not support ranges",
-                              wanted.offset, wanted.end() - 1));
+    return refuse(
+        Why::range_ignored,
+        fmt::format("bytes {}-{} were requested, but the whole object was sent (200): "
+                    "the store, or a proxy in front of it, does not support ranges; turn them "
+                    "on, or copy the file with another program and load the copy",
+                    wanted.offset, wanted.end() - 1));
   }
   accepted.bytes = *size;
   return accepted;

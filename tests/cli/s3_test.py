@@ -303,7 +303,7 @@ class S3(unittest.TestCase):
         done = self.streamer("doctor", "s3://bucket/m.safetensors", env=env)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertRegex(done.stdout, "list .* not needed for a file, and not possible: .*AccessDenied")
-        self.assertRegex(done.stdout, "ok +model .* 1 tensors")
+        self.assertRegex(done.stdout, "ok +model .* 1 tensor,")
         done = self.streamer("doctor", "s3://bucket/", env=env)
         self.assertNotEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertRegex(done.stdout, "FAILED list")
@@ -355,7 +355,7 @@ class S3(unittest.TestCase):
                 done = load("store")
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertIn("warning: s3://bucket/m.safetensors is not verified", done.stderr)
-                self.assertIn("verified: none of 1 files", done.stdout)
+                self.assertIn("verified: none of 1 file ", done.stdout)
                 counts = json.loads(load("store", "--json").stdout)
                 self.assertEqual((counts["objects"], counts["objects_verified"]), (1, 0))
                 done = load("required")
@@ -365,7 +365,7 @@ class S3(unittest.TestCase):
                      .decode(), "x-amz-checksum-type": "FULL_OBJECT"}
         done = load("required")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertIn("verified: 1 of 1 files", done.stdout)
+        self.assertIn("verified: 1 of 1 file\n", done.stdout)
 
     def test_unsigned_requests_carry_nothing(self):
         store = self.start(fake_aws.Store(serve_range))

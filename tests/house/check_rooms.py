@@ -41,7 +41,7 @@ CLOUDLESS = ("engine", "memory", "gpu", "checkpoint")
 # What rooms may take from include/: the one list of error kinds, and that of dtypes.
 SHARED_LISTS = {("base", "streamer/error_kinds.inc"), ("checkpoint", "streamer/dtypes.inc")}
 # Pure, and needed by a room that sees nothing else of the other.
-SHARED_HEADERS = {("cli", "base/nearest.hpp")}
+SHARED_HEADERS = {("cli", "base/counted.hpp"), ("cli", "base/nearest.hpp")}
 
 
 def room_of(path):

@@ -226,6 +226,16 @@ class Pull(unittest.TestCase):
         self.assertIn("the other 3 of 4 objects were pulled", done.stderr)
         self.assertEqual(content_of(self.to), self.files)
 
+    def test_what_chooses_nothing_is_an_error(self):
+        done = self.command("--allow", "*.jsn")
+        self.assertEqual(done.returncode, 3, done.stdout)
+        self.assertIn("s3://bucket/m/: none of its files is one that --allow *.jsn chooses; "
+                      "streamer ls -r s3://bucket/m/ lists them", done.stderr)
+        done = self.command("--allow", "*.json", "--ignore", "*", "--json")
+        self.assertIn("--allow *.json and --ignore", json.loads(done.stdout)["error"]["message"])
+        # Programs choose by themselves: none of them is none.
+        self.assertEqual(libstreamer.pull("s3://bucket/m/", self.to, allow=["*.jsn"]), [])
+
     def test_bandwidth_is_kept(self):
         began = time.monotonic()
         done = self.command("--max-bandwidth", "2MiB")
@@ -242,7 +252,7 @@ class Pull(unittest.TestCase):
                          {os.path.join(self.to, n): len(b) for n, b in self.files.items()})
         with open(self.to + "/config.json", "wb") as file:
             file.write(b"{}")
-        self.assertIn("pulled 1 files, 8 B; skipped 2", self.command().stdout)
+        self.assertIn("pulled 1 file, 8 B; skipped 2", self.command().stdout)
         said = json.loads(self.command("--json").stdout)
         self.assertEqual((said["copied"], said["skipped"]), (0, 3))
 
