@@ -101,7 +101,7 @@ TEST_CASE("huge pages that come at once stay, a late one now and then included",
 
 TEST_CASE("where huge pages come late the rest is in small ones, and that is said once",
           "[fresh_pages]") {
-  const std::uint64_t takes_ns = GENERATE(5'000'000, 2'500'000, 1'200'000);
+  const std::uint64_t takes_ns = GENERATE(5'000'000U, 2'500'000U, 1'200'000U);
   PretendedSystem system;
   const auto arena = Arena::reserve(64 * kMiB);
   REQUIRE(arena);

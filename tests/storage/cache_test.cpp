@@ -24,7 +24,8 @@ CacheKey key_for(const std::string& uri, std::uint64_t size, const std::string& 
   return {cache_identity("https://store.example", uri, ""), uri, etag, size};
 }
 
-std::unique_ptr<WeightCache> open_cache(const fs::path& folder, std::uint64_t limit_bytes = 0,
+// With a size, so that it does not matter how full the disk is.
+std::unique_ptr<WeightCache> open_cache(const fs::path& folder, std::uint64_t limit_bytes = kGiB,
                                         std::uint64_t queue_bytes = 64 * kMiB) {
   auto cache = WeightCache::open({folder.string(), limit_bytes}, queue_bytes);
   if (!cache) FAIL(cache.error().line());
@@ -39,7 +40,7 @@ std::string_view text_at(const std::vector<std::byte>& bytes, std::uint64_t offs
 
 // All of it, by a cache that ends before this returns.
 void fill(const fs::path& folder, const CacheKey& key, const std::vector<std::byte>& bytes,
-          std::uint64_t limit_bytes = 0) {
+          std::uint64_t limit_bytes = kGiB) {
   const auto cache = open_cache(folder, limit_bytes);
   cache->write(cache->entry(key), 0, bytes);
 }
