@@ -42,7 +42,8 @@ class Cache(unittest.TestCase):
 
     def streamer(self, *arguments, code=0, env=None):
         environment = {"PATH": os.environ["PATH"], "HOME": os.path.dirname(self.folder),
-                       "STREAMER_CACHE_WEIGHTS": self.folder + ":1GiB", **self.store.variables(), **(env or {})}
+                       "STREAMER_CACHE_WEIGHTS": self.folder + ":1GiB",
+                       **self.store.variables(), **(env or {})}
         done = subprocess.run([STREAMER, *arguments], env=environment, capture_output=True, text=True,
                               timeout=60)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
