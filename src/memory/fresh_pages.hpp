@@ -4,8 +4,7 @@
 //
 // In a virtual machine whose host takes back free memory, it takes back whole free huge pages, and
 // a touch then waits for the host: 2.2 CPU-s/GB were measured, where small pages, which come from
-// memory that was never given to the host, cost 0.3, and huge pages that are there 0.05. Where
-// memory must be compacted first it is the same.
+// pieces that the host did not take, cost 0.3, and huge pages that are there 0.05.
 
 #include <atomic>
 #include <cstddef>

@@ -107,6 +107,11 @@ TEST_CASE("a consumer that waits gives memory to what readers will write, and to
     ++pages;
   CHECK(pages == admitted / kHugePageBytes);
   CHECK(resident_bytes() == pages * kHugePageBytes);
+  // A reader that comes first does it itself.
+  REQUIRE(landing.admits(landing.plan().chunks()[6]));
+  const Place place = landing.plan().items()[1].place;
+  static_cast<void>(landing.room_at(place, kHugePageBytes));
+  CHECK(resident_bytes() > pages * kHugePageBytes);
 }
 
 TEST_CASE("an item without bytes is ready from the start", "[landing]") {

@@ -53,8 +53,7 @@ def parse():
         help="the folder with our Python packages, in python and in runai/python; this tree's")
     add("--python", default=sys.executable, help="the interpreter that the peers are installed for")
     add("--congestion", default="cubic", help="how the server's connections are controlled; cubic, "
-        "Linux's default. bbr paces them by a timer, which in a virtual machine costs the client's "
-        "cores more than the bytes")
+        "Linux's default. bbr paces them by timers, of which much runs on the client's cores")
     add("--back", type=float, help="GB of memory that are touched before each measurement; 0 for "
         "none; thrice the model and 1, if that is free")
     add("--timeout", type=float, default=600, help="seconds for one measurement")
