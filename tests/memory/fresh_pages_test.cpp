@@ -10,6 +10,7 @@
 #include <fstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.hpp"
@@ -44,6 +45,17 @@ class PretendedSystem : public System {
   PretendedSystem(const PretendedSystem&) = delete;
   PretendedSystem& operator=(const PretendedSystem&) = delete;
   ~PretendedSystem() { system_now = nullptr; }
+};
+
+// Memory whose pages the pretended system makes.
+struct Memory {
+  explicit Memory(std::uint64_t bytes)
+      : arena(*Arena::reserve(bytes)), fresh(arena.data(), arena.bytes(), 0, &populate) {}
+  std::byte* page(std::uint64_t number) const { return arena.data() + number * kHugePageBytes; }
+
+  PretendedSystem system;
+  const Arena arena;
+  FreshPages fresh;
 };
 
 // The flags of the mapping that the address is in.
@@ -89,65 +101,53 @@ TEST_CASE("each page of fresh memory is populated once", "[fresh_pages]") {
 }
 
 TEST_CASE("huge pages that come at once stay, a late one now and then included", "[fresh_pages]") {
-  PretendedSystem system;
-  const auto arena = Arena::reserve(512 * kMiB);
-  REQUIRE(arena);
-  FreshPages fresh(arena->data(), arena->bytes(), 0, &populate);
+  Memory memory(512 * kMiB);
   for (std::uint64_t page = 0; page < 256; ++page) {
-    system.takes_ns = page % 8 == 7 ? 3'000'000 : 100'000;
-    CHECK_FALSE(fresh.touch(arena->data() + page * kHugePageBytes, 1));
+    memory.system.takes_ns = page % 8 == 7 ? 3'000'000 : 100'000;
+    CHECK_FALSE(memory.fresh.touch(memory.page(page), 1));
   }
-  CHECK(flags_at(arena->data()).find(" nh ") == std::string::npos);
+  CHECK(flags_at(memory.arena.data()).find(" nh ") == std::string::npos);
 }
 
 TEST_CASE("where huge pages come late the rest is in small ones, and that is said once",
           "[fresh_pages]") {
   const std::uint64_t takes_ns = GENERATE(5'000'000U, 2'500'000U, 1'200'000U);
-  PretendedSystem system;
-  const auto arena = Arena::reserve(64 * kMiB);
-  REQUIRE(arena);
-  FreshPages fresh(arena->data(), arena->bytes(), 0, &populate);
-  system.takes_ns = takes_ns;
+  Memory memory(64 * kMiB);
+  memory.system.takes_ns = takes_ns;
   std::uint64_t late = 0;
-  while (!fresh.touch(arena->data() + late * kHugePageBytes, 1))
+  while (!memory.fresh.touch(memory.page(late), 1))
     REQUIRE(++late < 16);
   CHECK(late * takes_ns < 10'000'000);  // what finding it out may cost
-  CHECK(flags_at(arena->data()).find(" nh ") != std::string::npos);
-  CHECK(flags_at(arena->data() + 64 * kMiB - 1).find(" nh ") != std::string::npos);
+  CHECK(flags_at(memory.arena.data()).find(" nh ") != std::string::npos);
+  CHECK(flags_at(memory.arena.data() + 64 * kMiB - 1).find(" nh ") != std::string::npos);
   for (std::uint64_t page = late; page < 32; ++page)
-    CHECK_FALSE(fresh.touch(arena->data() + page * kHugePageBytes, kHugePageBytes));
-  CHECK(system.calls == 32);
+    CHECK_FALSE(memory.fresh.touch(memory.page(page), kHugePageBytes));
+  CHECK(memory.system.calls == 32);
 }
 
 TEST_CASE("a system that cannot populate is asked once", "[fresh_pages]") {
-  PretendedSystem system;
-  system.can = false;
-  const auto arena = Arena::reserve(64 * kMiB);
-  REQUIRE(arena);
-  FreshPages fresh(arena->data(), arena->bytes(), 0, &populate);
+  Memory memory(64 * kMiB);
+  memory.system.can = false;
   for (std::uint64_t page = 0; page < 32; ++page)
-    CHECK_FALSE(fresh.touch(arena->data() + page * kHugePageBytes, 1));
-  CHECK(system.calls == 1);
+    CHECK_FALSE(memory.fresh.touch(memory.page(page), 1));
+  CHECK(memory.system.calls == 1);
 }
 
 TEST_CASE("many threads that touch the same memory populate each page once", "[fresh_pages]") {
-  PretendedSystem system;
-  const auto arena = Arena::reserve(256 * kMiB);
-  REQUIRE(arena);
-  FreshPages fresh(arena->data(), arena->bytes(), 0, &populate);
-  system.takes_ns = 2'000'000;
+  Memory memory(256 * kMiB);
+  memory.system.takes_ns = 2'000'000;
   std::atomic<int> turned{0};
   std::vector<std::thread> threads;
   for (std::uint64_t i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
-      for (std::uint64_t at = i * 64 * kKiB; at < arena->bytes(); at += 256 * kKiB)
-        turned += fresh.touch(arena->data() + at, 64 * kKiB) ? 1 : 0;
+      for (std::uint64_t at = i * 64 * kKiB; at < memory.arena.bytes(); at += 256 * kKiB)
+        turned += memory.fresh.touch(memory.arena.data() + at, 64 * kKiB) ? 1 : 0;
     });
   }
   for (std::thread& thread : threads)
     thread.join();
   CHECK(turned == 1);
-  CHECK(system.calls == 128);
+  CHECK(memory.system.calls == 128);
 }
 
 TEST_CASE("touching an arena keeps what is in it", "[fresh_pages]") {
