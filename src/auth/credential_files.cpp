@@ -30,7 +30,7 @@ std::string home_directory(const Environment& environment) {
 Result<std::string> read_small_file(const std::string& path, std::size_t most_bytes) {
   // O_NONBLOCK: a FIFO in the file's place must not block.
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) return os_failure("opening the file", errno).at(path);
+  if (!fd) return os_failure("open the file", errno).at(path);
   struct stat info {};
   if (::fstat(fd.get(), &info) == 0 && S_ISDIR(info.st_mode))
     return Error(ErrorKind::invalid_argument, "it is a directory").at(path);
@@ -42,7 +42,7 @@ Result<std::string> read_small_file(const std::string& path, std::size_t most_by
   for (;;) {
     const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return os_failure("reading the file", errno).at(path);
+    if (got < 0) return os_failure("read the file", errno).at(path);
     if (got == 0) return text;
     text.append(buffer.data(), static_cast<std::size_t>(got));
     if (text.size() > most_bytes) {
@@ -57,7 +57,7 @@ Result<std::string> read_small_file(const std::string& path, std::size_t most_by
 Result<void> replace_private_file(const std::string& path, std::string_view text) {
   std::string other = path + ".XXXXXX";
   const UniqueFd fd(::mkostemp(other.data(), O_CLOEXEC));  // mode 0600
-  if (!fd) return os_failure("making a file beside it", errno).at(path);
+  if (!fd) return os_failure("create a file beside it", errno).at(path);
   const auto fail = [&](const char* what) {
     Error error = os_failure(what, errno).at(path);
     ::unlink(other.c_str());
@@ -66,10 +66,10 @@ Result<void> replace_private_file(const std::string& path, std::string_view text
   while (!text.empty()) {
     const ssize_t put = ::write(fd.get(), text.data(), text.size());
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return fail("writing the file");
+    if (put < 0) return fail("write the file");
     text.remove_prefix(static_cast<std::size_t>(put));
   }
-  if (::rename(other.c_str(), path.c_str()) != 0) return fail("giving the file its name");
+  if (::rename(other.c_str(), path.c_str()) != 0) return fail("rename the file");
   return {};
 }
 

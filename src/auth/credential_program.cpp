@@ -26,7 +26,7 @@ class Child {
  public:
   static Result<Child> start(const Program& program) {
     std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return os_failure("making a pipe", errno);
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return os_failure("create a pipe", errno);
     Child child;
     child.output_ = UniqueFd(ends[0]);
     const UniqueFd write_end(ends[1]);
@@ -58,7 +58,7 @@ class Child {
     posix_spawnattr_destroy(&attributes);
     if (failure != 0) {
       child.pid_ = -1;
-      return os_failure(fmt::format("running {} ({})", program.name, program.words[0]), failure);
+      return os_failure(fmt::format("run {} ({})", program.name, program.words[0]), failure);
     }
     return child;
   }

@@ -31,7 +31,7 @@ Result<T> call_apart(std::function<T()> call, std::string_view doing) {
   };
   const auto shared = std::make_shared<Shared>();
   shared->done = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!shared->done) return os_failure("making an eventfd", errno);
+  if (!shared->done) return os_failure("create an eventfd", errno);
   auto thread = Thread::start("streamer-apart", [shared, call = std::move(call)] {
     static_cast<void>(fits_in_memory([&] {
       T made = call();

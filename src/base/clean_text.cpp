@@ -304,8 +304,9 @@ void find_named(std::string_view text, Spans& spans) {
 
 // Schemes whose keys may contain a '?'.
 bool is_object_scheme(std::string_view scheme) {
-  constexpr std::array<std::string_view, 10> kObjectSchemes = {
-      "s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "file", "hf"};
+  constexpr std::array<std::string_view, 14> kObjectSchemes = {
+      "s3",  "s3a",  "s3n",   "gs",   "gcs",   "az",   "azure",
+      "adl", "abfs", "abfss", "wasb", "wasbs", "file", "hf"};
   return std::find(kObjectSchemes.begin(), kObjectSchemes.end(), to_lower(scheme)) !=
          kObjectSchemes.end();
 }

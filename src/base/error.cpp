@@ -99,7 +99,8 @@ constexpr OsErrorRow kOsErrors[] = {
 
 Error os_failure(std::string_view what, int os_error) {
   ErrorKind kind = ErrorKind::io;
-  std::string message = fmt::format("{}: {}", what, std::generic_category().message(os_error));
+  std::string message =
+      fmt::format("cannot {}: {}", what, std::generic_category().message(os_error));
   for (const OsErrorRow& row : kOsErrors) {
     if (row.os_error != os_error) continue;
     kind = row.kind;

@@ -65,8 +65,8 @@ class [[nodiscard]] Error {
   std::unique_ptr<ErrorFields> fields_;
 };
 
-// An error from a failed system call: the kind follows errno, the message is
-// "what: strerror(errno)" and, where one is known, a hint.
+// An error from a failed system call, for what it was made ("open the file"): the kind follows
+// errno, the message is "cannot WHAT: strerror(errno)" and, where one is known, a hint.
 Error os_failure(std::string_view what, int os_error);
 
 }  // namespace streamer::core::inline base

@@ -36,7 +36,7 @@ Operation::Operation() : generation_(fork_generation()) {}
 
 Result<void> Operation::open(std::optional<Milliseconds> timeout) {
   wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake_) return os_failure("making an eventfd", errno);
+  if (!wake_) return os_failure("create an eventfd", errno);
   if (timeout) {
     timeout_ = *timeout;
     deadline_ = std::chrono::steady_clock::now() + *timeout;
@@ -142,7 +142,7 @@ Result<bool> wait_readable(int fd, SteadyTime until, std::string_view doing) {
     // A negative descriptor is left out.
     std::array<pollfd, 2> entries{{{fd, POLLIN, 0}, {work_fd(), POLLIN, 0}}};
     const int ready = ::ppoll(entries.data(), entries.size(), &wait, nullptr);
-    if (ready < 0 && errno != EINTR) return os_failure("waiting", errno);
+    if (ready < 0 && errno != EINTR) return os_failure("poll", errno);
     if (ready > 0 && entries[0].revents != 0) return true;
   }
 }

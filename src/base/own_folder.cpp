@@ -20,7 +20,7 @@ Result<UniqueFd> open_own_folder(int parent, const std::string& name, const std:
     const bool is_link = !use.may_be_link &&
                          ::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
                          S_ISLNK(status.st_mode);
-    if (!is_link) return os_failure(fmt::format("opening {}", use.what), failure).at(path);
+    if (!is_link) return os_failure(fmt::format("open {}", use.what), failure).at(path);
     return Error(ErrorKind::permission_denied,
                  fmt::format("{} is a symbolic link, which may lead out of the cache; remove it, "
                              "or set {} to another folder",
@@ -29,7 +29,7 @@ Result<UniqueFd> open_own_folder(int parent, const std::string& name, const std:
   }
   struct stat status {};
   if (::fstat(folder.get(), &status) != 0)
-    return os_failure(fmt::format("asking about {}", use.what), errno).at(path);
+    return os_failure(fmt::format("stat {}", use.what), errno).at(path);
   const uid_t mine = ::geteuid();
   if (status.st_uid != mine && status.st_uid != 0) {
     return Error(ErrorKind::permission_denied,

@@ -35,7 +35,7 @@ Result<Thread> Thread::start(std::string name, std::function<void()> body) {
   const int os_error = pthread_create(&id, nullptr, run, start.get());
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (os_error != 0) {
-    return os_failure("starting the thread " + start->name +
+    return os_failure("start the thread " + start->name +
                           " (its limits: ulimit -u, and pids.max of the control group)",
                       os_error);
   }

@@ -28,7 +28,7 @@ class WakeFd {
  public:
   Result<void> open() {
     fd_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!fd_) return os_failure("making an eventfd", errno);
+    if (!fd_) return os_failure("create an eventfd", errno);
     return {};
   }
 

@@ -44,7 +44,7 @@ bool is_named(int folder, const char* name, int fd) {
 
 Result<void> lock(int fd) {
   while (::flock(fd, LOCK_EX) != 0) {
-    if (errno != EINTR) return os_failure("locking a file", errno);
+    if (errno != EINTR) return os_failure("lock a file", errno);
   }
   return {};
 }
@@ -83,7 +83,7 @@ Result<PartialFile> PartialFile::make(int folder, mode_t mode) {
     }
     // The errors of file systems and kernels that do not support it.
     if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT)
-      return os_failure("making a file", errno);
+      return os_failure("create a file", errno);
   }
   return make_named(folder, mode);
 }
@@ -97,7 +97,7 @@ Result<PartialFile> PartialFile::make_named(int folder, mode_t mode) {
         ::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
     if (!file.fd_) {
       if (errno == EEXIST && attempt < 100) continue;
-      return os_failure("making a file", errno);
+      return os_failure("create a file", errno);
     }
     TRY(lock(file.fd_.get()));
     // Until it was locked, another process may have removed it as a leftover.
@@ -113,7 +113,7 @@ Result<void> PartialFile::write(std::span<const std::byte> bytes) {
     TRY(still_wanted("writing the file"));
     const ssize_t wrote = ::write(fd_.get(), bytes.data(), std::min(bytes.size(), kWriteBytes));
     if (wrote < 0 && errno == EINTR) continue;
-    if (wrote < 0) return os_failure("writing the file", errno);
+    if (wrote < 0) return os_failure("write the file", errno);
     bytes = bytes.subspan(static_cast<std::size_t>(wrote));
     written_ += static_cast<std::uint64_t>(wrote);
   }
@@ -126,14 +126,14 @@ Result<void> PartialFile::write(std::span<const std::byte> bytes) {
 
 Result<void> PartialFile::clear() {
   if (::ftruncate(fd_.get(), 0) != 0 || ::lseek(fd_.get(), 0, SEEK_SET) != 0)
-    return os_failure("starting the file over", errno);
+    return os_failure("truncate the file", errno);
   written_ = 0;
   return {};
 }
 
 Result<void> PartialFile::become(const std::string& name) {
   TRY(still_wanted("about to give the file its name"));
-  if (::fsync(fd_.get()) != 0) return os_failure("writing the file to disk", errno);
+  if (::fsync(fd_.get()) != 0) return os_failure("write the file to disk", errno);
   return take_name(name);
 }
 
@@ -141,17 +141,17 @@ Result<void> PartialFile::take_name(const std::string& name) {
   const std::string self = path_of(fd_.get());
   for (int attempt = 0; partial_name_.empty(); ++attempt) {
     if (::linkat(AT_FDCWD, self.c_str(), folder_, name.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
-    if (errno != EEXIST) return os_failure("giving the file its name", errno);
+    if (errno != EEXIST) return os_failure("name the file", errno);
     // A link replaces nothing, but a rename does.
     std::string partial = random_name();
     if (::linkat(AT_FDCWD, self.c_str(), folder_, partial.c_str(), AT_SYMLINK_FOLLOW) == 0) {
       partial_name_ = std::move(partial);
     } else if (errno != EEXIST || attempt == 100) {
-      return os_failure("giving the file a name", errno);
+      return os_failure("name the file", errno);
     }
   }
   if (::renameat(folder_, partial_name_.c_str(), folder_, name.c_str()) != 0)
-    return os_failure("giving the file its name", errno);
+    return os_failure("name the file", errno);
   partial_name_.clear();
   return {};
 }

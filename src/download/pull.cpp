@@ -44,20 +44,19 @@ bool matches(const std::vector<std::string>& patterns, const WantedFile& wanted)
 // link on the way ends it, because it could lead anywhere.
 Result<UniqueFd> open_parent(int root, std::string_view path, mode_t folder_mode) {
   UniqueFd folder(::openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder) return os_failure("opening the folder", errno);
+  if (!folder) return os_failure("open the folder", errno);
   for (;;) {
     const std::size_t slash = path.find('/');
     if (slash == std::string_view::npos) return folder;
     const std::string name(path.substr(0, slash));
     path.remove_prefix(slash + 1);
     if (::mkdirat(folder.get(), name.c_str(), folder_mode) != 0 && errno != EEXIST)
-      return os_failure("making the folder " + name, errno);
+      return os_failure("create the folder " + name, errno);
     UniqueFd below(
         ::openat(folder.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!below) {
       return os_failure(
-          fmt::format("\"{}\" is in the way: it is not a folder, or it is a symbolic link", name),
-          errno);
+          fmt::format("enter \"{}\", which is not a folder or is a symbolic link", name), errno);
     }
     folder = std::move(below);
   }
@@ -267,11 +266,11 @@ Result<PullOutcome> pull_files(Stores& stores, const std::vector<WantedFile>& wa
                                const std::string& folder, const PullTarget& target) {
   std::error_code failure;
   std::filesystem::create_directories(std::filesystem::path(folder).parent_path(), failure);
-  if (failure) return os_failure("making the folder that it is in", failure.value()).at(folder);
+  if (failure) return os_failure("create the folder that it is in", failure.value()).at(folder);
   if (::mkdir(folder.c_str(), target.folder_mode) != 0 && errno != EEXIST)
-    return os_failure("making the folder", errno).at(folder);
+    return os_failure("create the folder", errno).at(folder);
   const UniqueFd root(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!root) return os_failure("opening the folder", errno).at(folder);
+  if (!root) return os_failure("open the folder", errno).at(folder);
   remove_leftovers(root.get());
   Puller puller(stores, root.get(), folder, target);
   puller.announce(wanted);

@@ -113,12 +113,12 @@ Result<ModelFolder> open_model(const std::string& path) {
   const std::string cache = path.substr(0, slash);
   std::error_code failure;
   fs::create_directories(cache, failure);
-  if (failure) return os_failure("making the folder", failure.value()).at(cache);
+  if (failure) return os_failure("create the folder", failure.value()).at(cache);
   const UniqueFd parent(::open(cache.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent) return os_failure("opening the folder", errno).at(cache);
+  if (!parent) return os_failure("open the folder", errno).at(cache);
   const std::string name = path.substr(slash + 1);
   if (::mkdirat(parent.get(), name.c_str(), kFolderMode) != 0 && errno != EEXIST)
-    return os_failure("making the folder", errno).at(path);
+    return os_failure("create the folder", errno).at(path);
   return ModelFolder{TRY(open_own_folder(parent.get(), name, path, kSnapshot)), path};
 }
 
@@ -141,7 +141,7 @@ class IncomingFolder {
     // An existing one is not complete.
     fs::remove_all(folder, failure);
     if (!failure) fs::rename(path_, folder, failure);
-    if (failure) return os_failure("giving the folder its name", failure.value()).at(folder);
+    if (failure) return os_failure("rename the folder", failure.value()).at(folder);
     return {};
   }
 
@@ -177,7 +177,7 @@ Result<bool> pull_version(Stores& stores, const std::vector<WantedFile>& wanted,
       std::equal(pulled.files.begin(), pulled.files.end(), wanted.begin(), is_that_version);
   if (!is_as_listed) return false;
   const UniqueFd files(::open(incoming.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!files) return os_failure("opening the folder", errno).at(incoming.path());
+  if (!files) return os_failure("open the folder", errno).at(incoming.path());
   TRY(write_digests(model.fd.get(), digests_of(version), files.get(), wanted, kFileMode));
   TRY(incoming.become(model.path + "/" + version));
   return true;

@@ -74,12 +74,12 @@ std::string holder_of(int lock) {
 Result<UniqueFd> lock_folder(int folder, const std::string& path) {
   const std::string lock_path = path + "/.lock";
   UniqueFd lock(::openat(folder, ".lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!lock) return os_failure("opening the lock", errno).at(lock_path);
+  if (!lock) return os_failure("open the lock", errno).at(lock_path);
   const SteadyTime began = std::chrono::steady_clock::now();
   SteadyTime warn_at = began + kWarnAfter;
   while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR)
-      return os_failure("taking the lock", errno).at(lock_path);
+      return os_failure("take the lock", errno).at(lock_path);
     const SteadyTime now = std::chrono::steady_clock::now();
     auto waited = pause_for(kLookEvery, "waiting for the lock");
     if (!waited) {

@@ -64,7 +64,7 @@ Error truncated(const Chunk& chunk, const OpenFile& file, std::uint64_t end) {
 }
 
 Error read_failure(const Chunk& chunk, const OpenFile& file, int os_error) {
-  return os_failure("reading the file", os_error)
+  return os_failure("read the file", os_error)
       .at(file.object->uri.text(), {chunk.offset, chunk.size});
 }
 

@@ -91,7 +91,7 @@ Result<std::unique_ptr<MappedFile>> MappedFile::map(const Object& object, ByteRa
   void* const data =
       ::mmap(nullptr, mapped->bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
              mapped->file_.get(), static_cast<off_t>(mapped->begin_));
-  if (data == MAP_FAILED) return cannot_map("mapping it", errno);
+  if (data == MAP_FAILED) return cannot_map("map it", errno);
   mapped->data_ = static_cast<std::byte*>(data);
   if (!probe.uncached_bytes) {
     probe.uncached_bytes = TRY(few_uncached_bytes(
@@ -121,7 +121,7 @@ Result<void> MappedFile::take_lease(pid_t told) {
   // Before the lease: a signal to a thread that does not expect it would end the process.
   const f_owner_ex owner{F_OWNER_TID, told};
   if (::fcntl(file_.get(), F_SETOWN_EX, &owner) != 0)
-    return cannot_map("choosing who is told about its lease", errno);
+    return cannot_map("choose who is told about its lease", errno);
   if (::fcntl(file_.get(), F_SETLEASE, F_RDLCK) == 0) return {};
   switch (errno) {
     case EAGAIN:
@@ -129,7 +129,7 @@ Result<void> MappedFile::take_lease(pid_t told) {
     case EACCES:
       return cannot_map("it belongs to another user, so nobody can be kept from changing it");
     default:
-      return cannot_map("taking a lease on it", errno);
+      return cannot_map("take a lease on it", errno);
   }
 }
 
@@ -193,8 +193,7 @@ Result<void> MappedFile::move_pages(std::uint64_t first, std::uint64_t count, bo
   std::byte* const place = data_ + first * kPageBytes;
   void* const fresh =
       ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (fresh == MAP_FAILED)
-    return os_failure("making room for tensors of a file that changes", errno);
+  if (fresh == MAP_FAILED) return os_failure("make room for tensors of a file that changes", errno);
   if (from_file) {
     // Shorter than it was: the caller finds out.
     auto* to = static_cast<std::byte*>(fresh);
@@ -205,7 +204,7 @@ Result<void> MappedFile::move_pages(std::uint64_t first, std::uint64_t count, bo
       if (got < 0) {
         const int os_error = errno;
         ::munmap(fresh, size);
-        return os_failure("reading", os_error);
+        return os_failure("read the file", os_error);
       }
       if (got == 0) break;
       done += static_cast<std::uint64_t>(got);
@@ -217,7 +216,7 @@ Result<void> MappedFile::move_pages(std::uint64_t first, std::uint64_t count, bo
   if (::mremap(fresh, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place) == MAP_FAILED) {
     const int os_error = errno;
     ::munmap(fresh, size);
-    return os_failure("moving tensors of a file that changes", os_error);
+    return os_failure("move tensors of a file that changes", os_error);
   }
   return {};
 }

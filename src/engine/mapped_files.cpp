@@ -209,7 +209,7 @@ Result<void> MappedFiles::start_thread() {
   sigemptyset(&lease_breaks);
   sigaddset(&lease_breaks, SIGIO);
   signals_ = UniqueFd(::signalfd(-1, &lease_breaks, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!signals_) return os_failure("making a signalfd", errno);
+  if (!signals_) return os_failure("create a signalfd", errno);
   TRY(wake_.open());
   thread_ = TRY(Thread::start("streamer-map", [this] { run(); }));
   std::uint32_t id = 0;

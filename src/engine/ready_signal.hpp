@@ -65,7 +65,7 @@ class ReadySignal {
   Result<int> fd() {
     if (!fd_) {
       UniqueFd made(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-      if (!made) return os_failure("making an eventfd", errno);
+      if (!made) return os_failure("create an eventfd", errno);
       fd_ = std::move(made);
       make_readable();
     }

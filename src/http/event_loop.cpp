@@ -187,7 +187,7 @@ Result<std::unique_ptr<EventLoop>> EventLoop::make(std::uint32_t idle_connection
   std::unique_ptr<EventLoop> loop(new EventLoop);
   loop->generation_ = fork_generation();
   loop->epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
-  if (!loop->epoll_) return os_failure("making an epoll", errno);
+  if (!loop->epoll_) return os_failure("create an epoll", errno);
   CURLM* const multi = curl_multi_init();
   loop->multi_ = multi;
   loop->share_ = curl_share_init();
@@ -238,7 +238,7 @@ Result<void> EventLoop::expect(int fd) {
   event.events = EPOLLIN;
   event.data.fd = fd;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
-    return os_failure("watching an eventfd", errno);
+    return os_failure("watch an eventfd", errno);
   return {};
 }
 

@@ -58,6 +58,10 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   if (const std::size_t mark = text.find("://"); mark != std::string_view::npos) {
     scheme = to_lower(text.substr(0, mark));
     rest = text.substr(mark + 3);
+  } else if (const std::string all = to_lower(text);
+             all.starts_with("http:/") || all.starts_with("http/") || all.starts_with("https:/") ||
+             all.starts_with("https/")) {
+    return bad_endpoint(text, "a colon and two slashes must follow its scheme");
   }
   if (scheme != "https" && scheme != "http")
     return bad_endpoint(text, "its scheme is neither https nor http");

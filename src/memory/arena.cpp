@@ -77,7 +77,7 @@ Result<Arena> Arena::reserve(std::uint64_t bytes, Promise promise) {
     data = map(wanted, promise);
   }
   if (data == MAP_FAILED) {
-    return os_failure(fmt::format("reserving {} of host memory for a load", format_bytes(wanted)),
+    return os_failure(fmt::format("reserve {} of host memory for a load", format_bytes(wanted)),
                       errno);
   }
   arena.data_ = data;

@@ -63,13 +63,13 @@ Result<UniqueFd> open_file(const std::string& path, int flags) {
   for (;;) {
     UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags));
     if (fd) return fd;
-    if (errno != EINTR) return os_failure("opening the file", errno).at(path);
+    if (errno != EINTR) return os_failure("open the file", errno).at(path);
   }
 }
 
 Result<FileVersion> version_of_open(int fd, const std::string& path) {
   struct stat status {};
-  if (::fstat(fd, &status) != 0) return os_failure("asking about the file", errno).at(path);
+  if (::fstat(fd, &status) != 0) return os_failure("stat the file", errno).at(path);
   if (S_ISREG(status.st_mode)) return version_of(status);
   const std::string_view what = S_ISDIR(status.st_mode) ? "a directory" : "not a regular file";
   return Error(ErrorKind::invalid_argument, fmt::format("it is {}; a file is needed", what))
@@ -138,7 +138,7 @@ Result<UniqueFd> open_pinned(const Object& object, int extra_flags) {
   // systems that always wait.
   const int flags = ::fcntl(fd.get(), F_GETFL);
   if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) {
-    return os_failure("setting the file's flags", errno).at(object.uri.text());
+    return os_failure("set the file's flags", errno).at(object.uri.text());
   }
   return fd;
 }
@@ -160,7 +160,7 @@ Result<Opened> FileStore::open(const Uri& uri, std::uint64_t first_bytes) {
 Result<bool> FileStore::is_folder(const Uri& uri) {
   struct stat status {};
   if (::stat(uri.path().c_str(), &status) != 0) {
-    return os_failure("looking for it", errno).at(uri.text());
+    return os_failure("find it", errno).at(uri.text());
   }
   return S_ISDIR(status.st_mode);
 }
@@ -168,13 +168,13 @@ Result<bool> FileStore::is_folder(const Uri& uri) {
 Result<void> FileStore::list_into(const Uri& folder_uri, ListDepth depth,
                                   std::vector<Entry>& entries) {
   const std::unique_ptr<DIR, CloseFolder> folder(::opendir(folder_uri.path().c_str()));
-  if (!folder) return os_failure("listing the directory", errno).at(folder_uri.text());
+  if (!folder) return os_failure("list the directory", errno).at(folder_uri.text());
   for (;;) {
     TRY(still_wanted("listing the directory").at(folder_uri.text()));
     errno = 0;
     const dirent* const read = ::readdir(folder.get());
     if (read == nullptr && errno != 0)
-      return os_failure("listing the directory", errno).at(folder_uri.text());
+      return os_failure("list the directory", errno).at(folder_uri.text());
     if (read == nullptr) return {};
     const std::string_view name = read->d_name;
     if (name == "." || name == "..") continue;
@@ -207,13 +207,13 @@ Result<std::vector<Entry>> FileStore::list(const Uri& uri, ListDepth depth) {
 
 Result<std::vector<BrokenEntry>> FileStore::broken_entries(const Uri& folder_uri) {
   const std::unique_ptr<DIR, CloseFolder> folder(::opendir(folder_uri.path().c_str()));
-  if (!folder) return os_failure("listing the directory", errno).at(folder_uri.text());
+  if (!folder) return os_failure("list the directory", errno).at(folder_uri.text());
   std::vector<BrokenEntry> broken;
   for (;;) {
     errno = 0;
     const dirent* const read = ::readdir(folder.get());
     if (read == nullptr && errno != 0)
-      return os_failure("listing the directory", errno).at(folder_uri.text());
+      return os_failure("list the directory", errno).at(folder_uri.text());
     if (read == nullptr) return broken;
     struct stat status {};
     if (::fstatat(::dirfd(folder.get()), read->d_name, &status, 0) == 0) continue;
@@ -234,7 +234,7 @@ Result<void> FileStore::read(const Object& object, ByteRange range, std::span<st
     const ssize_t got = ::pread(fd.get(), to.data() + done, range.size - done,
                                 static_cast<off_t>(range.offset + done));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return os_failure("reading the file", errno).at(object.uri.text(), range);
+    if (got < 0) return os_failure("read the file", errno).at(object.uri.text(), range);
     if (got == 0) {
       TRY(check_pinned(fd.get(), object));
       return Error(ErrorKind::io, "the file ended early").at(object.uri.text(), range);

@@ -58,8 +58,8 @@ Error not_hashed(const std::string& folder, std::string_view source) {
 
 Result<void> check_readable(const Sourced& path, std::string_view what) {
   if (::access(path.value.c_str(), R_OK) == 0) return {};
-  return os_failure(
-      fmt::format("the {} that {} names cannot be read: {}", what, path.source, path.value), errno);
+  return os_failure(fmt::format("read the {} that {} names, {}", what, path.source, path.value),
+                    errno);
 }
 
 // One of several is enough: often some of the named folders do not exist.

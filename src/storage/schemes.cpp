@@ -48,8 +48,9 @@ Result<const SchemeRow*> find_scheme(const Uri& uri) {
     known += fmt::format("{}{}", known.empty() ? "" : ", ", row.scheme);
   }
   return Error(ErrorKind::unsupported,
-               fmt::format("this version does not read {}:// URIs; it reads: {}", uri.scheme(),
-                           known))
+               fmt::format("this version does not read {}:// URIs; it reads: {}; a store with the "
+                           "interface of S3 is read as s3://BUCKET/KEY, with s3_endpoint set",
+                           uri.scheme(), known))
       .at(uri.text());
 }
 

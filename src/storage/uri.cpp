@@ -59,10 +59,31 @@ std::string_view without_secrets(std::string_view url) {
   return url.substr(0, url.find_first_of("?#"));
 }
 
+// abfss://container@account.dfs.core.windows.net/path, and the same with wasbs and a Blob host.
+bool is_hadoop_scheme(std::string_view scheme) {
+  return scheme == "abfs" || scheme == "abfss" || scheme == "wasb" || scheme == "wasbs";
+}
+
 std::string_view usual_scheme(std::string_view scheme) {
-  if (scheme == "s3a") return "s3";
-  if (scheme == "azure" || scheme == "adl" || scheme == "abfs" || scheme == "abfss") return "az";
+  if (scheme == "s3a" || scheme == "s3n") return "s3";
+  if (scheme == "gcs") return "gs";
+  if (scheme == "azure" || scheme == "adl" || is_hadoop_scheme(scheme)) return "az";
   return scheme;
+}
+
+// What to write instead of a path that a URI may have been meant by, such as "s3:/bucket/key";
+// empty if none was.
+std::string_view uri_for(std::string_view path) {
+  const std::string scheme = to_lower(path.substr(0, path.find(':')));
+  if (scheme.size() == path.size()) return {};
+  const std::string_view usual = usual_scheme(scheme);
+  if (usual == "file") return "file:///path, or the path alone";
+  if (usual == "s3") return "s3://bucket/key";
+  if (usual == "gs") return "gs://bucket/object";
+  if (usual == "az") return "az://container/blob";
+  if (usual == "hf") return "hf://organisation/model";
+  if (usual == "https" || usual == "http") return "https://host/path";
+  return {};
 }
 
 }  // namespace
@@ -72,15 +93,14 @@ class UriParser {
  public:
   // The literal form of a store's objects: everything after the first slash is the key.
   static Result<Uri> object(std::string_view text, std::string_view scheme, std::string_view rest) {
-    const std::size_t access_point =
-        scheme == "s3" || scheme == "s3a" ? access_point_bytes(rest) : 0;
+    const std::size_t access_point = usual_scheme(scheme) == "s3" ? access_point_bytes(rest) : 0;
     if (access_point != 0) return of_access_point(text, rest, access_point);
     const std::string_view bucket = rest.substr(0, rest.find('/'));
     if (bucket.empty()) return no_bucket(text);
     const std::string_view key = rest.substr(std::min(bucket.size() + 1, rest.size()));
     // hf://model@revision: a few old models have no organisation.
     const std::size_t at = scheme == "hf" ? std::string_view::npos : bucket.find('@');
-    if (at != std::string_view::npos && scheme.starts_with("abfs"))
+    if (at != std::string_view::npos && is_hadoop_scheme(scheme))
       return hadoop(text, scheme, bucket.substr(0, at), bucket.substr(at + 1), key);
     // Text before an @ may be a password: it is not shown.
     if (at != std::string_view::npos)
@@ -135,7 +155,6 @@ class UriParser {
     return uri;
   }
 
-  // abfss://container@account.dfs.core.windows.net/path.
   static Result<Uri> hadoop(std::string_view text, std::string_view scheme,
                             std::string_view container, std::string_view host,
                             std::string_view key) {
@@ -198,10 +217,8 @@ Result<Uri> parse_uri(std::string_view text) {
   const std::string scheme = scheme_of(text);
   // A path of the file system is bytes: everything it allows is allowed here.
   if (scheme.empty()) {
-    if (text.starts_with("file:")) return bad_uri(text, "write file:///path, or the path alone");
-    if (text.starts_with("s3:/") || text.starts_with("s3a:/"))
-      return bad_uri(text, "write s3://bucket/key, with two slashes");
-    if (text.starts_with("hf:/")) return bad_uri(text, "write hf://org/model, with two slashes");
+    if (const std::string_view meant = uri_for(text); !meant.empty())
+      return bad_uri(text, fmt::format("write {}", meant));
     return Uri("file", std::string(text));
   }
   const bool has_control = std::any_of(text.begin(), text.end(), [](char c) {

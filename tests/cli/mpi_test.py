@@ -211,7 +211,7 @@ class Mpi(unittest.TestCase):
 
         missing = ["load", os.path.join(self.folder, "nobody")]
         done = self.run_ranks(3, good, good, missing, options=self.TO_THE_END)
-        self.assertEqual(done.stderr.count("nobody: looking for it"), 3, done.stderr)
+        self.assertEqual(done.stderr.count("nobody: cannot find it"), 3, done.stderr)
         self.assertEqual(done.stderr.count("rank 2: "), 2)
 
     def test_another_checkpoint_on_one_rank(self):

@@ -206,7 +206,7 @@ TEST_CASE("endpoints are taken apart, or refused", "[http]") {
   for (const char* const bad :
        {"", "ftp://h", "http://", "http://u:secret@h", "http://h?x", "http://h:0", "http://h:99999",
         "http://h:x", "http://a b", "http://h/\x01", "http://[:80", "http://[::1", "http://[x]",
-        "http://h<b>"}) {
+        "http://h<b>", "http//h", "https:/h", "HTTP:/h:80"}) {
     INFO(bad);
     const auto parsed = parse_endpoint(bad);
     REQUIRE_FALSE(parsed);

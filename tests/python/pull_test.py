@@ -80,8 +80,8 @@ class Pull(unittest.TestCase):
         if done.returncode == 77 or "unshare" in done.stderr:
             self.skipTest("may not mount: " + done.stderr.strip())
         self.assertNotEqual(done.returncode, 0)
-        self.assertIn(f"{self.to}/sub/deep/big: writing the file: No space left on device; the file "
-                      "needs 3.00 MiB, and ", done.stderr)
+        self.assertIn(f"{self.to}/sub/deep/big: cannot write the file: No space left on device; the "
+                      "file needs 3.00 MiB, and ", done.stderr)
         self.assertIn("pull to another folder", done.stderr)
 
     def test_many_processes_pull_into_one_folder(self):

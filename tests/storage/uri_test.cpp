@@ -61,8 +61,9 @@ TEST_CASE("an object's key is literal", "[uri]") {
 
 TEST_CASE("URIs of objects that cannot be are refused", "[uri]") {
   for (const std::string& text :
-       {"s3://"s, "s3:///k"s, "s3:/b/k"s, "s3://user:secret@b/k"s, "s3://b:80/k"s, "s3://b/\xff"s,
-        "s3://b/" + std::string(1025, 'k'), "s3://b/a\tb"s, "s3://b/\x7f"s}) {
+       {"s3://"s, "s3:///k"s, "s3:/b/k"s, "S3:b/k"s, "gs:/b/k"s, "https:/h/k"s,
+        "s3://user:secret@b/k"s, "s3://b:80/k"s, "s3://b/\xff"s, "s3://b/" + std::string(1025, 'k'),
+        "s3://b/a\tb"s, "s3://b/\x7f"s}) {
     CAPTURE(text);
     const auto uri = parse_uri(text);
     REQUIRE_FALSE(uri);
@@ -85,6 +86,9 @@ TEST_CASE("URIs of Google and Azure, and their other names", "[uri]") {
     CHECK(uri->text() == "az://container/a%20b");
     CHECK(uri->host().empty());
   }
+  CHECK(parse_uri("gcs://bucket/a b")->text() == "gs://bucket/a b");
+  CHECK(parse_uri("wasbs://c@account.blob.core.windows.net/x")->host() ==
+        "account.blob.core.windows.net");
   const auto hadoop = parse_uri("abfss://c@account.dfs.core.windows.net/models/é x");
   REQUIRE(hadoop);
   CHECK(hadoop->scheme() == "az");

@@ -113,7 +113,7 @@ Result<CacheFolder> CacheFolder::open(const std::string& path) {
       struct stat status {};
       // Nothing may be made in some folders, although those below them are there.
       if (::stat(part.c_str(), &status) != 0)
-        return os_failure("making the folder of cached weights", failure).at(path);
+        return os_failure("create the folder of cached weights", failure).at(path);
     }
     if (slash != std::string::npos) ++slash;
   }
