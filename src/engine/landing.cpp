@@ -75,7 +75,8 @@ Landing::Landing(Plan plan, LoadMemory memory, std::uint64_t bandwidth_bytes_per
 Landing::~Landing() {
   if (!elastic_) return;
   // The next load starts in pages that are already resident, instead of touching new ones.
-  memory_.arena.leave_to_next(std::min(elastic_->touched_bytes(), memory_.elastic.most_kept_bytes));
+  memory_.arena.leave_to_next(
+      std::min(elastic_->touched_bytes(), memory_.elastic.first_ahead_bytes));
 }
 
 void Landing::has_slow_pages() {

@@ -291,12 +291,14 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
     plan = Plan::make(list, requests, layout);
     arena = Arena::reserve(plan.memories()[0].arena_bytes);
   }
-  LoadMemory memory{.arena = TRY(std::move(arena)),
-                    .devices = device_memories(plan, runtimes, settings),
-                    .elastic = {.first_ahead_bytes = sizes.ahead_bytes,
-                                .most_bytes = sizes.window_bytes,
-                                .most_kept_bytes = sizes.ahead_bytes},
-                    .mapped = std::move(mapped)};
+  LoadMemory memory{
+      .arena = TRY(std::move(arena)),
+      .devices = device_memories(plan, runtimes, settings),
+      .elastic = {.first_ahead_bytes = sizes.ahead_bytes,
+                  .most_bytes = sizes.window_bytes,
+                  // What a consumer frees at once is soon needed: fresh pages cost more.
+                  .most_kept_bytes = 2 * sizes.ahead_bytes},
+      .mapped = std::move(mapped)};
   auto* const made = LoadTensors::make(std::move(checkpoint), std::move(requests), std::move(plan),
                                        std::move(memory), settings.get(setting::kMaxBandwidth));
   // From here on a failure goes through ~Load(), which ends whatever has been started.
