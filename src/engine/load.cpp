@@ -85,18 +85,24 @@ std::vector<std::unique_ptr<DeviceMemory>> device_memories(const Plan& plan,
   return memories;
 }
 
-// Whether tensors of cached files may be views of them: nothing has to see their bytes on the way,
-// and nobody limits how much memory loads take, of which views are a part while they are looked at.
-bool may_map(const LoadSettings& settings, const LoadOptions& options,
-             const ProcessShare& process) {
+// Why tensors of cached files may not be views of them; empty if they may: nothing has to see their
+// bytes on the way, and nobody limits how much memory loads take, of which views are a part while
+// they are looked at.
+std::string_view why_not_mapped(const LoadSettings& settings, const LoadOptions& options,
+                                const ProcessShare& process) {
+  if (!settings.get(setting::kMapCached)) return "debug.map_cached is off";
+  if (settings.get(setting::kFileIo) != FileIo::automatic) return "file_io says how files are read";
+  if (settings.get(setting::kVerify)) return "every byte is verified on its way";
+  if (settings.get(setting::kMaxBandwidth) != 0 || process.is_capped())
+    return "max_bandwidth counts every byte on its way";
   const MemoryLimit::Mode limit = settings.get(setting::kMemoryLimit).mode;
-  const bool is_limited =
-      process.limits().memory_bytes != 0 ||
-      (limit != MemoryLimit::Mode::automatic && limit != MemoryLimit::Mode::unlimited);
-  return settings.get(setting::kMapCached) && settings.get(setting::kFileIo) == FileIo::automatic &&
-         !settings.get(setting::kVerify) && settings.get(setting::kMaxBandwidth) == 0 &&
-         !is_limited && options.host_allocator.allocate == nullptr && options.source == nullptr &&
-         options.pool == nullptr && !process.is_capped();
+  if (limit != MemoryLimit::Mode::automatic && limit != MemoryLimit::Mode::unlimited)
+    return "memory_limit counts views too";
+  if (process.limits().memory_bytes != 0) return "process_memory_limit counts views too";
+  if (options.host_allocator.allocate != nullptr) return "the program allocates the memory";
+  if (options.source != nullptr) return "ranks share what is read";
+  if (options.pool != nullptr) return "loads of one pool of readers take turns";
+  return {};
 }
 
 Result<void> check_order(const Integrity& integrity) {
@@ -257,7 +263,10 @@ Result<std::unique_ptr<Load>> Load::start(std::shared_ptr<const Checkpoint> chec
   }
   std::unique_ptr<MappedFiles> mapped;
   std::vector<std::uint64_t> origins;
-  if (from.files && may_map(settings, options, process)) {
+  if (const auto why_not = why_not_mapped(settings, options, process);
+      from.files && !why_not.empty()) {
+    sizes.decisions.push_back({"mapped files", "none", std::string(why_not)});
+  } else if (from.files) {
     std::string reason;
     mapped = MappedFiles::map(objects, list, requests, reason);
     if (mapped) origins = mapped->origins();

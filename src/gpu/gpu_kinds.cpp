@@ -62,8 +62,9 @@ Result<Device> parse_device(std::string_view text) {
     if (number && *number < kMostDevices)
       return Device{kind.number, static_cast<std::int32_t>(*number)};
   }
-  return Error(ErrorKind::invalid_argument,
-               fmt::format("no such device: \"{}\"; it may be host, or {}", text, known_kinds()));
+  return Error(
+      ErrorKind::invalid_argument,
+      fmt::format("no such device: \"{}\"; it may be host (or cpu), or {}", text, known_kinds()));
 }
 
 }  // namespace streamer::core::inline gpu

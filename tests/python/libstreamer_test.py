@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python package on real files: libstreamer_test.py SOURCE_ROOT (STREAMER_LIBRARY is set)"""
 import gc
+import importlib.util
 import os
 import pickle
 import signal
@@ -190,6 +191,14 @@ class Package(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "embed.weight"):
             libstreamer.load_into(Tied(), path)
 
+    def test_a_framework_that_is_unknown_or_missing_is_an_error_before_anything_is_read(self):
+        with self.assertRaisesRegex(ValueError, "framework is 'tf'; it may be torch, numpy, jax"):
+            libstreamer.load(self.path, framework="tf")
+        if importlib.util.find_spec("jax") is not None:
+            self.skipTest("jax is installed")
+        with self.assertRaisesRegex(ModuleNotFoundError, "needs the package jax, which is not inst"):
+            libstreamer.load(self.path, framework="jax")
+
     def test_what_credentials_raise_is_the_cause(self):
         class Vault(Exception):
             pass
@@ -212,6 +221,8 @@ class Package(unittest.TestCase):
                 body(settings=settings, credentials=refuse)
             self.assertIsInstance(caught.exception.__cause__, Vault)
             self.assertEqual(str(caught.exception.__cause__), "sealed")
+            self.assertEqual(str(caught.exception).count("; it raised Vault: sealed"), 1)
+            self.assertIn("; it raised Vault: sealed", caught.exception.message)
 
     def test_a_model_is_listed_as_it_is_opened(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ loader looks.
 import contextlib as _contextlib
 import ctypes as _ctypes
 import difflib as _difflib
+import importlib.util as _import_util
 import inspect as _inspect
 import os as _os
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
@@ -504,13 +505,12 @@ def _take_listing(listing) -> ModelListing:
 def _converter(framework):
     if framework is None:
         return lambda tensor: tensor
-    if framework == "torch":
-        return Tensor.torch
-    if framework == "numpy":
-        return Tensor.numpy
-    if framework == "jax":
-        return Tensor.jax
-    raise InvalidArgumentError(f"framework is {framework!r}; it may be torch, numpy, jax or None")
+    if framework not in ("torch", "numpy", "jax"):
+        raise InvalidArgumentError(f"framework is {framework!r}; it may be torch, numpy, jax or None")
+    if _import_util.find_spec(framework) is None:  # before anything is read
+        raise ModuleNotFoundError(f"framework={framework!r} needs the package {framework}, which is "
+                                  "not installed", name=framework)
+    return getattr(Tensor, framework)
 
 
 def _progress(progress, total):

@@ -79,8 +79,12 @@ def explain(error, *all_settings_used):
     """Makes an exception of a credentials callback the cause of the error that it led to."""
     for used in all_settings_used:
         failure = getattr(used, "failure", None)
-        if failure is not None and isinstance(error, AccessError):
-            error.__cause__ = failure
+        if failure is None or not isinstance(error, AccessError) or error.__cause__ is failure:
+            continue
+        error.__cause__ = failure
+        raised = f"; it raised {type(failure).__name__}: {failure}".splitlines()[0]
+        error.args = (str(error) + raised,)
+        error.message += raised
 
 
 @contextlib.contextmanager
