@@ -48,6 +48,7 @@ std::optional<Sourced> RemoteConfig::first_of(const SettingRow& row,
 namespace {
 
 constexpr std::size_t kMostCertificateBytes = 1024 * 1024;
+constexpr std::size_t kMostBundleBytes = 64 * 1024 * 1024;
 
 Error not_hashed(const std::string& folder, std::string_view source) {
   return Error(ErrorKind::invalid_argument,
@@ -60,6 +61,23 @@ Result<void> check_readable(const Sourced& path, std::string_view what) {
   if (::access(path.value.c_str(), R_OK) == 0) return {};
   return os_failure(fmt::format("read the {} that {} names, {}", what, path.source, path.value),
                     errno);
+}
+
+// libcurl would say of a file without certificates that the request could not be sent.
+Result<void> check_bundle(const Sourced& file) {
+  TRY(check_readable(file, "CA bundle"));
+  const std::string content = TRY(read_small_file(file.value, kMostBundleBytes));
+  if (content.find("-----BEGIN ") != std::string::npos &&
+      content.find("CERTIFICATE-----") != std::string::npos)
+    return {};
+  const bool is_der = content.starts_with("\x30\x82") || content.starts_with("\x30\x83");
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("the CA bundle that {} names, {}, contains no certificate in PEM; {}",
+                           file.source, file.value,
+                           is_der ? fmt::format("it may be DER: openssl x509 -inform der -in {} "
+                                                "-out FILE.pem",
+                                                file.value)
+                                  : "name a file with -----BEGIN CERTIFICATE----- in it"));
 }
 
 // One of several is enough: often some of the named folders do not exist.
@@ -86,6 +104,7 @@ Result<void> RemoteConfig::read_authorities(std::optional<Sourced> from_profile,
     TRY(check_readable(*path, "CA bundle"));
     std::error_code failure;
     if (!std::filesystem::is_directory(path->value, failure)) {
+      TRY(check_bundle(*path));
       tls.ca_file = path->value;
       return {};
     }
@@ -101,7 +120,7 @@ Result<void> RemoteConfig::read_authorities(std::optional<Sourced> from_profile,
     return {};
   }
   // OpenSSL's variables: each replaces one half of the system's authorities.
-  if (file) TRY(check_readable({*file, "SSL_CERT_FILE"}, "CA bundle"));
+  if (file) TRY(check_bundle({*file, "SSL_CERT_FILE"}));
   if (folders && !check_folders({*folders, "SSL_CERT_DIR"})) {
     log_line(LogLevel::warning,
              fmt::format("no certificate was found in SSL_CERT_DIR ({}): files there must be named "

@@ -99,6 +99,14 @@ TEST_CASE("authorities that cannot be used are named with whoever named them", "
   // OpenSSL passes over what is not hashed, and so do programs that set this for others.
   world.variables = {{"SSL_CERT_DIR", "/nowhere:" + world.path("plain")}};
   CHECK(world.read());
+  TlsWorld::run("openssl x509 -in " + world.path("one.crt") + " -outform der -out " +
+                world.path("one.der"));
+  world.variables = {{"AWS_CA_BUNDLE", world.path("one.der")}};
+  CHECK_THAT(world.refusal(), Catch::Contains("AWS_CA_BUNDLE names, " + world.path("one.der")) &&
+                                  Catch::Contains("no certificate in PEM; it may be DER: openssl"));
+  world.variables = {{"SSL_CERT_FILE", world.path("one.key")}};
+  CHECK_THAT(world.refusal(), Catch::Contains("SSL_CERT_FILE names") &&
+                                  Catch::Contains("-----BEGIN CERTIFICATE-----"));
 }
 
 TEST_CASE("every distribution's authorities are found where it keeps them", "[tls]") {
