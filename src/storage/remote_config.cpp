@@ -77,7 +77,7 @@ Result<void> check_bundle(const Sourced& file) {
                            is_der ? fmt::format("it may be DER: openssl x509 -inform der -in {} "
                                                 "-out FILE.pem",
                                                 file.value)
-                                  : "name a file with -----BEGIN CERTIFICATE----- in it"));
+                                  : "name a PEM file of certificates"));
 }
 
 // One of several is enough: often some of the named folders do not exist.

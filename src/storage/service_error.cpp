@@ -97,7 +97,17 @@ ErrorKind kind_of_status(int status) {
 }
 
 // For answers without a known code.
-std::string_view hint_of_kind(ErrorKind kind) {
+std::string hint_of_status(int status, ErrorKind kind, const ServiceError& error) {
+  if (status >= 300 && status < 400) {
+    if (error.redirect_to.empty())
+      return "this may be no store but a web server or a proxy; check the endpoint";
+    return fmt::format(
+        "it sends its readers to {}, which is not followed: if that is the store, it is the "
+        "endpoint to set; if not, a proxy answered in its place",
+        error.redirect_to);
+  }
+  if (status == 407)
+    return "the proxy asks who this is; put a user name and a password into its URL (HTTPS_PROXY)";
   switch (kind) {
     case ErrorKind::not_found:
       return "check the path and the endpoint";
@@ -109,6 +119,8 @@ std::string_view hint_of_kind(ErrorKind kind) {
       return "the store does not support this request";
     case ErrorKind::io:
       return "the store, or a proxy in front of it, failed; try again later";
+    case ErrorKind::invalid_argument:
+      return error.code.empty() ? "this may be no store of this kind; check the endpoint" : "";
     default:
       return "";
   }
@@ -127,6 +139,8 @@ ServiceError ServiceError::of(const HttpAnswer& answer) {
   for (const char* const name : {"x-amz-request-id", "x-guploader-uploadid", "x-ms-request-id"}) {
     if (error.request_id.empty()) error.request_id = answer.head.header_or_empty(name);
   }
+  if (const auto location = parse_url(answer.head.header_or_empty("location")))
+    error.redirect_to = location->origin;
   // Azure's answers to HEAD give the code only there.
   error.code = answer.head.header_or_empty("x-ms-error-code");
   std::string_view body = answer.body;
@@ -145,12 +159,12 @@ Error service_failure(const HttpRequest& request, int status, const ServiceError
                       std::span<const CodeRow> own) {
   ErrorFields fields;
   fields.kind = kind_of_status(status);
-  std::string_view hint;
+  std::string hint;
   if (const CodeRow* const row = find_row(own, error.code)) {
     fields.kind = row->kind;
     hint = row->hint;
   }
-  if (hint.empty()) hint = hint_of_kind(fields.kind);
+  if (hint.empty()) hint = hint_of_status(status, fields.kind, error);
   fields.http_status = status;
   fields.service_code = error.code;
   fields.request_id = error.request_id;

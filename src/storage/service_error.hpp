@@ -17,7 +17,8 @@ struct ServiceError {
   std::string code;  // "NoSuchKey"
   std::string message;
   std::string request_id;
-  std::string region;  // of S3: the right one
+  std::string region;       // of S3: the right one
+  std::string redirect_to;  // the origin that Location names, "https://host"
 
   // From an <Error> document and the headers of S3, Google and Azure; missing values are empty.
   static ServiceError of(const HttpAnswer& answer);
@@ -29,8 +30,8 @@ struct CodeRow {
   std::string_view hint;
 };
 
-// "HOST answered STATUS CODE: MESSAGE (request id ID); HINT", with kind and hint from the first
-// table that has the code, or else by the status.
+// "HOST answered STATUS CODE: MESSAGE (request id ID); HINT", with kind and hint from the table
+// if it has the code, or else by the status.
 [[nodiscard]] Error service_failure(const HttpRequest& request, int status,
                                     const ServiceError& error, std::span<const CodeRow> own);
 

@@ -194,6 +194,20 @@ class Stores(Case):
         store = self.start(fake_aws.Store(answer))
         return self.streamer(*arguments, AWS_ENDPOINT_URL=f"http://127.0.0.1:{store.port}", **env)
 
+    def test_an_answer_without_a_code_says_what_to_look_at(self):
+        for status, headers, says in (
+                (302, {"Location": "https://login.example/?secret=1"},
+                 "to https://login.example, which is not followed"),
+                (301, {"Location": "/somewhere"}, "this may be no store but a web server or a proxy"),
+                (301, {}, "this may be no store but a web server or a proxy"),
+                (405, {}, "this may be no store of this kind; check the endpoint"),
+                (407, {}, "the proxy asks who this is")):
+            with self.subTest(status=status, headers=headers):
+                _, text = self.s3(lambda handler, s=status, h=headers: (s, h, b""), "load",
+                                  "s3://bucket/m.safetensors")
+                self.assertIn(says, text)
+                self.assertNotIn("secret", text)
+
     def test_every_way_to_refuse_path_style_names_the_setting(self):
         for code in ("SecondLevelDomainForbidden", "PathStyleDomainForbidden",
                      "VirtualHostDomainRequired", "InvalidPathAccess"):
