@@ -2,6 +2,7 @@
 #include "engine/elastic_window.hpp"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@
 #include <random>
 #include <thread>
 
+#include "memory/arena.hpp"
+#include "memory/fresh_pages.hpp"
 #include "support/catch.hpp"
 #include "support/lab.hpp"
 #include "support/safetensors_text.hpp"
@@ -272,6 +275,30 @@ TEST_CASE("a consumer that keeps everything gets everything, without a limit and
     }
     CHECK(load->stats().arena_bytes >= 3'000'000);
   }
+}
+
+TEST_CASE("a consumer that waits makes the memory of what comes next resident", "[load]") {
+  if (!FreshPages::populate_by_system(nullptr, 0))
+    return skip("the system cannot populate pages (Linux before 5.14)");
+  drop_left_arena();
+  const Lab lab(equal_tensors(16, kMiB));
+  LoadSettings settings = few_readers();
+  settings.put(setting::kMaxBandwidth, 2 * kMiB);
+  auto load = start(lab, settings);
+  TensorLease* const first = next(*load);
+  REQUIRE(first != nullptr);
+  // Its block was admitted, and half a second goes by; a caller with a deadline is not kept from
+  // it.
+  const auto second = load->next(std::nullopt);
+  REQUIRE(second);
+  // In the same block, far behind what can have been read in a second.
+  auto* const behind = reinterpret_cast<std::byte*>(
+      round_up(reinterpret_cast<std::uintptr_t>(first->data()) + 5 * kMiB, kPageBytes));
+  std::vector<unsigned char> pages(kMiB / kPageBytes);
+  REQUIRE(::mincore(behind, kMiB, pages.data()) == 0);
+  CHECK(std::ranges::all_of(pages, [](unsigned char page) { return (page & 1U) != 0; }));
+  first->release();
+  second->lease->release();
 }
 
 TEST_CASE("a consumer that keeps every tenth tensor gets the others too", "[load]") {
