@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // streamer doctor: everything on the way to a URI's bytes, or to a device, step by step.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "cli/command.hpp"
 #include "cli/interrupt.hpp"
@@ -10,8 +11,8 @@ namespace streamer::cli {
 namespace {
 
 extern "C" void print_step(const streamer_step_info* step, void* user) {
-  static_cast<void>(user);
   const bool is_ok = step->status == STREAMER_OK;
+  if (!is_ok) *static_cast<bool*>(user) = true;
   if (prints_json()) {
     write_to(stdout, "{{\"step\":{},\"status\":\"{}\",\"seconds\":{:.6f},\"detail\":{}}}\n",
              json_string(step->name), streamer_status_name(step->status),
@@ -25,20 +26,28 @@ extern "C" void print_step(const streamer_step_info* step, void* user) {
   std::fflush(stdout);
 }
 
+// On a terminal the step that failed has just said the same.
+int report_unless_shown(const Error& error, bool has_failed_step) {
+  const bool is_shown = has_failed_step && !prints_json() && ::isatty(STDOUT_FILENO) != 0 &&
+                        ::isatty(STDERR_FILENO) != 0;
+  return is_shown ? exit_code_of(error.kind()) : report(error);
+}
+
 }  // namespace
 
 int run_doctor(const std::string& uri, const std::string& device,
                const std::vector<std::string>& settings_given) {
+  bool has_failed_step = false;
   if (!device.empty()) {
     auto diagnosed =
-        diagnose_device(device_named(device).value(), print_step, nullptr, interrupts());
-    if (!diagnosed) return report(diagnosed.error());
+        diagnose_device(device_named(device).value(), print_step, &has_failed_step, interrupts());
+    if (!diagnosed) return report_unless_shown(diagnosed.error(), has_failed_step);
   }
   if (uri.empty()) return finish_output();
   auto settings = make_settings(settings_given);
   if (!settings) return report(settings.error());
-  auto diagnosed = diagnose(uri, print_step, nullptr, *settings, interrupts());
-  if (!diagnosed) return report(diagnosed.error());
+  auto diagnosed = diagnose(uri, print_step, &has_failed_step, *settings, interrupts());
+  if (!diagnosed) return report_unless_shown(diagnosed.error(), has_failed_step);
   return finish_output();
 }
 

@@ -19,27 +19,6 @@ constinit bool has_json = false;
 // errno of the first write to stdout that failed: what a later fflush() says is not the reason.
 constinit int output_error = 0;
 
-int exit_code_of(ErrorKind kind) {
-  switch (kind) {
-    case ErrorKind::corrupt:
-      return kExitCorrupt;
-    case ErrorKind::invalid_argument:
-    case ErrorKind::unsupported:
-      return kExitUsage;
-    case ErrorKind::memory_limit:
-    case ErrorKind::out_of_memory:
-      return kExitMemory;
-    case ErrorKind::device:
-      return kExitDevice;
-    case ErrorKind::cancelled:
-      return interrupted_exit_code();
-    case ErrorKind::internal:
-      return kExitInternal;
-    default:
-      return kExitStorage;
-  }
-}
-
 // Members of a JSON object that are there only if there is something to say.
 std::string json_member(const char* name, std::string_view text) {
   return text.empty() ? std::string() : fmt::format(",\"{}\":{}", name, json_string(text));
@@ -69,6 +48,27 @@ bool prints_json() noexcept {
 
 Error make_error(ErrorKind kind, const std::string& message) {
   return Error(streamer_error_new(static_cast<streamer_status>(kind), message.c_str()));
+}
+
+int exit_code_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::corrupt:
+      return kExitCorrupt;
+    case ErrorKind::invalid_argument:
+    case ErrorKind::unsupported:
+      return kExitUsage;
+    case ErrorKind::memory_limit:
+    case ErrorKind::out_of_memory:
+      return kExitMemory;
+    case ErrorKind::device:
+      return kExitDevice;
+    case ErrorKind::cancelled:
+      return interrupted_exit_code();
+    case ErrorKind::internal:
+      return kExitInternal;
+    default:
+      return kExitStorage;
+  }
 }
 
 int report(const Error& error) {

@@ -29,6 +29,7 @@ void print_json_from_now_on() noexcept;
 // An error of the command's own.
 [[nodiscard]] Error make_error(ErrorKind kind, const std::string& message);
 
+[[nodiscard]] int exit_code_of(ErrorKind kind);
 // Prints "streamer: URI: message" on stderr and, with --json, the error on stdout; returns the exit
 // code of the error's kind.
 int report(const Error& error);

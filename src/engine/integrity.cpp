@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "base/counted.hpp"
+
 namespace streamer::core::inline engine {
 
 namespace {
@@ -29,6 +31,36 @@ bool covers(const Plan& plan, const CheckpointObject& entry,
   return at == entry.object.size;
 }
 
+// The files that are not verified, in one note for each reason: a model may have hundreds.
+class PassedOver {
+ public:
+  void add(const Uri& uri, const std::string& why) {
+    const auto found = std::find_if(reasons_.begin(), reasons_.end(),
+                                    [&](const Reason& reason) { return reason.why == why; });
+    if (found == reasons_.end()) {
+      reasons_.push_back({why, uri.text(), 1});
+    } else {
+      ++found->files;
+    }
+  }
+  void say(Notes& notes) const {
+    for (const Reason& reason : reasons_) {
+      const std::string others =
+          reason.files == 1 ? "is"
+                            : fmt::format("and {} are", counted(reason.files - 1, "more file"));
+      notes.warn(fmt::format("{} {} not verified: {}", reason.first, others, reason.why));
+    }
+  }
+
+ private:
+  struct Reason {
+    std::string why;
+    std::string first;
+    std::uint64_t files = 0;
+  };
+  std::vector<Reason> reasons_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<Integrity>> Integrity::make(const Checkpoint& checkpoint, const Plan& plan,
@@ -42,13 +74,14 @@ Result<std::unique_ptr<Integrity>> Integrity::make(const Checkpoint& checkpoint,
   for (std::uint32_t i = 0; i < plan.chunks().size(); ++i)
     chunks[plan.chunks()[i].object].push_back(i);
   integrity->by_object_.resize(checkpoint.objects.size());
+  PassedOver passed_over;
   const auto pass_over = [&](const Uri& uri, const std::string& why) -> Result<void> {
     if (is_required) {
       return Error(ErrorKind::unsupported,
                    "verify is \"required\", and this file cannot be verified: " + why)
           .at(uri.text());
     }
-    notes.warn(fmt::format("{} is not verified: {}", uri.text(), why));
+    passed_over.add(uri, why);
     return {};
   };
   for (std::size_t i = 0; i < checkpoint.objects.size(); ++i) {
@@ -77,6 +110,7 @@ Result<std::unique_ptr<Integrity>> Integrity::make(const Checkpoint& checkpoint,
     TRY(integrity->watch(*integrity->by_object_[i], entry, *std::move(found.expected), *store,
                          chunks[i]));
   }
+  passed_over.say(notes);
   return integrity;
 }
 

@@ -71,6 +71,21 @@ class Habits(unittest.TestCase):
         self.assertRegex(lines[1], r"^curl: \d+\.\d+")
         self.assertRegex(lines[2], r"^TLS: \w+/\d")
 
+    # ---- Said once ----
+
+    def test_files_that_are_not_verified_are_one_line(self):
+        done = run("load", self.model, "--set", "verify=store")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr.count("not verified"), 1, done.stderr)
+        self.assertIn("00001-of-00003.safetensors and 2 more files are not verified: ", done.stderr)
+
+    def test_a_step_that_failed_is_not_told_twice_on_a_terminal(self):
+        where = ("doctor", os.path.join(self.folder, "nowhere"))
+        self.assertEqual(on_terminal(*where).count("No such file"), 1)
+        done = run(*where)
+        self.assertIn("No such file", done.stdout)
+        self.assertIn("No such file", done.stderr)
+
     # ---- JSON ----
 
     def test_json_of_every_command_is_json(self):
