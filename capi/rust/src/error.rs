@@ -68,11 +68,12 @@ kinds! {
 }
 
 /// Displayed as one line that says what was tried, where, what happened and what to do. No text
-/// contains a secret.
-#[derive(Clone, Debug)]
+/// contains a secret. `{:?}`, which Rust prints when `main` returns an error, is the same line behind
+/// the kind.
+#[derive(Clone)]
 pub struct Error(Box<Fields>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Fields {
     kind: ErrorKind,
     line: String,
@@ -198,6 +199,12 @@ fn some(text: &str) -> Option<&str> {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.line)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.0.line)
     }
 }
 

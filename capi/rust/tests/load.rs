@@ -163,6 +163,7 @@ fn errors_are_those_of_the_language() {
     assert_eq!(error.os_error(), Some(2));
     assert!(error.attempts() >= 1 && error.range().is_none() && error.http_status().is_none());
     assert!(error.to_string().contains("/nowhere/at/all"));
+    assert_eq!(format!("{error:?}"), format!("NotFound: {error}"));
     let boxed: Box<dyn std::error::Error + Send + Sync> = Box::new(error.clone());
     assert_eq!(boxed.downcast_ref::<Error>().unwrap().kind(), ErrorKind::NotFound);
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
