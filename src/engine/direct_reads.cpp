@@ -88,30 +88,48 @@ struct DirectReads::Ring {
   static std::unique_ptr<Ring> open(std::uint32_t depth, int& os_error) {
     auto opened = std::make_unique<Ring>();
     os_error = -::io_uring_queue_init(depth, &opened->ring, 0);
-    if (os_error == 0) return opened;
-    opened->ring.ring_fd = -1;
-    return nullptr;
+    if (os_error != 0) {
+      opened->ring.ring_fd = -1;
+      return nullptr;
+    }
+    // A sandbox may allow the setup and refuse what comes then.
+    io_uring_sqe* const entry = ::io_uring_get_sqe(&opened->ring);
+    STREAMER_CHECK(entry != nullptr);
+    ::io_uring_prep_nop(entry);
+    ::io_uring_sqe_set_data(entry, nullptr);
+    os_error = opened->flush();
+    if (os_error != 0) return nullptr;
+    int result = 0;
+    static_cast<void>(opened->take(true, result));
+    return opened;
   }
   ~Ring() {
     if (ring.ring_fd >= 0) ::io_uring_queue_exit(&ring);
   }
 
+  // 0, or the errno for which the system did not take the read.
   int submit(Slot& slot) {
     io_uring_sqe* const entry = ::io_uring_get_sqe(&ring);
     STREAMER_CHECK(entry != nullptr);
     ::io_uring_prep_readv(entry, slot.file->direct.get(), slot.entries.data(), slot.entry_count,
                           slot.first_page());
     ::io_uring_sqe_set_data(entry, &slot);
-    int submitted = 0;
-    do {
-      submitted = ::io_uring_submit(&ring);
-    } while (submitted == -EINTR || submitted == -EAGAIN || submitted == -EBUSY);
-    if (submitted >= 0) return 0;
-    // The entry stays queued and is submitted with the next one: turn it into one that does
-    // nothing.
+    const int os_error = flush();
+    if (os_error == 0) return 0;
+    // The entry stays queued: turn it into one that does nothing.
     ::io_uring_prep_nop(entry);
     ::io_uring_sqe_set_data(entry, nullptr);
-    return -submitted;
+    return os_error;
+  }
+
+  int flush() {
+    constexpr int kMostTries = 100;  // with EINTR and where the system is short of memory
+    int submitted = 0;
+    for (int i = 0; i < kMostTries; ++i) {
+      submitted = ::io_uring_submit(&ring);
+      if (submitted != -EINTR && submitted != -EAGAIN && submitted != -EBUSY) break;
+    }
+    return submitted >= 0 ? 0 : -submitted;
   }
 
   Slot* take(bool wait, int& result) {
@@ -140,10 +158,9 @@ struct DirectReads::Ring {
 
 int probe_io_uring() noexcept {
 #if STREAMER_HAVE_LIBURING
-  io_uring ring{};
-  const int failed = ::io_uring_queue_init(1, &ring, 0);
-  if (failed == 0) ::io_uring_queue_exit(&ring);
-  return -failed;
+  int os_error = 0;
+  static_cast<void>(DirectReads::Ring::open(1, os_error));
+  return os_error;
 #else
   return ENOSYS;
 #endif
@@ -197,12 +214,7 @@ Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenF
   if (wants_ring_ && !ring_) {
     int os_error = 0;
     ring_ = Ring::open(most_, os_error);
-    wants_ring_ = ring_ != nullptr;
-    if (!ring_) {
-      landing_.notes().add(
-          fmt::format("io_uring is not available ({}): direct reads block their reader",
-                      std::generic_category().message(os_error)));
-    }
+    if (!ring_) do_without_ring(os_error);
   }
   auto free = std::find_if(slots_.begin(), slots_.end(), [](const auto& s) { return !s->is_busy; });
   if (free == slots_.end()) free = slots_.insert(free, std::make_unique<Slot>(counters_));
@@ -213,9 +225,11 @@ Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenF
   slot.result.reset();
   slot.segment = segment;
   TRY(prepare(slot));
-  if (ring_) {
+  if (wants_ring_) {
     const int os_error = ring_->submit(slot);
-    if (os_error != 0) slot.result = -os_error;
+    if (os_error != 0) do_without_ring(os_error);
+  }
+  if (wants_ring_) {
     counters_.uses_io_uring.store(true, std::memory_order_relaxed);
   } else {
     slot.result = read_now(slot);
@@ -224,6 +238,14 @@ Result<void> DirectReads::submit(const Chunk& chunk, std::shared_ptr<const OpenF
   ++in_flight_;
   if (slot.segment) ++segments_in_flight_;
   return {};
+}
+
+// Reads that are in the ring end there.
+void DirectReads::do_without_ring(int os_error) {
+  wants_ring_ = false;
+  landing_.notes().add(
+      fmt::format("io_uring is not available ({}): direct reads block their reader",
+                  std::generic_category().message(os_error)));
 }
 
 // Decides where the read lands.

@@ -55,9 +55,11 @@ class DirectReads {
   std::optional<Done> take_done(bool wait);
 
  private:
+  friend int probe_io_uring() noexcept;
   struct Slot;
   struct Ring;
 
+  void do_without_ring(int os_error);
   Result<void> prepare(Slot& slot);
   [[nodiscard]] std::byte* first_whole_page(const Chunk& chunk) const;
   [[nodiscard]] bool may_bounce(const Chunk& chunk) const;
@@ -76,7 +78,7 @@ class DirectReads {
   std::uint32_t depth_;               // reads that may be in flight at once
   std::uint32_t in_flight_ = 0;
   std::uint32_t segments_in_flight_ = 0;
-  bool wants_ring_;
+  bool wants_ring_;  // for reads to come
   std::unique_ptr<Ring> ring_;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::vector<std::unique_ptr<PageBuffer>> bounces_;

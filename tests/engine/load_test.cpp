@@ -120,11 +120,18 @@ TEST_CASE("where io_uring is forbidden the load does without and says so", "[loa
   const Lab lab(equal_tensors(8, kMiB));
   if (!allows_direct_reads(lab.path(0)))
     return skip("the file system of the temporary folder does not have O_DIRECT");
+  struct Row {
+    unsigned call;
+    unsigned os_error;
+  };
+  const Row row = GENERATE(Row{SYS_io_uring_setup, EPERM}, Row{SYS_io_uring_enter, EPERM},
+                           Row{SYS_io_uring_enter, EAGAIN}, Row{SYS_io_uring_enter, EINTR});
+  CAPTURE(row.call, row.os_error);
   const int status = in_child([&] {
     sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, row.call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | row.os_error),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     const sock_fprog filter{4, program};
