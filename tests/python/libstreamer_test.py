@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The Python package on real files: libstreamer_test.py SOURCE_ROOT (STREAMER_LIBRARY is set)"""
+import copy
 import gc
 import importlib.util
 import os
@@ -190,6 +191,18 @@ class Package(unittest.TestCase):
         write(["first", "other.weight", "other.bias"])
         with self.assertRaisesRegex(ValueError, "embed.weight"):
             libstreamer.load_into(Tied(), path)
+
+    def test_what_owns_memory_of_the_library_has_one_owner(self):
+        checkpoint = libstreamer.open(self.path)
+        load = libstreamer.start(checkpoint)
+        _, tensor = next(iter(load))
+        tensor.memoryview()
+        for one in (tensor, checkpoint, load, libstreamer.Operation(),
+                    libstreamer.settings.NativeSettings()):
+            for copy_of in (copy.copy, copy.deepcopy, pickle.dumps):
+                with self.assertRaisesRegex(TypeError, f"^{type(one).__name__} objects own memory"):
+                    copy_of(one)
+        load.close()
 
     def test_a_framework_that_is_unknown_or_missing_is_an_error_before_anything_is_read(self):
         with self.assertRaisesRegex(ValueError, "framework is 'tf'; it may be torch, numpy, jax"):

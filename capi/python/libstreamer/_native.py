@@ -11,6 +11,17 @@ _MAJOR, _MINOR = map(int, VERSION.split(".")[:2])
 _NAME = "libstreamer.so.0"
 
 
+class Unshared:
+    """Owns something of the library, which a copy would free a second time."""
+
+    __slots__ = ()
+    _instead = "its URIs and settings can be"
+
+    def __reduce__(self):  # copy.copy() and copy.deepcopy() come here too
+        raise TypeError(f"{type(self).__name__} objects own memory of libstreamer and cannot be copied "
+                        f"or pickled; {self._instead}")
+
+
 class Struct(ctypes.Structure):
     """A struct that begins with struct_size, which is set."""
 

@@ -105,7 +105,7 @@ class _Columns:
                 for one, size in zip(name, name_size)]
 
 
-class Checkpoint(collections.abc.Mapping):
+class Checkpoint(_native.Unshared, collections.abc.Mapping):
     """Maps names to TensorInfo, in storage order: by object, then offset. Each object is pinned to the
     version it had when it was opened. Immutable; any number of threads and loads may use it.
 

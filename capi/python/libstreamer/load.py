@@ -158,7 +158,7 @@ def _check_names(checkpoint, select, slices, into, allow_empty):
                 "pattern, or allow_empty=True")
 
 
-class _Plan:
+class _Plan(_native.Unshared):
     """Owns a native plan."""
 
     def __init__(self, checkpoint):
@@ -180,7 +180,7 @@ class _NotStarted(Exception):
     """Something failed before the library was asked to load; __cause__ says what."""
 
 
-class Load:
+class Load(_native.Unshared):
     """An iterator of (name, tensor). Ends with close(), with the `with` statement, or when it is
     dropped; yielded tensors stay valid. For one thread, except cancel() and stats()."""
 
@@ -485,9 +485,6 @@ class Load:
     def __del__(self):
         if getattr(self, "_handle", None):
             self.close()
-
-    def __reduce__(self):
-        raise TypeError("a load cannot be pickled; pickle its URIs and settings")
 
 
 def _slice_of(tensor, wanted):

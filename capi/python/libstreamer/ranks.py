@@ -74,7 +74,7 @@ class RankGroup:
         self.close()
 
 
-class _Opened(RankGroup):
+class _Opened(_native.Unshared, RankGroup):
     def close(self) -> None:
         communicator, self.communicator = self.communicator, None
         if communicator:

@@ -4,7 +4,7 @@ environment or is chosen by the library."""
 import contextlib
 import ctypes
 
-from ._native import Credentials, CredentialsCallback, SettingInfo, library
+from ._native import Credentials, CredentialsCallback, SettingInfo, Unshared, library
 from .errors import AccessError, StreamerError, call
 
 
@@ -27,7 +27,7 @@ def _value(value):
     return str(value).encode()
 
 
-class NativeSettings:
+class NativeSettings(Unshared):
     """Native settings. Must live as long as anything opened with them, which may call the credentials
     callback at any time."""
 

@@ -7,7 +7,7 @@ import warnings
 import weakref
 from typing import Tuple
 
-from ._native import library
+from ._native import Unshared, library
 from .errors import UnsupportedError, call
 
 # The names of safetensors dtypes in NumPy, ml_dtypes and torch, as far as each has them.
@@ -77,7 +77,7 @@ def numpy_dtype(name):
             f"NumPy has no dtype for {name}; install ml_dtypes, or use memoryview()") from None
 
 
-class Tensor:
+class Tensor(Unshared):
     """One tensor, or the requested part of it. The library never writes to its memory again while
     this object or anything made from it exists.
 
@@ -87,6 +87,7 @@ class Tensor:
 
     __slots__ = ("name", "dtype", "shape", "nbytes", "device", "number", "data", "_handle",
                  "_buffers", "_own", "__weakref__")
+    _instead = "what bytes(), numpy() and torch() make of them can be"
 
     def __init__(self, handle: int, name: str, dtype: str, shape: Tuple[int, ...], nbytes: int,
                  device: str, number: int, data: int):

@@ -26,7 +26,7 @@ class Progress(NamedTuple):
     files_skipped: int
 
 
-class Operation:
+class Operation(_native.Unshared):
     """Limits calls that may take long: they end when it is cancelled, or when its time is up, which
     counts from now for all of its calls together. timeout: seconds. Thread-safe."""
 
@@ -52,9 +52,6 @@ class Operation:
     def __del__(self):
         if getattr(self, "handle", None):
             library.operation_free(self.handle)
-
-    def __reduce__(self):
-        raise TypeError("an operation cannot be pickled")
 
 
 def operation_of(timeout, operation):
