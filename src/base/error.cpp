@@ -90,6 +90,7 @@ constexpr OsErrorRow kOsErrors[] = {
     {EISDIR, ErrorKind::invalid_argument, "a file is needed"},
     {EMFILE, ErrorKind::io, "raise the limit on open files (ulimit -n)"},
     {ENFILE, ErrorKind::io, "the machine has reached its limit on open files"},
+    {EFBIG, ErrorKind::io, "raise the limit on the size of files (ulimit -f)"},
     {ENOMEM, ErrorKind::out_of_memory, "lower memory_limit or free memory"},
     {ESTALE, ErrorKind::object_changed, "the file server replaced the file"},
     {ETIMEDOUT, ErrorKind::timed_out, "the file server did not answer"},

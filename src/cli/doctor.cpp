@@ -23,7 +23,7 @@ extern "C" void print_step(const streamer_step_info* step, void* user) {
              painted(stdout, is_ok ? Colour::green : Colour::red, outcome), step->name,
              static_cast<double>(step->elapsed_ns) / 1e6, escaped(step->detail));
   }
-  std::fflush(stdout);
+  flush_output();
 }
 
 // On a terminal the step that failed has just said the same.

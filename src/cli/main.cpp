@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The streamer command: its arguments. Uses only the public headers, which shows that they are
 // complete.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <signal.h>
+#include <unistd.h>
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -435,8 +437,16 @@ int run(int argc, char** argv) {
 }  // namespace streamer::cli
 
 int main(int argc, char** argv) {
+  // If one of the three was closed, the next file would get its number: they are opened the wrong
+  // way round, so that using them fails.
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    if (::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) break;
+  }
   // If the reader of the output goes away, that is a failed write, not the end of the process.
   ::signal(SIGPIPE, SIG_IGN);
+  // And so is a file that grows beyond the limit of ulimit -f.
+  ::signal(SIGXFSZ, SIG_IGN);
   auto caught = streamer::cli::catch_interrupts();
   if (!caught) return streamer::cli::report(caught.error());
   return streamer::cli::run(argc, argv);

@@ -38,6 +38,10 @@ void write_text(std::FILE* file, std::string_view text) noexcept {
   if (written != text.size() && file == stdout && output_error == 0) output_error = errno;
 }
 
+void flush_output() noexcept {
+  if (std::fflush(stdout) != 0 && output_error == 0) output_error = errno;
+}
+
 void print_json_from_now_on() noexcept {
   has_json = true;
 }
@@ -88,7 +92,7 @@ int report(const Error& error) {
     write_text(stdout, json_member("elapsed_ms", error.elapsed_ms()));
     write_to(stdout, ",\"attempts\":{},\"exit_code\":{}}}}}\n", error.attempts(), code);
   }
-  std::fflush(stdout);
+  flush_output();
   write_to(stderr, "{} {}\n", prefix(), escaped(error.line()));
   return code;
 }
@@ -97,7 +101,7 @@ int report_misuse(std::string_view why) {
   if (has_json) {
     write_to(stdout, "{{\"error\":{{\"kind\":\"{}\",\"message\":{},\"exit_code\":{}}}}}\n",
              name(ErrorKind::invalid_argument), json_string(why), static_cast<int>(kExitUsage));
-    std::fflush(stdout);
+    flush_output();
   }
   write_to(stderr, "{} {}\n", prefix(), escaped(why));
   return kExitUsage;
@@ -196,14 +200,14 @@ std::string human_rate(std::uint64_t bytes, std::uint64_t elapsed_ns) {
 }
 
 int finish_output() {
-  if (std::fflush(stdout) != 0 && output_error == 0) output_error = errno;
+  flush_output();
   if (output_error == 0 && std::ferror(stdout) == 0) return kExitOk;
   if (output_error == EPIPE) {
     // Ignored so far, because connections may break too.
     ::signal(SIGPIPE, SIG_DFL);
     ::raise(SIGPIPE);
   }
-  write_to(stderr, "{} writing the output: {}\n", prefix(), std::strerror(output_error));
+  write_to(stderr, "{} cannot write the output: {}\n", prefix(), std::strerror(output_error));
   return kExitStorage;
 }
 

@@ -17,6 +17,8 @@ namespace streamer::cli {
 // A failed write is no exception: finish_output() finds it at the end.
 void write_text(std::FILE* file, std::string_view text) noexcept;
 
+void flush_output() noexcept;
+
 template <typename... Arguments>
 void write_to(std::FILE* file, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
   write_text(file, fmt::format(format, std::forward<Arguments>(arguments)...));

@@ -265,7 +265,9 @@ Error no_path_error(const WantedFile& file) {
 Result<PullOutcome> pull_files(Stores& stores, const std::vector<WantedFile>& wanted,
                                const std::string& folder, const PullTarget& target) {
   std::error_code failure;
-  std::filesystem::create_directories(std::filesystem::path(folder).parent_path(), failure);
+  // Empty for a folder that is to be where the program is.
+  if (const auto parent = std::filesystem::path(folder).parent_path(); !parent.empty())
+    std::filesystem::create_directories(parent, failure);
   if (failure) return os_failure("create the folder that it is in", failure.value()).at(folder);
   if (::mkdir(folder.c_str(), target.folder_mode) != 0 && errno != EEXIST)
     return os_failure("create the folder", errno).at(folder);

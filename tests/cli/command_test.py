@@ -290,7 +290,14 @@ class Command(unittest.TestCase):
         with open("/dev/full", "w") as full:
             done = subprocess.run([STREAMER, "inspect", self.model], stdout=full,
                                   stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            done = subprocess.run([STREAMER, "doctor", self.model], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertIn("cannot write the output: No space left on device", done.stderr)
+        done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", STREAMER, "load", self.model],
+                              stderr=subprocess.PIPE, text=True, timeout=60)
         self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("cannot write the output: Bad file descriptor", done.stderr)
 
     def test_ctrl_c_ends_a_load_at_once(self):
         load = subprocess.Popen([STREAMER, "load", self.model, "--max-bandwidth", "64KiB"],

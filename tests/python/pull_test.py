@@ -71,6 +71,24 @@ class Pull(unittest.TestCase):
         libstreamer.pull("s3://bucket/m/", to)
         self.assertEqual(content_of(to), self.files)
 
+    def test_a_folder_may_be_a_bare_name_or_where_the_program_is(self):
+        for name, place in (("bare", "bare"), ("bare", "bare"), (".", "here"), ("./dot", "dot")):
+            with self.subTest(name=name):
+                where = os.path.join(self.folder, "here" if name == "." else "")
+                os.makedirs(where, exist_ok=True)
+                done = subprocess.run([STREAMER, "pull", "s3://bucket/m/", name], cwd=where, text=True,
+                                      capture_output=True, timeout=120, check=False)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(content_of(os.path.join(self.folder, place)), self.files)
+
+    def test_a_file_that_may_not_become_so_large_is_an_error(self):
+        done = subprocess.run(["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", STREAMER, "pull",
+                               "s3://bucket/m/", self.to], text=True, capture_output=True, timeout=120,
+                              check=False)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("cannot write the file: File too large; ", done.stderr)
+        self.assertIn("ulimit -f", done.stderr)
+
     def test_a_full_disk_is_told_of_the_disk(self):
         os.mkdir(self.to)
         # A disk of its own, in a mount namespace that ends with the shell.
