@@ -56,6 +56,17 @@ Error limit_too_small(const char* setting, const TensorView& tensor, std::uint64
                            format_bytes(limit), bytes));
 }
 
+// The same where nobody set the limit. why: "80 % of ...".
+Error memory_too_small(const TensorView& tensor, std::uint64_t bytes, std::uint64_t limit,
+                       std::string_view why) {
+  return Error(
+      ErrorKind::memory_limit,
+      fmt::format("tensor \"{}\" needs {} bytes ({}) at once, but only {} may be used: {}; "
+                  "free memory, or give the machine, its control group (the container's "
+                  "limit) or the process (ulimit -v) more",
+                  tensor.name, bytes, format_bytes(bytes), format_bytes(limit), why));
+}
+
 // What was chosen, and why.
 template <typename T>
 struct Chosen {
@@ -216,8 +227,12 @@ Result<LoadSizes> size_load(const LoadSettings& settings, const ReadingList& lis
   sizes.network_buffer_bytes = kUsualNetworkBytes;
   if (sizes.limit_bytes != 0) {
     if (sizes.limit_bytes < need.largest_bytes) {
-      return limit_too_small("memory_limit", tensors[need.largest_tensor], need.largest_bytes,
-                             sizes.limit_bytes);
+      const TensorView tensor = tensors[need.largest_tensor];
+      if (mode == MemoryLimit::Mode::automatic && machine.process_memory_bytes == 0)
+        return memory_too_small(tensor, need.largest_bytes, sizes.limit_bytes, limit.reason);
+      const bool is_of_process = mode == MemoryLimit::Mode::automatic;
+      return limit_too_small(is_of_process ? "process_memory_limit" : "memory_limit", tensor,
+                             need.largest_bytes, sizes.limit_bytes);
     }
     const BufferNeed buffer = buffer_need(settings, file_readers.value, from);
     std::uint64_t buffers = std::min(buffer.usual, sizes.limit_bytes / kBuffersPerLimit);

@@ -77,7 +77,9 @@ Result<Arena> Arena::reserve(std::uint64_t bytes, Promise promise) {
     data = map(wanted, promise);
   }
   if (data == MAP_FAILED) {
-    return os_failure(fmt::format("reserve {} of host memory for a load", format_bytes(wanted)),
+    return os_failure(fmt::format("reserve {} of host memory for a load (the limits of the "
+                                  "process: ulimit -v, ulimit -d)",
+                                  format_bytes(wanted)),
                       errno);
   }
   arena.data_ = data;

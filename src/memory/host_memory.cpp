@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/host_memory.hpp"
 
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -78,11 +81,31 @@ std::uint64_t tree_headroom(const std::string& root, const GroupFiles& files, st
   }
 }
 
+// What the limits of the process (ulimit -v, ulimit -d) leave; UINT64_MAX if it has none.
+std::uint64_t process_headroom(const std::string& root) {
+  // In pages: all addresses, five other numbers, and those that are private and may be written to.
+  std::ifstream statm(root + "/proc/self/statm");
+  std::array<std::uint64_t, 6> pages{};
+  for (std::uint64_t& number : pages) {
+    if (!(statm >> number)) return UINT64_MAX;
+  }
+  std::uint64_t least = UINT64_MAX;
+  const auto count = [&](auto resource, std::uint64_t used_pages) {
+    rlimit limit{};
+    if (::getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+    least = std::min(least, limit.rlim_cur - std::min(limit.rlim_cur, used_pages * kPageBytes));
+  };
+  count(RLIMIT_AS, pages[0]);
+  count(RLIMIT_DATA, pages[5]);
+  return least;
+}
+
 }  // namespace
 
 std::uint64_t available_host_memory(const std::string& root) {
   std::uint64_t least = UINT64_MAX;
   if (const auto kib = read_line(root + "/proc/meminfo", "MemAvailable:")) least = *kib * kKiB;
+  least = std::min(least, process_headroom(root));
 
   // Lines "id:controllers:path"; id 0 with no controllers is version 2. Inside a container the path
   // may not exist below the mount, which then is the container's own group: the walk up reaches it.

@@ -228,3 +228,23 @@ TEST_CASE("each decision follows from settings, machine and need, and says why",
     CHECK_THAT(found->reason, Catch::Contains(row.reason));
   }
 }
+
+TEST_CASE("what is too small is named: a limit that somebody set, or what is free", "[sizes]") {
+  TensorTable tensors;
+  tensors.add({.name = "t", .dtype = Dtype::u8, .shape = {}, .object = 0, .bytes = {0, 1}});
+  const auto refusal = [&](const LoadSettings& settings, const Machine& machine) {
+    const auto sizes = size_load(settings, list_of(1, kMiB), tensors, {true, false}, {}, machine);
+    REQUIRE_FALSE(sizes);
+    CHECK(sizes.error().kind() == ErrorKind::memory_limit);
+    return sizes.error().message();
+  };
+  LoadSettings settings;
+  settings.put(setting::kMemoryLimit, {MemoryLimit::Mode::bytes, 1000});
+  CHECK_THAT(refusal(settings, Machine()), Catch::Contains("but memory_limit is 1000 bytes"));
+  Machine machine;
+  machine.free_memory_bytes = 100'000;
+  CHECK_THAT(refusal({}, machine), Catch::Contains("only 78.12 KiB may be used: 80 % of the") &&
+                                       !Catch::Contains("memory_limit"));
+  machine.process_memory_bytes = 1000;
+  CHECK_THAT(refusal({}, machine), Catch::Contains("but process_memory_limit is 1000 bytes"));
+}

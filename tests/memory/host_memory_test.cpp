@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/host_memory.hpp"
 
+#include <sys/resource.h>
+
 #include <filesystem>
 #include <fstream>
 #include <map>
 
 #include "base/bytes.hpp"
 #include "support/catch.hpp"
+#include "support/sanitized.hpp"
 
 using namespace streamer::core;
 
@@ -41,6 +44,24 @@ std::string meminfo() {
 TEST_CASE("without control groups what the machine has available counts", "[host_memory]") {
   const FakeRoot root({{"/proc/meminfo", meminfo()}});
   CHECK(available_host_memory(root.path()) == 1000 * kKiB);
+}
+
+TEST_CASE("limits of the process count, by what they leave", "[host_memory]") {
+  if (streamer::test::kIsSanitized)
+    return streamer::test::skip("sanitizers reserve more addresses than such limits allow");
+  const FakeRoot root({{"/proc/meminfo", "MemAvailable: 999999999999 kB\n"},
+                       {"/proc/self/statm", "1000 1 1 1 0 600 0\n"}});
+  const std::uint64_t unlimited = available_host_memory(root.path());
+  for (const auto resource : {RLIMIT_AS, RLIMIT_DATA}) {
+    const std::uint64_t used = (resource == RLIMIT_AS ? 1000 : 600) * kPageBytes;
+    rlimit before{};
+    REQUIRE(::getrlimit(resource, &before) == 0);
+    const rlimit limit{64 * kGiB, before.rlim_max};
+    REQUIRE(::setrlimit(resource, &limit) == 0);
+    CHECK(available_host_memory(root.path()) == 64 * kGiB - used);
+    REQUIRE(::setrlimit(resource, &before) == 0);
+    CHECK(available_host_memory(root.path()) == unlimited);
+  }
 }
 
 TEST_CASE("the tightest group from ours to the root counts, page cache left out", "[host_memory]") {
