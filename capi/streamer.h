@@ -172,8 +172,10 @@ STREAMER_API void streamer_credentials_init(streamer_credentials *made, size_t s
  * accepts them; must not call into libstreamer, throw, or leave by longjmp(). */
 typedef int32_t (*streamer_credentials_callback)(streamer_credentials *credentials_out, void *user);
 
-/* Asks the callback instead of searching for credentials, for URIs that begin with uri_prefix ("": all
- * URIs). user must stay valid for as long as anything opened with these settings exists. */
+/* Asks the callback instead of searching for credentials, for s3://, gs:// and az:// URIs that begin
+ * with uri_prefix ("": all of them); hf:// and https:// take the settings hf_token and
+ * https_bearer_token. user must stay valid for as long as anything opened with these settings
+ * exists. */
 STREAMER_API streamer_status streamer_settings_set_credentials_callback(
     streamer_settings *settings, const char *uri_prefix, streamer_credentials_callback callback,
     void *user, streamer_error **error_out);
@@ -445,7 +447,7 @@ STREAMER_API uint64_t streamer_trim(void);
 
 /* Sets what the loads of this process share, by the settings named process_*; those that are not in
  * settings come from the environment. Applies to running loads too. Thread-safe. Errors:
- * STREAMER_ERROR_INVALID_ARGUMENT. settings may be NULL. */
+ * STREAMER_ERROR_INVALID_ARGUMENT, also for a setting of anything else. settings may be NULL. */
 STREAMER_API streamer_status streamer_process_configure(const streamer_settings *settings,
                                                         streamer_error **error_out);
 
@@ -804,8 +806,8 @@ STREAMER_API void streamer_load_get_stats(const streamer_load *load, streamer_lo
 
 /* Everything that a load counts, by name: the numbers of streamer_load_stats and others that explain
  * them, such as bytes_direct, network_requests or window_wait_ns. Names of nanoseconds end in _ns;
- * names of bytes begin with bytes_ or end in _bytes. Numbers that are not in streamer_load_stats may
- * change with any version. */
+ * names of bytes begin with bytes_ or end in _bytes, but for memory_limit. Numbers that are not in
+ * streamer_load_stats may change with any version. */
 typedef struct streamer_stat_info {
   size_t struct_size;
   const char *name;

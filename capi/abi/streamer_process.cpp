@@ -11,6 +11,7 @@ streamer_status streamer_process_configure(const streamer_settings* settings,
                                            streamer_error** error_out) {
   return guarded(error_out, [&]() -> Result<streamer_status> {
     const core::Settings given = settings == nullptr ? core::Settings() : settings->settings;
+    TRY(given.check_all_of(core::Scope::process));
     core::ProcessShare::mine().set_limits(TRY(core::read_process_limits(given)));
     return STREAMER_OK;
   });

@@ -44,8 +44,8 @@ class Settings {
     return {};
   }
 
-  // Asks callback for credentials, for URIs that begin with uri_prefix ("": all URIs). user must
-  // stay valid for as long as anything opened with these settings exists.
+  // Asks callback for credentials, for s3://, gs:// and az:// URIs that begin with uri_prefix ("":
+  // all of them). user must stay valid for as long as anything opened with these settings exists.
   Result<void> set_credentials_callback(const std::string& uri_prefix,
                                         streamer_credentials_callback callback, void* user) {
     auto made = make();

@@ -14,9 +14,18 @@ namespace streamer::core::inline base {
 
 namespace {
 
+// Of a value that may be a secret, or have one in it, only the kind that it begins with.
+std::string shown_of(std::string_view value, const SettingRow& row) {
+  if (!row.is_secret()) return std::string(value);
+  const std::size_t colon = value.find(':');
+  if (colon == std::string_view::npos || colon == 0) return "***";
+  const std::string kind(value.substr(0, colon + 1));
+  return row.values().find(kind) == std::string::npos ? "***" : kind + "***";
+}
+
 Error bad_value(std::string_view source, std::string_view value, const SettingRow& row) {
-  return Error(ErrorKind::invalid_argument,
-               fmt::format("{} is \"{}\"; it may be {}", source, value, row.values()));
+  return Error(ErrorKind::invalid_argument, fmt::format("{} is \"{}\"; it may be {}", source,
+                                                        shown_of(value, row), row.values()));
 }
 
 Error no_such_setting(SettingRows rows, std::string_view name) {
@@ -56,6 +65,11 @@ const char* belongs_to(Scope scope) {
       break;
   }
   return "every call";
+}
+
+Error belongs_elsewhere(const SettingRow& row) {
+  return Error(ErrorKind::invalid_argument,
+               fmt::format("{} is a setting of {}", row.name(), belongs_to(row.scope())));
 }
 
 struct FromEnvironment {
@@ -112,10 +126,6 @@ void Settings::set_credentials_callback(CredentialsCallback callback, std::strin
 
 Result<Settings> Settings::for_load(const Settings& given) const {
   Settings both = *this;
-  const auto belongs_elsewhere = [](const SettingRow& row) {
-    return Error(ErrorKind::invalid_argument,
-                 fmt::format("{} is a setting of {}", row.name(), belongs_to(row.scope())));
-  };
   for (const auto& [row, value] : values_) {
     if (row->scope() == Scope::process) return belongs_elsewhere(*row);
   }
@@ -131,6 +141,13 @@ Result<Settings> Settings::for_load(const Settings& given) const {
                  "checkpoint is opened");
   }
   return both;
+}
+
+Result<void> Settings::check_all_of(Scope scope) const {
+  for (const auto& [row, value] : values_) {
+    if (row->scope() != scope) return belongs_elsewhere(*row);
+  }
+  return {};
 }
 
 std::string Settings::prefix_for(std::string_view uri) const {

@@ -65,6 +65,9 @@ class Settings {
   // to the load itself. Fails on settings that a load does not use, and says where they belong.
   [[nodiscard]] Result<Settings> for_load(const Settings& given) const;
 
+  // Fails on the first that is of another scope, and says where it belongs.
+  [[nodiscard]] Result<void> check_all_of(Scope scope) const;
+
   // The longest given prefix that uri begins with; empty if there is none.
   [[nodiscard]] std::string prefix_for(std::string_view uri) const;
   // The settings that apply to a URI, without prefixes.

@@ -104,9 +104,10 @@ Error name_duplicate(const TensorTable& tensors, const std::vector<CheckpointObj
   const bool are_of_ranks = is_of_rank(one) && is_of_rank(other);
   return Error(ErrorKind::corrupt,
                fmt::format("DuplicateKey: tensor \"{}\" is also in {}{}", first.name, one.text(),
-                           are_of_ranks ? "; if each rank has its own files, open those of one "
-                                          "rank (streamer_checkpoint_open_rank)"
-                                        : ""))
+                           are_of_ranks
+                               ? "; if each rank has its own files, open those of one "
+                                 "rank (--rank N, open_rank() or streamer_checkpoint_open_rank())"
+                               : ""))
       .at(other.text());
 }
 

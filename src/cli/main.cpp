@@ -148,10 +148,9 @@ void add_device(CLI::App& command, LoadArguments& load) {
       ->check(CLI::Validator(is_device, ""));
 }
 
-void add_distributed(CLI::App& command, LoadArguments& load) {
+void add_distributed(CLI::App& command, LoadArguments& load, const std::string& more = "") {
   command.add_flag("--distributed", load.is_distributed,
-                   "share the load with the other processes of mpirun; --device cuda:rank: each "
-                   "uses the GPU of its number");
+                   "share the load with the other processes of mpirun" + more);
 }
 
 ProgramDefinition definition_of(const CLI::App& app);
@@ -218,7 +217,7 @@ void add_commands(CLI::App& app, Arguments& arguments, int& exit_code) {
       app.add_subcommand("load", "Stream a checkpoint to memory and report how it went");
   add_load_arguments(*load, arguments.load);
   add_device(*load, arguments.load);
-  add_distributed(*load, arguments.load);
+  add_distributed(*load, arguments.load, "; --device cuda:rank: each uses the GPU of its number");
   add_json(*load);
   load->add_flag("--explain", arguments.explains, "show what was chosen, and why");
   load->callback([&] { exit_code = run_load(arguments.load, arguments.explains); });

@@ -199,6 +199,7 @@ TEST_CASE("a setting out of its scope is an error of the load that says where it
     CHECK_THAT(both.error().message(),
                Catch::StartsWith(row->name()) && Catch::Contains("is a setting of the") &&
                    Catch::Contains(is_of_process ? "streamer_process_configure" : "opened"));
+    CHECK(static_cast<bool>(given.check_all_of(Scope::process)) == is_of_process);
     // Nor is a checkpoint opened with one for its loads.
     if (is_of_process) CHECK_FALSE(given.for_load(Settings()));
   }
@@ -275,6 +276,26 @@ TEST_CASE("credentials are of one kind, whole, and only their secrets are hidden
   CHECK(row.secret_in("anonymous").empty());
   CHECK(row.secret_in("profile:production").empty());
   CHECK(row.secret_in("keys:ID:SECRET") == "SECRET");
+}
+
+TEST_CASE("of a wrong value that may be a secret only its kind is shown, however short",
+          "[settings]") {
+  struct Row {
+    const char* name;
+    const char* value;
+    const char* shown;
+  };
+  for (const Row& row :
+       {Row{"s3_credentials", "keys:SHRT", "\"keys:***\""},
+        Row{"s3_credentials", "SHRT", "\"***\""}, Row{"s3_credentials", "SHRT:x", "\"***\""},
+        Row{"azure_credentials", "ky:SHRT", "\"***\""},
+        Row{"gcs_credentials", ":SHRT", "\"***\""}}) {
+    CAPTURE(row.name, row.value);
+    Settings settings;
+    const auto set = streamer::capi::set_by_name(settings, row.name, row.value);
+    REQUIRE_FALSE(set);
+    CHECK_THAT(set.error().message(), Catch::Contains(row.shown) && !Catch::Contains("SHRT"));
+  }
 }
 
 TEST_CASE("a manifest is a path, and no word that only sounds like a setting's", "[settings]") {

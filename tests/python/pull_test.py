@@ -12,7 +12,9 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import unittest
+import unittest.mock
 
 ROOT, STREAMER = sys.argv[1], os.path.abspath(sys.argv[2])
 for folder in ("capi/python", "tests/servers"):
@@ -88,6 +90,26 @@ class Pull(unittest.TestCase):
         self.assertEqual(done.returncode, 3, done.stderr)
         self.assertIn("cannot write the file: File too large; ", done.stderr)
         self.assertIn("ulimit -f", done.stderr)
+
+    def test_one_pattern_is_one_and_a_bar_knows_how_much_there_is(self):
+        bars = []
+
+        class Bar:
+            def __init__(self, total, **_):
+                self.total, self.done = total, 0
+                bars.append(self)
+
+            def update(self, amount):
+                self.done += amount
+
+            def close(self):
+                pass
+
+        with unittest.mock.patch.dict(sys.modules, {"tqdm": types.SimpleNamespace(tqdm=Bar)}):
+            pulled = self.pull(allow="*big", progress=True)
+        self.assertEqual([one.path for one in pulled], [os.path.join(self.to, "sub/deep/big")])
+        for bar in bars:  # none, if there was no time for one
+            self.assertEqual(bar.total, 3 << 20)
 
     def test_a_full_disk_is_told_of_the_disk(self):
         os.mkdir(self.to)

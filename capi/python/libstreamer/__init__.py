@@ -110,7 +110,8 @@ def open(uris: Union[Uri, Sequence[Uri]],
     headers. The checkpoint's notes say which files of a folder were left out.
 
     settings: maps names of all_settings() to values; prefixes: maps prefixes of URIs to such settings.
-    credentials: called when a store needs credentials; returns a mapping with access_key_id,
+    credentials: called when a store of s3://, gs:// or az:// needs credentials (hf:// and https:// take
+    the settings hf_token and https_bearer_token); returns a mapping with access_key_id,
     secret_access_key, session_token, expires_unix_s or bearer_token. timeout: seconds that opening
     may take in all; operation: an Operation that can cancel it.
     """
@@ -160,12 +161,12 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     for Tensor. device: "cpu" or "cuda:0". select: a name, fnmatch patterns, each of which must match
     some name unless allow_empty is set, or a predicate of TensorInfo. slices: maps names to (dimension,
     start, stop), or to a slice for each dimension. into: maps names to memory of the caller (writable
-    buffers, torch tensors); only these names are then selected.
+    buffers, torch tensors); without select, only these names are selected.
     memory_limit: bytes, "auto", "unlimited" or "minimum"; a tensor that is still referenced counts.
     "minimum" is the largest tensor: a tensor that the loop still holds when it asks for the next one
     is copied to its own memory, and tensors of frameworks are copies from the start.
     progress: True for a tqdm bar, if tqdm is installed, or a function of (bytes done, bytes in all).
-    order: "completion", "plan" (as memory is used), or None: "completion" if memory_limit is
+    order: "completion", "plan" (as memory is used), or None: "completion" if memory_limit is given as
     "unlimited", otherwise "plan", because the loop holds one tensor while the next one arrives.
     group: the ranks that share the load, so that each byte is read once between them: True for torch's
     default process group, another torch group (gloo for the host, nccl for GPUs), or a RankGroup;
@@ -234,7 +235,16 @@ def reload(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], since: Ch
     """load_into() for a target that holds `since`, a checkpoint that was opened and loaded before:
     reads only the tensors whose bytes may be others now, by the versions of the objects and the places
     in them. Each tensor's memory is written once all of its bytes are there: after an error it is
-    whole, as it was or as it is now. The result's checkpoint is `since` of the next reload()."""
+    whole, as it was or as it is now. The result's checkpoint is `since` of the next reload(). Other
+    arguments: device, order, read_order, stream, memory_limit, settings, prefixes, credentials, group,
+    first, as for load()."""
+    for name in options:
+        if name not in ("device", "order", "read_order", "stream", "memory_limit", "settings",
+                        "prefixes", "credentials", "group", "first"):
+            raise TypeError(f"reload() has no argument {name!r}")
+    if not isinstance(since, Checkpoint):
+        raise TypeError(f"since is of type {type(since).__name__}; it is the Checkpoint that the "
+                        "target was loaded from")
     memory = _memory_of(target)
     with _told_to_ranks(options):
         checkpoint = source if isinstance(source, Checkpoint) else open(
@@ -334,9 +344,10 @@ def list_model(uri: Uri, *, settings: Optional[Mapping[str, Any]] = None, prefix
                                      keep=(native,), operation=_operation_of(timeout, operation)))
 
 
-def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
-         settings: Optional[Mapping[str, Any]] = None, prefixes=None, credentials=None,
-         timeout: Optional[float] = None, operation: Optional[Operation] = None,
+def pull(uri: Uri, folder: Uri, *, allow: Union[str, Sequence[str]] = (),
+         ignore: Union[str, Sequence[str]] = (), settings: Optional[Mapping[str, Any]] = None,
+         prefixes=None, credentials=None, timeout: Optional[float] = None,
+         operation: Optional[Operation] = None,
          progress: Union[bool, Callable[[int, int], None]] = False) -> List[PulledFile]:
     """Copies the objects below uri to folder, each whole or not at all; returns the files. An existing
     file that has the object's bytes is left alone (PulledFile.was_there). An error that concerns one
@@ -356,7 +367,7 @@ def pull(uri: Uri, folder: Uri, *, allow: Sequence[str] = (), ignore: Sequence[s
         finish()
 
 
-def snapshot(uri: Uri, *, allow: Sequence[str] = (), ignore: Sequence[str] = (),
+def snapshot(uri: Uri, *, allow: Union[str, Sequence[str]] = (), ignore: Union[str, Sequence[str]] = (),
              cache: Optional[Uri] = None, settings: Optional[Mapping[str, Any]] = None,
              prefixes=None, credentials=None, timeout: Optional[float] = None,
              operation: Optional[Operation] = None) -> str:
@@ -438,6 +449,9 @@ def trim() -> int:
 
 
 def _pull_options(allow, ignore):
+    # One pattern is one, not its letters.
+    allow, ignore = ((one,) if isinstance(one, str) else tuple(one) for one in (allow, ignore))
+
     def texts(patterns):
         return (_ctypes.c_char_p * (len(patterns) + 1))(*(text.encode() for text in patterns))
 
@@ -474,18 +488,20 @@ def _tick_of(progress, operation):
     """A function to call while a pull runs, and one that ends the display."""
     if not progress:
         return None, lambda: None
-    advance, finish = _progress(progress, 0) if not callable(progress) else (None, lambda: None)
-    shown = [0]
+    shown, bar = [0], []  # made once it is known how much there is
 
     def tick():
         now = operation.progress()
-        if advance is None:
+        if callable(progress):
             progress(now.bytes_done, now.bytes_total)
             return
-        advance(now.bytes_done - shown[0])
-        shown[0] = now.bytes_done
+        if not bar and now.bytes_total:
+            bar.extend(_progress(progress, now.bytes_total))
+        if bar:
+            bar[0](now.bytes_done - shown[0])
+            shown[0] = now.bytes_done
 
-    return tick, finish
+    return tick, lambda: bar[1]() if bar else None
 
 
 def _take_listing(listing) -> ModelListing:

@@ -15,11 +15,12 @@ class StreamerError(Exception):
     """
 
     kind = "unknown"
+    code = 0
 
     def __init__(self, line, **fields):
         super().__init__(line)
         self.message = fields.pop("message", line)
-        self.code = fields.pop("code", 0)
+        self.code = fields.pop("code", type(self).code)
         self.kind = fields.pop("kind", type(self).kind)
         self.uri = fields.pop("uri", "")
         self.offset = fields.pop("offset", 0)
@@ -45,9 +46,13 @@ def _rebuild(kind_of_error, line, fields):
 class InvalidArgumentError(StreamerError, ValueError):
     """The call or a setting is wrong."""
 
+    kind, code = "invalid_argument", 100
+
 
 class UnsupportedError(StreamerError):
     """Not supported by this build or this system."""
+
+    kind, code = "unsupported", 101
 
 
 class CancelledError(StreamerError):

@@ -77,7 +77,8 @@ def _limit_of(values) -> str:
 
 def _number_of(argument: str, value: Any, words: Sequence[str]) -> int:
     if value not in words:
-        raise ValueError(f"{argument} is {value!r}; it may be {' or '.join(map(repr, words))}")
+        raise InvalidArgumentError(f"{argument} is {value!r}; it may be "
+                                   f"{' or '.join(map(repr, words))}")
     return words.index(value)
 
 
@@ -196,6 +197,7 @@ class Load(_native.Unshared):
         self._ranks = as_ranks(group, settings, device)
         self._pid = os.getpid()
         self._handle = ctypes.c_void_p()
+        self._at_the_end = [], {}  # what explain() and stats() say once it is closed
         self._sleep_between_copies = SleepBetweenCopies()
         self._tell = lambda: None
         self._ready = collections.deque()
@@ -286,6 +288,10 @@ class Load(_native.Unshared):
         # Of several tensors of one name, one destination has room for the first.
         chosen = [tensor for tensor in self.checkpoint.tensors if is_wanted(tensor) and
                   (tensor.name not in into or self.checkpoint[tensor.name].number == tensor.number)]
+        left_out = sorted(set(into) - {tensor.name for tensor in chosen})
+        if left_out:
+            raise InvalidArgumentError(f"into has memory for {left_out[:5]}, which select leaves out; "
+                                       "select them too, or leave select out")
         items = (_native.PlanItem * len(chosen))()
         for item, tensor in zip(items, chosen):
             item.struct_size = ctypes.sizeof(_native.PlanItem)
@@ -452,26 +458,31 @@ class Load(_native.Unshared):
         self._tell()  # wakes a task that awaits the descriptor, which is closed now
         self._sleep_between_copies.stop()
         if handle and os.getpid() == self._pid:
+            self._at_the_end = self._explain(handle), self._stats(handle)
             library.load_close(handle)
         self._destinations = {}
 
     def explain(self) -> List[str]:
         """What was chosen when the load started, and why: "NAME: VALUE: REASON", for humans."""
-        if not self._handle:
-            return []
-        return library.load_explain(self._handle).decode().splitlines()
+        return self._explain(self._handle) if self._handle else self._at_the_end[0]
 
     def stats(self) -> Dict[str, Any]:
-        """What the load has counted so far, by the names of all_stats(), with held_back_by and notes.
-        Thread-safe."""
-        if not self._handle:
-            return {}
+        """What the load has counted so far, or when it was closed, by the names of all_stats(), with
+        held_back_by and notes. Thread-safe."""
+        return self._stats(self._handle) if self._handle else dict(self._at_the_end[1])
+
+    @staticmethod
+    def _explain(handle):
+        return library.load_explain(handle).decode().splitlines()
+
+    @staticmethod
+    def _stats(handle):
         names = list(all_stats())
         values = (ctypes.c_uint64 * len(names))()
-        library.load_get_all_stats(self._handle, values, len(names))
+        library.load_get_all_stats(handle, values, len(names))
         found: Dict[str, Any] = dict(zip(names, values))
         stats = _native.LoadStats()
-        library.load_get_stats(self._handle, ctypes.byref(stats))
+        library.load_get_stats(handle, ctypes.byref(stats))
         found["held_back_by"] = library.held_back_by_name(stats.held_back_by).decode()
         found["notes"] = (stats.notes or b"").decode().splitlines()
         return found
@@ -493,6 +504,10 @@ def _slice_of(tensor, wanted):
         wanted = (wanted,)
     wanted = tuple(wanted)
     if len(wanted) == 3 and all(isinstance(number, int) for number in wanted):
+        if min(wanted) < 0:
+            raise InvalidArgumentError(f"the slice of {tensor.name!r} is {wanted}; (dimension, start, "
+                                       "stop) count from the beginning: write slice(start, stop) to "
+                                       "count from the end")
         return wanted
     cut = [(d, *one.indices(tensor.shape[d])) for d, one in enumerate(wanted)
            if d < len(tensor.shape) and one != slice(None)]
