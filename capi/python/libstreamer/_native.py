@@ -15,7 +15,7 @@ class Unshared:
     """Owns something of the library, which a copy would free a second time."""
 
     __slots__ = ()
-    _instead = "its URIs and settings can be"
+    _instead = "their URIs and settings can be"
 
     def __reduce__(self):  # copy.copy() and copy.deepcopy() come here too
         raise TypeError(f"{type(self).__name__} objects own memory of libstreamer and cannot be copied "
