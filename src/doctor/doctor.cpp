@@ -69,6 +69,9 @@ Result<void> diagnose(const std::shared_ptr<Stores>& stores, const Uri& uri, con
   }
   if (!object) {
     steps.run("stat", [&]() -> Result<std::string> {
+      // Says which file of a model is why, such as a link to nowhere.
+      const std::string text = uri.text();
+      if (is_model) static_cast<void>(TRY(open_checkpoint(std::span(&text, 1), stores, rules)));
       return Error(ErrorKind::not_found, "there is no file to read; check the path").at(uri.text());
     });
     return steps.failure();

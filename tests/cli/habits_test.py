@@ -84,6 +84,11 @@ class Habits(unittest.TestCase):
         self.assertEqual(on_terminal(*where).count("No such file"), 1)
         done = run(*where)
         self.assertIn("No such file", done.stdout)
+        loop = os.path.join(self.folder, "loop")
+        os.mkdir(loop)
+        os.symlink("m.safetensors", os.path.join(loop, "m.safetensors"))
+        self.assertIn("it is a link to m.safetensors", run("doctor", loop).stderr)
+        done = run(*where)
         self.assertIn("No such file", done.stderr)
 
     # ---- JSON ----
