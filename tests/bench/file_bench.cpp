@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ratios of loads from files to raw ceilings, measured in the same run: rounds of raw and ours take
 // turns, medians and spreads are printed. Usage: file_bench [FOLDER] [MiB] [ROUNDS]
+// [small]; with the last word, small tensors only.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -14,6 +15,7 @@
 #include <functional>
 #include <numeric>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -375,7 +377,10 @@ int main(int argc, char** argv) {
   const std::uint64_t mebibytes = argc > 2 ? std::stoull(argv[2]) : 1024;
   const int rounds = argc > 3 ? std::stoi(argv[3]) : 5;
   Bench bench(folder, mebibytes * kMiB, rounds);
-  if (argc > 4) return bench.small_tensors(), 0;
+  if (argc > 4 && std::string_view(argv[4]) == "small") {
+    bench.small_tensors();
+    return 0;
+  }
   bench.scheduler();
   bench.cached();
   bench.cold();
