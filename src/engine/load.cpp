@@ -93,8 +93,9 @@ std::string_view why_not_mapped(const LoadSettings& settings, const LoadOptions&
   if (!settings.get(setting::kMapCached)) return "debug.map_cached is off";
   if (settings.get(setting::kFileIo) != FileIo::automatic) return "file_io says how files are read";
   if (settings.get(setting::kVerify)) return "every byte is verified on its way";
-  if (settings.get(setting::kMaxBandwidth) != 0 || process.is_capped())
+  if (settings.get(setting::kMaxBandwidth) != 0)
     return "max_bandwidth counts every byte on its way";
+  if (process.is_capped()) return "process_max_bandwidth counts every byte on its way";
   const MemoryLimit::Mode limit = settings.get(setting::kMemoryLimit).mode;
   if (limit != MemoryLimit::Mode::automatic && limit != MemoryLimit::Mode::unlimited)
     return "memory_limit counts views too";

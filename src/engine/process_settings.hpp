@@ -27,8 +27,9 @@ inline constexpr Setting kProcessMemoryLimit{
     RowOf<Scope::process>{
         .name = "process_memory_limit",
         .meaning = "How much host memory the loads of the process with memory_limit=auto hold "
-                   "together. auto is 80 % of what the machine and its control group have free "
-                   "plus what loads already hold, when the latest of them starts. Every load can "
+                   "together. auto is 80 % of what the machine, its control group and the "
+                   "process's own limits (ulimit -v) leave free plus what loads already hold, when "
+                   "the latest of them starts. Every load can "
                    "always hold 8 MiB, or its largest tensor. Loads with their own limit count, "
                    "but are not bounded by it."},
     Bytes("auto", {.lowest = 1})};

@@ -101,13 +101,13 @@ Result<void> RemoteConfig::read_authorities(std::optional<Sourced> from_profile,
     if (!path && environment_(variable)) path = Sourced{*environment_(variable), variable};
   }
   if (path) {
-    TRY(check_readable(*path, "CA bundle"));
     std::error_code failure;
     if (!std::filesystem::is_directory(path->value, failure)) {
       TRY(check_bundle(*path));
       tls.ca_file = path->value;
       return {};
     }
+    TRY(check_readable(*path, "CA bundle"));
     TRY(check_folders(*path));
     tls.ca_folder = path->value;
     return {};

@@ -54,6 +54,18 @@ class Misuse(unittest.TestCase):
         self.assertEqual(load.stats()["bytes_ready"], stats["bytes_ready"])
         self.assertEqual(load.explain(), explained)
 
+    def test_a_load_is_closed_whatever_its_files_are_called(self):
+        path = os.path.join(os.path.dirname(self.path), os.fsdecode(b"\xff\xfe.safetensors"))
+        os.link(self.path, path)
+        with open(path, "r+b"):  # so that it cannot be mapped, and the explanation names it
+            load = libstreamer.start(path)
+            next(load)
+            before = libstreamer.process_use().loads
+            load.close()
+        os.unlink(path)
+        self.assertIn("it is open for writing", "".join(load.explain()))
+        self.assertLess(libstreamer.process_use().loads, before)
+
     def test_reload_takes_no_argument_that_it_would_not_heed(self):
         checkpoint = libstreamer.open(self.path)
         memory = {name: bytearray(one.bytes) for name, one in checkpoint.items()}

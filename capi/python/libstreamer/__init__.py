@@ -200,12 +200,13 @@ def _yield_all(source, framework, convert, progress, options):
             finish()
 
 
-def _check_options(function, options):
+def _check_options(function, options, others=("framework", "progress"), without=()):
+    """others: arguments that the function names itself; without: those of start() that it has not."""
     known = [name for name, one in _inspect.signature(start).parameters.items()
-             if one.kind is one.KEYWORD_ONLY]
+             if one.kind is one.KEYWORD_ONLY and name not in without]
     for name in options:
         if name not in known:
-            like = _difflib.get_close_matches(name, [*known, "framework", "progress"], 1)
+            like = _difflib.get_close_matches(name, [*known, *others], 1)
             hint = f"; did you mean {like[0]}?" if like else ""
             raise TypeError(f"{function}() has no argument {name!r}{hint}")
 
@@ -238,10 +239,7 @@ def reload(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], since: Ch
     whole, as it was or as it is now. The result's checkpoint is `since` of the next reload(). Other
     arguments: device, order, read_order, stream, memory_limit, settings, prefixes, credentials, group,
     first, as for load()."""
-    for name in options:
-        if name not in ("device", "order", "read_order", "stream", "memory_limit", "settings",
-                        "prefixes", "credentials", "group", "first"):
-            raise TypeError(f"reload() has no argument {name!r}")
+    _check_options("reload", options, ["strict"], ["select", "slices", "into", "allow_empty"])
     if not isinstance(since, Checkpoint):
         raise TypeError(f"since is of type {type(since).__name__}; it is the Checkpoint that the "
                         "target was loaded from")

@@ -102,24 +102,25 @@ _CLASSES = {
 }
 
 
-def _text(value):
+def text_of(value):
+    """A text of the library. It may hold the name of a file, which is not always UTF-8."""
     return (value or b"").decode("utf-8", "replace")
 
 
 def take_error(status, error):
     """The exception for an error that a function stored; frees that. error: c_void_p."""
     if not error:
-        return StreamerError(_text(library.status_name(status)), code=status,
-                             kind=_text(library.status_name(status)))
+        return StreamerError(text_of(library.status_name(status)), code=status,
+                             kind=text_of(library.status_name(status)))
     info = ErrorInfo()
     library.error_get_info(error, ctypes.byref(info))
-    kind = _text(library.status_name(info.status))
+    kind = text_of(library.status_name(info.status))
     exception = _CLASSES.get(kind, StreamerError)(
-        _text(library.error_line(error)), message=_text(info.message), code=info.status, kind=kind,
-        uri=_text(info.uri),
+        text_of(library.error_line(error)), message=text_of(info.message), code=info.status, kind=kind,
+        uri=text_of(info.uri),
         offset=info.range_offset, size=info.range_size, os_error=info.os_error,
-        http_status=info.http_status, service_code=_text(info.service_code),
-        request_id=_text(info.request_id), host=_text(info.host), attempts=info.attempts,
+        http_status=info.http_status, service_code=text_of(info.service_code),
+        request_id=text_of(info.request_id), host=text_of(info.host), attempts=info.attempts,
         elapsed_ms=info.elapsed_ms)
     library.error_free(error)
     return exception
@@ -129,7 +130,7 @@ def clean_text(text):
     """text, cleaned of secrets as the library cleans its own texts."""
     error = ctypes.c_void_p(library.error_new(100, str(text).encode("utf-8", "replace")))
     try:
-        return _text(library.error_line(error))
+        return text_of(library.error_line(error))
     finally:
         library.error_free(error)
 

@@ -16,7 +16,7 @@ from typing import (Any, Callable, Dict, Iterable, Iterator, List, Mapping, Opti
 from . import _native
 from ._native import library
 from .checkpoint import Checkpoint, TensorInfo
-from .errors import InvalidArgumentError, StreamerError, UnsupportedError, call
+from .errors import InvalidArgumentError, StreamerError, UnsupportedError, call, text_of
 from .ranks import as_ranks
 from .settings import NativeSettings, explain
 from .tensor import FRAMEWORK_NAMES, Tensor
@@ -453,14 +453,19 @@ class Load(_native.Unshared):
     def close(self) -> None:
         """Cancels what is left and waits for the reads in progress: afterwards no memory of the caller
         is written."""
-        handle, self._handle = self._handle, ctypes.c_void_p()
-        self._ready.clear()
-        self._tell()  # wakes a task that awaits the descriptor, which is closed now
-        self._sleep_between_copies.stop()
-        if handle and os.getpid() == self._pid:
-            self._at_the_end = self._explain(handle), self._stats(handle)
-            library.load_close(handle)
-        self._destinations = {}
+        handle = self._handle
+        is_ours = handle and os.getpid() == self._pid
+        try:
+            if is_ours:
+                self._at_the_end = self._explain(handle), self._stats(handle)
+        finally:  # whatever the interpreter has left of this when it ends
+            self._handle = ctypes.c_void_p()
+            self._ready.clear()
+            self._tell()  # wakes a task that awaits the descriptor, which is closed now
+            self._sleep_between_copies.stop()
+            if is_ours:
+                library.load_close(handle)
+            self._destinations = {}
 
     def explain(self) -> List[str]:
         """What was chosen when the load started, and why: "NAME: VALUE: REASON", for humans."""
@@ -473,7 +478,7 @@ class Load(_native.Unshared):
 
     @staticmethod
     def _explain(handle):
-        return library.load_explain(handle).decode().splitlines()
+        return text_of(library.load_explain(handle)).splitlines()
 
     @staticmethod
     def _stats(handle):
@@ -484,7 +489,7 @@ class Load(_native.Unshared):
         stats = _native.LoadStats()
         library.load_get_stats(handle, ctypes.byref(stats))
         found["held_back_by"] = library.held_back_by_name(stats.held_back_by).decode()
-        found["notes"] = (stats.notes or b"").decode().splitlines()
+        found["notes"] = text_of(stats.notes).splitlines()
         return found
 
     def __enter__(self) -> "Load":
