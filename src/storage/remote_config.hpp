@@ -12,6 +12,7 @@
 #include "auth/bearer_token.hpp"
 #include "base/environment.hpp"
 #include "base/settings.hpp"
+#include "base/text.hpp"
 #include "http/request.hpp"
 #include "storage/store_settings.hpp"
 
