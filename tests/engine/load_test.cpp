@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -526,71 +525,4 @@ TEST_CASE("a load of nothing ends at once", "[load]") {
   auto load = Load::start(lab.checkpoint, {}, {}, {});
   REQUIRE(load);
   CHECK(next(**load) == nullptr);
-}
-
-TEST_CASE("stats add up", "[load]") {
-  const Lab lab(random_files(5, 3, 50, 300'000));
-  auto load = start(lab, {});
-  const std::uint32_t count = drain(*load, lab);
-  const LoadStats stats = load->stats();
-  CHECK(stats.items_total == count);
-  CHECK(stats.items_ready == count);
-  CHECK(stats.bytes_total == lab.checkpoint->tensors.total_bytes());
-  CHECK(stats.bytes_ready == stats.bytes_total);
-  CHECK(stats.bytes_read >= stats.bytes_total);
-  CHECK(stats.elapsed_ns > 0);
-  CHECK(stats.readers >= 1);
-}
-
-TEST_CASE("a reader that waits for a processor does not wait for storage", "[load][stats]") {
-  if (::access("/proc/thread-self/schedstat", R_OK) != 0)
-    return skip("this kernel does not count how long threads wait for a processor");
-  const Lab lab(equal_tensors(16, 4 * kMiB));
-  cpu_set_t all;
-  REQUIRE(::sched_getaffinity(0, sizeof all, &all) == 0);
-  // All threads on one processor, which others want too.
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(static_cast<unsigned>(::sched_getcpu()), &one);
-  REQUIRE(::sched_setaffinity(0, sizeof one, &one) == 0);
-  std::atomic<bool> is_over{false};
-  std::vector<std::thread> others;
-  for (int i = 0; i < 3; ++i) {
-    others.emplace_back([&] {
-      while (!is_over.load(std::memory_order_relaxed)) {
-      }
-    });
-  }
-  LoadSettings settings;
-  settings.put(setting::kFileIo, FileIo::buffered);
-  const auto load = start(lab, settings);
-  drain(*load, lab);
-  const LoadStats stats = load->stats();
-  is_over = true;
-  for (std::thread& other : others)
-    other.join();
-  CHECK(::sched_setaffinity(0, sizeof all, &all) == 0);
-  CHECK(stats.cpu_wait_ns > 0);
-  CHECK(judge(stats) == HeldBackBy::cpu);
-}
-
-TEST_CASE("the verdict names where the time went", "[stats]") {
-  LoadStats stats;
-  CHECK(judge(stats) == HeldBackBy::nothing);
-  stats.elapsed_ns = 100;
-  stats.storage_wait_ns = 60;
-  stats.reader_cpu_ns = 30;
-  CHECK(judge(stats) == HeldBackBy::storage);
-  stats.cpu_wait_ns = 40;  // a reader that waits for a processor is not held back by storage
-  CHECK(judge(stats) == HeldBackBy::cpu);
-  stats.cpu_wait_ns = 0;
-  stats.reader_cpu_ns = 70;
-  CHECK(judge(stats) == HeldBackBy::cpu);
-  stats.bandwidth_wait_ns = 80;
-  CHECK(judge(stats) == HeldBackBy::bandwidth_cap);
-  // Readers stood before a shut window: the consumer's doing, unless it was waiting itself.
-  stats.window_wait_ns = 90;
-  CHECK(judge(stats) == HeldBackBy::consumer);
-  stats.consumer_wait_ns = 51;
-  CHECK(judge(stats) == HeldBackBy::memory_limit);
 }
