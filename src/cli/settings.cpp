@@ -51,7 +51,7 @@ int run_settings(const std::vector<std::string>& names, bool with_debug) {
       print_json(row);
       continue;
     }
-    write_to(stdout, "{}={}  ({}; of the {})\n    {}\n    {}\n", row.name, row.default_value,
+    write_to(stdout, "{}={}  ({}; scope: {})\n    {}\n    {}\n", row.name, row.default_value,
              row.values, row.scope, variables_of(row), row.meaning);
   }
   return finish_output();

@@ -10,9 +10,9 @@
 namespace streamer::core::inline http {
 
 // ca_file and ca_folder as libcurl was built with them, if they are there. Otherwise the first of
-// the files that Debian, RHEL, SUSE, Alpine and their kin keep, else the first of their folders,
-// else last_file. If none is there, both are empty and `tried` names all of them. root is put
-// before every place but last_file.
+// the files that Debian, RHEL, SUSE, Alpine and systems like them keep, else the first of their
+// folders, else last_file. If none is there, both are empty and `tried` names all of them. root is
+// put before every place but last_file.
 [[nodiscard]] TlsFiles system_authorities(const std::string& last_file = {},
                                           const std::string& root = {});
 

@@ -52,7 +52,8 @@ inline constexpr Setting kCaBundle{
             "such files named by their hashes (openssl rehash). auto is AWS_CA_BUNDLE, the "
             "profile's ca_bundle, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, or else the system's file "
             "and folder, which SSL_CERT_FILE and SSL_CERT_DIR replace. The system's are where "
-            "Debian, RHEL, SUSE, Alpine and their kin keep them; in Python, certifi's come last."},
+            "Debian, RHEL, SUSE, Alpine and systems like them keep them; in Python, certifi's come "
+            "last."},
     Text("a path")};
 
 inline constexpr Setting kLastCaBundle{
