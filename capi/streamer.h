@@ -21,7 +21,8 @@
  *  - settings and operation may be NULL wherever they are parameters.
  *  - No function throws, prints, ends the process, installs signal handlers or changes the locale.
  *  - After fork() only the parent may use loads; in the child, calls on loads and their tensors fail
- *    with STREAMER_ERROR_UNSUPPORTED or do nothing.
+ *    with STREAMER_ERROR_UNSUPPORTED or do nothing, or they only look.
+ *  - Once it is loaded the library stays until the process ends: dlclose() does not unload it.
  *
  * Everything exists since 0.1 unless stated otherwise. Only this header is guaranteed. */
 #ifndef STREAMER_H_
@@ -629,7 +630,7 @@ typedef struct streamer_plan_item {
   uint64_t bytes_offset;
   uint64_t bytes_size;
   /* Where the bytes go: memory of the caller, valid until the load is closed, with room for the
-   * part. NULL: memory of the library. */
+   * part. NULL, with 0 destination_bytes: memory of the library. */
   void *destination;
   size_t destination_bytes;
   uint64_t tag; /* any value of the caller's; comes back with the tensor */
@@ -838,7 +839,9 @@ typedef struct streamer_tensor_view {
   uint32_t rank;
   const uint64_t *shape; /* of the part: a slice's dimension is cut; a byte range is one U8 row */
   /* The bytes, row-major and dense, in the device's memory; NULL: no bytes. They are the program's to
-   * write to: what it writes never reaches a file, even where they are a view of the page cache. */
+   * write to: what it writes never reaches a file, even where they are a view of the page cache. In
+   * the library's memory they begin at a multiple of the element's size on the host, and of 512 on a
+   * device. */
   void *data;
   uint64_t bytes;
   streamer_device device;

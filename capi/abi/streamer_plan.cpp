@@ -54,6 +54,13 @@ Result<core::PlanRequest> to_request(const core::Checkpoint& checkpoint,
     request.stop = *end;
   }
   bytes = TRY(core::requested_bytes(tensor, request)).total_bytes();
+  if (request.destination == nullptr && item.destination_bytes != 0) {
+    return Error(
+        ErrorKind::invalid_argument,
+        fmt::format("the destination of tensor \"{}\" is NULL, but has {} bytes; for memory "
+                    "of the library, both are 0",
+                    tensor.name, item.destination_bytes));
+  }
   if (request.destination != nullptr && item.destination_bytes < bytes) {
     return Error(ErrorKind::invalid_argument,
                  fmt::format("tensor \"{}\" brings {} bytes, but its destination has {}",

@@ -27,8 +27,10 @@ int main(int argc, char** argv) {
                 static_cast<void*>((*tensor)->bytes().data()), (*tensor)->name().data());
   }
   const streamer::LoadStats stats = load->stats();
-  std::printf("%.2f GB/s, held back by: %s\n",
-              static_cast<double>(stats.bytes_ready) / static_cast<double>(stats.elapsed_ns),
+  std::printf("%.3f GB, of which %.3f were read at %.2f GB/s, held back by: %s\n",
+              static_cast<double>(stats.bytes_ready) / 1e9,
+              static_cast<double>(stats.bytes_read) / 1e9,
+              static_cast<double>(stats.bytes_read) / static_cast<double>(stats.elapsed_ns),
               streamer::held_back_by(stats).data());
   return 0;
 }

@@ -42,7 +42,8 @@ class Destination {
   requires std::convertible_to<Memory, std::span<std::byte>> Destination(Memory&& memory)
   noexcept {
     const std::span<std::byte> span = std::forward<Memory>(memory);
-    memory_ = span.data();
+    // An empty vector has no address, and is not the library's memory either.
+    memory_ = span.data() != nullptr ? static_cast<void*>(span.data()) : &bytes_of_nothing;
     bytes_ = span.size();
   }
   // Memory of the library, on the device.
@@ -56,6 +57,8 @@ class Destination {
   std::size_t bytes() const noexcept { return bytes_; }
 
  private:
+  inline static std::byte bytes_of_nothing{};  // never written: it counts as 0 bytes
+
   Device device_;
   void* memory_ = nullptr;
   std::size_t bytes_ = 0;

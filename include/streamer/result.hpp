@@ -28,12 +28,23 @@ class BadResult : public std::runtime_error {
 namespace detail {
 
 // For programs and tests that can only stop on an error.
-[[noreturn]] inline void bad_result(const Error& error) {
 #if defined(__cpp_exceptions)
+[[noreturn]] inline void throw_bad_result(const Error& error) {
   throw BadResult(error);
+}
 #else
+[[noreturn]] inline void abort_on_bad_result(const Error& error) {
   std::fprintf(stderr, "streamer: %s\n", error.line());
   std::abort();
+}
+#endif
+
+// Always inline: a program may have files of both kinds, and each keeps its own way.
+[[gnu::always_inline, noreturn]] inline void bad_result(const Error& error) {
+#if defined(__cpp_exceptions)
+  throw_bad_result(error);
+#else
+  abort_on_bad_result(error);
 #endif
 }
 
@@ -61,11 +72,15 @@ class [[nodiscard]] Result {
   Error&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
 
   // The value; if there is none, throws BadResult, or ends the program where exceptions are off.
-  T& value() & {
+  [[gnu::always_inline]] T& value() & {
     if (!has_value()) detail::bad_result(error());
     return **this;
   }
-  T&& value() && {
+  [[gnu::always_inline]] const T& value() const& {
+    if (!has_value()) detail::bad_result(error());
+    return **this;
+  }
+  [[gnu::always_inline]] T&& value() && {
     if (!has_value()) detail::bad_result(error());
     return *std::move(*this);
   }
@@ -87,7 +102,7 @@ class [[nodiscard]] Result<void> {
   const Error& error() const& noexcept { return *error_; }
   Error&& error() && noexcept { return *std::move(error_); }
 
-  void value() const {
+  [[gnu::always_inline]] void value() const {
     if (!has_value()) detail::bad_result(error());
   }
 

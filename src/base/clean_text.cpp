@@ -454,8 +454,10 @@ std::string clean_text(std::string_view text) {
     const std::lock_guard lock(all.mutex);
     all.hidden.find(text, spans);
   }
-  if (spans.empty()) return std::string(text);
-  return without(text, spans);
+  std::string cleaned = spans.empty() ? std::string(text) : without(text, spans);
+  for (std::size_t at = cleaned.find('\0'); at != std::string::npos; at = cleaned.find('\0', at))
+    cleaned.replace(at, 1, "\\0");
+  return cleaned;
 }
 
 void hide(std::string_view secret) {

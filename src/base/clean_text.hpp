@@ -14,7 +14,8 @@ namespace streamer::core::inline base {
 //  - what precedes the @ and what follows the ? of a URL (in s3://, gs:// and az:// a ? is part of
 //    the key);
 //  - values of names that stand for secrets ("sig=", "AccountKey=", "Authorization:", ...), bearer
-//    tokens, JSON web tokens and private keys in PEM.
+//    tokens, JSON web tokens and private keys in PEM;
+// and with \0 in the place of a NUL, at which those who read it would stop.
 // Idempotent; linear in the text's length. Thread-safe.
 [[nodiscard]] std::string clean_text(std::string_view text);
 

@@ -403,14 +403,17 @@ Result<void> Load::start_threads() {
   return {};
 }
 
+Result<void> Load::check_process() const {
+  if (fork_generation() == running_->generation) return {};
+  return Error(ErrorKind::unsupported,
+               "this load was started before fork() and its readers are in the parent; start the "
+               "load in the process that uses it");
+}
+
 Result<Load::Next> Load::next(std::optional<SteadyTime> deadline) {
+  TRY(check_process());
   Running& running = *running_;
   Landing& landing = running.landing();
-  if (fork_generation() != running.generation) {
-    return Error(ErrorKind::unsupported,
-                 "this load was started before fork() and its readers are in the parent; start the "
-                 "load in the process that uses it");
-  }
   for (;;) {
     if (landing.is_stopped()) {
       return landing.failure();
@@ -506,6 +509,7 @@ void Load::cancel() noexcept {
 }
 
 Result<int> Load::fd() {
+  TRY(check_process());
   return running_->landing().news().fd();
 }
 

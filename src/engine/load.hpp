@@ -85,6 +85,7 @@ class Load {
  private:
   struct Running;
   explicit Load(std::unique_ptr<Running> running);
+  [[nodiscard]] Result<void> check_process() const;
   Result<void> start_threads();
   [[nodiscard]] Error window_is_full() const;
 

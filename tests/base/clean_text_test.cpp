@@ -71,6 +71,12 @@ TEST_CASE("what is no secret stays as it is", "[clean]") {
     CHECK(clean_text(text) == text);
 }
 
+TEST_CASE("a text does not end at a NUL of what it quotes", "[clean]") {
+  using namespace std::string_view_literals;
+  CHECK(clean_text("no \"a\0b\"; run it\0"sv) == "no \"a\\0b\"; run it\\0");
+  CHECK(clean_text("https://u:SEC@h\0/x"sv) == "https://***@h\\0/x");
+}
+
 TEST_CASE("values of names that stand for secrets, tokens and private keys are cut", "[clean]") {
   const Row rows[] = {
       {"a sig=SEC%2B&se=2", "a sig=***&se=2"},

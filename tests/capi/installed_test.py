@@ -23,6 +23,21 @@ def run(*command, **keywords):
     return done.stdout
 
 
+def as_subproject(folder, project):
+    """Where nothing is installed, the same project takes the source; and of that what it needs."""
+    shutil.copytree(project, f"{folder}/super/downstream/meson")
+    for name in ("c", "cpp"):
+        os.symlink(f"{ROOT}/examples/{name}", f"{folder}/super/{name}")
+    subprojects = f"{folder}/super/downstream/meson/subprojects"
+    os.mkdir(subprojects)
+    os.symlink(ROOT, f"{subprojects}/libstreamer")
+    run("meson", "setup", f"{folder}/super/build", f"{folder}/super/downstream/meson",
+        "--force-fallback-for=streamer")
+    targets = run("ninja", "-C", f"{folder}/super/build", "-t", "targets", "all")
+    assert "load_checkpoint_c:" in targets and "libstreamer.so" in targets, targets
+    assert "engine_test" not in targets and "file_bench" not in targets, "its tests are built too"
+
+
 def run_downstream(folder, prefix, environment):
     """The projects of examples/downstream, against an installation that was moved."""
     # They ask for nothing that the library itself is made with.
@@ -35,18 +50,20 @@ def run_downstream(folder, prefix, environment):
             f"-DCMAKE_PREFIX_PATH={prefix}", env=environment)
         run("cmake", "--build", f"{folder}/cmake", env=environment)
         made += [f"{folder}/cmake/load_checkpoint_{name}" for name in ("c", "cpp", "static")]
-        # A file: some versions of CMake seek in what they read.
-        with open(f"{folder}/newer.cmake", "w", encoding="utf-8") as script:
-            script.write(f"""
-                set(PACKAGE_FIND_VERSION 0.999)
-                include({glob.glob(prefix + "/**/streamer-config-version.cmake", recursive=True)[0]})
-                message("compatible: ${{PACKAGE_VERSION_COMPATIBLE}}")""")
-        newer = subprocess.run(["cmake", "-P", f"{folder}/newer.cmake"], text=True,
-                               capture_output=True)
-        assert "compatible: FALSE" in newer.stderr, newer.stderr
+        (versions,) = glob.glob(prefix + "/**/streamer-config-version.cmake", recursive=True)
+        for wanted, is_compatible in (("0.999", "FALSE"), ("1", "FALSE"), ("0", "TRUE")):
+            # A file: some versions of CMake seek in what they read.
+            with open(f"{folder}/wanted.cmake", "w", encoding="utf-8") as script:
+                script.write(f'''set(PACKAGE_FIND_VERSION {wanted})
+                    include({versions})
+                    message("compatible: ${{PACKAGE_VERSION_COMPATIBLE}}")''')
+            said = subprocess.run(["cmake", "-P", f"{folder}/wanted.cmake"], text=True,
+                                  capture_output=True).stderr
+            assert f"compatible: {is_compatible}" in said, (wanted, said)
     run("meson", "setup", f"{folder}/meson", f"{projects}/meson", "--wrap-mode=nofallback", env=bare)
     run("ninja", "-C", f"{folder}/meson", env=bare)
     made += [f"{folder}/meson/load_checkpoint_{name}" for name in ("c", "cpp")]
+    as_subproject(folder, f"{projects}/meson")
     shutil.copytree(f"{ROOT}/examples/c", f"{folder}/a/c")
     shutil.copytree(f"{projects}/make", f"{folder}/a/b/make")
     run("make", "-C", f"{folder}/a/b/make", env=bare)

@@ -236,6 +236,22 @@ TEST_CASE("ranges of a file of any kind are tensors of bytes", "[api]") {
   CHECK(Checkpoint::open_ranges({{plain, 9, 2}}).error().kind() == ErrorKind::invalid_argument);
 }
 
+TEST_CASE("a destination without room is none of the library's memory", "[api]") {
+  const Model model;
+  const auto checkpoint = Checkpoint::open({model.path}).value();
+  auto plan = Plan::of(checkpoint).value();
+  std::vector<std::byte> forgotten;
+  const auto refused = plan.add(checkpoint.find("w").value(), forgotten);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().kind() == ErrorKind::invalid_argument);
+  streamer_plan_item item = STREAMER_PLAN_ITEM_INIT;
+  item.tensor = checkpoint.find("w").value().number;
+  item.destination_bytes = 1 << 20;
+  CHECK(streamer_plan_add(const_cast<streamer_plan*>(plan.get()), &item, 1, nullptr) ==
+        STREAMER_ERROR_INVALID_ARGUMENT);
+  CHECK(plan.size() == 0);
+}
+
 TEST_CASE("a plan brings slices and byte ranges to where the caller wants them", "[api]") {
   const Model model;
   const auto checkpoint = Checkpoint::open({model.path}).value();

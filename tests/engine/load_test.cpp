@@ -513,6 +513,7 @@ TEST_CASE("a load from before fork() says so in the child and leaves the parent'
   const int status = in_child([&] {
     const auto refused = load->next(in(1s));
     if (refused || refused.error().kind() != ErrorKind::unsupported) return 1;
+    if (load->fd() || load->fd().error().kind() != ErrorKind::unsupported) return 2;
     load.reset();  // does not hang
     return 0;
   });
