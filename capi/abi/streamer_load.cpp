@@ -16,17 +16,14 @@ Result<bool> check_choice(const char* field, int32_t value) {
                fmt::format("{} is {}; it may be 0 or 1, as streamer.h names them", field, value));
 }
 
-struct Chosen {
-  core::LoadOptions options;
-  std::unique_ptr<core::Communicator> communicator;  // nullptr: none
-};
-
-Result<Chosen> to_options(const streamer_load_options* options) {
-  Chosen all;
-  core::LoadOptions& chosen = all.options;
-  if (options == nullptr) return all;
+Result<streamer_load_options> copy_of(const streamer_load_options* options) {
   const streamer_load_options defaults = STREAMER_LOAD_OPTIONS_INIT;
-  const streamer_load_options given = TRY(copy_in(options, defaults));
+  if (options == nullptr) return defaults;
+  return copy_in(options, defaults);
+}
+
+Result<core::LoadOptions> to_options(const streamer_load_options& given) {
+  core::LoadOptions chosen;
   if (TRY(check_choice("order", given.order))) chosen.order = core::Order::plan;
   if (TRY(check_choice("read_order", given.read_order))) chosen.read_order = core::ReadOrder::item;
   if (TRY(check_choice("when_full", given.when_full))) chosen.when_full = core::WhenFull::wait;
@@ -40,30 +37,31 @@ Result<Chosen> to_options(const streamer_load_options* options) {
     return Error(ErrorKind::invalid_argument,
                  "allocate and release belong together: set both, or neither");
   chosen.host_allocator = {given.allocate, given.release, given.allocator_user};
-  if (given.communicator != nullptr) all.communicator = TRY(use_communicator(given.communicator));
-  return all;
+  return chosen;
 }
 
 // communicator: nullptr if the load is of this process alone.
-Result<std::unique_ptr<core::Load>> start(const streamer_plan& plan, core::LoadOptions options,
+Result<std::unique_ptr<core::Load>> start(const streamer_plan& plan,
+                                          Result<core::LoadOptions> options,
                                           const core::Settings& given,
                                           core::Communicator* communicator) {
   const auto settings = plan.checkpoint->stores->settings().for_load(given);
   auto read = settings ? core::read_load_settings(*settings) : settings.error().copy();
   if (communicator == nullptr || communicator->size() == 1) {
+    const core::LoadOptions chosen = TRY(std::move(options));
     const core::LoadSettings own = TRY(std::move(read));
-    return core::Load::start(plan.checkpoint, plan.requests, std::move(options), own);
+    return core::Load::start(plan.checkpoint, plan.requests, chosen, own);
   }
   auto distributed =
       settings ? core::read_distributed_settings(*settings) : settings.error().copy();
-  if (!read || !distributed) {
+  if (!options || !read || !distributed) {
     // Otherwise the other ranks would wait for this one.
-    const Error& wrong = read ? distributed.error() : read.error();
+    const Error& wrong = !options ? options.error() : !read ? read.error() : distributed.error();
     const auto timeout = (distributed ? *distributed : core::DistributedSettings())
                              .get(core::setting::kDistributedTimeoutS);
     TRY(core::agree(*communicator, &wrong, timeout));
   }
-  return core::start_distributed(*communicator, plan.checkpoint, plan.requests, std::move(options),
+  return core::start_distributed(*communicator, plan.checkpoint, plan.requests, *std::move(options),
                                  *read, *distributed);
 }
 
@@ -99,13 +97,14 @@ streamer_status streamer_load_start(const streamer_plan* plan, const streamer_lo
       "starting the load", settings, nullptr, error_out, [&]() -> Result<streamer_status> {
         STREAMER_REQUIRE(plan);
         STREAMER_REQUIRE(load_out);
-        Chosen chosen = TRY(to_options(options));
+        const streamer_load_options given = TRY(copy_of(options));
+        std::unique_ptr<core::Communicator> communicator;
+        if (given.communicator != nullptr) communicator = TRY(use_communicator(given.communicator));
         const core::Settings used = settings == nullptr ? core::Settings() : settings->settings;
         auto handle = std::make_unique<streamer_load>();
         handle->checkpoint_notes = joined_lines(plan->checkpoint->notes);
-        handle->communicator = std::move(chosen.communicator);
-        handle->load =
-            TRY(start(*plan, std::move(chosen.options), used, handle->communicator.get()));
+        handle->communicator = std::move(communicator);
+        handle->load = TRY(start(*plan, to_options(given), used, handle->communicator.get()));
         handle->explanation = handle->load->explain();
         *load_out = handle.release();
         return STREAMER_OK;

@@ -54,12 +54,13 @@ Result<std::unique_ptr<Load>> start_distributed(Communicator& communicator,
   }
   const auto gap_bytes = coalesce_gap_bytes(*checkpoint, settings);
   auto mine = find_needs(communicator, *checkpoint, requests, settings);
-  TRY(agree(communicator, mine ? nullptr : &mine.error(), timeout));
+  const auto digest = mine ? digest_of(*checkpoint) : mine.error().copy();
+  TRY(agree(communicator, digest ? nullptr : &digest.error(), timeout));
   const ScheduleOptions wanted{.ranks = communicator.size(),
                                .policy = distributed.get(setting::kDistributedPartition),
                                .buffer_bytes = buffer_bytes,
                                .gap_bytes = *gap_bytes};
-  auto needs = TRY(gather_needs(communicator, *checkpoint, *mine, wanted, timeout));
+  auto needs = TRY(gather_needs(communicator, *checkpoint, *digest, *mine, wanted, timeout));
   const std::vector<Need> united = unite(needs, wanted.gap_bytes);
   Schedule schedule = make_schedule(united, wanted);
 

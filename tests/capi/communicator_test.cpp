@@ -171,7 +171,8 @@ Outcome load(const std::string& path, const Communicator& ranks, LoadOptions opt
 TEST_CASE("ranks share a load over functions of the program", "[communicator]") {
   const test::TemporaryFolder folder;
   const std::string path = write_checkpoint(folder.path());
-  for (const bool one_is_wrong : {false, true}) {
+  for (const std::string wrong : {"", "memory_limit is 99999", "a stream is set"}) {
+    const bool one_is_wrong = !wrong.empty();
     Meeting meeting;
     int closed = 0;
     std::vector<Member> members;
@@ -187,7 +188,9 @@ TEST_CASE("ranks share a load over functions of the program", "[communicator]") 
       for (std::uint32_t rank = 0; rank < kRanks; ++rank) {
         threads.emplace_back([&, rank] {
           LoadOptions options;
-          if (one_is_wrong && rank == 1) options.settings.emplace_back("memory_limit", "99999");
+          if (rank == 1 && wrong.starts_with("memory"))
+            options.settings.emplace_back("memory_limit", "99999");
+          if (rank == 1 && wrong.starts_with("a stream")) options.stream = &options;
           outcomes[rank] = load(path, communicators[rank], options);
           const Error mine(streamer_error_new(STREAMER_ERROR_IO, "the disk is on fire"));
           auto outcome = communicators[rank].agree(rank == 2 ? &mine : nullptr);
@@ -206,7 +209,7 @@ TEST_CASE("ranks share a load over functions of the program", "[communicator]") 
     for (std::uint32_t rank = 0; rank < kRanks; ++rank) {
       const Outcome& outcome = outcomes[rank];
       if (one_is_wrong) {
-        CHECK_THAT(outcome.error, Catch::Contains("memory_limit is 99999"));
+        CHECK_THAT(outcome.error, Catch::Contains(wrong));
         CHECK(outcome.error.starts_with("rank 1: ") == (rank != 1));
         continue;
       }

@@ -336,6 +336,18 @@ TEST_CASE("an error of one rank is every rank's, with its number and cause", "[d
       CHECK_THAT(rank.error->message(), Catch::Contains("rank 3: a different checkpoint"));
     }
   }
+  SECTION("another version of files that have no ETag") {
+    std::vector<RawFile> files = equal_tensors(64, 100'000);
+    files[0].bytes = random_bytes(files[0].bytes.size(), 7);
+    const Lab other(std::move(files));
+    ranks[3].checkpoint = other.checkpoint;
+    run_all(world, ranks, small_rounds());
+    for (const Rank& rank : ranks) {
+      REQUIRE(rank.error);
+      CHECK(rank.error->kind() == ErrorKind::object_changed);
+      CHECK_THAT(rank.error->message(), Catch::Contains("rank 3: a different checkpoint"));
+    }
+  }
   SECTION("other settings") {
     on_ranks(4, [&](std::uint32_t r) {
       DistributedSettings distributed = small_rounds();
@@ -369,7 +381,7 @@ TEST_CASE("a rank that never comes, or goes, is an error on all others within th
     // Comes to the agreements before the first round, then is gone.
     static_cast<void>(agree(world.of(1), nullptr, 10s));
     static_cast<void>(gather_needs(
-        world.of(1), *lab.checkpoint,
+        world.of(1), *lab.checkpoint, *digest_of(*lab.checkpoint),
         needs_of(make_reading_list(lab.checkpoint->tensors, ranks[1].requests, false)->wanted),
         {.ranks = 3, .buffer_bytes = kMiB, .gap_bytes = 16 * kKiB}, 10s));
     world.leave(1);
