@@ -900,7 +900,8 @@ typedef struct streamer_incoming {
 } streamer_incoming;
 
 /* How ranks reach each other. Made by the functions below, or by the caller over the transport its
- * ranks already use. Its functions are collective: every rank calls them in the same order, one at a
+ * ranks already use. It carries one load at a time: close one, or take it to its end, before the next
+ * one starts. Its functions are collective: every rank calls them in the same order, one at a
  * time, on a thread of the library or of streamer_load_start(). They return STREAMER_OK once everything
  * has arrived, or an error (STREAMER_ERROR_TIMED_OUT if a rank did not arrive within timeout_ms,
  * STREAMER_ERROR_IO if one is gone) whose text, which should name the rank, they write to why (why_size

@@ -3,11 +3,9 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -17,7 +15,6 @@
 #include "base/guarded.hpp"
 #include "distributed/distributed_settings.hpp"
 #include "engine/load_settings.hpp"
-#include "storage/file_store.hpp"
 
 namespace streamer::core::inline distributed {
 
@@ -76,26 +73,6 @@ Error from_rank(std::uint32_t rank, const State& state) {
                fmt::format("rank {}: {}", rank, std::string_view(state.text.data(), bytes)));
 }
 
-void put(std::string& text, std::uint64_t number) {
-  for (unsigned byte = 0; byte < sizeof number; ++byte)
-    text += static_cast<char>(number >> (8 * byte) & 0xFFU);
-}
-
-// Some bytes of a file, spread evenly over its tensors: other weights differ nearly everywhere.
-Result<void> add_sample(Sha256Hasher& hasher, const CheckpointObject& entry) {
-  constexpr std::uint64_t kSamples = 8;
-  const UniqueFd fd = TRY(open_pinned(entry.object));
-  const std::uint64_t bytes = entry.object.size - std::min(entry.head_bytes, entry.object.size);
-  std::array<char, 512> sample{};
-  for (std::uint64_t i = 0; i < kSamples; ++i) {
-    const std::uint64_t at = entry.head_bytes + bytes / kSamples * i;
-    const ssize_t got = ::pread(fd.get(), sample.data(), sample.size(), static_cast<off_t>(at));
-    if (got < 0) return os_failure("read from the file", errno).at(entry.object.uri.text());
-    hasher.update(std::string_view(sample.data(), static_cast<std::size_t>(got)));
-  }
-  return {};
-}
-
 // Which ranks are unlike rank 0: "rank 2", "ranks 1, 3"; empty: none.
 template <typename Equal>
 std::string unlike_first(const std::vector<Hello>& hellos, Equal&& equal) {
@@ -138,35 +115,6 @@ Result<void> compare(const std::vector<Hello>& hellos) {
 }
 
 }  // namespace
-
-Result<Sha256Digest> digest_of(const Checkpoint& checkpoint) {
-  Sha256Hasher hasher;
-  std::string row;
-  for (const CheckpointObject& entry : checkpoint.objects) {
-    row.clear();
-    put(row, entry.object.size);
-    const std::string& version =
-        entry.object.etag.empty() ? entry.object.last_modified : entry.object.etag;
-    put(row, version.size());
-    hasher.update(row + version);
-    if (entry.object.uri.scheme() == "file") TRY(add_sample(hasher, entry));
-  }
-  for (std::uint32_t i = 0; i < checkpoint.tensors.size(); ++i) {
-    const TensorView tensor = checkpoint.tensors[i];
-    row.clear();
-    put(row, tensor.name.size());
-    row += tensor.name;
-    put(row, static_cast<std::uint64_t>(tensor.dtype));
-    put(row, tensor.shape.size());
-    for (const std::uint64_t extent : tensor.shape)
-      put(row, extent);
-    put(row, tensor.object);
-    put(row, tensor.bytes.offset);
-    put(row, tensor.bytes.size);
-    hasher.update(row);
-  }
-  return hasher.finish();
-}
 
 Result<void> agree(Communicator& communicator, const Error* mine,
                    std::chrono::milliseconds timeout) {

@@ -19,13 +19,9 @@ namespace streamer::core::inline distributed {
 Result<void> agree(Communicator& communicator, const Error* mine,
                    std::chrono::milliseconds timeout);
 
-// What must be the same on all ranks: where a checkpoint's tensors are, and of which version. Files
-// have no ETag that machines agree on; instead a few of their bytes are read. Not the objects'
-// names, which may be mounted elsewhere.
-Result<Sha256Digest> digest_of(const Checkpoint& checkpoint);
-
 // Collective. What every rank needs; a single list if all need the same. mine: this rank's. Fails
-// on all ranks if they do not have the same checkpoint and the same options. digest: of it.
+// on all ranks if they do not have the same checkpoint and the same options. digest: of the
+// checkpoint.
 Result<std::vector<std::vector<Need>>> gather_needs(Communicator& communicator,
                                                     const Checkpoint& checkpoint,
                                                     const Sha256Digest& digest,

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "checkpoint/checkpoint_digest.hpp"
 #include "distributed/agreement.hpp"
 #include "distributed/exchange.hpp"
 #include "distributed/loaded_units.hpp"

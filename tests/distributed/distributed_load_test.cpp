@@ -5,6 +5,7 @@
 #include <optional>
 #include <random>
 
+#include "checkpoint/checkpoint_digest.hpp"
 #include "distributed/agreement.hpp"
 #include "gpu/kept_segments.hpp"
 #include "support/cuda_stand_in.hpp"

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ranks that share loads over torch.distributed: distributed_test.py SOURCE_ROOT (STREAMER_LIBRARY
 is set)"""
+import logging
 import multiprocessing
 import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 import time
 import unittest
@@ -17,12 +19,33 @@ for folder in ("tests/support", "capi/python", "capi/runai/python"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import libstreamer  # noqa: E402
 import torch  # noqa: E402
+from libstreamer.engine_weights import Options, Weights  # noqa: E402
 from runai_case import Case, bytes_of, expected, random_tensors, seen  # noqa: E402
 from runai_model_streamer import FileChunks, SafetensorsStreamer  # noqa: E402
 from runai_model_streamer.distributed_streamer.distributed_streamer import \
     DistributedStreamer  # noqa: E402
 
 FORK = multiprocessing.get_context("fork")
+
+
+LEFT_OPEN = """
+import sys
+import libstreamer
+import torch.distributed
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2],
+                                     rank=int(sys.argv[1]), world_size=2)
+sys.kept = libstreamer.start(sys.argv[3:], group=True, memory_limit="2MB", settings={
+    "debug.distributed_buffer_bytes": "1MiB", "distributed_timeout_s": 20})
+next(sys.kept)
+"""
+
+
+class OddError(Exception):
+    code = "of its own"
+
+
+def _fail_oddly(_):
+    raise OddError("odd")
 
 
 class Ranks(Case):
@@ -186,14 +209,55 @@ class LibstreamerOnRanks(Ranks):
             (lambda rank: libstreamer.load_into(
                 {"f1.large": bytearray(300_007)}, self.paths, strict=rank == 1, group=True),
              "rank 1: .*names differ"),
+            (lambda rank: libstreamer.start(self.paths, group=True, stream=5 if rank == 1 else 0),
+             "rank 1: a stream is set"),
+            (lambda rank: libstreamer.start(self.paths, group=True, first=5 if rank == 1 else ()),
+             "rank 1: "),
+            (lambda rank: libstreamer.start(self.paths, group=True, settings=5 if rank == 1 else None),
+             "rank 1: "),
+            (lambda rank: libstreamer.load(self.paths, group=True,
+                                           framework="nonsense" if rank == 1 else None),
+             "rank 1: .*nonsense"),
+            (lambda rank: libstreamer.load_into(
+                {"f1.large": bytearray(300_007)}, self.paths, strict=False, group=True,
+                **({"fisrt": "x"} if rank == 1 else {})), "rank 1: .*fisrt"),
+            (lambda rank: libstreamer.start(
+                self.paths, group=True, select=_fail_oddly if rank == 1 else None), "rank 1: odd"),
         ]
         for number, (start, pattern) in enumerate(cases):
             with self.subTest(number=number):
                 found = self.on_ranks(3, lambda rank: len(list(start(rank))))
                 for rank, text in enumerate(found):
                     self.assertRegex(text, "Error: ")
-                    if rank != 1:
+                    self.assertNotIn("no answer", text)
+                    if rank == 1:
+                        self.assertNotRegex(text, "^ArgumentError")
+                    else:
                         self.assertRegex(text, pattern)
+
+    def test_what_fails_in_an_engine_before_the_shared_load_fails_on_all(self):
+        os.mkdir(self.path("model"))
+        folder = os.path.dirname(self.file("model/model.safetensors", self.tensors))
+
+        def consume(rank, tensors):
+            for number, (_name, tensor) in enumerate(tensors):
+                if rank == 1 and number == 3:
+                    raise KeyError("of model code")
+                torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+
+        def body(rank, is_opened):
+            options = Options.of({"distributed_timeout_s": 50})
+            weights = Weights.open(
+                self.path("nobody") if rank == 1 and not is_opened else folder, options,
+                group=torch.distributed.distributed_c10d._get_default_group(),
+                logger=logging.getLogger("test"), bar=lambda total: unittest.mock.Mock())
+            weights.direct(lambda tensors: consume(rank, tensors))
+        for is_opened, pattern in ((False, "rank 1: .*nobody"), (True, "rank 1: .*of model code")):
+            began = time.monotonic()
+            found = self.on_ranks(2, lambda rank: body(rank, is_opened))  # noqa: B023
+            self.assertRegex(found[0], pattern)
+            self.assertRegex(found[1], "nobody|KeyError")
+            self.assertLess(time.monotonic() - began, 30)
 
     def test_a_rank_that_leaves_or_dies(self):
         for dies in (False, True):
@@ -221,16 +285,46 @@ class LibstreamerOnRanks(Ranks):
     def test_ctrl_c_while_the_others_are_waited_for(self):
         def body(rank):
             if rank == 1:
-                time.sleep(3)  # comes too late
+                time.sleep(8)  # comes too late
                 return "late"
+            began = time.monotonic()
             signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
             signal.setitimer(signal.ITIMER_REAL, 0.5)
             try:
-                libstreamer.start(self.paths, group=True, settings={"distributed_timeout_s": 2})
+                libstreamer.start(self.paths, group=True, settings={"distributed_timeout_s": 50})
             except KeyboardInterrupt:
-                return "interrupted"
+                return "at once" if time.monotonic() - began < 6 else "with the other rank"
             return "loaded"
-        self.assertEqual(self.on_ranks(2, body), ["interrupted", "late"])
+        self.assertEqual(self.on_ranks(2, body), ["at once", "late"])
+
+    def test_one_load_at_a_time_over_a_group(self):
+        def body(_rank):
+            limit = {"memory_limit": "2MB", "settings": {"debug.distributed_buffer_bytes": "1MiB"}}
+            first = libstreamer.start(self.paths, group=True, **limit)
+            try:
+                libstreamer.start(self.paths, group=True)
+            except libstreamer.InvalidArgumentError as error:
+                said = str(error)
+            names = [sorted(name for name, _ in first)]
+            # Ended, though not closed.
+            names.append(sorted(name for name, _ in libstreamer.load(self.paths, group=True)))
+            return said, names
+        everything = sorted(tensor[0] for tensor in self.tensors)
+        for found in self.on_ranks(2, body):
+            self.assertIsInstance(found, tuple, found)
+            self.assertRegex(found[0], "in the middle of another load: close that one")
+            self.assertEqual(found[1], [everything, everything])
+
+    def test_an_open_load_does_not_end_the_process_at_its_exit(self):
+        program = self.path("left_open.py")
+        with open(program, "w", encoding="utf-8") as file:
+            file.write(LEFT_OPEN)
+        for number in range(3):
+            running = [subprocess.Popen(
+                [sys.executable, program, str(rank), self.path(f"meeting.{number}"), *self.paths],
+                env={**os.environ, "PYTHONPATH": os.path.join(ROOT, "capi/python")})
+                for rank in range(2)]
+            self.assertEqual([one.wait(60) for one in running], [0, 0])
 
 
 class DropInOnRanks(Ranks):
@@ -289,6 +383,23 @@ class DropInOnRanks(Ranks):
             for once in of_rank:
                 self.assertEqual(sorted(once), wanted)
         self.assertEqual(found[0], found[1])
+
+    def test_a_rank_that_fails_with_its_last_tensor_keeps_no_other(self):
+        def body(rank):
+            count = 0
+            try:
+                with SafetensorsStreamer() as streamer:
+                    streamer.stream_files(self.paths, is_distributed=True)
+                    for count, _ in enumerate(streamer.get_tensors(), 1):
+                        if rank == 1 and count == len(self.tensors):
+                            raise KeyError("of the caller")
+            except KeyError:
+                count = -1
+            time.sleep(0.5 if rank == 1 else 0)
+            return count
+        began = time.monotonic()
+        self.assertEqual(self.on_ranks(2, body), [len(self.tensors), -1])
+        self.assertLess(time.monotonic() - began, 15)  # the timeout is 20 s
 
     def test_names_that_are_wanted(self):
         names = [name for name, *_ in self.tensors][::2]

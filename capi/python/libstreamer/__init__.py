@@ -134,19 +134,14 @@ def start(source: Union[Checkpoint, Uri, Sequence[Uri]], *, device: Any = "cpu",
           group: Any = None, allow_empty: bool = False,
           first: Sequence[str] = ()) -> Load:
     """Starts a load and returns it: an iterator of (name, Tensor). See load()."""
-    values = dict(settings or {})
-    if memory_limit is not None:
-        values["memory_limit"] = memory_limit
-    group = _as_ranks(group, values, device)
-    if not isinstance(source, Checkpoint):
-        try:
+    group = _as_ranks(group, settings, device)
+    with _told_to(group):
+        values = dict(settings or {})
+        if memory_limit is not None:
+            values["memory_limit"] = memory_limit
+        if not isinstance(source, Checkpoint):
             source = Checkpoint(source, values, prefixes=prefixes, credentials=credentials)
             values, prefixes, credentials = {}, None, None  # the load inherits them
-        except Exception as error:
-            # The other ranks would wait for this one.
-            if group is not None and group.size > 1:
-                group.tell(error)
-            raise
     return Load(source, device=device, select=select, slices=slices, into=into, order=order,
                 read_order=read_order, stream=stream, settings=values, prefixes=prefixes,
                 credentials=credentials, group=group, allow_empty=allow_empty, first=first)
@@ -175,8 +170,9 @@ def load(source: Union[Checkpoint, Uri, Sequence[Uri]], *, framework: Optional[s
     others. Other arguments: read_order, stream, settings, prefixes, credentials. A load of a Checkpoint
     inherits the settings it was opened with, and accepts load settings only: others belong to open().
     """
-    convert = _converter(framework)
-    _check_options("load", options)
+    with _told_to_ranks(options):
+        convert = _converter(framework)
+        _check_options("load", options)
     return _yield_all(source, framework, convert, progress, options)
 
 
@@ -218,8 +214,9 @@ def load_into(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], *, str
     has are an error; otherwise they are ignored. A name of the target that shares the memory of another
     loaded name, as tied weights do, is not missing. Other arguments: as for load().
     """
-    memory = _memory_of(target)
     with _told_to_ranks(options):
+        _check_options("load_into", options, ["framework", "progress", "strict"])
+        memory = _memory_of(target)
         checkpoint = source if isinstance(source, Checkpoint) else open(
             source, options.get("settings"), prefixes=options.get("prefixes"),
             credentials=options.get("credentials"))
@@ -239,12 +236,12 @@ def reload(target: Any, source: Union[Checkpoint, Uri, Sequence[Uri]], since: Ch
     whole, as it was or as it is now. The result's checkpoint is `since` of the next reload(). Other
     arguments: device, order, read_order, stream, memory_limit, settings, prefixes, credentials, group,
     first, as for load()."""
-    _check_options("reload", options, ["strict"], ["select", "slices", "into", "allow_empty"])
-    if not isinstance(since, Checkpoint):
-        raise TypeError(f"since is of type {type(since).__name__}; it is the Checkpoint that the "
-                        "target was loaded from")
-    memory = _memory_of(target)
     with _told_to_ranks(options):
+        _check_options("reload", options, ["strict"], ["select", "slices", "into", "allow_empty"])
+        if not isinstance(since, Checkpoint):
+            raise TypeError(f"since is of type {type(since).__name__}; it is the Checkpoint that the "
+                            "target was loaded from")
+        memory = _memory_of(target)
         checkpoint = source if isinstance(source, Checkpoint) else open(
             source, options.pop("settings", None), prefixes=options.pop("prefixes", None),
             credentials=options.pop("credentials", None))
@@ -259,12 +256,12 @@ def _told_to_ranks(options):
     group = _as_ranks(options.get("group"), options.get("settings"), options.get("device", "cpu"))
     if group is not None:
         options["group"] = group
-    try:
+    with _told_to(group):
         yield
-    except Exception as error:
-        if group is not None and group.size > 1:
-            group.tell(error)
-        raise
+
+
+def _told_to(group):
+    return _contextlib.nullcontext() if group is None else group.told()
 
 
 def _memory_of(target: Any) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from .checkpoint import Checkpoint, TensorInfo
 from .deferred import Counts, DirectMode
 from .errors import CorruptError, InvalidArgumentError, StreamerError
 from .load import Load
+from .ranks import RankGroup, as_ranks
 from .settings import NativeSettings
 
 LOAD_FORMAT = "libstreamer"
@@ -144,13 +145,24 @@ class Report(NamedTuple):
 
 
 class Weights:
-    """One load of a model's weights. bar: makes a progress bar of a number of tensors; it has
-    update(count) and close()."""
+    """One load of a model's weights. group: the ranks that share it. bar: makes a progress bar of a
+    number of tensors; it has update(count) and close()."""
 
-    def __init__(self, checkpoint: Checkpoint, uri: str, options: Options, *, group: Any = None,
-                 logger: logging.Logger, bar: Callable[[int], Any]):
+    @classmethod
+    def open(cls, uri: str, options: Options, *, rank: Optional[int] = None, group: Any = None,
+             **how: Any) -> "Weights":
+        """group: of torch, or None."""
+        ranks = as_ranks(group, options.settings)
+        # One rank that cannot open them would leave the others waiting.
+        with contextlib.nullcontext() if ranks is None else ranks.told():
+            checkpoint = options.open(uri, rank)
+        return cls(checkpoint, uri, options, group=ranks, **how)
+
+    def __init__(self, checkpoint: Checkpoint, uri: str, options: Options, *,
+                 group: Optional[RankGroup] = None, logger: logging.Logger, bar: Callable[[int], Any]):
         self.checkpoint, self.uri, self.options = checkpoint, uri, options
-        self._group, self._logger, self._make_bar = group, logger, bar
+        self._ranks, self._logger, self._make_bar = group, logger, bar
+        self._ranks_have_begun = False
         self._bytes, self._seconds, self._tensors = 0, 0.0, 0
         self._held_back_by, self._notes = "nothing", []
         for note in checkpoint.notes:
@@ -188,6 +200,11 @@ class Weights:
             with mode:
                 made = consume(mode.weights(self.checkpoint.tensors))
                 mode.finish()
+        except Exception as error:
+            # Model code failed here, and the other ranks are on their way to the last load.
+            if self._ranks is not None and not self._ranks_have_begun:
+                self._ranks.tell(error)
+            raise
         finally:
             bar.close()
         self._log(mode.counts)
@@ -217,7 +234,10 @@ class Weights:
         return [name for name in names if name.endswith(".safetensors") and name not in known]
 
     def _start(self, is_last=False, **options) -> Load:
-        return libstreamer.start(self.checkpoint, group=self._group if is_last else None, **options)
+        if not is_last:
+            return libstreamer.start(self.checkpoint, **options)
+        self._ranks_have_begun = True
+        return libstreamer.start(self.checkpoint, group=self._ranks, **options)
 
     @contextlib.contextmanager
     def _started(self, **options) -> Iterator[Load]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loads: each is one pass that reads tensors into memory."""
 import asyncio
+import atexit
 import collections
 import ctypes
 import fnmatch
@@ -16,7 +17,8 @@ from typing import (Any, Callable, Dict, Iterable, Iterator, List, Mapping, Opti
 from . import _native
 from ._native import library
 from .checkpoint import Checkpoint, TensorInfo
-from .errors import InvalidArgumentError, StreamerError, UnsupportedError, call, text_of
+from .errors import (InvalidArgumentError, MemoryLimitError, StreamerError, UnsupportedError, call,
+                     text_of)
 from .ranks import as_ranks
 from .settings import NativeSettings, explain
 from .tensor import FRAMEWORK_NAMES, Tensor
@@ -177,6 +179,31 @@ def _call_here(function, *arguments, keep, free):
     return handle
 
 
+# By what carries the bytes of ranks: the load that it carries.
+_carried: "weakref.WeakKeyDictionary[Any, weakref.ref[Load]]" = weakref.WeakKeyDictionary()
+
+
+def _take_group(ranks, load):
+    """Two loads at once would take each other's bytes. Nothing can be told to the other ranks: the
+    group carries what they are in the middle of."""
+    if ranks.size == 1:
+        return
+    other = _carried.get(ranks.carries, lambda: None)()
+    if other is not None and other._handle and not other._has_ended:
+        raise InvalidArgumentError("the group of ranks is in the middle of another load: close that "
+                                   "one, or take it to its end, before the next one starts")
+    _carried[ranks.carries] = weakref.ref(load)
+
+
+@atexit.register
+def _close_shared_loads():
+    """Before the interpreter goes away under the threads on which ranks exchange bytes."""
+    for reference in list(_carried.values()):
+        load = reference()
+        if load is not None and load._handle:
+            load.close()
+
+
 class _NotStarted(Exception):
     """Something failed before the library was asked to load; __cause__ says what."""
 
@@ -193,13 +220,15 @@ class Load(_native.Unshared):
                  group: Any = None, allow_empty: bool = False, first: Sequence[str] = ()):
         self.checkpoint = checkpoint
         self._may_be_empty = allow_empty
-        self._first = [first] if isinstance(first, str) else list(first)
-        self._ranks = as_ranks(group, settings, device)
         self._pid = os.getpid()
         self._handle = ctypes.c_void_p()
+        self._ranks = as_ranks(group, settings, device)
+        if self._ranks is not None:
+            _take_group(self._ranks, self)
         self._at_the_end = [], {}  # what explain() and stats() say once it is closed
         self._sleep_between_copies = SleepBetweenCopies()
         self._tell = lambda: None
+        self._has_ended = False
         self._ready = collections.deque()
         self._handles = (ctypes.c_void_p * _AT_ONCE)()
         self._views = (_native.TensorView * _AT_ONCE)()
@@ -208,33 +237,35 @@ class Load(_native.Unshared):
         self._shapes = {}
         self._destinations: Dict[int, _Destination] = {}
         self._last = lambda: None  # the tensor that was yielded last, if it is still referenced
-        values = dict(settings or {})
-        if order is None:
-            order = _usual_order({**checkpoint._values, **values})
         try:
-            self._start(device, select, slices, into, order, read_order, stream, values, prefixes,
-                        credentials)
+            self._start(device, select, slices, into, order, read_order, stream, settings, prefixes,
+                        credentials, first)
         except _NotStarted as error:
             # Otherwise the other ranks would wait for this one.
-            if self._ranks is not None and self._ranks.size > 1:
+            if self._ranks is not None:
                 self._ranks.tell(error.__cause__)
             raise error.__cause__ from None
 
-    def _start(self, device, select, slices, into, order, read_order, stream, values, prefixes,
-               credentials):
+    def _start(self, device, select, slices, into, order, read_order, stream, settings, prefixes,
+               credentials, first):
         try:
-            plan = self._plan(select, slices, into)
+            values = dict(settings or {})
+            if order is None:
+                order = _usual_order({**self.checkpoint._values, **values})
+            plan = self._plan(select, slices, into, [first] if isinstance(first, str) else list(first))
         except Exception as error:
             raise _NotStarted() from error
         try:
             options = self._prepare(plan.handle, device, order, read_order, stream, values, prefixes,
                                     credentials)
-            # Starting may ask the store for checksums, and Ctrl-C must end that. With ranks it is
-            # collective, and stays on this thread.
-            starting = call_for_handle if self._ranks is None else _call_here
+            # Starting may ask the store for checksums, or wait for the other ranks, and Ctrl-C must
+            # end that. What ranks with GPUs call belongs to the thread that their GPU was chosen on.
+            is_anywhere = self._ranks is None or getattr(self._ranks, "is_on_host", False)
+            starting = call_for_handle if is_anywhere else _call_here
             self._handle = starting(library.load_start, plan.handle, ctypes.byref(options),
                                     self._settings.handle, free=library.load_close,
-                                    keep=(self._settings, options, plan, self._destinations))
+                                    keep=(self._settings, options, plan, self._destinations,
+                                          self._ranks))
         except StreamerError as error:
             explain(error, self._settings, self.checkpoint._settings)
             interrupt = getattr(self._ranks, "interrupt", None)
@@ -242,7 +273,7 @@ class Load(_native.Unshared):
                 raise interrupt from None
             raise
 
-    def _plan(self, select, slices, into):
+    def _plan(self, select, slices, into, first):
         if into is not None and select is None:
             select = list(into)
         _check_names(self.checkpoint, select, slices, into, self._may_be_empty)
@@ -251,9 +282,9 @@ class Load(_native.Unshared):
             call(library.plan_add_matching, plan.handle, None, None)
         else:
             self._fill(plan.handle, _is_wanted(select), slices or {}, into or {})
-        if self._first:
-            globs = (ctypes.c_char_p * len(self._first))(*(text.encode() for text in self._first))
-            call(library.plan_prioritize, plan.handle, globs, len(self._first))
+        if first:
+            globs = (ctypes.c_char_p * len(first))(*(text.encode() for text in first))
+            call(library.plan_prioritize, plan.handle, globs, len(first))
         return plan
 
     def _prepare(self, plan, device, order, read_order, stream, values, prefixes, credentials):
@@ -361,6 +392,7 @@ class Load(_native.Unshared):
         try:
             status = call(library.load_next_many, self._handle, timeout_ms, self._at_once,
                           self._handles, self._views, ctypes.byref(count))
+            self._has_ended = status == _native.END
             if self._yields_host_memory and time.monotonic() - began > _LONG_WAIT_S:
                 self._sleep_between_copies.start()
             if status != _native.OK:
@@ -371,6 +403,7 @@ class Load(_native.Unshared):
                 self._last = weakref.ref(tensor)
             return tensor, False
         except StreamerError as error:
+            self._has_ended = not isinstance(error, MemoryLimitError)  # after that it may go on
             explain(error, self._settings, self.checkpoint._settings)
             interrupt = getattr(self._ranks, "interrupt", None)
             if interrupt is not None:

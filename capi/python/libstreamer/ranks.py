@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ranks: processes that share a load, and how they reach each other."""
+import contextlib
 import ctypes
 import datetime
 import time
-from typing import Any, Mapping, Optional
+from typing import Any, Iterator, Mapping, Optional
 
 from . import _native
 from ._native import Communicator, library
@@ -14,14 +15,16 @@ _TIMED_OUT, _IO = 205, 206
 
 
 class RankGroup:
-    """How ranks reach each other. Making one is collective: every rank does it. One thread at a time;
-    unusable once a load with it has failed. Ends with close()."""
+    """How ranks reach each other. Making one is collective: every rank does it. One thread and one load
+    at a time: the next load starts when the one before has come to its end or is closed. Unusable once
+    ranks could not reach each other (a rank is gone, or did not answer in time); errors that all ranks
+    were told leave it usable. Ends with close()."""
 
     def __init__(self, communicator, settings: Optional[Mapping[str, Any]] = None):
         self.communicator = communicator  # a pointer to Communicator
         try:
             self._settings = NativeSettings(settings)
-        except StreamerError as error:
+        except Exception as error:
             # Otherwise the other ranks would wait for this one.
             self._settings = NativeSettings()
             self.tell(error)
@@ -50,7 +53,7 @@ class RankGroup:
         the error of the lowest rank that has one, naming that rank."""
         mine = None
         if error is not None:
-            code = getattr(error, "code", 0) or 900
+            code = (error.code if isinstance(error, StreamerError) else 0) or 900
             mine = library.error_new(code, str(error).encode("utf-8", "replace"))
         try:
             call(library.communicator_agree, self.communicator, self._settings.handle, mine)
@@ -58,11 +61,27 @@ class RankGroup:
             library.error_free(mine)
 
     def tell(self, error: BaseException) -> None:
-        """agree() for callers that raise the error themselves."""
+        """agree() for callers that raise the error themselves. Alone, a rank tells nobody."""
+        if self.size == 1:
+            return
         try:
             self.agree(error)
-        except StreamerError:
+        except Exception:  # the caller's error is the one to raise
             pass
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """What fails in it fails on the other ranks, too, which would wait for this one."""
+        try:
+            yield
+        except Exception as error:
+            self.tell(error)
+            raise
+
+    @property
+    def carries(self) -> Any:
+        """What carries the bytes: there may be several groups over one such thing."""
+        return self
 
     def close(self) -> None:
         """Releases its resources."""
@@ -116,6 +135,15 @@ class TorchRanks(RankGroup):
                 _native.DEVICE_CUDA if self._on_device else _native.DEVICE_HOST, number),
             all_gather=self._callbacks[0], all_to_all=self._callbacks[1])
         super().__init__(ctypes.pointer(self._table), settings)
+
+    @property
+    def carries(self) -> Any:
+        return self._group
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether bytes pass in host memory, by whichever thread."""
+        return not self._on_device
 
     def _guarded(self, body, why, why_size):
         try:

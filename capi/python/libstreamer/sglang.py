@@ -84,14 +84,14 @@ def loader_class() -> Any:
                 revision, ignore_patterns=self.load_config.ignore_patterns)
 
         def _weights(self, uri: str) -> Weights:
+            rank, group = None, None
             if self.options.pattern is None:
-                return self._bound(self.options.open(uri), uri, self._group(uri))
-            from sglang.srt import distributed
-            rank = distributed.get_tensor_model_parallel_rank()
-            return self._bound(self.options.open(uri, rank), uri, None)
-
-        def _bound(self, checkpoint, uri, group):
-            return Weights(checkpoint, uri, self.options, logger=logger, bar=self._bar, group=group)
+                group = self._group(uri)
+            else:
+                from sglang.srt import distributed
+                rank = distributed.get_tensor_model_parallel_rank()
+            return Weights.open(uri, self.options, rank=rank, group=group, logger=logger,
+                                bar=self._bar)
 
         def _group(self, uri):
             from sglang.srt.distributed import parallel_state

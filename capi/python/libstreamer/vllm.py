@@ -123,9 +123,8 @@ def _loader_class():
 
         def _weights(self, model_config, rank: Optional[int] = None, uri: Optional[str] = None):
             uri = uri or self._source(model_config)
-            checkpoint = self.options.open(uri, rank)
-            return Weights(checkpoint, uri, self.options, logger=logger, bar=self._bar,
-                           group=None if rank is not None else self._group(uri))
+            return Weights.open(uri, self.options, rank=rank, logger=logger, bar=self._bar,
+                                group=None if rank is not None else self._group(uri))
 
         def _group(self, uri):
             from vllm.distributed import parallel_state
@@ -146,7 +145,7 @@ def _loader_class():
                 pattern = pattern.replace("{pp_rank}", str(distributed.get_pp_group().rank_in_group))
             options = self.options._replace(pattern=pattern.replace("{tp_rank}", "{rank}"))
             uri = self._source(model_config)
-            weights = Weights(options.open(uri, rank), uri, options, logger=logger, bar=self._bar)
+            weights = Weights.open(uri, options, rank=rank, logger=logger, bar=self._bar)
             state = ShardedStateLoader._filter_subtensors(model.state_dict())
 
             def take(tensors):

@@ -4,6 +4,7 @@
 Nothing collective is called unless that is so. Every rank gets every tensor, in the same order, as
 memory of its own.
 """
+import contextlib
 import datetime
 import logging
 import os
@@ -45,12 +46,18 @@ class DistributedStreamer:
         return self
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        has_everything = self.file_streamer.has_everything
         self.file_streamer.__exit__(exc_type, exc_value, traceback)
-        group, self._group = self._group, None
+        group, ranks = self._group, self._ranks
+        # What still refers to the group keeps its connections open.
+        self._group = self._ranks = None
         if group is None:
             return
-        if exc_type is None:
-            torch.distributed.barrier(group)
+        if ranks is not None and (exc_type is None or has_everything):
+            # Others may still be receiving. What fails in one of them is its own.
+            with contextlib.suppress(libstreamer.StreamerError):
+                ranks.agree()
+        del ranks
         torch.distributed.destroy_process_group(group)
 
     def check_idle(self) -> None:
@@ -80,7 +87,6 @@ class DistributedStreamer:
         self._ranks = None
         self._has_streamed = False
         if is_distributed and _is_wished(device):
-            get_dist_buffer_alignment()  # refuses what it cannot be
             self._ranks = self._join(str(device or "cpu"))
         self.is_distributed = self._ranks is not None
 
@@ -113,9 +119,12 @@ class DistributedStreamer:
             return None
         ranks = libstreamer.TorchRanks(self._group, settings_of_ranks(),
                                        device=device if device != "cpu" else None)
+        with ranks.told():
+            get_dist_buffer_alignment()  # refuses what it cannot be
+            lack = _lack_of_memory(device)
         try:
             # Together: one rank that went on alone would leave the others waiting.
-            ranks.agree(_lack_of_memory(device))
+            ranks.agree(lack)
         except libstreamer.MemoryLimitError as error:
             logger.warning("%s every rank streams by itself: %s", _TAG, error)
             return None
@@ -172,6 +181,16 @@ def _is_wished(device: Optional[str]) -> bool:
 
 def _make_group() -> Any:
     """A new group of the ranks on this host, or of all: RUNAI_STREAMER_DIST_GLOBAL. Collective."""
+    try:
+        return _group_of_host_or_all()
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"{_TAG} the ranks could not make their group: {error}; each of them must come here: check "
+            "that none failed before, and that RUNAI_STREAMER_DIST, RUNAI_STREAMER_PARTITION_POLICY "
+            "and the device are the same on all") from error
+
+
+def _group_of_host_or_all():
     distributed = torch.distributed
     timeout = datetime.timedelta(seconds=int(os.environ.get("RUNAI_STREAMER_DIST_TIMEOUT", "600")))
     everyone = list(range(distributed.get_world_size()))

@@ -116,6 +116,11 @@ class FileStreamer:
         return self._left if is_busy and not self._is_left else 0
 
     @property
+    def has_everything(self) -> bool:
+        """Whether every chunk of the last request was taken."""
+        return self._left == 0
+
+    @property
     def live_requests(self) -> Dict[int, Any]:
         """What is under way: one request at most, with its memory."""
         return {1: self.requests_iterator} if self.outstanding else {}
