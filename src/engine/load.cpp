@@ -494,12 +494,18 @@ Error Load::window_is_full() const {
   });
   const std::uint64_t limit =
       is_of_host || limited == memories.end() ? running_->sizes.limit_bytes : limited->ring_bytes;
+  const std::uint64_t room =
+      is_of_host || limited == memories.end() ? memories[0].ring_bytes : limited->ring_bytes;
   return Error(
       ErrorKind::memory_limit,
       fmt::format(
-          "the {} of {} bytes ({}) is used up by tensors that were yielded and not yet released, "
-          "so no other can become ready: release them, or raise it (the whole load needs {} bytes)",
+          "the {} of {} bytes ({}{}) is used up by tensors that were yielded and not yet released, "
+          "so no other can become ready: release them, or raise it; a loop that holds one tensor "
+          "while it takes the next needs room for a little more than three of the largest (the "
+          "whole load needs {} bytes)",
           is_of_host ? "memory_limit" : "device_memory_limit", limit, format_bytes(limit),
+          room == 0 || room == limit ? ""
+                                     : fmt::format(", {} of it for tensors", format_bytes(room)),
           running_->plan().wanted_bytes()));
 }
 
