@@ -224,11 +224,14 @@ pub enum Next {
 }
 
 /// One pass that reads tensors into memory: an iterator of them. The first error ends it, except
-/// `ErrorKind::MemoryLimit`, after which tensors may be dropped and the load goes on. Dropping it cancels
-/// what is left, and waits for reads in progress; yielded tensors stay valid.
+/// `ErrorKind::MemoryLimit`: drop tensors, and the load goes on. The iterator ends with a second one in a
+/// row, so that `collect()` ends, too; [`try_next`](Load::try_next) and [`next_within`](Load::next_within)
+/// go on even then. Dropping it cancels what is left, and waits for reads in progress; yielded tensors stay
+/// valid.
 pub struct Load {
     shared: Arc<Shared>,
     has_ended: bool,
+    is_full: bool,
 }
 
 impl Load {
@@ -241,7 +244,7 @@ impl Load {
                 (library.functions.load_start)(plan.handle, options, settings.handle, out, error)
             })
         }?;
-        Ok(Load { shared: Arc::new(Shared { library, handle }), has_ended: false })
+        Ok(Load { shared: Arc::new(Shared { library, handle }), has_ended: false, is_full: false })
     }
 
     fn wait(&mut self, timeout_ms: i64) -> Result<Next> {
@@ -250,7 +253,10 @@ impl Load {
         // SAFETY: &mut self: no other thread is in here.
         let status = unsafe { (f.load_next)(self.shared.handle, timeout_ms, &mut tensor, &mut error) };
         match status {
-            sys::OK => Ok(Next::Tensor(Tensor::new(self.shared.library.clone(), tensor))),
+            sys::OK => {
+                self.is_full = false;
+                Ok(Next::Tensor(Tensor::new(self.shared.library.clone(), tensor)))
+            }
             sys::END => Ok(Next::End),
             sys::NOT_READY => Ok(Next::NotReady),
             status => Err(unsafe { Error::take(f, status, error) }),
@@ -315,7 +321,10 @@ impl Iterator for Load {
         let next = match self.wait(-1) {
             Ok(Next::Tensor(tensor)) => return Some(Ok(tensor)),
             Ok(_) => None,
-            Err(error) if error.kind() == ErrorKind::MemoryLimit => return Some(Err(error)),
+            Err(error) if error.kind() == ErrorKind::MemoryLimit && !self.is_full => {
+                self.is_full = true;
+                return Some(Err(error));
+            }
             Err(error) => Some(Err(error)),
         };
         self.has_ended = true;

@@ -207,6 +207,46 @@ fn a_dropped_load_ends_and_a_cancelled_one_says_so() {
 }
 
 #[test]
+fn tensors_that_fill_the_memory_limit_end_the_iterator_and_not_the_load() {
+    let checkpoint = library().checkpoint(&[&folder()]).open().unwrap();
+    let small = || Settings::new().with("memory_limit", "256KiB").with("debug.map_cached", "off");
+    let mut load = checkpoint.load().settings(small()).start().unwrap();
+    let mut held: Vec<Result<Tensor, Error>> = load.by_ref().take(10_000).collect();
+    let full = |next: &Result<Tensor, Error>| {
+        next.as_ref().err().map(Error::kind) == Some(ErrorKind::MemoryLimit)
+    };
+    let count = held.len();
+    assert!(count < 10_000 && full(&held[count - 1]) && full(&held[count - 2]), "{count}");
+    assert!(held[..count - 2].iter().all(Result::is_ok));
+    assert!(load.next().is_none());
+    held.clear();
+    assert!(load.next().is_none());
+    let mut seen = count - 2;
+    while let Next::Tensor(_) = load.next_within(Duration::from_secs(60)).unwrap() {
+        seen += 1;
+    }
+    assert_eq!(seen, checkpoint.tensor_count());
+
+    // Once in a row, and the iterator goes on.
+    let (mut seen, mut waits) = (0, 0);
+    for next in checkpoint.load().settings(small()).start().unwrap() {
+        match next {
+            Ok(tensor) => {
+                seen += 1;
+                held.push(Ok(tensor));
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::MemoryLimit);
+                waits += 1;
+                held.clear();
+            }
+        }
+    }
+    assert_eq!(seen, checkpoint.tensor_count());
+    assert!(waits > 1);
+}
+
+#[test]
 fn a_dropped_guard_cancels_a_call() {
     let operation = Operation::new(&library(), None).unwrap();
     drop(operation.cancel_on_drop());
