@@ -110,6 +110,7 @@ pub struct LoadBuilder {
     device: Option<String>,
     globs: Vec<String>,
     items: Vec<PlanItem>,
+    is_everything: bool,
 }
 
 impl LoadBuilder {
@@ -121,6 +122,7 @@ impl LoadBuilder {
             device: None,
             globs: Vec::new(),
             items: Vec::new(),
+            is_everything: true,
         }
     }
 
@@ -147,12 +149,19 @@ impl LoadBuilder {
     /// `ErrorKind::InvalidArgument`.
     pub fn matching(mut self, glob: &str) -> Self {
         self.globs.push(glob.to_owned());
+        self.is_everything = false;
         self
     }
 
     /// Only a part of the tensor of that number, and what else is asked for.
-    pub fn part(mut self, tensor: usize, part: Part) -> Self {
-        self.items.push(item_of(tensor, part));
+    pub fn part(self, tensor: usize, part: Part) -> Self {
+        self.parts([(tensor, part)])
+    }
+
+    /// Only these parts, and what else is asked for: if there are none, nothing.
+    pub fn parts(mut self, parts: impl IntoIterator<Item = (usize, Part)>) -> Self {
+        self.items.extend(parts.into_iter().map(|(tensor, part)| item_of(tensor, part)));
+        self.is_everything = false;
         self
     }
 
@@ -161,8 +170,7 @@ impl LoadBuilder {
         let plan = Plan::new(&self.checkpoint)?;
         let library = self.checkpoint.library();
         let f = &*library.functions;
-        let is_everything = self.globs.is_empty() && self.items.is_empty();
-        let globs = if is_everything { vec!["*".to_owned()] } else { self.globs };
+        let globs = if self.is_everything { vec!["*".to_owned()] } else { self.globs };
         for glob in &globs {
             let pattern = sys::c_text(glob)?;
             let mut added = 0;
@@ -172,7 +180,7 @@ impl LoadBuilder {
                     (f.plan_add_matching)(plan.handle, pattern.as_ptr(), &mut added, error)
                 })?;
             }
-            if added == 0 && !is_everything {
+            if added == 0 && !self.is_everything {
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
                     format!("{glob:?} matches no tensor"),

@@ -122,6 +122,16 @@ fn a_selection_and_parts() {
     assert_eq!(parts[1].values::<u8>().unwrap(), &bytes[7..16]);
     assert!(parts[1].values::<f32>().is_none());
     assert_eq!(parts[0].number(), whole.number);
+
+    let wanted = |names: &[&str]| -> usize {
+        let parts = checkpoint.tensors().filter(|tensor| names.contains(&tensor.name.as_str()));
+        let parts = parts.map(|tensor| (tensor.number, Part::Whole));
+        checkpoint.load().parts(parts).start().unwrap().map(Result::unwrap).count()
+    };
+    assert_eq!(wanted(&["lm_head.weight", "model.positions"]), 2);
+    assert_eq!(wanted(&[]), 0);
+    let more = checkpoint.load().parts([]).matching("*layers.0.*").start().unwrap();
+    assert_eq!(more.count(), layers);
 }
 
 #[test]
