@@ -278,7 +278,7 @@ impl Load {
 
     /// Waits for the next tensor for at most that long.
     pub fn next_within(&mut self, timeout: Duration) -> Result<Next> {
-        self.wait(i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX))
+        self.wait(sys::milliseconds(timeout))
     }
 
     /// A descriptor that is readable when [`try_next`](Load::try_next) may have a tensor, an error or the

@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sys::RawOperation;
+use crate::sys::{self, RawOperation};
 use crate::{Library, Result};
 
 /// Cancels calls that wait for a store, or limits their time, all of them together. Clones are the same
@@ -33,7 +33,7 @@ impl Drop for Shared {
 impl Operation {
     /// Without a timeout, only cancelling ends its calls early. The time counts from now.
     pub fn new(library: &Library, timeout: Option<Duration>) -> Result<Operation> {
-        let timeout_ms = timeout.map_or(-1, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        let timeout_ms = timeout.map_or(-1, sys::milliseconds);
         let f = &library.functions;
         let handle = unsafe { library.made(|out, error| (f.operation_new)(timeout_ms, out, error)) }?;
         Ok(Operation { shared: Arc::new(Shared { library: library.clone(), handle }) })

@@ -4,6 +4,7 @@
 
 use std::ffi::{c_void, CStr, CString};
 use std::os::raw::{c_char, c_int};
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 
@@ -255,6 +256,11 @@ pub fn c_text(text: &str) -> Result<CString, Error> {
         .map_err(|_| Error::new(ErrorKind::InvalidArgument, format!("{text:?} contains a NUL")))
 }
 
+/// Rounded up: a short wait is none of 0, which would not wait at all.
+pub fn milliseconds(time: Duration) -> i64 {
+    i64::try_from((time.as_nanos() + 999_999) / 1_000_000).unwrap_or(i64::MAX)
+}
+
 /// The library is never closed: its threads and tensors may live as long as the process.
 pub fn open(path: &CStr) -> Result<Functions, Error> {
     // SAFETY: dlopen() runs the library's constructors, of which libstreamer has none.
@@ -291,6 +297,16 @@ mod tests {
     use super::*;
     use std::fmt::Write;
     use std::process::Command;
+
+    #[test]
+    fn a_part_of_a_millisecond_is_one() {
+        assert_eq!(milliseconds(Duration::ZERO), 0);
+        assert_eq!(milliseconds(Duration::from_nanos(1)), 1);
+        assert_eq!(milliseconds(Duration::from_micros(900)), 1);
+        assert_eq!(milliseconds(Duration::from_millis(1)), 1);
+        assert_eq!(milliseconds(Duration::from_micros(1001)), 2);
+        assert_eq!(milliseconds(Duration::MAX), i64::MAX);
+    }
 
     #[test]
     fn the_structs_are_those_of_the_header() {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::io::RawFd;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libstreamer::{
     Destination, Error, ErrorKind, Library, Next, Operation, Order, Part, Settings, Tensor, TensorInfo,
@@ -214,6 +214,20 @@ fn a_dropped_load_ends_and_a_cancelled_one_says_so() {
     assert!(load.next().is_none());
     drop(load);
     cancelling.join().unwrap().cancel();
+}
+
+#[test]
+fn a_short_wait_is_one() {
+    let short = Duration::from_micros(900);
+    let checkpoint = library().checkpoint(&[&folder()]).open().unwrap();
+    let mut load = checkpoint.load().settings(slow()).start().unwrap();
+    loop {
+        let began = Instant::now();
+        if let Next::NotReady = load.next_within(short).unwrap() {
+            assert!(began.elapsed() >= short);
+            break;
+        }
+    }
 }
 
 #[test]
