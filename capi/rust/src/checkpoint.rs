@@ -6,7 +6,7 @@ use std::os::raw::c_char;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-use crate::load::{Destination, LoadBuilder};
+use crate::load::{Destination, LoadBuilder, LoadInto};
 use crate::operation::{self, Operation};
 use crate::sys::{self, RawCheckpoint};
 use crate::{Library, Result, Settings};
@@ -200,16 +200,9 @@ impl Checkpoint {
         LoadBuilder::new(self.clone())
     }
 
-    /// Reads into memory of the caller. `landed` is called with the number of each destination as soon as
-    /// its bytes are there; an error from it ends the load. When this returns, nothing writes to the memory
-    /// any more, whatever happened.
-    pub fn load_into(
-        &self,
-        destinations: Vec<Destination<'_>>,
-        settings: &Settings,
-        landed: impl FnMut(usize) -> Result<()>,
-    ) -> Result<()> {
-        crate::load::load_into(self, destinations, settings, landed)
+    /// A load into memory of the caller.
+    pub fn load_into<'a>(&self, destinations: Vec<Destination<'a>>) -> LoadInto<'a> {
+        LoadInto::new(self.clone(), destinations)
     }
 }
 

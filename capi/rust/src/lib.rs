@@ -14,7 +14,9 @@ mod sys;
 pub use checkpoint::{Checkpoint, ObjectInfo, Open, TensorInfo};
 pub use error::{Error, ErrorKind};
 pub use library::{Entry, Library, Settings};
-pub use load::{Canceller, Destination, Element, Load, LoadBuilder, Next, Order, Part, Tensor};
+pub use load::{
+    Canceller, Destination, Element, Load, LoadBuilder, LoadInto, Next, Order, Part, Tensor,
+};
 pub use operation::{CancelOnDrop, Operation};
 
 /// What every fallible call returns.

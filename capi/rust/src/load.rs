@@ -12,7 +12,7 @@ use crate::checkpoint::{dtype_name, name_of, slice_of};
 use crate::sys::{
     self, LoadOptions, PlanItem, RawDevice, RawLoad, RawPlan, RawTensor, StatInfo, TensorView,
 };
-use crate::{Checkpoint, Error, ErrorKind, Library, Result, Settings};
+use crate::{Checkpoint, Error, ErrorKind, Library, Operation, Result, Settings};
 
 /// The order in which tensors come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -357,27 +357,60 @@ impl Canceller {
     }
 }
 
-pub(crate) fn load_into(
-    checkpoint: &Checkpoint,
-    destinations: Vec<Destination<'_>>,
-    settings: &Settings,
-    mut landed: impl FnMut(usize) -> Result<()>,
-) -> Result<()> {
-    let plan = Plan::new(checkpoint)?;
-    for destination in &destinations {
-        let mut item = item_of(destination.tensor, destination.part);
-        // A pointer is needed even where there is no room, to say that it is not the library's memory.
-        item.destination = destination.memory.as_ptr() as *mut c_void;
-        item.destination_bytes = destination.memory.len();
-        unsafe { plan.add(&item) }?;
+/// A load into memory of the caller, about to run; see [`Checkpoint::load_into`].
+#[must_use]
+pub struct LoadInto<'a> {
+    checkpoint: Checkpoint,
+    destinations: Vec<Destination<'a>>,
+    settings: Settings,
+    operation: Option<&'a Operation>,
+}
+
+impl<'a> LoadInto<'a> {
+    pub(crate) fn new(checkpoint: Checkpoint, destinations: Vec<Destination<'a>>) -> LoadInto<'a> {
+        LoadInto { checkpoint, destinations, settings: Settings::new(), operation: None }
     }
-    // SAFETY: the load does not leave this function, on no way out of it, and destinations are borrowed
-    // for longer.
-    let mut load = unsafe { Load::start(&plan, &LoadOptions::new(), settings) }?;
-    loop {
-        match load.wait(-1)? {
-            Next::Tensor(tensor) => landed(tensor.item())?,
-            _ => return Ok(()),
+
+    /// Of this load; they win over those of the checkpoint.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Cancels the load, or limits its time.
+    pub fn operation(mut self, operation: &'a Operation) -> Self {
+        self.operation = Some(operation);
+        self
+    }
+
+    /// Reads. Blocks. `landed` is called with the number of each destination as soon as its bytes are
+    /// there; an error from it ends the load. When this returns, nothing writes to the memory any more,
+    /// whatever happened.
+    pub fn run(mut self, mut landed: impl FnMut(usize) -> Result<()>) -> Result<()> {
+        let plan = Plan::new(&self.checkpoint)?;
+        for destination in &mut self.destinations {
+            let mut item = item_of(destination.tensor, destination.part);
+            // A pointer is needed even where there is no room, to say that it is not the library's memory.
+            item.destination = destination.memory.as_mut_ptr() as *mut c_void;
+            item.destination_bytes = destination.memory.len();
+            unsafe { plan.add(&item) }?;
+        }
+        // SAFETY: the load does not leave this function, on no way out of it, and destinations are borrowed
+        // for longer.
+        let mut load = unsafe { Load::start(&plan, &LoadOptions::new(), &self.settings) }?;
+        loop {
+            let next = match self.operation {
+                None => load.wait(-1)?,
+                Some(operation) => {
+                    operation.wait_for(load.event_fd()?)?;
+                    load.wait(0)?
+                }
+            };
+            match next {
+                Next::Tensor(tensor) => landed(tensor.item())?,
+                Next::NotReady => {}
+                Next::End => return Ok(()),
+            }
         }
     }
 }

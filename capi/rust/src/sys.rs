@@ -3,7 +3,7 @@
 //! header; the tests compare the structs with it.
 
 use std::ffi::{c_void, CStr, CString};
-use std::os::raw::{c_char, c_int};
+use std::os::raw::{c_char, c_int, c_ulong};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
@@ -12,7 +12,16 @@ extern "C" {
     fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
     fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
     fn dlerror() -> *const c_char;
+    pub fn poll(waits: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
 }
+
+#[repr(C)]
+pub struct PollFd {
+    pub fd: c_int,
+    pub events: i16,
+    pub revents: i16,
+}
+pub const POLLIN: i16 = 1;
 
 const RTLD_NOW: c_int = 2;
 
@@ -206,6 +215,7 @@ functions! {
     settings_free(*mut RawSettings);
     operation_new(i64, *mut *mut RawOperation, ErrorOut) -> i32;
     operation_cancel(*mut RawOperation);
+    operation_fd(*const RawOperation) -> c_int;
     operation_free(*mut RawOperation);
     listing_open(Text, *const RawSettings, *mut RawOperation, *mut *mut RawListing, ErrorOut) -> i32;
     listing_open_all(Text, *const RawSettings, *mut RawOperation, *mut *mut RawListing, ErrorOut) -> i32;
@@ -256,7 +266,7 @@ pub fn c_text(text: &str) -> Result<CString, Error> {
         .map_err(|_| Error::new(ErrorKind::InvalidArgument, format!("{text:?} contains a NUL")))
 }
 
-/// Rounded up: a short wait is none of 0, which would not wait at all.
+/// Rounded up: a wait of 0 would be none.
 pub fn milliseconds(time: Duration) -> i64 {
     i64::try_from((time.as_nanos() + 999_999) / 1_000_000).unwrap_or(i64::MAX)
 }

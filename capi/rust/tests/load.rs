@@ -148,7 +148,8 @@ fn memory_of_the_caller_is_filled() {
         .map(|(memory, tensor)| Destination { tensor: tensor.number, part: Part::Whole, memory })
         .collect();
     checkpoint
-        .load_into(all, &Settings::new(), |item| {
+        .load_into(all)
+        .run(|item| {
             landed.push(item);
             Ok(())
         })
@@ -161,7 +162,7 @@ fn memory_of_the_caller_is_filled() {
     let mut small = [0; 3];
     let too_small =
         vec![Destination { tensor: tensors[0].number, part: Part::Whole, memory: &mut small }];
-    let error = checkpoint.load_into(too_small, &Settings::new(), |_| Ok(())).unwrap_err();
+    let error = checkpoint.load_into(too_small).run(|_| Ok(())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
 
@@ -280,6 +281,43 @@ fn a_dropped_guard_cancels_a_call() {
     thread::sleep(Duration::from_millis(2));
     let error = library().list(&folder(), &Settings::new(), Some(&operation)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn an_operation_ends_a_load_into_memory_of_the_caller() {
+    let checkpoint = library().checkpoint(&[&folder()]).open().unwrap();
+    let tensors: Vec<TensorInfo> = checkpoint.tensors().collect();
+    let landed = |settings, operation: &Operation, then: &dyn Fn()| {
+        let mut memory: Vec<Vec<u8>> =
+            tensors.iter().map(|tensor| vec![1; tensor.bytes as usize]).collect();
+        let all = memory
+            .iter_mut()
+            .zip(&tensors)
+            .map(|(memory, tensor)| Destination { tensor: tensor.number, part: Part::Whole, memory })
+            .collect();
+        let mut count = 0;
+        let load = checkpoint.load_into(all).settings(settings).operation(operation);
+        let done = load.run(|_| {
+            count += 1;
+            then();
+            Ok(())
+        });
+        done.map(|_| count).map_err(|error| error.kind())
+    };
+    let operation = Operation::new(&library(), Some(Duration::from_secs(600))).unwrap();
+    assert_eq!(landed(Settings::new(), &operation, &|| {}), Ok(tensors.len()));
+    let canceller = operation.clone();
+    let (started, wait) = std::sync::mpsc::channel();
+    let cancelling = thread::spawn(move || {
+        wait.recv().unwrap();
+        canceller.cancel();
+    });
+    let then = || started.send(()).unwrap_or_default();
+    assert_eq!(landed(slow(), &operation, &then), Err(ErrorKind::Cancelled));
+    cancelling.join().unwrap();
+    assert_eq!(landed(Settings::new(), &operation, &|| {}), Err(ErrorKind::Cancelled));
+    let short = Operation::new(&library(), Some(Duration::from_millis(50))).unwrap();
+    assert_eq!(landed(slow(), &short, &|| {}), Err(ErrorKind::TimedOut));
 }
 
 #[test]
