@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,6 +69,30 @@ func expected(t *testing.T) map[string][]byte {
 		found[tensor.Name] = contents[tensor.Object][tensor.ObjectOffset:][:tensor.Bytes]
 	}
 	return found
+}
+
+func TestALibraryThatIsNotOpenSaysSo(t *testing.T) {
+	if opening.isOpen { // by another test: the same one in a process of its own
+		output, err := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$").CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %s", err, output)
+		}
+		return
+	}
+	library := &Library{}
+	if text := library.Version() + library.BuildInfo(); text != "" {
+		t.Error(text)
+	}
+	_, opened := library.OpenCheckpoint(background, []string{folder()}, Settings{"memory_limit": "1GiB"})
+	_, listed := library.List(background, folder(), nil)
+	_, local := library.Snapshot(background, folder(), nil)
+	for _, err := range []error{opened, listed, local} {
+		var failure *Error
+		if !errors.As(err, &failure) || failure.Kind != Unsupported ||
+			!strings.Contains(err.Error(), "call streamer.Open") {
+			t.Error(err)
+		}
+	}
 }
 
 func TestEveryByteOfEveryTensorIsTheFiles(t *testing.T) {

@@ -37,7 +37,7 @@ import (
 	"unsafe"
 )
 
-// Library is the opened libstreamer.so. There is one in a process, which stays until its end.
+// Library is the opened libstreamer.so, from Open. There is one in a process, which stays until its end.
 type Library struct{}
 
 var opening struct {
@@ -76,13 +76,28 @@ func Open(path string) (*Library, error) {
 	return &Library{}, nil
 }
 
-// Version is that of the library: "MAJOR.MINOR.PATCH".
+func checkOpen() error {
+	opening.Lock()
+	defer opening.Unlock()
+	if !opening.isOpen {
+		return newError(Unsupported, "the library is not open: call streamer.Open")
+	}
+	return nil
+}
+
+// Version is that of the library: "MAJOR.MINOR.PATCH"; "" if it is not open.
 func (*Library) Version() string {
+	if checkOpen() != nil {
+		return ""
+	}
 	return C.GoString(C.native_version_string())
 }
 
-// BuildInfo is what is in the library's build, for humans: lines "NAME: VALUE".
+// BuildInfo is what is in the library's build, for humans: lines "NAME: VALUE"; "" if it is not open.
 func (*Library) BuildInfo() string {
+	if checkOpen() != nil {
+		return ""
+	}
 	return C.GoString(C.native_build_info())
 }
 
@@ -116,6 +131,9 @@ func (settings Settings) native() (*C.streamer_settings, error) {
 // call runs a call of the library that waits for a store, and cancels it when the context ends.
 func call(ctx context.Context, settings Settings, run func(*C.streamer_settings, *C.streamer_operation,
 	**C.streamer_error) C.streamer_status) error {
+	if err := checkOpen(); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return cancelled(err)
 	}
