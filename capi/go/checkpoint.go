@@ -17,8 +17,12 @@ import (
 // Checkpoint is one or more safetensors objects as one set of tensors, each object pinned to the version it
 // had when it was opened. Immutable; any number of goroutines may use it. It may be closed before its loads.
 type Checkpoint struct {
-	handle *C.streamer_checkpoint
-	once   sync.Once
+	mutex  sync.RWMutex
+	handle *C.streamer_checkpoint // nil: it is closed
+}
+
+func errClosed(what string) error {
+	return newError(InvalidArgument, "the "+what+" is closed")
 }
 
 // TensorInfo is a tensor as it is stored.
@@ -65,29 +69,44 @@ func (*Library) OpenCheckpoint(ctx context.Context, uris []string, settings Sett
 	return checkpoint, nil
 }
 
-// Close frees it. It must not be used afterwards; its loads and tensors may.
+// Close frees it. Afterwards it is empty, and what can fail is InvalidArgument; its loads and tensors go on.
 func (c *Checkpoint) Close() {
-	c.once.Do(func() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.handle != nil {
 		runtime.SetFinalizer(c, nil)
 		C.native_checkpoint_close(c.handle)
-	})
+		c.handle = nil
+	}
 }
 
 // Bytes of all tensors together.
 func (c *Checkpoint) Bytes() uint64 {
-	defer runtime.KeepAlive(c)
+	c.mutex.RLock()
+	defer c.mutex.RUnlock()
+	if c.handle == nil {
+		return 0
+	}
 	return uint64(C.native_checkpoint_bytes(c.handle))
 }
 
 // Notes says which files of folders were left out and why, one line each.
 func (c *Checkpoint) Notes() string {
-	defer runtime.KeepAlive(c)
+	c.mutex.RLock()
+	defer c.mutex.RUnlock()
+	if c.handle == nil {
+		return ""
+	}
 	return C.GoString(C.native_checkpoint_notes(c.handle))
 }
 
 // Tensors returns all of them, in storage order.
 func (c *Checkpoint) Tensors() []TensorInfo {
-	defer runtime.KeepAlive(c)
+	c.mutex.RLock()
+	defer c.mutex.RUnlock()
+	if c.handle == nil {
+		return nil
+	}
 	tensors := make([]TensorInfo, int(C.native_checkpoint_tensor_count(c.handle)))
 	for i := range tensors {
 		tensors[i] = c.tensor(i)
@@ -97,7 +116,11 @@ func (c *Checkpoint) Tensors() []TensorInfo {
 
 // Find returns the tensor of that name; NotFound if there is none.
 func (c *Checkpoint) Find(name string) (TensorInfo, error) {
-	defer runtime.KeepAlive(c)
+	c.mutex.RLock()
+	defer c.mutex.RUnlock()
+	if c.handle == nil {
+		return TensorInfo{}, errClosed("checkpoint")
+	}
 	text := C.CString(name)
 	defer C.free(unsafe.Pointer(text))
 	var number C.size_t
@@ -109,6 +132,7 @@ func (c *Checkpoint) Find(name string) (TensorInfo, error) {
 	return c.tensor(int(number)), nil
 }
 
+// Under the mutex.
 func (c *Checkpoint) tensor(number int) TensorInfo {
 	info := C.native_checkpoint_tensor(c.handle, C.size_t(number))
 	return TensorInfo{
@@ -124,7 +148,11 @@ func (c *Checkpoint) tensor(number int) TensorInfo {
 
 // Objects returns the files, in the order of their numbers.
 func (c *Checkpoint) Objects() []ObjectInfo {
-	defer runtime.KeepAlive(c)
+	c.mutex.RLock()
+	defer c.mutex.RUnlock()
+	if c.handle == nil {
+		return nil
+	}
 	objects := make([]ObjectInfo, int(C.native_checkpoint_object_count(c.handle)))
 	for i := range objects {
 		info := C.native_checkpoint_object(c.handle, C.size_t(i))

@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -48,22 +47,33 @@ type LoadOptions struct {
 	Device         string // "" or "host"; "cuda:0"
 }
 
-// Load is one pass that reads tensors into memory. It is for one goroutine at a time, except Close, which
-// must come last, and Cancel.
+// Load is one pass that reads tensors into memory. It is for one goroutine at a time, except Close, Cancel and
+// Stats.
 type Load struct {
 	ctx    context.Context
-	handle *C.streamer_load
-	ready  *os.File // a duplicate of the load's descriptor, which Go's poller watches
-	stop   func()
+	shared *sharedLoad
 	tensor *Tensor
 	err    error
 	isOver bool
+}
+
+// sharedLoad is what other goroutines use of a load.
+type sharedLoad struct {
+	mutex  sync.RWMutex     // never held by who waits
+	handle *C.streamer_load // nil: it is closed
+	last   []uint64         // the stats when it was closed
+	ready  *os.File         // a duplicate of the load's descriptor, which Go's poller watches
+	stop   func()
 	close  sync.Once
 }
 
 // Load starts reading, and returns at once. The load ends with the context, or when it is closed.
 func (c *Checkpoint) Load(ctx context.Context, options LoadOptions) (*Load, error) {
-	defer runtime.KeepAlive(c)
+	c.mutex.RLock()
+	defer c.mutex.RUnlock()
+	if c.handle == nil {
+		return nil, errClosed("checkpoint")
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, cancelled(err)
 	}
@@ -90,17 +100,17 @@ func (c *Checkpoint) Load(ctx context.Context, options LoadOptions) (*Load, erro
 	}
 	text := C.CString(device)
 	defer C.free(unsafe.Pointer(text))
-	load := &Load{ctx: ctx}
-	status := C.native_load_start(plan, order, text, settings, &load.handle, &failure)
+	shared := &sharedLoad{}
+	status := C.native_load_start(plan, order, text, settings, &shared.handle, &failure)
 	if status != C.STREAMER_OK {
 		return nil, take(status, failure, nil)
 	}
-	if load.ready, err = watched(load.handle); err != nil {
-		C.native_load_close(load.handle)
+	if shared.ready, err = watched(shared.handle); err != nil {
+		C.native_load_close(shared.handle)
 		return nil, err
 	}
-	load.stop = watch(ctx, load.Cancel)
-	return load, nil
+	shared.stop = watch(ctx, shared.cancel)
+	return &Load{ctx: ctx, shared: shared}, nil
 }
 
 func fill(plan *C.streamer_plan, options LoadOptions) error {
@@ -167,17 +177,24 @@ func (l *Load) Next() bool {
 	status := C.streamer_status(C.STREAMER_NOT_READY)
 	var tensor *C.streamer_tensor
 	var failure *C.streamer_error
-	connection, err := l.ready.SyscallConn()
+	connection, err := l.shared.ready.SyscallConn()
 	if err == nil {
 		// Called now, and again whenever the descriptor is readable, until it returns true.
 		err = connection.Read(func(uintptr) bool {
-			status = C.native_load_next(l.handle, &tensor, &failure)
+			l.shared.mutex.RLock()
+			defer l.shared.mutex.RUnlock()
+			if l.shared.handle == nil {
+				return true
+			}
+			status = C.native_load_next(l.shared.handle, &tensor, &failure)
 			return status != C.STREAMER_NOT_READY
 		})
 	}
 	switch {
+	case status == C.STREAMER_NOT_READY && l.shared.isClosed():
+		l.err, l.isOver = errClosed("load"), true
 	case err != nil:
-		l.err, l.isOver = newError(Cancelled, fmt.Sprintf("the load is closed: %v", err)), true
+		l.err, l.isOver = newError(IO, fmt.Sprintf("the load's descriptor cannot be watched: %v", err)), true
 	case status == C.STREAMER_OK:
 		l.tensor = newTensor(tensor)
 	case status == C.STREAMER_END:
@@ -213,31 +230,63 @@ func (l *Load) Each(use func(*Tensor) error) error {
 	return l.Err()
 }
 
-// Cancel stops reading; Next fails with Cancelled. Any goroutine may call it, before Close.
+// Cancel stops reading; Next fails with Cancelled. Any goroutine may call it.
 func (l *Load) Cancel() {
-	C.native_load_cancel(l.handle)
+	l.shared.cancel()
 }
 
-// Close cancels what is left, and waits for reads in progress. Tensors stay until they are released.
+func (s *sharedLoad) cancel() {
+	s.mutex.RLock()
+	defer s.mutex.RUnlock()
+	if s.handle != nil {
+		C.native_load_cancel(s.handle)
+	}
+}
+
+func (s *sharedLoad) isClosed() bool {
+	s.mutex.RLock()
+	defer s.mutex.RUnlock()
+	return s.handle == nil
+}
+
+// Close cancels what is left, and waits for reads in progress; any goroutine may call it. Next, also one that
+// waits, fails with InvalidArgument then, unless the load had ended. Tensors stay until they are released.
 func (l *Load) Close() {
-	l.close.Do(func() {
-		l.stop()
-		l.isOver = true
-		l.ready.Close()
-		C.native_load_close(l.handle)
+	l.shared.end()
+}
+
+func (s *sharedLoad) end() {
+	s.close.Do(func() {
+		s.stop()
+		s.mutex.Lock()
+		handle := s.handle
+		s.handle, s.last = nil, stats(handle)
+		s.mutex.Unlock()
+		s.ready.Close() // wakes Next
+		C.native_load_close(handle)
 	})
 }
 
-// Stats returns everything that a load counts, by name; see streamer_stat_get_info() in streamer.h. Not after
-// Close.
+// Stats returns everything that a load counts, by name; see streamer_stat_get_info() in streamer.h. After
+// Close it returns the last ones. Any goroutine may call it.
 func (l *Load) Stats() map[string]uint64 {
+	l.shared.mutex.RLock()
+	values := l.shared.last
+	if l.shared.handle != nil {
+		values = stats(l.shared.handle)
+	}
+	l.shared.mutex.RUnlock()
+	named := make(map[string]uint64, len(values))
+	for i, value := range values {
+		named[C.GoString(C.native_stat_name(C.size_t(i)))] = value
+	}
+	return named
+}
+
+func stats(load *C.streamer_load) []uint64 {
 	values := make([]uint64, int(C.native_stat_count()))
 	if len(values) != 0 {
-		C.native_load_stats(l.handle, (*C.uint64_t)(unsafe.Pointer(&values[0])), C.size_t(len(values)))
+		C.native_load_stats(load, (*C.uint64_t)(unsafe.Pointer(&values[0])), C.size_t(len(values)))
 	}
-	stats := make(map[string]uint64, len(values))
-	for i, value := range values {
-		stats[C.GoString(C.native_stat_name(C.size_t(i)))] = value
-	}
-	return stats
+	return values
 }

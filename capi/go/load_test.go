@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -230,6 +231,12 @@ func TestAContextEndsALoad(t *testing.T) {
 	}
 }
 
+func isClosed(err error, what string) bool {
+	var failure *Error
+	return errors.As(err, &failure) && failure.Kind == InvalidArgument &&
+		err.Error() == "the "+what+" is closed"
+}
+
 func TestAClosedLoadEnds(t *testing.T) {
 	load, err := checkpoint(t, folder()).Load(background, slow)
 	if err != nil {
@@ -237,8 +244,67 @@ func TestAClosedLoadEnds(t *testing.T) {
 	}
 	load.Close()
 	load.Close()
-	if load.Next() {
-		t.Error("a closed load goes on")
+	load.Cancel()
+	if load.Next() || !isClosed(load.Err(), "load") {
+		t.Error("a closed load goes on", load.Err())
+	}
+	if total := load.Stats()["items_total"]; total == 0 {
+		t.Error("the last stats are lost")
+	}
+}
+
+func TestAClosedCheckpointIsEmpty(t *testing.T) {
+	opened := checkpoint(t, folder())
+	load, err := opened.Load(background, LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer load.Close()
+	count := len(opened.Tensors())
+	opened.Close()
+	opened.Close()
+	if len(opened.Tensors()) != 0 || len(opened.Objects()) != 0 || opened.Bytes() != 0 || opened.Notes() != "" {
+		t.Error("a closed checkpoint has something")
+	}
+	if _, err := opened.Find("lm_head.weight"); !isClosed(err, "checkpoint") {
+		t.Error(err)
+	}
+	if _, err := opened.Load(background, LoadOptions{}); !isClosed(err, "checkpoint") {
+		t.Error(err)
+	}
+	seen := 0
+	if err := load.Each(func(*Tensor) error { seen++; return nil }); err != nil || seen != count {
+		t.Error(seen, err)
+	}
+}
+
+func TestOtherGoroutinesMayClose(t *testing.T) {
+	for i := 0; i < 20; i++ {
+		opened := checkpoint(t, folder())
+		load, err := opened.Load(background, slow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var others sync.WaitGroup
+		for _, use := range []func(){load.Close, load.Close, opened.Close, func() { load.Stats() },
+			func() { opened.Tensors(); opened.Objects(); opened.Bytes(); opened.Notes() },
+			func() {
+				if i%2 == 0 {
+					load.Cancel()
+				}
+			}} {
+			use := use
+			others.Add(1)
+			go func() {
+				defer others.Done()
+				use()
+			}()
+		}
+		err = load.Each(func(*Tensor) error { return nil })
+		if i%2 == 1 && !isClosed(err, "load") {
+			t.Error(err)
+		}
+		others.Wait()
 	}
 }
 
