@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -48,7 +49,7 @@ type LoadOptions struct {
 }
 
 // Load is one pass that reads tensors into memory. It is for one goroutine at a time, except Close, Cancel and
-// Stats.
+// Stats. It should be closed; one that nobody has any more is closed some time by the collector.
 type Load struct {
 	ctx    context.Context
 	shared *sharedLoad
@@ -57,7 +58,8 @@ type Load struct {
 	isOver bool
 }
 
-// sharedLoad is what other goroutines use of a load.
+// sharedLoad is what other goroutines use of a load. The one that waits for the context has this only, so that
+// the collector can see that nobody has the Load.
 type sharedLoad struct {
 	mutex  sync.RWMutex     // never held by who waits
 	handle *C.streamer_load // nil: it is closed
@@ -110,7 +112,10 @@ func (c *Checkpoint) Load(ctx context.Context, options LoadOptions) (*Load, erro
 		return nil, err
 	}
 	shared.stop = watch(ctx, shared.cancel)
-	return &Load{ctx: ctx, shared: shared}, nil
+	load := &Load{ctx: ctx, shared: shared}
+	// Not in the goroutine of all finalizers: closing waits for reads in progress.
+	runtime.SetFinalizer(load, func(l *Load) { go l.shared.end() })
+	return load, nil
 }
 
 func fill(plan *C.streamer_plan, options LoadOptions) error {
@@ -252,6 +257,7 @@ func (s *sharedLoad) isClosed() bool {
 // Close cancels what is left, and waits for reads in progress; any goroutine may call it. Next, also one that
 // waits, fails with InvalidArgument then, unless the load had ended. Tensors stay until they are released.
 func (l *Load) Close() {
+	runtime.SetFinalizer(l, nil)
 	l.shared.end()
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -276,6 +277,52 @@ func TestAClosedCheckpointIsEmpty(t *testing.T) {
 	if err := load.Each(func(*Tensor) error { seen++; return nil }); err != nil || seen != count {
 		t.Error(seen, err)
 	}
+}
+
+func TestALoadThatNobodyHasIsClosed(t *testing.T) {
+	files := expected(t)
+	opened := checkpoint(t, folder())
+	ctx, cancel := context.WithCancel(background)
+	defer cancel()
+	start := func() *Tensor {
+		load, err := opened.Load(ctx, slow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !load.Next() {
+			t.Fatal(load.Err())
+		}
+		return load.Tensor()
+	}
+	descriptors := func() int {
+		found, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	// Collects until a count is as before.
+	wait := func(count func() int, before int) {
+		for deadline := time.Now().Add(30 * time.Second); count() > before; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d before, then %d", before, count())
+			}
+			runtime.GC()
+		}
+	}
+	goroutines, open := runtime.NumGoroutine(), descriptors()
+	var tensors []*Tensor
+	for i := 0; i < 5; i++ {
+		tensors = append(tensors, start())
+	}
+	wait(runtime.NumGoroutine, goroutines)
+	for _, tensor := range tensors {
+		if !bytes.Equal(tensor.Bytes(), files[tensor.Name()]) {
+			t.Errorf("%s differs", tensor.Name())
+		}
+		tensor.Release()
+	}
+	wait(descriptors, open)
 }
 
 func TestOtherGoroutinesMayClose(t *testing.T) {
