@@ -127,7 +127,7 @@ func (c *Checkpoint) Find(name string) (TensorInfo, error) {
 	var failure *C.streamer_error
 	status := C.native_checkpoint_find(c.handle, text, C.size_t(len(name)), &number, &failure)
 	if status != C.STREAMER_OK {
-		return TensorInfo{}, take(status, failure, nil)
+		return TensorInfo{}, take(status, failure)
 	}
 	return c.tensor(int(number)), nil
 }

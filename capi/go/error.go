@@ -10,7 +10,9 @@ import "C"
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -93,21 +95,39 @@ func newError(kind ErrorKind, message string) error {
 
 // cancelled is the error of a call whose context had ended before it.
 func cancelled(why error) error {
-	kind := Cancelled
+	made := &Error{Kind: Cancelled, Message: why.Error(), Attempts: 1, context: why}
 	if errors.Is(why, context.DeadlineExceeded) {
-		kind = TimedOut
+		made.Kind, made.Message = TimedOut, "the context's deadline passed before the call"
 	}
-	return &Error{Kind: kind, Message: why.Error(), Attempts: 1, line: why.Error(), context: why}
+	made.line = made.Message
+	return made
+}
+
+// ended is the error of a call that began then, with the context's part in it.
+func ended(err error, ctx context.Context, began time.Time) error {
+	made, isMade := err.(*Error)
+	if !isMade || made.Kind != Cancelled {
+		return err
+	}
+	made.context = ctx.Err()
+	if errors.Is(made.context, context.DeadlineExceeded) {
+		made.Kind, made.Elapsed = TimedOut, time.Since(began)
+		message := fmt.Sprintf("the context's deadline passed after %v: %s",
+			made.Elapsed.Round(time.Millisecond), made.Message)
+		made.line = strings.Replace(made.line, made.Message, message, 1)
+		made.Message = message
+	}
+	return made
 }
 
 // take makes an Error of what the library stored, and frees that.
-func take(status C.streamer_status, failure *C.streamer_error, ctx context.Context) error {
+func take(status C.streamer_status, failure *C.streamer_error) error {
 	if failure == nil { // only if memory is too short for the error itself
 		return newError(ErrorKind(status), "there is no memory for the error")
 	}
 	defer C.native_error_free(failure)
 	info := C.native_error_info(failure)
-	made := &Error{
+	return &Error{
 		Kind:        ErrorKind(info.status),
 		Message:     C.GoString(info.message),
 		URI:         C.GoString(info.uri),
@@ -122,8 +142,4 @@ func take(status C.streamer_status, failure *C.streamer_error, ctx context.Conte
 		Elapsed:     time.Duration(info.elapsed_ms) * time.Millisecond,
 		line:        C.GoString(C.native_error_line(failure)),
 	}
-	if ctx != nil && made.Kind == Cancelled {
-		made.context = ctx.Err()
-	}
-	return made
 }

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -52,6 +53,7 @@ type LoadOptions struct {
 // Stats. It should be closed; one that nobody has any more is closed some time by the collector.
 type Load struct {
 	ctx    context.Context
+	began  time.Time
 	shared *sharedLoad
 	tensor *Tensor
 	err    error
@@ -79,10 +81,11 @@ func (c *Checkpoint) Load(ctx context.Context, options LoadOptions) (*Load, erro
 	if err := ctx.Err(); err != nil {
 		return nil, cancelled(err)
 	}
+	began := time.Now()
 	var failure *C.streamer_error
 	var plan *C.streamer_plan
 	if status := C.native_plan_new(c.handle, &plan, &failure); status != C.STREAMER_OK {
-		return nil, take(status, failure, nil)
+		return nil, take(status, failure)
 	}
 	defer C.native_plan_free(plan)
 	if err := fill(plan, options); err != nil {
@@ -105,14 +108,14 @@ func (c *Checkpoint) Load(ctx context.Context, options LoadOptions) (*Load, erro
 	shared := &sharedLoad{}
 	status := C.native_load_start(plan, order, text, settings, &shared.handle, &failure)
 	if status != C.STREAMER_OK {
-		return nil, take(status, failure, nil)
+		return nil, take(status, failure)
 	}
 	if shared.ready, err = watched(shared.handle); err != nil {
 		C.native_load_close(shared.handle)
 		return nil, err
 	}
 	shared.stop = watch(ctx, shared.cancel)
-	load := &Load{ctx: ctx, shared: shared}
+	load := &Load{ctx: ctx, began: began, shared: shared}
 	// Not in the goroutine of all finalizers: closing waits for reads in progress.
 	runtime.SetFinalizer(load, func(l *Load) { go l.shared.end() })
 	return load, nil
@@ -130,7 +133,7 @@ func fill(plan *C.streamer_plan, options LoadOptions) error {
 		status := C.native_plan_add_matching(plan, text, &added, &failure)
 		C.free(unsafe.Pointer(text))
 		if status != C.STREAMER_OK {
-			return take(status, failure, nil)
+			return take(status, failure)
 		}
 		if added == 0 && !isEverything {
 			return newError(InvalidArgument, fmt.Sprintf("%q matches no tensor", glob))
@@ -147,7 +150,7 @@ func fill(plan *C.streamer_plan, options LoadOptions) error {
 		status := C.native_plan_add(plan, C.size_t(item.Tensor), C.int32_t(part), C.uint32_t(dimension),
 			C.uint64_t(first), C.uint64_t(second), &failure)
 		if status != C.STREAMER_OK {
-			return take(status, failure, nil)
+			return take(status, failure)
 		}
 	}
 	return nil
@@ -158,7 +161,7 @@ func watched(load *C.streamer_load) (*os.File, error) {
 	var fd C.int
 	var failure *C.streamer_error
 	if status := C.native_load_fd(load, &fd, &failure); status != C.STREAMER_OK {
-		return nil, take(status, failure, nil)
+		return nil, take(status, failure)
 	}
 	own, _, failed := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
 	if failed != 0 {
@@ -206,7 +209,7 @@ func (l *Load) Next() bool {
 		l.isOver = true
 	default:
 		// Once tensors are released, a load goes on after MemoryLimit.
-		l.err = take(status, failure, l.ctx)
+		l.err = ended(take(status, failure), l.ctx, l.began)
 		l.isOver = ErrorKind(status) != MemoryLimit
 	}
 	return l.tensor != nil

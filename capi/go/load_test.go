@@ -232,6 +232,35 @@ func TestAContextEndsALoad(t *testing.T) {
 	}
 }
 
+func hasTimedOut(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) && failure.Kind == TimedOut && errors.Is(err, context.DeadlineExceeded) &&
+		strings.Contains(err.Error(), "the context's deadline passed") &&
+		strings.Contains(err.Error(), failure.Message)
+}
+
+func TestADeadlineThatPassedIsATimeout(t *testing.T) {
+	opened := checkpoint(t, folder())
+	ctx, cancel := context.WithTimeout(background, 200*time.Millisecond)
+	defer cancel()
+	load, err := opened.Load(ctx, slow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer load.Close()
+	err = load.Each(func(*Tensor) error { return nil })
+	var failure *Error
+	if !hasTimedOut(err) || !errors.As(err, &failure) || failure.Elapsed == 0 {
+		t.Error(err)
+	}
+	if _, err = opened.Load(ctx, slow); !hasTimedOut(err) {
+		t.Error(err)
+	}
+	if _, err = open(t).List(ctx, folder(), nil); !hasTimedOut(err) {
+		t.Error(err)
+	}
+}
+
 func isClosed(err error, what string) bool {
 	var failure *Error
 	return errors.As(err, &failure) && failure.Kind == InvalidArgument &&
@@ -379,7 +408,7 @@ func TestAContextEndsACall(t *testing.T) {
 	defer cancel()
 	_, err = open(t).OpenCheckpoint(ctx, []string{"s3://bucket/m"}, Settings{
 		"s3_endpoint": endpoint, "s3_credentials": "anonymous", "stall_timeout_ms": "600000"})
-	if !errors.Is(err, context.DeadlineExceeded) {
+	if !hasTimedOut(err) {
 		t.Error(err)
 	}
 }

@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 	"unsafe"
 )
 
@@ -113,7 +114,7 @@ func (settings Settings) native() (*C.streamer_settings, error) {
 	var made *C.streamer_settings
 	var failure *C.streamer_error
 	if status := C.native_settings_new(&made, &failure); status != C.STREAMER_OK {
-		return nil, take(status, failure, nil)
+		return nil, take(status, failure)
 	}
 	for name, value := range settings {
 		cName, cValue := C.CString(name), C.CString(value)
@@ -122,7 +123,7 @@ func (settings Settings) native() (*C.streamer_settings, error) {
 		C.free(unsafe.Pointer(cValue))
 		if status != C.STREAMER_OK {
 			C.native_settings_free(made)
-			return nil, take(status, failure, nil)
+			return nil, take(status, failure)
 		}
 	}
 	return made, nil
@@ -137,6 +138,7 @@ func call(ctx context.Context, settings Settings, run func(*C.streamer_settings,
 	if err := ctx.Err(); err != nil {
 		return cancelled(err)
 	}
+	began := time.Now()
 	native, err := settings.native()
 	if err != nil {
 		return err
@@ -145,14 +147,14 @@ func call(ctx context.Context, settings Settings, run func(*C.streamer_settings,
 	var operation *C.streamer_operation
 	var failure *C.streamer_error
 	if status := C.native_operation_new(&operation, &failure); status != C.STREAMER_OK {
-		return take(status, failure, nil)
+		return take(status, failure)
 	}
 	defer C.native_operation_free(operation)
 	stop := watch(ctx, func() { C.native_operation_cancel(operation) })
 	status := run(native, operation, &failure)
 	stop()
 	if status != C.STREAMER_OK {
-		return take(status, failure, ctx)
+		return ended(take(status, failure), ctx, began)
 	}
 	return nil
 }
