@@ -40,7 +40,8 @@ type Range struct {
 type LoadOptions struct {
 	Settings Settings // of this load; they win over those of the checkpoint
 	// Only tensors whose name matches one of these, or that are in Items: * ? [..], where * also matches '/'
-	// and '.'. A pattern that matches none is InvalidArgument.
+	// and '.'. A pattern that matches none is InvalidArgument. If both are nil, every tensor; if they are
+	// empty and one is not nil, nothing: the load ends at once.
 	Matching []string
 	Items    []Item
 	// InStorageOrder yields tensors in the order in which they are read, otherwise each as soon as its last
@@ -123,9 +124,9 @@ func (c *Checkpoint) Load(ctx context.Context, options LoadOptions) (*Load, erro
 
 func fill(plan *C.streamer_plan, options LoadOptions) error {
 	var failure *C.streamer_error
-	globs, isEverything := options.Matching, false
-	if len(globs) == 0 && len(options.Items) == 0 {
-		globs, isEverything = []string{"*"}, true
+	globs, isEverything := options.Matching, options.Matching == nil && options.Items == nil
+	if isEverything {
+		globs = []string{"*"}
 	}
 	for _, glob := range globs {
 		text := C.CString(glob)

@@ -181,6 +181,26 @@ func TestASelectionAndParts(t *testing.T) {
 	}); err != nil || seen != 2 {
 		t.Error(err, seen)
 	}
+	for _, row := range []struct {
+		options LoadOptions
+		count   int
+	}{
+		{LoadOptions{}, len(opened.Tensors())},
+		{LoadOptions{Items: []Item{}}, 0},
+		{LoadOptions{Matching: []string{}}, 0},
+		{LoadOptions{Matching: []string{}, Items: []Item{{Tensor: whole.Number}}}, 1},
+		{LoadOptions{Matching: []string{whole.Name}, Items: []Item{}}, 1},
+	} {
+		load, err := opened.Load(background, row.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		if err = load.Each(func(*Tensor) error { seen++; return nil }); err != nil || seen != row.count {
+			t.Errorf("%d tensors of %#v: %v", seen, row.options, err)
+		}
+		load.Close()
+	}
 	_, err = opened.Load(background, LoadOptions{Matching: []string{"nothing*"}})
 	if !errors.Is(err, fs.ErrInvalid) {
 		t.Error(err)
