@@ -9,6 +9,7 @@ import "C"
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync"
 	"unsafe"
@@ -52,7 +53,10 @@ func (*Library) OpenCheckpoint(ctx context.Context, uris []string, settings Sett
 	texts := (**C.char)(C.calloc(C.size_t(len(uris)+1), size))
 	defer C.free(unsafe.Pointer(texts))
 	for i, uri := range uris {
-		text := C.CString(uri)
+		text, err := cText(fmt.Sprintf("uris[%d]", i), uri)
+		if err != nil {
+			return nil, err
+		}
 		defer C.free(unsafe.Pointer(text))
 		unsafe.Slice(texts, len(uris))[i] = text
 	}
@@ -121,7 +125,7 @@ func (c *Checkpoint) Find(name string) (TensorInfo, error) {
 	if c.handle == nil {
 		return TensorInfo{}, errClosed("checkpoint")
 	}
-	text := C.CString(name)
+	text := C.CString(name) // of any bytes: its size is given
 	defer C.free(unsafe.Pointer(text))
 	var number C.size_t
 	var failure *C.streamer_error

@@ -104,7 +104,10 @@ func (c *Checkpoint) Load(ctx context.Context, options LoadOptions) (*Load, erro
 	if device == "" {
 		device = "host"
 	}
-	text := C.CString(device)
+	text, err := cText("Device", device)
+	if err != nil {
+		return nil, err
+	}
 	defer C.free(unsafe.Pointer(text))
 	shared := &sharedLoad{}
 	status := C.native_load_start(plan, order, text, settings, &shared.handle, &failure)
@@ -128,8 +131,11 @@ func fill(plan *C.streamer_plan, options LoadOptions) error {
 	if isEverything {
 		globs = []string{"*"}
 	}
-	for _, glob := range globs {
-		text := C.CString(glob)
+	for i, glob := range globs {
+		text, err := cText(fmt.Sprintf("Matching[%d]", i), glob)
+		if err != nil {
+			return err
+		}
 		var added C.size_t
 		status := C.native_plan_add_matching(plan, text, &added, &failure)
 		C.free(unsafe.Pointer(text))

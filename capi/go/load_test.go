@@ -228,6 +228,44 @@ func TestErrorsAreThoseOfTheLanguage(t *testing.T) {
 	}
 }
 
+func isInvalid(err error, text string) bool {
+	return errors.Is(err, fs.ErrInvalid) && strings.Contains(err.Error(), text)
+}
+
+func TestTextsWithANULAreRefused(t *testing.T) {
+	library, opened, cut := open(t), checkpoint(t, folder()), folder()+"\x00more"
+	load := func(options LoadOptions) error {
+		load, err := opened.Load(background, options)
+		if err == nil {
+			load.Close()
+		}
+		return err
+	}
+	_, path := Open(os.Getenv("STREAMER_LIBRARY") + "\x00more")
+	_, uris := library.OpenCheckpoint(background, []string{folder(), cut}, nil)
+	_, uri := library.List(background, cut, nil)
+	_, all := library.ListAll(background, cut, nil)
+	_, local := library.Snapshot(background, cut, nil)
+	_, value := library.List(background, folder(), Settings{"s3_credentials": "anonymous\x00CANARY"})
+	_, name := library.List(background, folder(), Settings{"s3_credentials\x00more": "anonymous"})
+	for _, row := range []struct {
+		err  error
+		text string
+	}{
+		{path, "path"}, {uris, "uris[1]"}, {uri, "uri"}, {all, "uri"}, {local, "uri"},
+		{value, "the value of s3_credentials"}, {name, "a setting's name"},
+		{load(LoadOptions{Matching: []string{"*", "*\x00more"}}), "Matching[1]"},
+		{load(LoadOptions{Device: "host\x00more"}), "Device"},
+	} {
+		if !isInvalid(row.err, row.text+" contains a NUL") || strings.Contains(row.err.Error(), "CANARY") {
+			t.Errorf("%s: %v", row.text, row.err)
+		}
+	}
+	if _, err := opened.Find("lm_head.weight\x00more"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
 // Slow enough that whoever waits for its end waits in vain.
 var slow = LoadOptions{Settings: Settings{"max_bandwidth": "64KiB"}}
 

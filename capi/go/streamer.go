@@ -33,6 +33,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -57,6 +58,11 @@ func Open(path string) (*Library, error) {
 	if path == "" {
 		path = "libstreamer.so.0"
 	}
+	text, err := cText("path", path)
+	if err != nil {
+		return nil, err
+	}
+	defer C.free(unsafe.Pointer(text))
 	opening.Lock()
 	defer opening.Unlock()
 	if opening.isOpen {
@@ -66,8 +72,6 @@ func Open(path string) (*Library, error) {
 		}
 		return &Library{}, nil
 	}
-	text := C.CString(path)
-	defer C.free(unsafe.Pointer(text))
 	why := C.native_open(text)
 	if why != nil {
 		defer C.free(unsafe.Pointer(why))
@@ -75,6 +79,14 @@ func Open(path string) (*Library, error) {
 	}
 	opening.isOpen, opening.path = true, path
 	return &Library{}, nil
+}
+
+// cText makes a text of C, which the caller frees; name is that of the argument.
+func cText(name, text string) (*C.char, error) {
+	if strings.IndexByte(text, 0) >= 0 {
+		return nil, newError(InvalidArgument, name+" contains a NUL")
+	}
+	return C.CString(text), nil
 }
 
 func checkOpen() error {
@@ -117,16 +129,31 @@ func (settings Settings) native() (*C.streamer_settings, error) {
 		return nil, take(status, failure)
 	}
 	for name, value := range settings {
-		cName, cValue := C.CString(name), C.CString(value)
-		status := C.native_settings_set(made, cName, cValue, &failure)
-		C.free(unsafe.Pointer(cName))
-		C.free(unsafe.Pointer(cValue))
-		if status != C.STREAMER_OK {
+		if err := set(made, name, value); err != nil {
 			C.native_settings_free(made)
-			return nil, take(status, failure)
+			return nil, err
 		}
 	}
 	return made, nil
+}
+
+func set(settings *C.streamer_settings, name, value string) error {
+	cName, err := cText("a setting's name", name)
+	if err != nil {
+		return err
+	}
+	defer C.free(unsafe.Pointer(cName))
+	// Not shown: it may be a secret.
+	cValue, err := cText("the value of "+name, value)
+	if err != nil {
+		return err
+	}
+	defer C.free(unsafe.Pointer(cValue))
+	var failure *C.streamer_error
+	if status := C.native_settings_set(settings, cName, cValue, &failure); status != C.STREAMER_OK {
+		return take(status, failure)
+	}
+	return nil
 }
 
 // call runs a call of the library that waits for a store, and cancels it when the context ends.
@@ -198,10 +225,13 @@ func (*Library) ListAll(ctx context.Context, uri string, settings Settings) ([]E
 }
 
 func list(ctx context.Context, uri string, settings Settings, isDeep C.int) ([]Entry, error) {
-	text := C.CString(uri)
+	text, err := cText("uri", uri)
+	if err != nil {
+		return nil, err
+	}
 	defer C.free(unsafe.Pointer(text))
 	var listing *C.streamer_listing
-	err := call(ctx, settings, func(native *C.streamer_settings, operation *C.streamer_operation,
+	err = call(ctx, settings, func(native *C.streamer_settings, operation *C.streamer_operation,
 		failure **C.streamer_error) C.streamer_status {
 		return C.native_listing_open(isDeep, text, native, operation, &listing, failure)
 	})
@@ -221,10 +251,13 @@ func list(ctx context.Context, uri string, settings Settings, isDeep C.int) ([]E
 // Snapshot returns a local folder with a model's small files (configuration, tokenizer, index), made once
 // for each version of them; see streamer_snapshot() in streamer.h. A local folder is its own snapshot.
 func (*Library) Snapshot(ctx context.Context, uri string, settings Settings) (string, error) {
-	text := C.CString(uri)
+	text, err := cText("uri", uri)
+	if err != nil {
+		return "", err
+	}
 	defer C.free(unsafe.Pointer(text))
 	var files *C.streamer_files
-	err := call(ctx, settings, func(native *C.streamer_settings, operation *C.streamer_operation,
+	err = call(ctx, settings, func(native *C.streamer_settings, operation *C.streamer_operation,
 		failure **C.streamer_error) C.streamer_status {
 		return C.native_snapshot(text, native, operation, &files, failure)
 	})
