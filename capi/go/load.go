@@ -10,6 +10,7 @@ import "C"
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -18,7 +19,7 @@ import (
 	"unsafe"
 )
 
-// Item is a part of a tensor to load. The zero values of all but Tensor are the whole of it.
+// Item is a part of a tensor to load, a slice or bytes. The zero values of all but Tensor are the whole of it.
 type Item struct {
 	Tensor int    // its number in the checkpoint
 	Slice  *Slice // along a dimension
@@ -146,7 +147,10 @@ func fill(plan *C.streamer_plan, options LoadOptions) error {
 			return newError(InvalidArgument, fmt.Sprintf("%q matches no tensor", glob))
 		}
 	}
-	for _, item := range options.Items {
+	for i, item := range options.Items {
+		if wrong := item.check(); wrong != "" {
+			return newError(InvalidArgument, fmt.Sprintf("Items[%d] %s", i, wrong))
+		}
 		part, dimension, first, second := C.STREAMER_PART_WHOLE, 0, uint64(0), uint64(0)
 		if item.Slice != nil {
 			part, dimension = C.STREAMER_PART_SLICE, item.Slice.Dimension
@@ -161,6 +165,19 @@ func fill(plan *C.streamer_plan, options LoadOptions) error {
 		}
 	}
 	return nil
+}
+
+// check finds what C's types cannot say.
+func (item Item) check() string {
+	switch {
+	case item.Tensor < 0:
+		return fmt.Sprintf("has Tensor %d; the first is 0", item.Tensor)
+	case item.Slice != nil && item.Bytes != nil:
+		return "has both Slice and Bytes; one part is one of them"
+	case item.Slice != nil && uint64(item.Slice.Dimension) > math.MaxUint32:
+		return fmt.Sprintf("has Dimension %d, which no tensor has", item.Slice.Dimension)
+	}
+	return ""
 }
 
 // watched gives the load's descriptor to Go's poller: a duplicate, since the poller closes what it has.

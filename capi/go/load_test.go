@@ -232,6 +232,24 @@ func isInvalid(err error, text string) bool {
 	return errors.Is(err, fs.ErrInvalid) && strings.Contains(err.Error(), text)
 }
 
+func TestItemsThatCannotBeAreRefused(t *testing.T) {
+	opened := checkpoint(t, folder())
+	for text, item := range map[string]Item{
+		"has Tensor -1":         {Tensor: -1},
+		"both Slice and Bytes":  {Slice: &Slice{0, 0, 1}, Bytes: &Range{0, 1}},
+		"Dimension -4294967296": {Slice: &Slice{-1 << 32, 0, 1}},
+		"Dimension 4294967296":  {Slice: &Slice{1 << 32, 0, 1}},
+	} {
+		load, err := opened.Load(background, LoadOptions{Items: []Item{{}, item}})
+		if err == nil {
+			load.Close()
+		}
+		if !isInvalid(err, text) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestTextsWithANULAreRefused(t *testing.T) {
 	library, opened, cut := open(t), checkpoint(t, folder()), folder()+"\x00more"
 	load := func(options LoadOptions) error {
