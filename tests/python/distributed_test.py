@@ -293,6 +293,8 @@ class LibstreamerOnRanks(Ranks):
             try:
                 libstreamer.start(self.paths, group=True, settings={"distributed_timeout_s": 50})
             except KeyboardInterrupt:
+                with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "make a new group"):
+                    libstreamer.start(self.paths, group=True)
                 return "at once" if time.monotonic() - began < 6 else "with the other rank"
             return "loaded"
         self.assertEqual(self.on_ranks(2, body), ["at once", "late"])

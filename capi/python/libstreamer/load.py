@@ -181,6 +181,8 @@ def _call_here(function, *arguments, keep, free):
 
 # By what carries the bytes of ranks: the load that it carries.
 _carried: "weakref.WeakKeyDictionary[Any, weakref.ref[Load]]" = weakref.WeakKeyDictionary()
+# What carried a load whose start was interrupted, and may carry it still.
+_abandoned: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
 def _take_group(ranks, load):
@@ -188,6 +190,9 @@ def _take_group(ranks, load):
     group carries what they are in the middle of."""
     if ranks.size == 1:
         return
+    if ranks.carries in _abandoned:
+        raise InvalidArgumentError("the group of ranks was left in the middle of the start of a load, "
+                                   "which was interrupted: make a new group")
     other = _carried.get(ranks.carries, lambda: None)()
     if other is not None and other._handle and not other._has_ended:
         raise InvalidArgumentError("the group of ranks is in the middle of another load: close that "
@@ -271,6 +276,10 @@ class Load(_native.Unshared):
             interrupt = getattr(self._ranks, "interrupt", None)
             if interrupt is not None:
                 raise interrupt from None
+            raise
+        except KeyboardInterrupt:
+            if self._ranks is not None:
+                _abandoned.add(self._ranks.carries)
             raise
 
     def _plan(self, select, slices, into, first):
