@@ -28,6 +28,7 @@ from .errors import (AccessError, CancelledError, CorruptError, DeviceError, Inv
                      ReadError, StreamerError, UnsupportedError)
 from .errors import call as _call
 from .load import Load, Select, all_stats
+from .load import check_carries_none as _check_carries_none
 from .ranks import RankGroup
 from .ranks import TorchRanks
 from .ranks import as_ranks as _as_ranks
@@ -261,7 +262,10 @@ def _told_to_ranks(options):
 
 
 def _told_to(group):
-    return _contextlib.nullcontext() if group is None else group.told()
+    if group is None:
+        return _contextlib.nullcontext()
+    _check_carries_none(group)
+    return group.told()
 
 
 def _memory_of(target: Any) -> Mapping[str, Any]:

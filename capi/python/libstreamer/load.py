@@ -19,7 +19,7 @@ from ._native import library
 from .checkpoint import Checkpoint, TensorInfo
 from .errors import (InvalidArgumentError, MemoryLimitError, StreamerError, UnsupportedError, call,
                      text_of)
-from .ranks import as_ranks
+from .ranks import RankGroup, as_ranks
 from .settings import NativeSettings, explain
 from .tensor import FRAMEWORK_NAMES, Tensor
 from .torch_threads import SleepBetweenCopies
@@ -185,8 +185,8 @@ _carried: "weakref.WeakKeyDictionary[Any, weakref.ref[Load]]" = weakref.WeakKeyD
 _abandoned: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
-def _take_group(ranks, load):
-    """Two loads at once would take each other's bytes. Nothing can be told to the other ranks: the
+def check_carries_none(ranks: RankGroup) -> None:
+    """Two loads at once would take each other's bytes. Nothing can be told to the other ranks then: the
     group carries what they are in the middle of."""
     if ranks.size == 1:
         return
@@ -197,7 +197,6 @@ def _take_group(ranks, load):
     if other is not None and other._handle and not other._has_ended:
         raise InvalidArgumentError("the group of ranks is in the middle of another load: close that "
                                    "one, or take it to its end, before the next one starts")
-    _carried[ranks.carries] = weakref.ref(load)
 
 
 @atexit.register
@@ -229,7 +228,8 @@ class Load(_native.Unshared):
         self._handle = ctypes.c_void_p()
         self._ranks = as_ranks(group, settings, device)
         if self._ranks is not None:
-            _take_group(self._ranks, self)
+            check_carries_none(self._ranks)
+            _carried[self._ranks.carries] = weakref.ref(self)
         self._at_the_end = [], {}  # what explain() and stats() say once it is closed
         self._sleep_between_copies = SleepBetweenCopies()
         self._tell = lambda: None
