@@ -21,7 +21,7 @@
  *  - settings and operation may be NULL wherever they are parameters.
  *  - No function throws, prints, ends the process, installs signal handlers or changes the locale.
  *  - After fork() only the parent may use loads; in the child, calls on loads and their tensors fail
- *    with STREAMER_ERROR_UNSUPPORTED or do nothing, or they only look.
+ *    with STREAMER_ERROR_UNSUPPORTED or do nothing, except those that only look.
  *  - Once it is loaded the library stays until the process ends: dlclose() does not unload it.
  *
  * Everything exists since 0.1 unless stated otherwise. Only this header is guaranteed. */

@@ -455,9 +455,11 @@ std::string clean_text(std::string_view text) {
     all.hidden.find(text, spans);
   }
   std::string cleaned = spans.empty() ? std::string(text) : without(text, spans);
-  for (std::size_t at = cleaned.find('\0'); at != std::string::npos; at = cleaned.find('\0', at))
-    cleaned.replace(at, 1, "\\0");
-  return cleaned;
+  if (cleaned.find('\0') == std::string::npos) return cleaned;
+  std::string shown;
+  for (const char c : cleaned)
+    c == '\0' ? shown.append("\\0") : shown.append(1, c);
+  return shown;
 }
 
 void hide(std::string_view secret) {

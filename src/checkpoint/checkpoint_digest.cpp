@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/checkpoint_digest.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
+#include <span>
 #include <string>
-
-#include "storage/file_store.hpp"
 
 namespace streamer::core::inline checkpoint {
 
@@ -20,16 +16,16 @@ void put(std::string& text, std::uint64_t number) {
 }
 
 // Some bytes of a file, spread evenly over its tensors: other weights differ nearly everywhere.
-Result<void> add_sample(Sha256Hasher& hasher, const CheckpointObject& entry) {
+Result<void> add_sample(Sha256Hasher& hasher, Store& store, const CheckpointObject& entry) {
   constexpr std::uint64_t kSamples = 8;
-  const UniqueFd fd = TRY(open_pinned(entry.object));
   const std::uint64_t bytes = entry.object.size - std::min(entry.head_bytes, entry.object.size);
   std::array<char, 512> sample{};
-  for (std::uint64_t i = 0; i < kSamples; ++i) {
+  const std::uint64_t each = std::min<std::uint64_t>(sample.size(), bytes / kSamples);
+  for (std::uint64_t i = 0; i < kSamples && each != 0; ++i) {
     const std::uint64_t at = entry.head_bytes + bytes / kSamples * i;
-    const ssize_t got = ::pread(fd.get(), sample.data(), sample.size(), static_cast<off_t>(at));
-    if (got < 0) return os_failure("read the file", errno).at(entry.object.uri.text());
-    hasher.update(std::string_view(sample.data(), static_cast<std::size_t>(got)));
+    TRY(store.read(entry.object, {at, each},
+                   std::as_writable_bytes(std::span(sample)).first(each)));
+    hasher.update(std::string_view(sample.data(), each));
   }
   return {};
 }
@@ -46,7 +42,8 @@ Result<Sha256Digest> digest_of(const Checkpoint& checkpoint) {
         entry.object.etag.empty() ? entry.object.last_modified : entry.object.etag;
     put(row, version.size());
     hasher.update(row + version);
-    if (entry.object.uri.scheme() == "file") TRY(add_sample(hasher, entry));
+    Store* const store = TRY(checkpoint.stores->of(entry.object.uri));
+    if (store->has_files()) TRY(add_sample(hasher, *store, entry));
   }
   for (std::uint32_t i = 0; i < checkpoint.tensors.size(); ++i) {
     const TensorView tensor = checkpoint.tensors[i];

@@ -492,10 +492,9 @@ Error Load::window_is_full() const {
   const auto limited = std::find_if(memories.begin(), memories.end(), [](const PlanMemory& memory) {
     return memory.ring_bytes != 0;
   });
-  const std::uint64_t limit =
-      is_of_host || limited == memories.end() ? running_->sizes.limit_bytes : limited->ring_bytes;
-  const std::uint64_t room =
-      is_of_host || limited == memories.end() ? memories[0].ring_bytes : limited->ring_bytes;
+  const PlanMemory& full = is_of_host || limited == memories.end() ? memories[0] : *limited;
+  const std::uint64_t room = full.ring_bytes;
+  const std::uint64_t limit = &full == memories.data() ? running_->sizes.limit_bytes : room;
   return Error(
       ErrorKind::memory_limit,
       fmt::format(

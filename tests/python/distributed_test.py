@@ -283,11 +283,11 @@ class LibstreamerOnRanks(Ranks):
                 self.assertRegex(found[0] + found[2], "rank 1")
 
     def test_ctrl_c_while_the_others_are_waited_for(self):
+        is_interrupted = FORK.Event()
+
         def body(rank):
-            if rank == 1:
-                time.sleep(8)  # comes too late
-                return "late"
-            began = time.monotonic()
+            if rank == 1:  # does not come before that
+                return "waited" if is_interrupted.wait(40) else "waited in vain"
             signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
             signal.setitimer(signal.ITIMER_REAL, 0.5)
             try:
@@ -295,9 +295,10 @@ class LibstreamerOnRanks(Ranks):
             except KeyboardInterrupt:
                 with self.assertRaisesRegex(libstreamer.InvalidArgumentError, "make a new group"):
                     libstreamer.start(self.paths, group=True)
-                return "at once" if time.monotonic() - began < 6 else "with the other rank"
+                is_interrupted.set()
+                return "interrupted"
             return "loaded"
-        self.assertEqual(self.on_ranks(2, body), ["at once", "late"])
+        self.assertEqual(self.on_ranks(2, body), ["interrupted", "waited"])
 
     def test_one_load_at_a_time_over_a_group(self):
         def body(_rank):
@@ -388,6 +389,8 @@ class DropInOnRanks(Ranks):
         self.assertEqual(found[0], found[1])
 
     def test_a_rank_that_fails_with_its_last_tensor_keeps_no_other(self):
+        is_done = FORK.Event()
+
         def body(rank):
             count = 0
             try:
@@ -396,13 +399,11 @@ class DropInOnRanks(Ranks):
                     for count, _ in enumerate(streamer.get_tensors(), 1):
                         if rank == 1 and count == len(self.tensors):
                             raise KeyError("of the caller")
-            except KeyError:
-                count = -1
-            time.sleep(0.5 if rank == 1 else 0)
+            except KeyError:  # and lives on
+                return "waited" if is_done.wait(15) else "waited in vain"  # the timeout is 20 s
+            is_done.set()
             return count
-        began = time.monotonic()
-        self.assertEqual(self.on_ranks(2, body), [len(self.tensors), -1])
-        self.assertLess(time.monotonic() - began, 15)  # the timeout is 20 s
+        self.assertEqual(self.on_ranks(2, body), [len(self.tensors), "waited"])
 
     def test_names_that_are_wanted(self):
         names = [name for name, *_ in self.tensors][::2]

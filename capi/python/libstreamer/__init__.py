@@ -28,7 +28,7 @@ from .errors import (AccessError, CancelledError, CorruptError, DeviceError, Inv
                      ReadError, StreamerError, UnsupportedError)
 from .errors import call as _call
 from .load import Load, Select, all_stats
-from .load import check_carries_none as _check_carries_none
+from .load import told_to as _told_to
 from .ranks import RankGroup
 from .ranks import TorchRanks
 from .ranks import as_ranks as _as_ranks
@@ -259,13 +259,6 @@ def _told_to_ranks(options):
         options["group"] = group
     with _told_to(group):
         yield
-
-
-def _told_to(group):
-    if group is None:
-        return _contextlib.nullcontext()
-    _check_carries_none(group)
-    return group.told()
 
 
 def _memory_of(target: Any) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ import libstreamer
 from .checkpoint import Checkpoint, TensorInfo
 from .deferred import Counts, DirectMode
 from .errors import CorruptError, InvalidArgumentError, StreamerError
-from .load import Load
+from .load import Load, told_to
 from .ranks import RankGroup, as_ranks
 from .settings import NativeSettings
 
@@ -154,7 +154,7 @@ class Weights:
         """group: of torch, or None."""
         ranks = as_ranks(group, options.settings)
         # One rank that cannot open them would leave the others waiting.
-        with contextlib.nullcontext() if ranks is None else ranks.told():
+        with told_to(ranks):
             checkpoint = options.open(uri, rank)
         return cls(checkpoint, uri, options, group=ranks, **how)
 

@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import collections
+import contextlib
 import ctypes
 import fnmatch
 import functools
@@ -11,8 +12,8 @@ import struct
 import sys
 import time
 import weakref
-from typing import (Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple,
-                    Union)
+from typing import (Any, Callable, ContextManager, Dict, Iterable, Iterator, List, Mapping, Optional,
+                    Sequence, Tuple, Union)
 
 from . import _native
 from ._native import library
@@ -185,7 +186,15 @@ _carried: "weakref.WeakKeyDictionary[Any, weakref.ref[Load]]" = weakref.WeakKeyD
 _abandoned: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
-def check_carries_none(ranks: RankGroup) -> None:
+def told_to(ranks: Optional[RankGroup]) -> ContextManager[None]:
+    """What fails in it fails on the other ranks, too, which would wait for this one; None: alone."""
+    if ranks is None:
+        return contextlib.nullcontext()
+    _check_carries_none(ranks)
+    return ranks.told()
+
+
+def _check_carries_none(ranks):
     """Two loads at once would take each other's bytes. Nothing can be told to the other ranks then: the
     group carries what they are in the middle of."""
     if ranks.size == 1:
@@ -228,7 +237,7 @@ class Load(_native.Unshared):
         self._handle = ctypes.c_void_p()
         self._ranks = as_ranks(group, settings, device)
         if self._ranks is not None:
-            check_carries_none(self._ranks)
+            _check_carries_none(self._ranks)
             _carried[self._ranks.carries] = weakref.ref(self)
         self._at_the_end = [], {}  # what explain() and stats() say once it is closed
         self._sleep_between_copies = SleepBetweenCopies()
@@ -264,8 +273,8 @@ class Load(_native.Unshared):
             options = self._prepare(plan.handle, device, order, read_order, stream, values, prefixes,
                                     credentials)
             # Starting may ask the store for checksums, or wait for the other ranks, and Ctrl-C must
-            # end that. What ranks with GPUs call belongs to the thread that their GPU was chosen on.
-            is_anywhere = self._ranks is None or getattr(self._ranks, "is_on_host", False)
+            # end that.
+            is_anywhere = self._ranks is None or self._ranks.is_for_any_thread
             starting = call_for_handle if is_anywhere else _call_here
             self._handle = starting(library.load_start, plan.handle, ctypes.byref(options),
                                     self._settings.handle, free=library.load_close,

@@ -83,6 +83,11 @@ class RankGroup:
         """What carries the bytes: there may be several groups over one such thing."""
         return self
 
+    @property
+    def is_for_any_thread(self) -> bool:
+        """Whether loads may be started on a thread of their own."""
+        return False
+
     def close(self) -> None:
         """Releases its resources."""
 
@@ -141,9 +146,8 @@ class TorchRanks(RankGroup):
         return self._group
 
     @property
-    def is_on_host(self) -> bool:
-        """Whether bytes pass in host memory, by whichever thread."""
-        return not self._on_device
+    def is_for_any_thread(self) -> bool:
+        return not self._on_device  # a GPU is chosen for each thread
 
     def _guarded(self, body, why, why_size):
         try:
